@@ -1,0 +1,1 @@
+"""What runs a task on a host: one module a driver."""

@@ -1,0 +1,1 @@
+"""Doors: HTTP in, nouns out. Nothing here decides."""

@@ -1,0 +1,1 @@
+"""Verbs at the terminal. Modules are imported when their verb is used, so that the others start fast."""

@@ -1,0 +1,1 @@
+"""Tools that know no noun of the house: errors, clock, codec, loops."""

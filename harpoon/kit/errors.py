@@ -1,0 +1,56 @@
+"""The errors that cross floors. The doors map each to one status, once; below, nobody knows of HTTP."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong with an input: where (JSON pointer), and what would be right."""
+
+    pointer: str
+    detail: str
+
+
+class HarpoonError(Exception):
+    """Something a caller can be told about; the message is for a person and holds no secret."""
+
+
+class Invalid(HarpoonError):
+    """The input is wrong; the same input will always be."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class NotFound(HarpoonError):
+    """There is no such thing."""
+
+
+class Conflict(HarpoonError):
+    """It changed, or exists, contrary to what the caller assumed; ``current`` is what stands now, if known."""
+
+    def __init__(self, message: str, *, current: object = None) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class PreconditionFailed(Conflict):
+    """An If-Match or If-None-Match did not hold."""
+
+
+class Gone(HarpoonError):
+    """The history asked for is no longer kept; ``oldest`` can still be resumed from."""
+
+    def __init__(self, message: str, *, oldest: str) -> None:
+        super().__init__(message)
+        self.oldest = oldest
+
+
+class Fenced(HarpoonError):
+    """The token is lower than one already seen: another holder has taken over."""
+
+
+class Unavailable(HarpoonError):
+    """Not now; trying again later may work."""

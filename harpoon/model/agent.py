@@ -1,0 +1,77 @@
+"""An agent: the host daemon that runs tasks, as registered, and the link to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from harpoon.model.name import check_name
+from harpoon.model.units import Cpu, Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What an agent offers to reservations."""
+
+    #: Thousandths of a processor.
+    cpu: Cpu
+    #: Bytes.
+    memory: Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortRange:
+    """The ports an agent gives to tasks that ask for any; both ends belong to it."""
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= self.high <= 65535:
+            raise ValueError("a port range is low to high, within 1 to 65535")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """An agent as it registered itself, or as a static list names it."""
+
+    name: str
+    #: Made with the agent's state directory: the same name with another uid is another agent.
+    uid: str
+    #: Base URL that the server dials, such as ``http://127.0.0.1:4451``.
+    endpoint: str
+    capacity: Capacity
+    ports: PortRange
+    #: Set by its operator; placement rules test them.
+    tags: Mapping[str, str] = field(default_factory=dict)
+    #: Found by the agent: ``arch``, ``os``, ``name`` and the like; tested like tags.
+    facts: Mapping[str, str] = field(default_factory=dict)
+    v: int = 1
+
+    def __post_init__(self) -> None:
+        check_name("an agent's name", self.name)
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError("endpoint is a URL that starts with http:// or https://")
+
+
+class LinkState(StrEnum):
+    """What the server knows about reaching an agent."""
+
+    #: Registered, not reached yet.
+    UNKNOWN = "unknown"
+    CONNECTED = "connected"
+    #: The stream broke; nothing is taken away, nothing is commanded.
+    INTERRUPTED = "interrupted"
+    #: Not reached for ``lost_after``: its tasks are replaced elsewhere.
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """The stored state of the link to an agent; written on transitions only."""
+
+    agent: str
+    state: LinkState
+    #: When it came into this state, UTC milliseconds; a later holder counts on from here.
+    since_ms: int
+    reason: str = ""
+    v: int = 1

@@ -1,0 +1,51 @@
+"""What things may be called, and the ids made from those names."""
+
+import re
+from typing import NewType
+
+#: Jobs, namespaces and agents. No dot and no slash, so that ids and keys made of names can be split again.
+NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
+_PORT_NAME = re.compile(r"[a-z]([a-z0-9_]{0,30}[a-z0-9])?", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+
+#: ``<namespace>.<job>.<slot>.<placement>``, such as ``default.web.0.1-42``.
+TaskId = NewType("TaskId", str)
+AgentName = NewType("AgentName", str)
+
+DEFAULT_NAMESPACE = "default"
+
+
+def check_name(what: str, name: str) -> str:
+    """Return ``name`` if it is one.
+
+    Raises:
+        ValueError: It is not; the message says what would be right.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{what} is 1 to 63 of a-z, 0-9 and '-', starts with a letter and does not end with '-'; got {name[:80]!r}"
+        )
+    return name
+
+
+def check_port_name(name: str) -> str:
+    """Return ``name`` if a port may be called so (it becomes ``PORT_<NAME>``).
+
+    Raises:
+        ValueError: It may not.
+    """
+    if not _PORT_NAME.fullmatch(name):
+        raise ValueError(f"a port's name is 1 to 32 of a-z, 0-9 and '_', starting with a letter; got {name[:80]!r}")
+    return name
+
+
+def check_variable(name: str) -> str:
+    """Return ``name`` if an environment variable may be called so.
+
+    Raises:
+        ValueError: It may not.
+    """
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"an environment variable is A-Z, a-z, 0-9 and '_', not starting with a digit; got {name[:80]!r}")
+    return name

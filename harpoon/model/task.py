@@ -1,0 +1,154 @@
+"""A task: one placement of one slot, as decided (`Placement`) and as it is (`Task`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from harpoon.model.name import TaskId
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life."""
+
+    #: The slot is not placed: no agent may run it now.
+    PENDING = "pending"
+    #: Placed; its agent has not reported it yet.
+    PLACED = "placed"
+    #: The agent is starting it, or waits before it starts it again.
+    STARTING = "starting"
+    RUNNING = "running"
+    #: Left the ready set; being drained, signalled, killed.
+    STOPPING = "stopping"
+    #: Ended as it should: stopped on command, or by itself where its policy lets it.
+    FINISHED = "finished"
+    #: Ended, and the agent will not start it again.
+    FAILED = "failed"
+    #: Its agent has not been reached for so long that it is taken for lost; it may still run.
+    LOST = "lost"
+    #: An agent runs it, but no registry record knows it.
+    UNCLAIMED = "unclaimed"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no process of this task runs any more, or ever will."""
+        return self in (TaskState.FINISHED, TaskState.FAILED)
+
+
+class Number(NamedTuple):
+    """A placement's number: rises for a slot without a counter, also when its job is deleted and made again."""
+
+    incarnation: int
+    #: Revision of the view that the placement was decided on.
+    revision: int
+
+    def __str__(self) -> str:
+        """``<incarnation>-<revision>``."""
+        return f"{self.incarnation}-{self.revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What a placement takes from its agent."""
+
+    cpu: int = 0
+    memory: int = 0
+    #: Fixed port numbers; ports taken from the agent's range are its own business.
+    ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """The decision that a slot runs on an agent. Its record is the command to run it; deleting it, to stop it."""
+
+    namespace: str
+    job: str
+    slot: int
+    incarnation: int
+    revision: int
+    agent: str
+    #: Of the template to run.
+    generation: str
+    #: The job's version it was decided for, which holds that template.
+    version: int
+    #: One sentence: why here, why now.
+    reason: str
+    decided_ms: int
+    reserve: Reservation = field(default_factory=Reservation)
+    #: How many placements of this slot and generation failed just before this one.
+    failures: int = 0
+    v: int = 1
+
+    @property
+    def number(self) -> Number:
+        """The placement's number, comparable within its slot."""
+        return Number(self.incarnation, self.revision)
+
+    @property
+    def task(self) -> TaskId:
+        """The id of the task that this placement makes."""
+        return task_id(self.namespace, self.job, self.slot, self.number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """The latest outcome of one check of a task."""
+
+    name: str
+    is_passing: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task as its agent reports it: complete, not a delta. Stored on transitions only."""
+
+    id: TaskId
+    agent: str
+    generation: str
+    state: TaskState
+    #: Serves: running and every check passed (at once when there is none).
+    ready: bool = False
+    #: One sentence: why it is in this state, with the evidence.
+    reason: str = ""
+    #: When it came into this state, UTC milliseconds.
+    since_ms: int = 0
+    #: Where its ports are reachable.
+    address: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    pid: int | None = None
+    #: How often the agent started it again.
+    restarts: int = 0
+    #: Of the last process that ended; negative: the signal that killed it.
+    exit_code: int | None = None
+    checks: tuple[CheckResult, ...] = ()
+    #: Of the cluster that started it; tasks of others are never touched.
+    cluster: str = ""
+    v: int = 1
+
+
+class TaskName(NamedTuple):
+    """A task id taken apart."""
+
+    namespace: str
+    job: str
+    slot: int
+    number: Number
+
+
+def task_id(namespace: str, job: str, slot: int, number: Number) -> TaskId:
+    """Make a task's id."""
+    return TaskId(f"{namespace}.{job}.{slot}.{number}")
+
+
+def parse_task_id(text: str) -> TaskName:
+    """Take a task id apart.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    parts = text.split(".")
+    number = parts[-1].split("-")
+    if len(parts) != 4 or len(number) != 2 or not all(p.isascii() and p.isdigit() for p in (parts[2], *number)):
+        raise ValueError(f"a task id is <namespace>.<job>.<slot>.<placement>; got {text[:200]!r}")
+    return TaskName(parts[0], parts[1], int(parts[2]), Number(int(number[0]), int(number[1])))

@@ -1,0 +1,18 @@
+"""Bytes and revisions: one small contract (`store.port`), several implementations, one test suite over them all.
+
+Keyspace (``1`` is the layout's version; names hold neither slash nor dot, so keys can be taken apart):
+
+=============================================  ============================================  =====================
+key                                            value                                         written by
+=============================================  ============================================  =====================
+``/h/1/ctl/meta/cluster``                      the cluster's id and incarnation              the first server
+``/h/1/ctl/jobs/<ns>/<job>``                   `model.job.Job`                               the registry
+``/h/1/ctl/versions/<ns>/<job>/<version>``     `model.job.Version`                           the registry
+``/h/1/ctl/placements/<agent>/<task>``         `model.task.Placement`                        the scheduler
+``/h/1/ctl/pending/<ns>/<job>``                `model.decision.Pending`: slots not placed    the scheduler
+``/h/1/ctl/agents/<agent>``                    `model.agent.Agent`                           the registry
+``/h/1/ctl/links/<agent>``                     `model.agent.Link`                            the shepherd
+``/h/1/ctl/actual/<agent>/<task>``             `model.task.Task`; on transitions only        the shepherd
+``/h/1/ctl/holds/<name>``                      the holder's instance id, leased              `store.hold`
+=============================================  ============================================  =====================
+"""
