@@ -49,7 +49,11 @@ class Gone(HarpoonError):
 
 
 class Fenced(HarpoonError):
-    """The token is lower than one already seen: another holder has taken over."""
+    """The token is lower than one already seen, the ``mark``: another holder has taken over."""
+
+    def __init__(self, message: str, *, mark: object = None) -> None:
+        super().__init__(message)
+        self.mark = mark
 
 
 class Unavailable(HarpoonError):

@@ -1,6 +1,36 @@
-"""Recorded decisions: why slots are not placed. A placed slot's decision is its placement."""
+"""Decisions as data: which slots want a placement, which placements go, and why slots are not placed.
+
+A placed slot's decision is its placement. `Want` and `Drop` live for one pass; `Pending` is recorded.
+"""
 
 from dataclasses import dataclass
+
+from harpoon.model.name import TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """A slot that is to have a new placement of its job's present generation, now."""
+
+    slot: int
+    #: How many placements of this slot and generation failed just before the wanted one.
+    failures: int = 0
+    #: Agents to take only if no other could: where it failed or was lost.
+    avoid: tuple[str, ...] = ()
+    #: Records to delete in the very commit that places it, and in no other; what they reserve is free for it.
+    replaces: tuple[TaskId, ...] = ()
+    #: One sentence: why now.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """A placement whose record is to be deleted, so that its task is stopped."""
+
+    task: TaskId
+    agent: str
+    #: One sentence.
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

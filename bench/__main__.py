@@ -1,0 +1,22 @@
+"""Run every benchmark and print one table: our figure, the raw floor of the same run, the target."""
+
+import sys
+
+from bench import agent, store, system
+
+SUITES = {"store": store.rows, "agent": agent.rows, "system": system.rows}
+
+
+def main() -> None:
+    """Run the suites named on the command line, or all."""
+    names = sys.argv[1:] or list(SUITES)
+    table = [("what", "ours", "raw floor, same run", "target")]
+    for name in names:
+        print(f"measuring {name} …", file=sys.stderr, flush=True)
+        table += SUITES[name]()
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+main()

@@ -1,0 +1,201 @@
+"""The shell around one agent's machine: it opens the stream, adopts, sends, and writes what the machine publishes.
+
+It decides nothing. Every happening is fed to `core.machine.advance`; every effect that comes back is carried out
+here, in order. `core.signals` lists the duties that this shell has.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, assert_never
+
+import structlog
+
+from harpoon.control.means import HoldLost, Means
+from harpoon.control.metrics import Metrics
+from harpoon.control.view import ACTUAL, LINKS, View
+from harpoon.core import machine, signals
+from harpoon.kit import codec
+from harpoon.kit.errors import Fenced, Unavailable
+from harpoon.model import wire
+from harpoon.model.agent import Agent, Link
+from harpoon.model.command import Command, CommandResult
+from harpoon.model.name import TaskId
+from harpoon.model.token import Token
+from harpoon.store.hold import Hold
+from harpoon.store.port import Delete, Put, StoreUnavailable, Write
+
+#: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
+WRITES_AT_ONCE: Final = 90
+#: How often the machine is told that time passes.
+TICK_S: Final = 1.0
+#: Wait after a commit that the store could not answer.
+RETRY_S: Final = 0.5
+
+Wake = Callable[[str, Iterable[TaskId] | None], None]
+
+_log = structlog.get_logger(__name__)
+
+
+class Minder:
+    """Minds one agent, by virtue of one hold."""
+
+    def __init__(self, agent: Agent, hold: Hold, means: Means, view: View, metrics: Metrics, wake: Wake) -> None:
+        self._agent = agent
+        self._hold = hold
+        self._means = means
+        self._metrics = metrics
+        self._view = view
+        self._wake = wake
+        link = view.links.rows.get(agent.name)
+        self.state = machine.begin(
+            agent.name,
+            agent.uid,
+            cluster=view.cluster,
+            lost_after=means.lost_after,
+            known={task: row.value for task, row in view.tasks_on(agent.name).items()},
+            link=None if link is None else link.value,
+            now=means.clock.now(),
+        )
+        self._outbox: dict[str, Write] = {}
+        self._has_mail = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._streaming: asyncio.Task[None] | None = None
+        self._adopting: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Mind the agent until cancelled.
+
+        Raises:
+            HoldLost: Another instance minds it now.
+        """
+        async with asyncio.TaskGroup() as self._group:
+            self._group.create_task(self._post())
+            self._streaming = self._group.create_task(self._follow(0.0))
+            while True:
+                await asyncio.sleep(TICK_S)
+                self._feed(signals.Ticked())
+
+    async def command(self, commands: Sequence[Command]) -> None:
+        """Send commands and feed what becomes of them."""
+        self._feed(signals.Sent(tuple(command.task for command in commands)))
+        for command in commands:
+            self._metrics.commands.labels(command.kind).inc()
+            _log.info("command_sent", agent=self._agent.name, kind=command.kind, task=command.task, reason=command.reason)
+        batch = wire.Commands(
+            token=self._hold.token, instance=self._means.instance, uid=self._agent.uid, commands=tuple(commands)
+        )
+        try:
+            results = (await self._means.transport.command(self._agent.endpoint, batch)).results
+        except Fenced as error:
+            self._fence(error)
+            return
+        except Unavailable as error:
+            results = tuple(CommandResult(task=command.task, is_ok=False, reason=str(error)) for command in commands)
+        self._metrics.commands_refused.inc(sum(not result.is_ok for result in results))
+        self._feed(signals.Answered(results))
+
+    def _feed(self, event: signals.Event) -> None:
+        self.state, effects = machine.advance(self.state, event, self._means.clock.now())
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: signals.Effect) -> None:
+        match effect:
+            case signals.Publish():
+                self._publish(effect)
+            case signals.Reconcile():
+                self._wake(self._agent.name, effect.tasks)
+            case signals.SetLink():
+                _log.info("link_changed", agent=self._agent.name, state=effect.state, reason=effect.reason)
+                link = Link(agent=self._agent.name, state=effect.state, since_ms=effect.since_ms, reason=effect.reason)
+                self._mail(Put(LINKS + self._agent.name, codec.dump(link)))
+            case signals.Connect():
+                assert self._group is not None
+                jittered = effect.after.total_seconds() * self._means.rng.uniform(0.5, 1.0)
+                self._streaming = self._group.create_task(self._follow(jittered))
+            case signals.Adopt():
+                assert self._group is not None
+                self._adopting = self._group.create_task(self._adopt())
+            case signals.Close():
+                for task in (self._streaming, self._adopting):
+                    if task is not None:
+                        task.cancel()
+            case _:
+                assert_never(effect)
+
+    def _publish(self, effect: signals.Publish) -> None:
+        prefix = f"{ACTUAL}{self._agent.name}/"
+        for task in effect.tasks:
+            _log.info("task_changed", task=task.id, agent=task.agent, state=task.state, ready=task.ready, reason=task.reason)
+            self._mail(Put(prefix + task.id, codec.dump(task)))
+        for gone in effect.gone:
+            self._mail(Delete(prefix + gone))
+
+    def _mail(self, write: Write) -> None:
+        """Queue a write; a later one for the same key takes its place, at the end."""
+        self._outbox.pop(write.key, None)
+        self._outbox[write.key] = write
+        self._has_mail.set()
+
+    async def _post(self) -> None:
+        """Commit what is queued, one commit at a time, each compared with the hold."""
+        while True:
+            await self._has_mail.wait()
+            keys = list(self._outbox)[:WRITES_AT_ONCE]
+            writes = [self._outbox.pop(key) for key in keys]
+            if not self._outbox:
+                self._has_mail.clear()
+            try:
+                revision = await self._means.store.commit((self._hold.compare,), writes)
+            except StoreUnavailable as error:
+                # Written again as it is, unless there is something newer: a state, not an increment.
+                self._outbox = {write.key: write for write in writes} | self._outbox
+                self._has_mail.set()
+                _log.warning("publish_failed", agent=self._agent.name, reason=str(error))
+                await asyncio.sleep(RETRY_S)
+                continue
+            if revision is None:
+                raise HoldLost(f"the hold of agent {self._agent.name} is gone")
+            self._metrics.published.inc(len(writes))
+
+    async def _follow(self, after_s: float) -> None:
+        """Open the stream and feed all it says, until it ends."""
+        await asyncio.sleep(after_s)
+        self._feed(signals.Dial())
+        is_open = False
+        try:
+            async for told in self._means.transport.stream(self._agent.endpoint):
+                match told:
+                    case wire.Snapshot():
+                        self._feed(signals.Opened(told))
+                        is_open = True
+                    case wire.Changed():
+                        self._feed(signals.Changed(told))
+                    case None:
+                        self._feed(signals.Heard())
+                    case _:
+                        assert_never(told)
+        except Unavailable as error:
+            reason = str(error)
+        else:
+            reason = "the agent ended the stream" if is_open else "the agent ended the stream before its first event"
+        self._feed(signals.Broken(reason))
+
+    async def _adopt(self) -> None:
+        order = wire.Adopt(
+            token=self._hold.token, instance=self._means.instance, uid=self._agent.uid, cluster=self._view.cluster
+        )
+        try:
+            snapshot = await self._means.transport.adopt(self._agent.endpoint, order)
+        except Fenced as error:
+            self._fence(error)
+        except Unavailable as error:
+            self._feed(signals.Broken(f"adoption failed: {error}"))
+        else:
+            self._feed(signals.Adopted(snapshot))
+
+    def _fence(self, error: Fenced) -> None:
+        self._metrics.fenced.inc()
+        _log.error("fenced", agent=self._agent.name, token=str(self._hold.token), reason=str(error))
+        mark = error.mark if isinstance(error.mark, Token) else self._hold.token
+        self._feed(signals.FencedOff(mark))

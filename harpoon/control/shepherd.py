@@ -1,0 +1,110 @@
+"""The shepherd: the one interface to all agents. It keeps a minder for each registered agent, and publishes actual state.
+
+It decides neither what should run nor where; it knows what does.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+import structlog
+
+from harpoon.control.means import HoldLost, Means
+from harpoon.control.metrics import Metrics
+from harpoon.control.minder import Minder, Wake
+from harpoon.control.view import View
+from harpoon.core import machine
+from harpoon.model.agent import Agent
+from harpoon.model.command import Command
+from harpoon.model.name import TaskId
+from harpoon.model.task import Task
+from harpoon.store.hold import Hold, acquire
+from harpoon.store.port import Lease
+from harpoon.store.table import RowChange
+
+_log = structlog.get_logger(__name__)
+
+
+class Shepherd:
+    """Reaches every agent that this instance holds."""
+
+    def __init__(self, means: Means, view: View, lease: Lease, metrics: Metrics) -> None:
+        self._means = means
+        self._view = view
+        self._lease = lease
+        self._metrics = metrics
+        self._minders: dict[str, Minder] = {}
+        self._running: dict[str, tuple[Agent, asyncio.Task[None]]] = {}
+        self._holds: dict[str, Hold] = {}
+        self._wakes: list[Wake] = []
+        self._is_changed = asyncio.Event()
+
+    def listen(self, wake: Wake) -> None:
+        """Have ``wake(agent, tasks)`` called when tasks of an agent may differ from what is desired."""
+        self._wakes.append(wake)
+
+    def agents(self) -> Iterable[str]:
+        """Return the agents minded here."""
+        return tuple(self._minders)
+
+    def tasks(self, agent: str) -> Mapping[TaskId, Task]:
+        """Return the tasks of an agent as it told them last; complete once it is commandable."""
+        return self._minders[agent].state.tasks
+
+    def is_commandable(self, agent: str) -> bool:
+        """Whether the agent is connected and has taken our token."""
+        minder = self._minders.get(agent)
+        return minder is not None and machine.commandable(minder.state)
+
+    def is_pending(self, agent: str, task: TaskId) -> bool:
+        """Whether a command for this task was sent and its effect may still be on its way."""
+        return machine.is_pending(self._minders[agent].state, task, self._means.clock.now())
+
+    async def command(self, agent: str, commands: Sequence[Command]) -> None:
+        """Send commands to an agent; what becomes of them shows in its tasks."""
+        minder = self._minders.get(agent)
+        if minder is not None and machine.commandable(minder.state):
+            await minder.command(commands)
+
+    async def run(self) -> None:
+        """Mind all registered agents until cancelled.
+
+        Raises:
+            HoldLost: The hold of an agent is gone.
+        """
+        self._view.mirror.listen(self._hear)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._is_changed.clear()
+                await self._reconcile(group)
+                await self._is_changed.wait()
+
+    def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
+        if any(change.table is self._view.agents for change in changes):
+            self._is_changed.set()
+
+    async def _reconcile(self, group: asyncio.TaskGroup) -> None:
+        wanted = {name: row.value for name, row in self._view.agents.rows.items()}
+        for name, (agent, task) in tuple(self._running.items()):
+            if wanted.get(name) != agent:
+                task.cancel()
+                await asyncio.wait((task,))
+                del self._running[name], self._minders[name]
+        for name, agent in wanted.items():
+            if name not in self._running:
+                hold = await self._take(name)
+                minder = Minder(agent, hold, self._means, self._view, self._metrics, self._wake)
+                self._minders[name] = minder
+                self._running[name] = (agent, group.create_task(minder.run(), name=f"minder-{name}"))
+
+    async def _take(self, name: str) -> Hold:
+        if name not in self._holds:
+            hold = await acquire(self._means.store, self._lease, f"agents/{name}", self._means.instance, self._view.incarnation)
+            if hold is None:
+                raise HoldLost(f"another instance holds agent {name}")
+            self._holds[name] = hold
+            _log.info("agent_held", agent=name, token=str(hold.token))
+        return self._holds[name]
+
+    def _wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
+        for wake in self._wakes:
+            wake(agent, tasks)

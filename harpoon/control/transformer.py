@@ -1,0 +1,108 @@
+"""The transformer: desired minus actual of each agent, as commands. It reads placements and machines, never jobs.
+
+Only tasks that changed since the last pass are compared, so a change costs what it touches; every resync compares
+all tasks of each agent. A command that was sent is not sent again before the agent shows its effect or a deadline
+has passed; that memory belongs to the machine (`core.machine`), not to this loop.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import structlog
+
+from harpoon.control.metrics import Metrics
+from harpoon.control.shepherd import Shepherd
+from harpoon.control.view import View
+from harpoon.core.transform import Desired, transform
+from harpoon.kit.clock import Clock, Random
+from harpoon.kit.loop import Loop, Pace
+from harpoon.model.command import Command
+from harpoon.model.name import TaskId
+from harpoon.store.table import RowChange
+
+#: Commands of one request to an agent: templates make them large, and results should not wait for thousands.
+COMMANDS_AT_ONCE: Final = 250
+
+_log = structlog.get_logger(__name__)
+
+
+class Transformer:
+    """Commands every agent that this instance holds."""
+
+    def __init__(self, view: View, shepherd: Shepherd, *, clock: Clock, rng: Random, metrics: Metrics, pace: Pace) -> None:
+        self._view = view
+        self._shepherd = shepherd
+        self._clock = clock
+        self._metrics = metrics
+        #: Agent → tasks to compare; None: all of them.
+        self._dirty: dict[str, set[TaskId] | None] = {}
+        self._loop: Loop[str] = Loop(
+            "transformer",
+            self._handle,
+            self._everything,
+            rng=rng,
+            failures=metrics.passes_failed.labels("transformer"),
+            pace=pace,
+        )
+
+    async def run(self) -> None:
+        """Compare and command until cancelled."""
+        self._view.mirror.listen(self._hear)
+        self._shepherd.listen(self.wake)
+        await self._loop.run()
+
+    def wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
+        """Have these tasks of an agent compared soon; None: all of them."""
+        dirty = self._dirty.get(agent, set())
+        self._dirty[agent] = None if tasks is None or dirty is None else dirty | set(tasks)
+        self._loop.wake(agent)
+
+    def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
+        touched: dict[str, list[TaskId]] = {}
+        for change in changes:
+            if change.table is self._view.placements:
+                agent, _, task = change.key.partition("/")
+                touched.setdefault(agent, []).append(TaskId(task))
+        for agent, tasks in touched.items():
+            self.wake(agent, tasks)
+
+    def _everything(self) -> Iterable[str]:
+        for agent in self._shepherd.agents():
+            self._dirty[agent] = None
+            yield agent
+
+    async def _handle(self, agents: Sequence[str]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for agent in agents:
+                group.create_task(self._reconcile(agent))
+
+    async def _reconcile(self, agent: str) -> None:
+        tasks = self._dirty.pop(agent, set())
+        # An agent that cannot be commanded now is compared whole when it can be again.
+        if not self._shepherd.is_commandable(agent):
+            return
+        commands = self._commands(agent, tasks)
+        try:
+            for start in range(0, len(commands), COMMANDS_AT_ONCE):
+                await self._shepherd.command(agent, commands[start : start + COMMANDS_AT_ONCE])
+        except BaseException:
+            self.wake(agent, tasks)
+            raise
+
+    def _commands(self, agent: str, tasks: set[TaskId] | None) -> list[Command]:
+        view, reported = self._view, self._shepherd.tasks(agent)
+        placements = view.placements_on(agent)
+        subset = placements.keys() | reported.keys() if tasks is None else tasks
+        actual = {task: reported[task] for task in subset if task in reported}
+        desired = {}
+        for task in subset:
+            row = placements.get(task)
+            template = None if row is None else view.template(row.value)
+            if row is not None and template is not None:
+                desired[task] = Desired(placement=row.value, template=template)
+            elif row is not None:
+                _log.error("template_missing", task=task, agent=agent)
+                actual.pop(task, None)
+        commands = transform(desired, actual, self._clock.now(), cluster=view.cluster)
+        return [command for command in commands if not self._shepherd.is_pending(agent, command.task)]

@@ -1,0 +1,62 @@
+"""The diff of one agent: what it should run against what it runs, as commands.
+
+It is not a loop and remembers nothing: which commands are on their way is known by the machine of the agent.
+It works on any subset of task ids, as long as both mappings hold what there is of each of them.
+
+Rules.
+
+1. A task that is desired and unknown to the agent is started.
+2. A task that is not desired is stopped; once it is over, it is forgotten. While it is stopping there is nothing to say.
+3. A task that is desired and known is left alone in whatever state: restarts are the agent's, replacements the rollout's.
+4. Tasks of another cluster, and unclaimed ones, are never touched.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harpoon.model.command import Command, ForgetTask, StartTask, StopTask
+from harpoon.model.instant import Instant
+from harpoon.model.job import TaskTemplate
+from harpoon.model.name import TaskId
+from harpoon.model.task import Placement, Task, TaskState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """A placement on this agent, and the template of its generation."""
+
+    placement: Placement
+    template: TaskTemplate
+
+
+def transform(
+    desired: Mapping[TaskId, Desired],
+    actual: Mapping[TaskId, Task],
+    now: Instant,  # noqa: ARG001 every verb of the core takes the moment; this one's rules do not depend on it
+    *,
+    cluster: str,
+) -> tuple[Command, ...]:
+    """Return what the agent must be told, of the tasks named by either mapping; nothing when it has converged.
+
+    Stops come first, to make room, then forgets, then starts; by task id within each. All are safe to repeat.
+    """
+    stops: list[Command] = []
+    forgets: list[Command] = []
+    for task_id in sorted(actual.keys() - desired.keys()):
+        task = actual[task_id]
+        if task.cluster != cluster or task.state in (TaskState.UNCLAIMED, TaskState.STOPPING):
+            continue
+        if task.state.is_over:
+            forgets.append(ForgetTask(task=task_id, reason=f"it is {task.state} and no placement asks for it any more"))
+        else:
+            stops.append(StopTask(task=task_id, reason="no placement asks for it any more"))
+    starts: list[Command] = [
+        StartTask(
+            task=task_id,
+            generation=desired[task_id].placement.generation,
+            template=desired[task_id].template,
+            reason=desired[task_id].placement.reason,
+        )
+        for task_id in sorted(desired.keys() - actual.keys())
+    ]
+    return (*stops, *forgets, *starts)

@@ -1,0 +1,177 @@
+"""Nouns to bytes and back: strict for what users write, lenient for what is stored or comes from a peer.
+
+Outside, a noun is a JSON object of its fields; a field's trailing underscore is dropped (``in_`` is ``in``), units
+have their text form, and a field at its default is left out, unless a person is to read it or it says which noun
+of several this is (``kind``). An absent ``v`` means schema 1.
+
+It is not a place for defaults, checks or migrations: nouns have those themselves. What a newer peer wrote into
+fields that this release does not know is ignored on loading, so it is lost when the noun is written again.
+
+*Why* reading and writing differ: pydantic checks types in Rust as it reads and nothing was faster; its writer
+is no faster than the table here, drops ``kind`` with the other defaults, and writes equal floats in two ways.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from functools import cache
+from types import MappingProxyType, UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import orjson
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from harpoon.kit.complaint import explain, invalid, wire_name
+from harpoon.kit.errors import Invalid
+from harpoon.kit.strict import Fault, pointer, read
+from harpoon.model.units import Unit
+
+T = TypeVar("T")
+Writer = Callable[[Any], object]
+
+_NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
+#: Equal to no value: the default of a field that has none, or is always written.
+_NEVER = object()
+
+
+def decode(
+    kind: type[T],
+    data: bytes,
+    *,
+    not_yet: frozenset[str] = frozenset(),
+    not_yet_values: Mapping[str, frozenset[str]] = _NOTHING,
+) -> T:
+    """Read what a user wrote: unknown fields, repeated fields and near misses are refused, nothing is guessed.
+
+    Args:
+        kind: The noun to make.
+        data: One JSON document in UTF-8.
+        not_yet: Pointers of fields (``*``: any index or key) that are refused as "not supported yet".
+        not_yet_values: Likewise for values: pointer → values.
+
+    Raises:
+        Invalid: It is not JSON, or not a ``kind``; ``problems`` tells all that is wrong, by JSON pointer.
+    """
+    document, faults = read(data)
+    if faults and document is None:
+        raise invalid(faults)
+    try:
+        noun = _validate(kind, "forbid", orjson.dumps(document) if faults else data)
+    except ValidationError as error:
+        told = {fault.location for fault in faults}
+        found = explain(kind, document, error, not_yet, not_yet_values)
+        faults += [
+            fault for fault in found if not any(fault.location[:n] in told for n in range(len(fault.location) + 1))
+        ]
+        raise invalid(faults) from error
+    if noun is None:
+        faults.append(Fault((), "expected a mapping, got null"))
+    if faults:
+        raise invalid(faults)
+    return cast("T", noun)
+
+
+def load(kind: type[T], data: bytes) -> T:
+    """Read what is stored or comes from a peer; unknown fields are ignored, absent ones have their default.
+
+    Raises:
+        Invalid: It is not JSON, or not a ``kind``.
+    """
+    try:
+        noun = _validate(kind, "ignore", data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Invalid(f"not a {_name(kind)}: {pointer(first['loc'])}: {first['msg']}") from error
+    if noun is None:
+        raise Invalid(f"not a {_name(kind)}: null")
+    return cast("T", noun)
+
+
+def dump(value: object) -> bytes:
+    """Write a noun, or lists and mappings of nouns, as compact JSON: for the store and for peers."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def dump_full(value: object) -> bytes:
+    """Write a noun with the fields at their defaults too: for those who read the REST API."""
+    return orjson.dumps(value, default=_plain_full, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def canonical(value: object) -> bytes:
+    """Write a noun so that equal nouns give equal bytes, however they were spelled: for hashing."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_SORT_KEYS)
+
+
+def _validate(kind: Any, extra: Literal["forbid", "ignore"], data: bytes) -> object:
+    return _reader(kind, extra).validate_json(data)
+
+
+@cache
+def _reader(kind: Any, extra: Literal["forbid", "ignore"]) -> TypeAdapter[Any]:
+    # Settings are taken for a type that is not itself a dataclass, and handed down to those in it; so None is let
+    # in here and refused above.
+    return TypeAdapter(kind | None, config=ConfigDict(strict=True, extra=extra, alias_generator=wire_name))
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))
+
+
+def _plain(noun: object) -> dict[str, object]:
+    kind: Any = type(noun)
+    plain = {}
+    for attribute, name, default, write in _table(kind):
+        value = getattr(noun, attribute)
+        if value != default:
+            plain[name] = value if write is None else write(value)
+    return plain
+
+
+def _plain_full(noun: object) -> dict[str, object]:
+    kind: Any = type(noun)
+    plain = {}
+    for attribute, name, _, write in _table(kind):
+        value = getattr(noun, attribute)
+        plain[name] = value if write is None else write(value)
+    return plain
+
+
+@cache
+def _table(kind: type[Any]) -> tuple[tuple[str, str, object, Writer | None], ...]:
+    """Return how to write each field: its name here, its name outside, its default, what makes it plain."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(
+        (field.name, wire_name(field.name), _default(field, hints[field.name]), _writer(hints[field.name]))
+        for field in fields(kind)
+    )
+
+
+def _default(field: Field[Any], hint: Any) -> object:
+    if get_origin(hint) is Literal:
+        return _NEVER
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return _NEVER if field.default is MISSING else field.default
+
+
+def _writer(hint: Any) -> Writer | None:
+    """Return what makes a value of this type plain, or None where orjson does it."""
+    if hint is float:
+        return _float
+    unit = next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Unit)), None)
+    if unit is not None:
+        return unit.format
+    inner = [write for argument in get_args(hint) if (write := _writer(argument)) is not None]
+    if not inner:
+        return None
+    write = inner[0]
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return lambda value: None if value is None else write(value)
+    if origin is tuple:
+        return lambda value: [write(item) for item in value]
+    return lambda value: {key: write(item) for key, item in value.items()}
+
+
+def _float(value: float) -> float:
+    """Make equal numbers equal bytes: 2 is 2.0, and minus zero is zero."""
+    return float(value) + 0.0

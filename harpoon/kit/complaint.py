@@ -1,0 +1,185 @@
+"""What the author of a manifest is told: the findings of the readers in plain words, each saying what would be right.
+
+A value is quoted only where a number, a boolean or one of a few words was expected, cut short; free text and
+whole bodies never are, for they may hold secrets.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from harpoon.kit.errors import Invalid, Problem
+from harpoon.kit.strict import QUOTE_MAX, Fault, Location, pointer, quote
+
+#: Problems listed; the message counts them all.
+PROBLEMS_MAX = 100
+#: Known fields that are listed beside an unknown one, when there are no more.
+FIELDS_LISTED_MAX = 12
+
+#: Expected where the value may be quoted.
+_QUOTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
+#: Expected where it may not.
+_UNQUOTED = {
+    "string_type": "text",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+_ABSENT = object()
+
+
+def wire_name(name: str) -> str:
+    """Return the name that a field has outside: without the underscore that keeps it apart from a keyword."""
+    return name.removesuffix("_")
+
+
+def explain(
+    kind: Any,
+    document: object,
+    error: ValidationError,
+    not_yet: frozenset[str],
+    not_yet_values: Mapping[str, frozenset[str]],
+) -> Iterator[Fault]:
+    """Yield pydantic's findings on ``document`` as faults, in plain words.
+
+    ``not_yet`` holds pointers, with ``*`` for any index or key, of fields that the language has but this release has
+    not; ``not_yet_values`` likewise, pointer to values.
+    """
+    for details in error.errors(include_url=False, include_input=False):
+        location, parent = _resolve(kind, details["loc"])
+        if details["type"] == "unexpected_keyword_argument":
+            is_coming = any(_is_match(pattern, location) for pattern in not_yet)
+            yield Fault(location, "not supported yet" if is_coming else _unknown(str(location[-1]), parent))
+            continue
+        value = _look_up(document, location)
+        detail = _detail(details, value)
+        coming = (values for pattern, values in not_yet_values.items() if _is_match(pattern, location))
+        if isinstance(value, str) and any(value in values for values in coming):
+            detail = f"{value!r} is not supported yet; {detail.partition(', got ')[0]}"
+        yield Fault(location, detail)
+
+
+def invalid(faults: Sequence[Fault]) -> Invalid:
+    """Make the error that tells all of ``faults``, at least one, in the order of their pointers."""
+    ordered = sorted(set(faults), key=lambda fault: [_rank(part) for part in fault.location])
+    problems = [Problem(pointer=pointer(fault.location), detail=fault.detail) for fault in ordered[:PROBLEMS_MAX]]
+    first = problems[0]
+    more = f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else ""
+    return Invalid(f"{first.pointer or 'the document'}: {first.detail}{more}", problems)
+
+
+def _rank(part: str | int) -> tuple[int, str]:
+    return (part, "") if isinstance(part, int) else (-1, part)
+
+
+def _is_match(pattern: str, location: Location) -> bool:
+    parts = pattern.split("/")[1:]
+    return len(parts) == len(location) and all(p in ("*", str(part)) for p, part in zip(parts, location, strict=True))
+
+
+def _resolve(kind: Any, parts: Location) -> tuple[Location, Any]:
+    """Follow pydantic's path through the types: (path in the document, type that the last part belongs to).
+
+    They differ where a union of several nouns is passed: pydantic names the one it tried, the document does not.
+    """
+    location: list[str | int] = []
+    parent = kind
+    for part in parts:
+        kind, members = _strip(kind)
+        if members:
+            kind = next((member for member in members if getattr(member, "__name__", "") == part), Any)
+            continue
+        location.append(part)
+        parent, kind = kind, _child(kind, part)
+    return tuple(location), parent
+
+
+def _strip(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Take ``| None`` and annotations off; (the type, its members if it still is a union)."""
+    if get_origin(kind) is Annotated:
+        return _strip(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        members = tuple(member for member in get_args(kind) if member is not type(None))
+        return _strip(members[0]) if len(members) == 1 else (kind, members)
+    return kind, ()
+
+
+def _child(kind: Any, part: str | int) -> Any:
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        return next((hint for name, hint in hints.items() if wire_name(name) == part), Any)
+    arguments = get_args(kind)
+    if not arguments:
+        return Any
+    return arguments[0] if isinstance(part, int) else arguments[-1]
+
+
+def _look_up(document: Any, location: Location) -> object:
+    for part in location:
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            return _ABSENT
+    return document
+
+
+def _unknown(name: str, parent: Any) -> str:
+    known = [wire_name(field) for field in get_type_hints(parent)] if is_dataclass(parent) else []
+    near = difflib.get_close_matches(name, known, n=1) if len(name) <= QUOTE_MAX else []
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    listed = f"; known here: {', '.join(known)}" if len(known) <= FIELDS_LISTED_MAX else ""
+    return f"unknown field {quote(name)}{suggestion or listed}"
+
+
+def _detail(details: ErrorDetails, value: object) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "missing":
+        return "required, but missing"
+    if kind in _UNQUOTED:
+        advice = "; put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
+        return f"expected {_UNQUOTED[kind]}, got {_kind(value)}{advice}"
+    expected = context.get("expected") if kind in ("enum", "literal_error") else _QUOTED.get(kind)
+    return f"expected {expected}, got {_quoted(value)}" if expected else details["msg"]
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int():
+            return "a whole number"
+        case float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def _quoted(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f"text {quote(value)}"
+        case _:
+            return _kind(value)

@@ -1,0 +1,131 @@
+"""The level-triggered loop: wake-ups carry a key and nothing else; the loop reads whole states and acts.
+
+What it promises of its keys: *fair* (first woken, first handled), *stingy* (a key woken many times before its
+turn is handled once), *never lost* (a key woken while it is handled is handled again), and *never twice at once*.
+Every key is also handled once each resync interval, in slices that wait behind fresh work.
+
+It does not order different keys, and it does not say why a key was woken.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from harpoon.kit.clock import Random
+
+K = TypeVar("K")
+_log = structlog.get_logger(__name__)
+
+
+class Counter(Protocol):
+    """What a loop counts with."""
+
+    def inc(self, amount: float = 1) -> None:
+        """Add to the count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a loop takes its work."""
+
+    #: Every key is handled at least so often, give or take a tenth.
+    resync: timedelta = timedelta(seconds=30)
+    #: Keys handed to one call.
+    batch: int = 256
+    #: Keys that a resync wakes at a time, once nothing fresh is left.
+    slice: int = 64
+    #: Wait after a failed call; the keys stay woken.
+    retry: timedelta = timedelta(milliseconds=500)
+
+
+class Loop(Generic[K]):
+    """One loop over keys of one kind."""
+
+    def __init__(
+        self,
+        name: str,
+        handle: Callable[[Sequence[K]], Awaitable[None]],
+        everything: Callable[[], Iterable[K]],
+        *,
+        rng: Random,
+        failures: Counter,
+        pace: Pace | None = None,
+    ) -> None:
+        self._name = name
+        self._handle = handle
+        self._everything = everything
+        self._rng = rng
+        self._failures = failures
+        self._pace = pace or Pace()
+        #: A dict for its order; the values mean nothing.
+        self._woken: dict[K, None] = {}
+        self._due: dict[K, asyncio.TimerHandle] = {}
+        self._is_woken = asyncio.Event()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    def wake(self, key: K) -> None:
+        """Have ``key`` handled soon."""
+        self._woken[key] = None
+        self._is_idle.clear()
+        self._is_woken.set()
+
+    def wake_after(self, key: K, span: timedelta) -> None:
+        """Have ``key`` handled after ``span``; the earliest of several spans counts."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + span.total_seconds()
+        earlier = self._due.get(key)
+        if earlier is not None:
+            if earlier.when() <= due:
+                return
+            earlier.cancel()
+        self._due[key] = loop.call_at(due, self._wake_due, key)
+
+    def _wake_due(self, key: K) -> None:
+        del self._due[key]
+        self.wake(key)
+
+    async def run(self) -> None:
+        """Handle keys until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._work(), name=f"{self._name}-work")
+                group.create_task(self._resync(), name=f"{self._name}-resync")
+        finally:
+            for timer in self._due.values():
+                timer.cancel()
+            self._due.clear()
+
+    async def _work(self) -> None:
+        while True:
+            if not self._woken:
+                self._is_idle.set()
+                await self._is_woken.wait()
+            self._is_woken.clear()
+            keys = list(islice(self._woken, self._pace.batch))
+            for key in keys:
+                del self._woken[key]
+            try:
+                await self._handle(keys)
+            except Exception:
+                # A loop must survive a bad key or a store that is away; what it could not do stays to be done.
+                self._failures.inc()
+                _log.exception("pass_failed", loop=self._name, keys=len(keys))
+                for key in keys:
+                    self.wake(key)
+                await asyncio.sleep(self._pace.retry.total_seconds())
+
+    async def _resync(self) -> None:
+        while True:
+            spread = self._rng.uniform(0.9, 1.1)
+            await asyncio.sleep(self._pace.resync.total_seconds() * spread)
+            keys = list(self._everything())
+            for start in range(0, len(keys), self._pace.slice):
+                await self._is_idle.wait()
+                for key in keys[start : start + self._pace.slice]:
+                    self.wake(key)
