@@ -1,31 +1,161 @@
-"""A server process: a store, a controller and the doors, from settings to a clean end."""
+"""A server process and an agent process: from settings to a clean end."""
 
 import asyncio
+import gc
 import logging
-import os
 import resource
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import aiohttp
 import structlog
 
 from harpoon.agent import daemon
-from harpoon.agent.client import HttpTransport
+from harpoon.agent.client import AgentClient
 from harpoon.agent.settings import AgentSettings
-from harpoon.api.app import Doors, check_bind, make_app, run_site
+from harpoon.api.app import make_app, run_site
+from harpoon.api.doors import Doors
 from harpoon.config import ServerSettings
-from harpoon.control.controller import Controller, HoldLost, Means
+from harpoon.control.controller import Controller
+from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.kit.clock import SystemClock, system_random
-from harpoon.kit.errors import HarpoonError, Invalid
+from harpoon.kit.errors import HarpoonError, NotFound
+from harpoon.kit.loop import Pace
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Store
+from harpoon.store.port import Store, StoreUnavailable
 from harpoon.store.sqlite import SqliteStore
 
+#: Open files: a server has a socket for each agent and watcher, an agent some for each task.
+OPEN_FILES: Final = 65_536
+#: Connections to agents are few and long; the default of 100 would make the 101st agent wait for ever.
+CONNECTIONS: Final = 0
+
 _log = structlog.get_logger(__name__)
+
+
+def run_server(settings: ServerSettings) -> int:
+    """Run a server until it is told to stop; return the process's exit code."""
+
+    async def serve(stop: asyncio.Event) -> None:
+        await serve_server(settings, stop=stop, ready=lambda url: _log.info("server_ready", url=url))
+
+    return _run(serve)
+
+
+def run_agent(settings: AgentSettings) -> int:
+    """Run an agent until it is told to stop; return the process's exit code. Its tasks run on."""
+
+    async def serve(stop: asyncio.Event) -> None:
+        ready = _Announce()
+        await daemon.serve(settings, clock=SystemClock(), rng=system_random(), stop=stop, ready=ready)
+
+    return _run(serve)
+
+
+class _Announce:
+    """Says in the log where the agent listens."""
+
+    def __call__(self, port: int) -> None:
+        _log.info("agent_ready", port=port)
+
+
+async def serve_server(settings: ServerSettings, *, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Run a server until ``stop`` is set; ``ready`` is called with its URL once it answers.
+
+    Raises:
+        HarpoonError: It cannot start, or may not go on; the message says why.
+    """
+    clock = SystemClock()
+    store = await _open_store(settings, clock)
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
+            await _serve(settings, store, session, stop, ready)
+    finally:
+        await store.close()
+
+
+async def _serve(
+    settings: ServerSettings,
+    store: Store,
+    session: aiohttp.ClientSession,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+) -> None:
+    def connect(endpoint: str) -> AgentClient:
+        return AgentClient(session, endpoint, settings.token)
+
+    means = Means(
+        store=store,
+        connect=connect,
+        clock=SystemClock(),
+        rng=system_random(),
+        instance=f"{settings.instance}-{uuid.uuid4().hex[:8]}",
+        lost_after=settings.lost_after,
+        pace=Pace(resync=settings.resync),
+    )
+    controller = await Controller.open(means, Metrics())
+    # What is loaded stays; the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+
+    def logs(agent: str) -> AgentClient:
+        row = controller.view.agents.rows.get(agent)
+        if row is None:
+            raise NotFound(f"there is no agent {agent}")
+        return connect(row.value.endpoint)
+
+    drain = asyncio.Event()
+    doors = Doors(
+        view=controller.view,
+        registry=controller.registry,
+        roster=controller.roster,
+        store=store,
+        instance=means.instance,
+        clock=means.clock,
+        logs=logs,
+        drain=drain,
+        metrics=controller.metrics.registry,
+        token=settings.token,
+    )
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(controller.run(), name="controller")
+        doing = group.create_task(run_site(make_app(doors), settings.listen, stop, ready), name="site")
+        doing.add_done_callback(lambda _: running.cancel())
+    await controller.close()
+
+
+async def _open_store(settings: ServerSettings, clock: SystemClock) -> Store:
+    path = settings.store_path
+    if path is None:
+        return MemoryStore()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return await SqliteStore.open(path, clock=clock)
+
+
+def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    """Run ``serve`` on the fastest loop there is until SIGTERM or SIGINT."""
+    _configure_logs()
+    _raise_limit_of_open_files()
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            await serve(stop)
+        except* (HarpoonError, StoreUnavailable, OSError) as group:
+            for error in _leaves(group):
+                _log.error("stopped", reason=str(error))
+            return 1
+        return 0
+
+    try:
+        import uvloop  # noqa: PLC0415 it may be absent
+    except ImportError:
+        return asyncio.run(main())
+    return uvloop.run(main())

@@ -15,6 +15,7 @@ import structlog
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.registry import Registry
+from harpoon.control.roster import Roster
 from harpoon.control.scheduler import Scheduler
 from harpoon.control.shepherd import Shepherd
 from harpoon.control.transformer import Transformer
@@ -39,10 +40,10 @@ class Controller:
         self.view = view
         self.hold = hold
         self.registry = Registry(means.store, view, means.clock)
-        self.shepherd = Shepherd(means, view, lease, metrics)
-        given = {"clock": means.clock, "rng": means.rng, "metrics": metrics, "pace": means.pace}
-        self._scheduler = Scheduler(means.store, view, hold, **given)
-        self._transformer = Transformer(view, self.shepherd, **given)
+        self.roster = Roster(means.store, view)
+        self.shepherd = Shepherd(means, metrics, view, lease)
+        self._scheduler = Scheduler(means, metrics, view, hold)
+        self._transformer = Transformer(means, metrics, view, self.shepherd)
         self._means = means
         self._lease = lease
 

@@ -1,5 +1,6 @@
 """What the control loops are given: every way out of the process, and the times that govern them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,7 +19,8 @@ class Means:
     """Ports and times, handed in at construction so that a simulation can hand in its own."""
 
     store: Store
-    transport: AgentTransport
+    #: Opens the way to the agent at an endpoint.
+    connect: Callable[[str], AgentTransport]
     clock: Clock
     rng: Random
     #: Unique name of this running process.

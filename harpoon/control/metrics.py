@@ -9,17 +9,16 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.passes_failed = Counter(
-            "harpoon_passes_failed", "Passes of a loop that raised and will be tried again.", ["loop"], registry=self.registry
+            "harpoon_passes_failed",
+            "Passes of a loop that raised and will be tried again.",
+            ["loop"],
+            registry=self.registry,
         )
-        self.commands = Counter(
-            "harpoon_commands", "Commands sent to agents.", ["kind"], registry=self.registry
-        )
+        self.commands = Counter("harpoon_commands", "Commands sent to agents.", ["kind"], registry=self.registry)
         self.commands_refused = Counter(
             "harpoon_commands_refused", "Commands that an agent answered with a reason not to.", registry=self.registry
         )
-        self.placements = Counter(
-            "harpoon_placements", "Placements decided and durable.", registry=self.registry
-        )
+        self.placements = Counter("harpoon_placements", "Placements decided and durable.", registry=self.registry)
         self.drops = Counter("harpoon_placements_dropped", "Placements withdrawn.", registry=self.registry)
         self.published = Counter(
             "harpoon_task_transitions", "Task states written to the registry.", registry=self.registry

@@ -39,22 +39,22 @@ _log = structlog.get_logger(__name__)
 class Minder:
     """Minds one agent, by virtue of one hold."""
 
-    def __init__(self, agent: Agent, hold: Hold, means: Means, view: View, metrics: Metrics, wake: Wake) -> None:
+    def __init__(self, means: Means, metrics: Metrics, view: View, hold: Hold, agent: Agent, wake: Wake) -> None:
         self._agent = agent
         self._hold = hold
         self._means = means
         self._metrics = metrics
         self._view = view
         self._wake = wake
+        self._transport = means.connect(agent.endpoint)
         link = view.links.rows.get(agent.name)
         self.state = machine.begin(
-            agent.name,
-            agent.uid,
+            agent,
+            None if link is None else link.value,
+            [row.value for row in view.tasks_on(agent.name).values()],
+            means.clock.now(),
             cluster=view.cluster,
             lost_after=means.lost_after,
-            known={task: row.value for task, row in view.tasks_on(agent.name).items()},
-            link=None if link is None else link.value,
-            now=means.clock.now(),
         )
         self._outbox: dict[str, Write] = {}
         self._has_mail = asyncio.Event()
@@ -80,12 +80,14 @@ class Minder:
         self._feed(signals.Sent(tuple(command.task for command in commands)))
         for command in commands:
             self._metrics.commands.labels(command.kind).inc()
-            _log.info("command_sent", agent=self._agent.name, kind=command.kind, task=command.task, reason=command.reason)
+            _log.info(
+                "command_sent", agent=self._agent.name, kind=command.kind, task=command.task, reason=command.reason
+            )
         batch = wire.Commands(
             token=self._hold.token, instance=self._means.instance, uid=self._agent.uid, commands=tuple(commands)
         )
         try:
-            results = (await self._means.transport.command(self._agent.endpoint, batch)).results
+            results = (await self._transport.command(batch)).results
         except Fenced as error:
             self._fence(error)
             return
@@ -126,7 +128,9 @@ class Minder:
     def _publish(self, effect: signals.Publish) -> None:
         prefix = f"{ACTUAL}{self._agent.name}/"
         for task in effect.tasks:
-            _log.info("task_changed", task=task.id, agent=task.agent, state=task.state, ready=task.ready, reason=task.reason)
+            _log.info(
+                "task_changed", task=task.id, agent=task.agent, state=task.state, ready=task.ready, reason=task.reason
+            )
             self._mail(Put(prefix + task.id, codec.dump(task)))
         for gone in effect.gone:
             self._mail(Delete(prefix + gone))
@@ -162,13 +166,12 @@ class Minder:
         """Open the stream and feed all it says, until it ends."""
         await asyncio.sleep(after_s)
         self._feed(signals.Dial())
-        is_open = False
+        reason = "the agent ended the stream"
         try:
-            async for told in self._means.transport.stream(self._agent.endpoint):
+            async for told in self._transport.stream():
                 match told:
                     case wire.Snapshot():
                         self._feed(signals.Opened(told))
-                        is_open = True
                     case wire.Changed():
                         self._feed(signals.Changed(told))
                     case None:
@@ -177,8 +180,6 @@ class Minder:
                         assert_never(told)
         except Unavailable as error:
             reason = str(error)
-        else:
-            reason = "the agent ended the stream" if is_open else "the agent ended the stream before its first event"
         self._feed(signals.Broken(reason))
 
     async def _adopt(self) -> None:
@@ -186,7 +187,7 @@ class Minder:
             token=self._hold.token, instance=self._means.instance, uid=self._agent.uid, cluster=self._view.cluster
         )
         try:
-            snapshot = await self._means.transport.adopt(self._agent.endpoint, order)
+            snapshot = await self._transport.adopt(order)
         except Fenced as error:
             self._fence(error)
         except Unavailable as error:

@@ -1,4 +1,4 @@
-"""Desired state, written: jobs, their versions, agents' registrations. Everything a user may change goes through here.
+"""Desired state, written: jobs and their versions. Everything that a user may declare goes through here.
 
 A mutation is answered once the store has committed it and the view shows it, so that whoever asked reads their
 own write. It does not wait for tasks: that is what the returned change is for.
@@ -10,20 +10,23 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from harpoon.control.changes import ChangeStatus, change_status
 from harpoon.control.status import JobStatus, change_id, job_status
-from harpoon.control.view import ACTUAL, AGENTS, JOBS, LINKS, VERSIONS, View, job_key
+from harpoon.control.view import JOBS, VERSIONS, View, job_key
+from harpoon.control.waiting import Waiters
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
-from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed, Problem, Unavailable
-from harpoon.model.agent import Agent, LinkState
+from harpoon.kit.errors import Invalid, NotFound, PreconditionFailed, Problem, Unavailable
 from harpoon.model.job import Job, Metadata, Spec, Version
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import check_name
-from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, Write
+from harpoon.store.port import COMMIT_BYTES_MAX, WRITES_MAX, Compare, Delete, Put, Store, Write
 from harpoon.store.table import Row
 
 #: Documents of one all-or-nothing apply; each writes a job and a version. What is left of the commit may prune.
 APPLY_MAX: Final = 40
+#: A job is written twice in one commit, as it is and as a version; with some room for the keys.
+JOB_BYTES_MAX: Final = COMMIT_BYTES_MAX // 2 - 1024
 #: Past versions kept of a job, beside those that tasks still run.
 VERSIONS_KEPT: Final = 10
 #: Of an outdated stretch of versions, so many are looked at by each mutation; those still in use stay for a later one.
@@ -51,29 +54,6 @@ class Accepted:
     outcome: Outcome
 
 
-class ChangeState(StrEnum):
-    """How far a change has come."""
-
-    #: New tasks ready and old ones gone; for an unscheduled job, everything gone.
-    DONE = "done"
-    PROGRESSING = "progressing"
-    #: A later change took its place.
-    SUPERSEDED = "superseded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeStatus:
-    """A change and how far it has come."""
-
-    id: str
-    namespace: str
-    job: str
-    state: ChangeState
-    is_done: bool
-    summary: str
-    waiting: tuple[str, ...] = ()
-
-
 def generation_of(spec: Spec) -> str:
     """Return the hash of a job's task template: equal templates, equal generations, however they were spelled."""
     return hashlib.sha256(codec.canonical(spec.task)).hexdigest()[:12]
@@ -86,6 +66,7 @@ class Registry:
         self._store = store
         self._view = view
         self._clock = clock
+        self._waiters = Waiters(view)
 
     async def put(self, manifest: Manifest, *, if_match: int | None = None, is_new: bool = False) -> Accepted:
         """Create or replace a job.
@@ -168,53 +149,6 @@ class Registry:
                 return accepted[0]
         raise Unavailable("others keep changing this job; try again")
 
-    async def register(self, agent: Agent) -> int:
-        """Record an agent that announced itself; nothing is written when it is known like that.
-
-        Raises:
-            Conflict: Another agent of that name is connected, or the endpoint belongs to another name.
-        """
-        row = self._view.agents.rows.get(agent.name)
-        if row is not None and row.value == agent:
-            return row.mod_revision
-        if row is not None and row.value.uid != agent.uid and self._link_state(agent.name) is LinkState.CONNECTED:
-            raise Conflict(
-                f"another agent named {agent.name} is connected (uid {row.value.uid}); give this one another --name"
-            )
-        for other in self._view.agents.rows.values():
-            if other.value.endpoint == agent.endpoint and other.value.name != agent.name:
-                raise Conflict(f"endpoint {agent.endpoint} belongs to agent {other.value.name}")
-        found = 0 if row is None else row.mod_revision
-        compares = (Compare(AGENTS + agent.name, mod=found),)
-        revision = await self._store.commit(compares, (Put(AGENTS + agent.name, codec.dump(agent)),))
-        if revision is None:
-            raise Conflict(f"agent {agent.name} was registered by someone else just now; try again")
-        await self._view.mirror.reached(revision)
-        return revision
-
-    async def remove_agent(self, name: str) -> int:
-        """Drop an agent that cannot be reached, with everything it reported; its tasks are taken for gone.
-
-        Raises:
-            NotFound: There is no such agent.
-            Conflict: It is connected.
-        """
-        row = self._view.agents.rows.get(name)
-        if row is None:
-            raise NotFound(f"there is no agent {name}")
-        if self._link_state(name) is LinkState.CONNECTED:
-            raise Conflict(f"agent {name} is connected; stop it first, or it would register again")
-        keys = [f"{ACTUAL}{name}/{task}" for task in self._view.tasks_on(name)]
-        for start in range(0, len(keys), WRITES_MAX):
-            await self._store.commit((), [Delete(key) for key in keys[start : start + WRITES_MAX]])
-        revision = await self._store.commit(
-            (Compare(AGENTS + name, mod=row.mod_revision),), (Delete(AGENTS + name), Delete(LINKS + name))
-        )
-        if revision is None:
-            raise Conflict(f"agent {name} changed just now; look again")
-        await self._view.mirror.reached(revision)
-        return revision
-
     def status(self, namespace: str, name: str) -> JobStatus:
         """Return how a job stands.
 
@@ -223,6 +157,10 @@ class Registry:
         """
         return job_status(self._view, self._existing(namespace, name))
 
+    async def changed(self, key: str, after: int) -> None:
+        """Return once anything of a job (by key) has changed after a revision; perhaps earlier, so look again."""
+        await self._waiters.changed(key, after)
+
     def change(self, change: str) -> ChangeStatus:
         """Return how far a change has come.
 
@@ -230,31 +168,7 @@ class Registry:
             Invalid: ``change`` is not the id of one.
             NotFound: It was never made, as far as this store knows.
         """
-        namespace, name, revision = self._parse_change(change)
-        row = self._row(namespace, name)
-        told = {"id": change, "namespace": namespace, "job": name}
-        if row is None:
-            return ChangeStatus(**told, state=ChangeState.DONE, is_done=True, summary=f"job {name} is gone")
-        if row.mod_revision != revision:
-            if row.mod_revision < revision:
-                raise NotFound(f"there is no change {change}")
-            latest = change_id(self._view, namespace, name, row.mod_revision)
-            summary = f"superseded by {latest}"
-            return ChangeStatus(**told, state=ChangeState.SUPERSEDED, is_done=False, summary=summary)
-        status = job_status(self._view, row)
-        state = ChangeState.DONE if status.is_done else ChangeState.PROGRESSING
-        return ChangeStatus(
-            **told, state=state, is_done=status.is_done, summary=status.summary, waiting=status.waiting
-        )
-
-    def _parse_change(self, change: str) -> tuple[str, str, int]:
-        parts = change.split(".")
-        number = parts[-1].split("-")
-        if len(parts) != 3 or len(number) != 2 or not all(part.isascii() and part.isdigit() for part in number):
-            raise Invalid(f"a change's id is <namespace>.<job>.<incarnation>-<revision>; got {change[:200]!r}")
-        if int(number[0]) != self._view.incarnation or int(number[1]) > self._view.revision:
-            raise NotFound(f"there is no change {change[:200]}")
-        return parts[0], parts[1], int(number[1])
+        return change_status(self._view, change)
 
     def _row(self, namespace: str, name: str) -> Row[Job] | None:
         for what, text in (("namespace", namespace), ("name", name)):
@@ -269,10 +183,6 @@ class Registry:
         if row is None:
             raise NotFound(f"there is no job {name} in namespace {namespace}")
         return row
-
-    def _link_state(self, agent: str) -> LinkState:
-        row = self._view.links.rows.get(agent)
-        return LinkState.UNKNOWN if row is None else row.value.state
 
     def _next(self, manifest: Manifest, row: Row[Job] | None) -> tuple[Job, Row[Job] | None]:
         """Return the job that the manifest asks for; the very same record when it changes nothing."""
@@ -302,7 +212,7 @@ class Registry:
             if row is None or job is not row.value:
                 key = job_key(job.namespace, job.name)
                 compares.append(Compare(JOBS + key, mod=0 if row is None else row.mod_revision))
-                writes.append(Put(JOBS + key, codec.dump(job)))
+                writes.append(Put(JOBS + key, _record(job)))
                 if not job.is_terminating:
                     writes.append(Put(f"{VERSIONS}{key}/{job.version}", codec.dump(_version(job))))
                     prunes += self._prunes(job)
@@ -333,6 +243,15 @@ class Registry:
             for outdated in range(newest, newest - PRUNED_AT_ONCE, -1)
             if outdated not in in_use and f"{key}/{outdated}" in self._view.versions.rows
         ]
+
+
+def _record(job: Job) -> bytes:
+    record = codec.dump(job)
+    if len(record) > JOB_BYTES_MAX:
+        raise Invalid(
+            f"job {job.name} takes {len(record)} bytes; at most {JOB_BYTES_MAX} fit: move data out of the manifest"
+        )
+    return record
 
 
 def _version(job: Job) -> Version:

@@ -16,20 +16,20 @@ from typing import Final
 import structlog
 
 from harpoon.control.bookings import Bookings
+from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.view import JOBS, PENDING, VERSIONS, View, job_key_of, placement_key
 from harpoon.core.place import place
 from harpoon.core.rollout import Rollout, Standing, rollout
 from harpoon.kit import codec
-from harpoon.kit.clock import Clock, Random
-from harpoon.kit.loop import Loop, Pace
+from harpoon.kit.loop import Loop
 from harpoon.model.agent import LinkState
 from harpoon.model.decision import Drop, Pending, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.task import Placement
 from harpoon.store.hold import Hold
-from harpoon.store.port import Compare, Delete, Put, Store, Write
+from harpoon.store.port import Compare, Delete, Put, Write
 from harpoon.store.table import Row, RowChange
 
 #: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
@@ -62,11 +62,11 @@ class _Deed:
 class Scheduler:
     """Places the slots of all jobs, by virtue of one hold."""
 
-    def __init__(self, store: Store, view: View, hold: Hold, *, clock: Clock, rng: Random, metrics: Metrics, pace: Pace) -> None:
-        self._store = store
+    def __init__(self, means: Means, metrics: Metrics, view: View, hold: Hold) -> None:
+        self._store = means.store
         self._view = view
         self._hold = hold
-        self._clock = clock
+        self._clock = means.clock
         self._metrics = metrics
         self._bookings = Bookings(view)
         self._wrote: dict[str, int] = {}
@@ -74,9 +74,9 @@ class Scheduler:
             "scheduler",
             self._handle,
             lambda: list(view.jobs.rows),
-            rng=rng,
+            rng=means.rng,
             failures=metrics.passes_failed.labels("scheduler"),
-            pace=pace,
+            pace=means.pace,
         )
 
     async def run(self) -> None:

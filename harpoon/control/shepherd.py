@@ -1,6 +1,6 @@
-"""The shepherd: the one interface to all agents. It keeps a minder for each registered agent, and publishes actual state.
+"""The shepherd: the one interface to all agents. It keeps a minder for each registered agent.
 
-It decides neither what should run nor where; it knows what does.
+It publishes actual state. It decides neither what should run nor where; it knows what does.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 class Shepherd:
     """Reaches every agent that this instance holds."""
 
-    def __init__(self, means: Means, view: View, lease: Lease, metrics: Metrics) -> None:
+    def __init__(self, means: Means, metrics: Metrics, view: View, lease: Lease) -> None:
         self._means = means
         self._view = view
         self._lease = lease
@@ -92,13 +92,14 @@ class Shepherd:
         for name, agent in wanted.items():
             if name not in self._running:
                 hold = await self._take(name)
-                minder = Minder(agent, hold, self._means, self._view, self._metrics, self._wake)
+                minder = Minder(self._means, self._metrics, self._view, hold, agent, self._wake)
                 self._minders[name] = minder
                 self._running[name] = (agent, group.create_task(minder.run(), name=f"minder-{name}"))
 
     async def _take(self, name: str) -> Hold:
         if name not in self._holds:
-            hold = await acquire(self._means.store, self._lease, f"agents/{name}", self._means.instance, self._view.incarnation)
+            means, incarnation = self._means, self._view.incarnation
+            hold = await acquire(means.store, self._lease, f"agents/{name}", means.instance, incarnation)
             if hold is None:
                 raise HoldLost(f"another instance holds agent {name}")
             self._holds[name] = hold

@@ -102,14 +102,18 @@ def _current_slots(job: Job, placements: Iterable[Placement], tasks: Mapping[Tas
     settled = set()
     for placement in placements:
         task = tasks.get(placement.task)
-        if task is not None and placement.generation == job.generation and placement.slot < job.spec.scale:
-            if task.ready or task.state is TaskState.FINISHED:
-                settled.add(placement.slot)
+        is_current = placement.generation == job.generation and placement.slot < job.spec.scale
+        if task is not None and is_current and (task.ready or task.state is TaskState.FINISHED):
+            settled.add(placement.slot)
     return settled
 
 
 def _waiting(
-    job: Job, placements: Iterable[Placement], tasks: Mapping[TaskId, Task], pending: Pending | None, old: Iterable[TaskId]
+    job: Job,
+    placements: Iterable[Placement],
+    tasks: Mapping[TaskId, Task],
+    pending: Pending | None,
+    leftovers: Iterable[TaskId],
 ) -> tuple[str, ...]:
     """Return what keeps the job from being done, the decisive things first."""
     sentences = [] if pending is None else [pending.reason]
@@ -119,9 +123,11 @@ def _waiting(
             sentences.append(f"{placement.task} is placed on {placement.agent}, which has not reported it yet")
         elif placement.generation == job.generation and not task.ready and task.state is not TaskState.FINISHED:
             sentences.append(f"{task.id} on {task.agent} is {task.state}: {task.reason or 'no reason reported'}")
-    for task_id in sorted(old):
-        if (task := tasks.get(task_id)) is not None:
-            sentences.append(f"{task.id} on {task.agent} must go and is {task.state}: {task.reason or 'no reason reported'}")
+    sentences += [
+        f"{task.id} on {task.agent} must go and is {task.state}: {task.reason or 'no reason reported'}"
+        for task_id in sorted(leftovers)
+        if (task := tasks.get(task_id)) is not None
+    ]
     if len(sentences) > WAITING_MAX:
         sentences[WAITING_MAX - 1 :] = [f"and {len(sentences) - WAITING_MAX + 1} more"]
     return tuple(sentences)

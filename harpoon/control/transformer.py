@@ -11,12 +11,12 @@ from typing import Final
 
 import structlog
 
+from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.shepherd import Shepherd
 from harpoon.control.view import View
 from harpoon.core.transform import Desired, transform
-from harpoon.kit.clock import Clock, Random
-from harpoon.kit.loop import Loop, Pace
+from harpoon.kit.loop import Loop
 from harpoon.model.command import Command
 from harpoon.model.name import TaskId
 from harpoon.store.table import RowChange
@@ -30,20 +30,19 @@ _log = structlog.get_logger(__name__)
 class Transformer:
     """Commands every agent that this instance holds."""
 
-    def __init__(self, view: View, shepherd: Shepherd, *, clock: Clock, rng: Random, metrics: Metrics, pace: Pace) -> None:
+    def __init__(self, means: Means, metrics: Metrics, view: View, shepherd: Shepherd) -> None:
         self._view = view
         self._shepherd = shepherd
-        self._clock = clock
-        self._metrics = metrics
+        self._clock = means.clock
         #: Agent → tasks to compare; None: all of them.
         self._dirty: dict[str, set[TaskId] | None] = {}
         self._loop: Loop[str] = Loop(
             "transformer",
             self._handle,
             self._everything,
-            rng=rng,
+            rng=means.rng,
             failures=metrics.passes_failed.labels("transformer"),
-            pace=pace,
+            pace=means.pace,
         )
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The picture of one agent, as a machine fed by its event stream: the whole protocol is the table below.
+"""The machine of one agent, fed by its event stream: the whole protocol is the table below.
 
 It is no connection and no loop: it is told what happened (`core.signals`), and answers what is to be done about it.
 
@@ -9,41 +9,26 @@ Rules.
 2. Nothing is commanded and nothing published before the agent has been adopted: only then is its word the latest.
 3. A snapshot replaces all; only differences from what the store shows are published, so that finding everything as
    it was writes nothing. A gap in the stream, or another life of the agent's daemon, is mended by connecting again.
-4. A broken link takes nothing away. Only when it could not be mended for ``lost_after``, tried at least once by this
-   very machine, are the agent's tasks published as lost, once.
+4. A broken link takes nothing away. Only when it stays broken for ``lost_after``, and this very machine has tried to
+   mend it, are the agent's tasks published as lost, once.
 5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer.
 6. Tasks of other clusters are not in the picture.
 7. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
+
+The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter is the shell's.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import assert_never
 
-from harpoon.core.signals import (
-    Adopt,
-    Adopted,
-    Answered,
-    Broken,
-    Changed,
-    Close,
-    Connect,
-    Dial,
-    Effect,
-    Event,
-    FencedOff,
-    Heard,
-    Opened,
-    Publish,
-    Reconcile,
-    Sent,
-    SetLink,
-    Ticked,
-)
+from harpoon.core import signals
+from harpoon.core.picture import AgentState, Phase, validate
+from harpoon.core.signals import Effect, Event
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Link, LinkState
+from harpoon.model.command import CommandResult
 from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task, TaskState
@@ -54,121 +39,84 @@ LOST_AFTER = timedelta(seconds=30)
 SILENCE_MAX = timedelta(seconds=15)
 #: A command that showed no effect is given again after so long.
 PENDING_MAX = timedelta(seconds=10)
-#: The first wait before dialling again; it doubles up to `DIAL_MAX`.
+#: One that was refused, or not delivered, after so long.
+REFUSED_MAX = timedelta(seconds=2)
+#: The first wait before dialling again, and the longest.
 DIAL_MIN = timedelta(milliseconds=100)
 DIAL_MAX = timedelta(seconds=5)
 #: A link that held for so long was a good one: the waits begin anew.
 STEADY = timedelta(seconds=10)
 
-
-class Phase(StrEnum):
-    """Where the conversation with the agent stands; the first three wait for a `Dial`."""
-
-    #: Not reached yet by this machine, nor given up by one before.
-    IDLE = "idle"
-    #: The link broke.
-    INTERRUPTED = "interrupted"
-    #: It stayed broken for too long.
-    LOST = "lost"
-    #: The stream is being opened.
-    CONNECTING = "connecting"
-    #: The stream is open, our token sent.
-    ADOPTING = "adopting"
-    #: Ours to command.
-    CONNECTED = "connected"
-    #: Another holder's.
-    FENCED = "fenced"
+_Step = tuple[AgentState, tuple[Effect, ...]]
+_Row = Mapping[type[Event], frozenset[Phase]]
 
 
-_REST = frozenset({Phase.IDLE, Phase.INTERRUPTED, Phase.LOST})
-#: What may happen, and where it may lead.
-TRANSITIONS: Mapping[Phase, Mapping[type[Event], frozenset[Phase]]] = {
-    Phase.IDLE: {Dial: frozenset({Phase.CONNECTING}), FencedOff: frozenset({Phase.FENCED})},
-    Phase.INTERRUPTED: {
-        Dial: frozenset({Phase.CONNECTING}),
-        Ticked: frozenset({Phase.INTERRUPTED, Phase.LOST}),
-        FencedOff: frozenset({Phase.FENCED}),
-    },
-    Phase.LOST: {Dial: frozenset({Phase.CONNECTING}), FencedOff: frozenset({Phase.FENCED})},
+def _to(*phases: Phase) -> frozenset[Phase]:
+    return frozenset(phases)
+
+
+_FENCED: _Row = {signals.FencedOff: _to(Phase.FENCED)}
+_RESTING: _Row = {signals.Dial: _to(Phase.CONNECTING), **_FENCED}
+_REST = _to(Phase.IDLE, Phase.INTERRUPTED, Phase.LOST)
+#: Phase → event → where it may lead. Which rest a failed attempt falls back to is what is known of the link.
+TRANSITIONS: Mapping[Phase, _Row] = {
+    Phase.IDLE: _RESTING,
+    Phase.INTERRUPTED: {**_RESTING, signals.Ticked: _to(Phase.INTERRUPTED, Phase.LOST)},
+    Phase.LOST: _RESTING,
     Phase.CONNECTING: {
-        Opened: frozenset({Phase.ADOPTING}) | _REST,
-        Broken: _REST,
-        Ticked: frozenset({Phase.CONNECTING}) | _REST,
-        FencedOff: frozenset({Phase.FENCED}),
+        signals.Opened: _to(Phase.ADOPTING) | _REST,
+        signals.Broken: _REST,
+        signals.Ticked: _to(Phase.CONNECTING) | _REST,
+        **_FENCED,
     },
     Phase.ADOPTING: {
-        Adopted: frozenset({Phase.CONNECTED}) | _REST,
-        Changed: frozenset({Phase.ADOPTING}) | _REST,
-        Heard: frozenset({Phase.ADOPTING}),
-        Broken: _REST,
-        Ticked: frozenset({Phase.ADOPTING}) | _REST,
-        FencedOff: frozenset({Phase.FENCED}),
+        signals.Adopted: _to(Phase.CONNECTED) | _REST,
+        signals.Changed: _to(Phase.ADOPTING) | _REST,
+        signals.Heard: _to(Phase.ADOPTING),
+        signals.Broken: _REST,
+        signals.Ticked: _to(Phase.ADOPTING) | _REST,
+        **_FENCED,
     },
     Phase.CONNECTED: {
-        Changed: frozenset({Phase.CONNECTED, Phase.INTERRUPTED}),
-        Heard: frozenset({Phase.CONNECTED}),
-        Sent: frozenset({Phase.CONNECTED}),
-        Answered: frozenset({Phase.CONNECTED}),
-        Broken: frozenset({Phase.INTERRUPTED}),
-        Ticked: frozenset({Phase.CONNECTED, Phase.INTERRUPTED}),
-        FencedOff: frozenset({Phase.FENCED}),
+        signals.Changed: _to(Phase.CONNECTED, Phase.INTERRUPTED),
+        signals.Heard: _to(Phase.CONNECTED),
+        signals.Sent: _to(Phase.CONNECTED),
+        signals.Answered: _to(Phase.CONNECTED),
+        signals.Ticked: _to(Phase.CONNECTED, Phase.INTERRUPTED),
+        signals.Broken: _to(Phase.INTERRUPTED),
+        **_FENCED,
     },
     Phase.FENCED: {},
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentState:
-    """The picture. Made by `begin`, then by `advance` alone."""
-
-    agent: str
-    uid: str
-    cluster: str
-    lost_after: timedelta
-    phase: Phase
-    #: What the store shows of the link.
-    link: LinkState
-    link_reason: str
-    link_since_ms: int
-    #: What the store shows of the agent's tasks (as told by `Publish`).
-    tasks: Mapping[TaskId, Task]
-    #: While adopting: what the stream has said of them so far.
-    reported: Mapping[TaskId, Task] = field(default_factory=dict)
-    #: Tasks with commands on their way, and until when (elapsed) that is believed.
-    pending: Mapping[TaskId, timedelta] = field(default_factory=dict)
-    #: The agent's last word: which life of its daemon, which change.
-    boot: str = ""
-    seq: int = 0
-    #: When the phase was entered, and when the agent was last heard (elapsed).
-    since: timedelta = timedelta(0)
-    heard: timedelta = timedelta(0)
-    #: Failed attempts in a row.
-    attempts: int = 0
-    #: While interrupted: when (elapsed) the agent is lost.
-    lost_at: timedelta | None = None
-
-
 def begin(
-    agent: Agent, link: Link | None, tasks: Iterable[Task], now: Instant, *, cluster: str, lost_after: timedelta = LOST_AFTER
+    agent: Agent,
+    link: Link | None,
+    tasks: Iterable[Task],
+    now: Instant,
+    *,
+    cluster: str,
+    lost_after: timedelta = LOST_AFTER,
 ) -> AgentState:
-    """Return the picture that the store gives of an agent: its link and tasks as recorded by whoever held it before.
+    """Return the picture that the store gives of an agent: its link and tasks as whoever held it before recorded them.
 
     The clock of an interrupted link runs on from its record.
     """
-    state = LinkState.UNKNOWN if link is None else link.state
+    known = Link(agent=agent.name, state=LinkState.UNKNOWN, since_ms=now.wall) if link is None else link
     lost_at = None
-    if link is not None and state is LinkState.INTERRUPTED:
-        passed = timedelta(milliseconds=max(0, now.wall - link.since_ms))
+    if known.state is LinkState.INTERRUPTED:
+        passed = timedelta(milliseconds=max(0, now.wall - known.since_ms))
         lost_at = now.elapsed + max(timedelta(0), lost_after - passed)
     return AgentState(
         agent=agent.name,
         uid=agent.uid,
         cluster=cluster,
         lost_after=lost_after,
-        phase=_resting(state),
-        link=state,
-        link_reason="" if link is None else link.reason,
-        link_since_ms=now.wall if link is None else link.since_ms,
+        phase=_rest(known.state),
+        link=known.state,
+        link_reason=known.reason,
+        link_since_ms=known.since_ms,
         tasks={task.id: task for task in tasks},
         since=now.elapsed,
         lost_at=lost_at,
@@ -181,18 +129,179 @@ def commandable(state: AgentState) -> bool:
 
 
 def is_pending(state: AgentState, task: TaskId, now: Instant) -> bool:
-    """Return whether a command for this task is on its way; a `Reconcile` will name the task when it no longer is."""
+    """Return whether a command for this task is on its way. Once it no longer is, a `Reconcile` will name the task."""
     return now.elapsed < state.pending.get(task, timedelta.min)
 
 
-def advance(state: AgentState, event: Event, now: Instant) -> tuple[AgentState, tuple[Effect, ...]]:
+def advance(state: AgentState, event: Event, now: Instant) -> _Step:
     """Take one event; return the picture after it and what is to be done, in order."""
     allowed = TRANSITIONS[state.phase].get(type(event))
     if allowed is None:
         return state, ()
     after, effects = _step(state, event, now)
-    assert after.phase in allowed, f"{state.phase} {event} → {after.phase}"
+    if after.phase is not state.phase:
+        after = replace(after, since=now.elapsed)
+    assert after.phase in allowed, f"{state.phase}, {type(event).__name__} → {after.phase}"
+    validate(after)
     return after, effects
 
 
-type_Step = tuple[AgentState, tuple[Effect, ...]]
+def _step(state: AgentState, event: Event, now: Instant) -> _Step:
+    match event:
+        case signals.Dial():
+            return replace(state, phase=Phase.CONNECTING, heard=now.elapsed), ()
+        case signals.Opened(snapshot):
+            return _open(state, snapshot, now)
+        case signals.Adopted(snapshot):
+            return _adopt(state, snapshot, now)
+        case signals.Changed(changed):
+            return _change(replace(state, heard=now.elapsed), changed, now)
+        case signals.Heard():
+            return replace(state, heard=now.elapsed), ()
+        case signals.Sent(tasks):
+            return replace(state, pending={**state.pending, **dict.fromkeys(tasks, now.elapsed + PENDING_MAX)}), ()
+        case signals.Answered(results):
+            return _answer(state, results, now)
+        case signals.Broken(reason):
+            return _break(state, reason, now)
+        case signals.FencedOff():
+            return replace(state, phase=Phase.FENCED, reported={}, pending={}), (signals.Close(),)
+        case signals.Ticked():
+            return _tick(state, now)
+        case _:
+            assert_never(event)
+
+
+def _open(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
+    if (snapshot.agent, snapshot.uid) != (state.agent, state.uid):
+        return _break(state, "another agent answers at this endpoint", now)
+    after = replace(
+        state,
+        phase=Phase.ADOPTING,
+        boot=snapshot.boot,
+        seq=snapshot.seq,
+        reported=_own(state, snapshot.tasks),
+        heard=now.elapsed,
+    )
+    return after, (signals.Adopt(),)
+
+
+def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
+    if snapshot.boot != state.boot:
+        return _break(state, "the agent started anew while it was being adopted", now)
+    # Changes that the agent made after it answered may have overtaken the answer.
+    is_latest = snapshot.seq >= state.seq
+    tasks = _own(state, snapshot.tasks) if is_latest else state.reported
+    effects = _publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
+    if state.link is not LinkState.CONNECTED:
+        state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
+        effects.append(told)
+    seq = max(state.seq, snapshot.seq)
+    after = replace(state, phase=Phase.CONNECTED, tasks=tasks, reported={}, seq=seq, heard=now.elapsed)
+    return after, (*effects, signals.Reconcile(None))
+
+
+def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
+    if changed.boot != state.boot or changed.seq > state.seq + 1:
+        return _break(state, "the stream left something out", now)
+    if changed.seq <= state.seq:
+        return state, ()
+    state = replace(state, seq=changed.seq)
+    before = state.reported if state.phase is Phase.ADOPTING else state.tasks
+    after = {**before, **_own(state, changed.tasks)}
+    for gone in changed.gone:
+        after.pop(gone, None)
+    if state.phase is Phase.ADOPTING:
+        return replace(state, reported=after), ()
+    touched = frozenset(_own(state, changed.tasks)) | (before.keys() | state.pending.keys()) & set(changed.gone)
+    if not touched:
+        return state, ()
+    pending = {task: until for task, until in state.pending.items() if task not in touched}
+    return replace(state, tasks=after, pending=pending), (*_publish(before, after, touched), signals.Reconcile(touched))
+
+
+def _answer(state: AgentState, results: tuple[CommandResult, ...], now: Instant) -> _Step:
+    """Leave done commands pending until they show an effect; those refused are tried again a little later."""
+    soon = now.elapsed + REFUSED_MAX
+    refused = {r.task: min(soon, state.pending[r.task]) for r in results if not r.is_ok and r.task in state.pending}
+    return replace(state, pending={**state.pending, **refused}), ()
+
+
+def _tick(state: AgentState, now: Instant) -> _Step:
+    if state.phase is Phase.INTERRUPTED:
+        return _lose(state, now)
+    heard = state.since if state.phase is Phase.ADOPTING else state.heard
+    if now.elapsed - heard > SILENCE_MAX:
+        return _break(state, f"nothing heard for {SILENCE_MAX.seconds} s", now)
+    if state.phase is Phase.CONNECTING:
+        return _lose(state, now)
+    expired = frozenset(task for task, until in state.pending.items() if until <= now.elapsed)
+    if not expired:
+        return state, ()
+    pending = {task: until for task, until in state.pending.items() if task not in expired}
+    return replace(state, pending=pending), (signals.Reconcile(expired),)
+
+
+def _break(state: AgentState, reason: str, now: Instant) -> _Step:
+    """Give this attempt up, whatever it had come to."""
+    was_good = state.phase is Phase.CONNECTED and now.elapsed - state.since >= STEADY
+    state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={})
+    effects: list[Effect] = [signals.Close()]
+    if state.link is LinkState.CONNECTED:
+        state, told = _relink(state, LinkState.INTERRUPTED, reason, now)
+        state = replace(state, lost_at=now.elapsed + state.lost_after)
+        effects.append(told)
+    elif state.link is LinkState.UNKNOWN and state.attempts == 1 and state.link_reason != reason:
+        state, told = _relink(state, LinkState.UNKNOWN, reason, now)
+        effects.append(told)
+    state, loss = _lose(state, now)
+    wait = min(DIAL_MIN * 2 ** min(state.attempts - 1, 10), DIAL_MAX)
+    return replace(state, phase=_rest(state.link)), (*effects, *loss, signals.Connect(wait))
+
+
+def _lose(state: AgentState, now: Instant) -> _Step:
+    """Take the agent for lost if it is time, and was tried: what it ran may run on, but nobody can tell."""
+    if state.lost_at is None or now.elapsed < state.lost_at or not state.attempts:
+        return state, ()
+    since = datetime.fromtimestamp(state.link_since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    reason = f"agent {state.agent} has not been reached since {since}: {state.link_reason}"
+    lost = {
+        task.id: replace(task, state=TaskState.LOST, ready=False, reason=reason, since_ms=now.wall)
+        for task in state.tasks.values()
+        if not task.state.is_over and task.state is not TaskState.LOST
+    }
+    tasks = {**state.tasks, **lost}
+    effects = _publish(state.tasks, tasks, lost.keys())
+    state, told = _relink(replace(state, tasks=tasks, lost_at=None), LinkState.LOST, reason, now)
+    phase = Phase.LOST if state.phase is Phase.INTERRUPTED else state.phase
+    return replace(state, phase=phase), (*effects, told)
+
+
+def _relink(state: AgentState, link: LinkState, reason: str, now: Instant) -> tuple[AgentState, Effect]:
+    after = replace(state, link=link, link_reason=reason, link_since_ms=now.wall)
+    return after, signals.SetLink(link, reason, now.wall)
+
+
+def _rest(link: LinkState) -> Phase:
+    """Return the phase that waits for the next dial; a link stored as connected, by whoever held it, breaks when dialling fails."""
+    match link:
+        case LinkState.INTERRUPTED:
+            return Phase.INTERRUPTED
+        case LinkState.LOST:
+            return Phase.LOST
+        case LinkState.UNKNOWN | LinkState.CONNECTED:
+            return Phase.IDLE
+        case _:
+            assert_never(link)
+
+
+def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:
+    return {task.id: task for task in tasks if task.cluster == state.cluster}
+
+
+def _publish(before: Mapping[TaskId, Task], after: Mapping[TaskId, Task], touched: Iterable[TaskId]) -> list[Effect]:
+    """Return what must be written of the tasks ``touched``, if anything."""
+    known = sorted(touched)
+    tasks = tuple(after[task] for task in known if task in after and after[task] != before.get(task))
+    gone = tuple(task for task in known if task in before and task not in after)
+    return [signals.Publish(tasks, gone)] if tasks or gone else []

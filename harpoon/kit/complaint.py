@@ -5,10 +5,12 @@ whole bodies never are, for they may hold secrets.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
+from heapq import nsmallest
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -44,43 +46,55 @@ def wire_name(name: str) -> str:
     return name.removesuffix("_")
 
 
-def explain(
-    kind: Any,
-    document: object,
-    error: ValidationError,
-    not_yet: frozenset[str],
-    not_yet_values: Mapping[str, frozenset[str]],
-) -> Iterator[Fault]:
-    """Yield pydantic's findings on ``document`` as faults, in plain words.
+@cache
+def fields_of(kind: Any) -> Mapping[str, Any]:
+    """Return the fields of a dataclass, by the names they have outside, with their types."""
+    return {wire_name(name): hint for name, hint in get_type_hints(kind, include_extras=True).items()}
 
-    ``not_yet`` holds pointers, with ``*`` for any index or key, of fields that the language has but this release has
-    not; ``not_yet_values`` likewise, pointer to values.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """What can be said about a kind of document, as far as its types do not tell."""
+
+    kind: Any
+    #: Pointers, with ``*`` for any index or key, of fields that the language has but this release has not.
+    not_yet: frozenset[str] = frozenset()
+    #: Likewise for values: pointer → values.
+    not_yet_values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def complain(language: Language, document: object, faults: Sequence[Fault], error: ValidationError | None) -> Invalid:
+    """Make the error that tells what both readers found, at least one fault, in the order of their pointers.
+
+    ``faults`` come first where they stand: what pydantic says there is about the null put in their place.
     """
-    for details in error.errors(include_url=False, include_input=False):
-        location, parent = _resolve(kind, details["loc"])
-        if details["type"] == "unexpected_keyword_argument":
-            is_coming = any(_is_match(pattern, location) for pattern in not_yet)
-            yield Fault(location, "not supported yet" if is_coming else _unknown(str(location[-1]), parent))
-            continue
-        value = _look_up(document, location)
-        detail = _detail(details, value)
-        coming = (values for pattern, values in not_yet_values.items() if _is_match(pattern, location))
-        if isinstance(value, str) and any(value in values for values in coming):
-            detail = f"{value!r} is not supported yet; {detail.partition(', got ')[0]}"
-        yield Fault(location, detail)
-
-
-def invalid(faults: Sequence[Fault]) -> Invalid:
-    """Make the error that tells all of ``faults``, at least one, in the order of their pointers."""
-    ordered = sorted(set(faults), key=lambda fault: [_rank(part) for part in fault.location])
+    found = error.errors(include_url=False, include_input=False) if error is not None else []
+    nearest = nsmallest(PROBLEMS_MAX, found, key=lambda details: _order(details["loc"]))
+    told = {fault.location for fault in faults}
+    explained = [_explain(language, document, details) for details in nearest]
+    own = [fault for fault in explained if not any(fault.location[:n] in told for n in range(len(fault.location) + 1))]
+    ordered = sorted({*faults, *own}, key=lambda fault: _order(fault.location))
     problems = [Problem(pointer=pointer(fault.location), detail=fault.detail) for fault in ordered[:PROBLEMS_MAX]]
-    first = problems[0]
-    more = f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else ""
-    return Invalid(f"{first.pointer or 'the document'}: {first.detail}{more}", problems)
+    count = len(ordered) + len(found) - len(nearest)
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return Invalid(f"{problems[0].pointer or 'the document'}: {problems[0].detail}{more}", problems)
 
 
-def _rank(part: str | int) -> tuple[int, str]:
-    return (part, "") if isinstance(part, int) else (-1, part)
+def _order(location: Location) -> list[tuple[int, str]]:
+    return [(part, "") if isinstance(part, int) else (-1, part) for part in location]
+
+
+def _explain(language: Language, document: object, details: ErrorDetails) -> Fault:
+    location, parent = _resolve(language.kind, details["loc"])
+    if details["type"] == "unexpected_keyword_argument":
+        is_coming = any(_is_match(pattern, location) for pattern in language.not_yet)
+        return Fault(location, "not supported yet" if is_coming else _unknown(str(location[-1]), parent))
+    value = _look_up(document, location)
+    detail = _detail(details, value)
+    coming = (values for pattern, values in language.not_yet_values.items() if _is_match(pattern, location))
+    if isinstance(value, str) and any(value in values for values in coming):
+        detail = f"{value!r} is not supported yet; {detail.partition(', got ')[0]}"
+    return Fault(location, detail)
 
 
 def _is_match(pattern: str, location: Location) -> bool:
@@ -116,9 +130,8 @@ def _strip(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _child(kind: Any, part: str | int) -> Any:
-    if isinstance(kind, type) and is_dataclass(kind):
-        hints = get_type_hints(kind, include_extras=True)
-        return next((hint for name, hint in hints.items() if wire_name(name) == part), Any)
+    if is_dataclass(kind):
+        return fields_of(cast("Any", kind)).get(str(part), Any)
     arguments = get_args(kind)
     if not arguments:
         return Any
@@ -135,7 +148,7 @@ def _look_up(document: Any, location: Location) -> object:
 
 
 def _unknown(name: str, parent: Any) -> str:
-    known = [wire_name(field) for field in get_type_hints(parent)] if is_dataclass(parent) else []
+    known = list(fields_of(parent))
     near = difflib.get_close_matches(name, known, n=1) if len(name) <= QUOTE_MAX else []
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
     listed = f"; known here: {', '.join(known)}" if len(known) <= FIELDS_LISTED_MAX else ""

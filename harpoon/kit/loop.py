@@ -112,7 +112,7 @@ class Loop(Generic[K]):
                 del self._woken[key]
             try:
                 await self._handle(keys)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # A loop must survive a bad key or a store that is away; what it could not do stays to be done.
                 self._failures.inc()
                 _log.exception("pass_failed", loop=self._name, keys=len(keys))

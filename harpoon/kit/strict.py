@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 #: Lists and mappings within each other.
 DEPTH_MAX = 32
+#: Values in one document.
+VALUES_MAX = 50_000
 #: Numbers that every reader of JSON keeps exact or refuses: 64 bits.
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 #: Characters of an input that a message may quote.
@@ -88,7 +90,10 @@ def read(data: bytes) -> tuple[object, list[Fault]]:
     except RecursionError:
         return None, [Fault((), TOO_DEEP)]
     root = [document]
-    faults = list(_faults(root))
+    try:
+        faults = list(_faults(root))
+    except OverflowError:
+        return None, [Fault((), f"more than {VALUES_MAX} values; split it")]
     return root[0], faults
 
 
@@ -135,8 +140,12 @@ def _constant(name: str) -> _Refused:
 def _faults(root: list[Any]) -> Iterator[Fault]:
     """Walk everything in ``root``, which is no part of the document, and put null in place of what is refused."""
     stack: list[tuple[Any, Location]] = [(root, ())]
+    count = 0
     while stack:
         container, location = stack.pop()
+        count += len(container)
+        if count > VALUES_MAX:
+            raise OverflowError
         for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
             here: Location = () if container is root else (*location, key)
             detail = _detail(value, here)

@@ -17,8 +17,10 @@ class Want:
     failures: int = 0
     #: Agents to take only if no other could: where it failed or was lost.
     avoid: tuple[str, ...] = ()
-    #: Records to delete in the very commit that places it, and in no other; what they reserve is free for it.
+    #: Records to delete in the very commit that places it, and in no other.
     replaces: tuple[TaskId, ...] = ()
+    #: Those of ``replaces`` that run no more, so that what they reserve is free for the wanted one.
+    ended: tuple[TaskId, ...] = ()
     #: One sentence: why now.
     reason: str
 

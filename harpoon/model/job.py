@@ -21,7 +21,16 @@ TEXT_MAX = 128 * 1024
 
 #: Environment variables that every task gets beside its own and ``PORT_<NAME>``.
 BUILT_IN_VARIABLES = frozenset(
-    {"HARPOON_TASK", "HARPOON_NAMESPACE", "HARPOON_JOB", "HARPOON_SLOT", "HARPOON_AGENT", "HARPOON_ADDRESS", "PATH", "HOME"}
+    {
+        "HARPOON_TASK",
+        "HARPOON_NAMESPACE",
+        "HARPOON_JOB",
+        "HARPOON_SLOT",
+        "HARPOON_AGENT",
+        "HARPOON_ADDRESS",
+        "PATH",
+        "HOME",
+    }
 )
 _REFERENCE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|(\{)|)")
 

@@ -47,5 +47,7 @@ def check_variable(name: str) -> str:
         ValueError: It may not.
     """
     if not _VARIABLE.fullmatch(name):
-        raise ValueError(f"an environment variable is A-Z, a-z, 0-9 and '_', not starting with a digit; got {name[:80]!r}")
+        raise ValueError(
+            f"an environment variable is A-Z, a-z, 0-9 and '_', not starting with a digit; got {name[:80]!r}"
+        )
     return name

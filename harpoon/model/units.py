@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
 _MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_SIZE = re.compile(r"(\d{1,15})(Ki|Mi|Gi|Ti|k|M|G|T)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,19})(Ki|Mi|Gi|Ti|k|M|G|T)?", re.ASCII)
 _BYTES = {
     "Ti": 1 << 40,
     "Gi": 1 << 30,
@@ -23,7 +23,7 @@ _BYTES = {
     "M": 10**6,
     "k": 10**3,
 }
-_CPU = re.compile(r"(\d{1,6})m|(\d{1,6})(?:\.(\d{1,3}))?", re.ASCII)
+_CPU = re.compile(r"(\d{1,9})m|(\d{1,6})(?:\.(\d{1,3}))?", re.ASCII)
 
 #: Longest duration that a manifest may name.
 DURATION_MAX = timedelta(days=3650)

@@ -1,0 +1,211 @@
+"""The server's way to one agent: its HTTP API as calls and an event stream.
+
+It neither retries nor reconnects, and keeps no state of the agent: that is the minder's part.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Final, Literal, Protocol, TypeVar
+
+import aiohttp
+
+from harpoon.kit import codec
+from harpoon.kit.errors import Fenced, Invalid, NotFound, Unavailable
+from harpoon.model.name import TaskId
+from harpoon.model.token import Token
+from harpoon.model.wire import Adopt, Changed, Commands, Results, Snapshot
+
+T = TypeVar("T")
+LogStream = Literal["stdout", "stderr"]
+
+#: A snapshot of some 100,000 tasks.
+BODY_BYTES_MAX: Final = 64 << 20
+#: What is read of an answer that tells an error.
+ERROR_BYTES_MAX: Final = 64 << 10
+#: An adoption fsyncs, commands start processes: seconds on a slow host, never minutes.
+CALL_TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
+#: An agent says something at least each 5 s; one that missed two of them is not there.
+SILENCE_S: Final = 12.0
+_STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=SILENCE_S)
+
+
+class AgentTransport(Protocol):
+    """The way to one agent. A simulation hands in its own."""
+
+    async def adopt(self, order: Adopt) -> Snapshot:
+        """Have the agent take a token for the highest, and tell all it has.
+
+        Raises:
+            Fenced: It knows a higher one, the error's ``mark``.
+            Unavailable: It could not be asked, or could not make the token durable.
+        """
+
+    async def command(self, commands: Commands) -> Results:
+        """Have commands carried out, in order.
+
+        Raises:
+            Fenced: The agent knows a higher token, the error's ``mark``; none or only the first of the commands
+                were carried out.
+            Unavailable: It could not be asked; whether anything was carried out is not known.
+        """
+
+    def stream(self) -> AsyncIterator[Snapshot | Changed | None]:
+        """Follow what the agent tells: a snapshot, then changes; None: nothing to say, but there.
+
+        Raises:
+            Unavailable: The stream could not be opened, broke, was ended by the agent, or went silent.
+        """
+
+
+class AgentClient:
+    """An `AgentTransport` over HTTP, and the way to a task's logs."""
+
+    def __init__(self, session: aiohttp.ClientSession, endpoint: str, token: str | None) -> None:
+        self._session = session
+        self._url = endpoint.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+
+    async def adopt(self, order: Adopt) -> Snapshot:
+        """See `AgentTransport.adopt`."""
+        return await self._post("/v1/adopt", order, Snapshot)
+
+    async def command(self, commands: Commands) -> Results:
+        """See `AgentTransport.command`."""
+        return await self._post("/v1/commands", commands, Results)
+
+    async def stream(self) -> AsyncIterator[Snapshot | Changed | None]:
+        """See `AgentTransport.stream`."""
+        headers = {**self._headers, "Accept": "text/event-stream"}
+        try:
+            async with self._session.get(
+                f"{self._url}/v1/tasks", headers=headers, timeout=_STREAM_TIMEOUT, allow_redirects=False
+            ) as response:
+                await _check(response)
+                async for block in _blocks(response.content):
+                    yield _event(block)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unavailable(f"{self._url}: {_describe(error)}") from error
+        raise Unavailable(f"{self._url}: the agent ended the stream")
+
+    async def logs(
+        self, task: TaskId, stream: LogStream = "stdout", tail: int | None = None, *, follow: bool = False
+    ) -> aiohttp.ClientResponse:
+        """Open a task's log; the caller reads the answer's ``content`` and must close the answer.
+
+        Args:
+            task: The task.
+            stream: Which of its two.
+            tail: Only so many last lines; None: all that is kept.
+            follow: Go on until the answer is closed or the task is forgotten.
+
+        Raises:
+            NotFound: The agent does not know the task.
+            Unavailable: It could not be asked.
+        """
+        query = {"stream": stream, "follow": "true" if follow else "false"}
+        if tail is not None:
+            query["tail"] = str(tail)
+        timeout = aiohttp.ClientTimeout(total=None, connect=5)
+        try:
+            response = await self._session.get(
+                f"{self._url}/v1/tasks/{task}/logs",
+                params=query,
+                headers=self._headers,
+                timeout=timeout,
+                allow_redirects=False,
+            )
+            await _check(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unavailable(f"{self._url}: {_describe(error)}") from error
+        return response
+
+    async def _post(self, path: str, body: object, kind: type[T]) -> T:
+        headers = {**self._headers, "Content-Type": "application/json"}
+        try:
+            async with self._session.post(
+                self._url + path, data=codec.dump(body), headers=headers, timeout=CALL_TIMEOUT, allow_redirects=False
+            ) as response:
+                await _check(response)
+                return codec.load(kind, await _read(response.content, BODY_BYTES_MAX))
+        except (aiohttp.ClientError, OSError, TimeoutError, Invalid, NotFound) as error:
+            raise Unavailable(f"{self._url}: {_describe(error)}") from error
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    """Raise what a status other than 200 means, and close the answer."""
+    if response.status == 200:
+        return
+    try:
+        detail = _detail(await _read(response.content, ERROR_BYTES_MAX))
+    finally:
+        response.close()
+    title = str(detail.get("title") or response.reason)
+    match response.status:
+        case 409 if detail.get("code") != "other_agent":
+            raise Fenced(title, mark=_mark(detail))
+        case 404:
+            raise NotFound(title)
+        case status:
+            raise Unavailable(f"{response.url.origin()}: answered {status}: {title}")
+
+
+def _detail(body: bytes) -> dict[str, object]:
+    try:
+        detail = json.loads(body)
+    except ValueError:
+        return {}
+    return detail if isinstance(detail, dict) else {}
+
+
+def _mark(detail: dict[str, object]) -> Token | None:
+    try:
+        return codec.load(Token, codec.dump(detail.get("mark")))
+    except Invalid:
+        return None
+
+
+async def _read(content: aiohttp.StreamReader, limit: int) -> bytes:
+    body = bytearray()
+    while chunk := await content.readany():
+        body += chunk
+        if len(body) > limit:
+            raise Unavailable(f"the answer is longer than {limit} bytes")
+    return bytes(body)
+
+
+async def _blocks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Cut an event stream at its empty lines; each byte is searched once, however large an event is."""
+    buffer = bytearray()
+    while chunk := await content.readany():
+        searched = max(0, len(buffer) - 1)
+        buffer += chunk
+        start = 0
+        while (end := buffer.find(b"\n\n", max(start, searched))) >= 0:
+            yield bytes(buffer[start:end])
+            start = end + 2
+        del buffer[:start]
+        if len(buffer) > BODY_BYTES_MAX:
+            raise Unavailable(f"an event is longer than {BODY_BYTES_MAX} bytes")
+
+
+def _event(block: bytes) -> Snapshot | Changed | None:
+    """Read one event; whatever is not one of ours is a sign of life and no more."""
+    name, _, rest = block.partition(b"\n")
+    if not rest.startswith(b"data: "):
+        return None
+    data = rest.removeprefix(b"data: ")
+    try:
+        if name == b"event: snapshot":
+            return codec.load(Snapshot, data)
+        if name == b"event: changed":
+            return codec.load(Changed, data)
+    except Invalid as error:
+        raise Unavailable(f"an event cannot be read: {error}") from error
+    return None
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__

@@ -1,0 +1,79 @@
+"""The run file: what the shim of one attempt has said, in lines, for as long as the attempt is of interest.
+
+It is made anew by the very spawn of the shim, so its presence says that the attempt was started, and its absence,
+to whoever has the agent's lock (`agent.home`), that it was not and never will be.
+"""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from harpoon.agent import processes
+from harpoon.agent.processes import Stat
+from harpoon.core.restart import describe_exit
+
+#: Signals whose deed a shell does not tell.
+_UNTOLD = (signal.SIGINT, signal.SIGPIPE)
+#: A run file has a few lines; what a stray program may have added is not read.
+_BYTES_MAX = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How the process of a task ended."""
+
+    #: Negative: the signal that killed it. None: nobody knows.
+    code: int | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a shim said so far."""
+
+    shim: int | None = None
+    #: The task's first process, as it was just before it ran the task's command.
+    task: Stat | None = None
+    #: What the shell calls the exit status.
+    status: int | None = None
+    #: All other lines, such as ``Killed``: the shell's own words.
+    words: str = ""
+
+    def exit(self) -> Exit | None:
+        """Return how the attempt ended, if the shim told."""
+        if self.status is None:
+            return None
+        if self.task is None:
+            return Exit(code=None, detail=f"could not be started: {self.words or 'its shell ended early'}")
+        code = self.status
+        # A shell makes 128 + n of signal n. Whether it was one, or the program's own number, its words tell.
+        if code > 128 and (self.words or code - 128 in _UNTOLD):
+            code = 128 - code
+        return Exit(code=code, detail=describe_exit(code))
+
+
+def read(path: Path) -> Said | None:
+    """Read a run file; None when there is none. Lines that are not whole yet do not count."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_BYTES_MAX).decode(errors="replace")
+    except OSError:
+        return None
+    return parse(text)
+
+
+def parse(text: str) -> Said:
+    """Read the lines of a run file."""
+    shim = task = status = None
+    words = []
+    for line in text.split("\n")[:-1]:
+        verb, _, rest = line.partition(" ")
+        if verb == "shim" and rest.isdigit():
+            shim = int(rest)
+        elif verb == "task":
+            task = processes.parse_stat(rest)
+        elif verb == "exit" and rest.isdigit():
+            status = int(rest)
+        elif line:
+            words.append(line)
+    return Said(shim=shim, task=task, status=status, words=" ".join(words)[:200])

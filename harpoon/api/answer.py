@@ -1,0 +1,34 @@
+"""Answers: JSON bytes made by the codec, with the revision they are of."""
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from harpoon.api.doors import DOORS
+from harpoon.api.revision import etag
+
+
+def answer(
+    request: web.Request, body: bytes, *, status: int = 200, revision: int | None = None, tag: int | None = None
+) -> web.Response:
+    """Answer with JSON.
+
+    Args:
+        request: What is answered.
+        body: JSON.
+        status: Of HTTP.
+        revision: The answer is of this one; the view's present one when absent.
+        tag: The revision at which the single object shown was last written.
+    """
+    view = request.app[DOORS].view
+    headers = {"Harpoon-Revision": view.external(view.revision if revision is None else revision)}
+    if tag is not None:
+        headers["ETag"] = etag(view, tag)
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+def answer_list(request: web.Request, items: Iterable[bytes], *, revision: int) -> web.Response:
+    """Answer ``{revision, items}`` with items that are JSON already."""
+    shown = request.app[DOORS].view.external(revision)
+    body = b'{"revision":"%s","items":[%s]}' % (shown.encode(), b",".join(items))
+    return answer(request, body, revision=revision)

@@ -1,0 +1,40 @@
+"""What the doors are given. They own nothing of it and start nothing of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from harpoon.agent.client import AgentClient
+from harpoon.api.limits import Limits
+from harpoon.control.registry import Registry
+from harpoon.control.view import View
+from harpoon.kit.clock import Clock
+from harpoon.store.port import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Everything the HTTP API needs of the instance it belongs to."""
+
+    view: View
+    registry: Registry
+    #: For history that the view no longer keeps, and to say who leads; the doors never write to it.
+    store: Store
+    #: The name of this running process.
+    instance: str
+    clock: Clock
+    #: Opens the client of an agent, by the agent's name, to pass its logs on.
+    logs: Callable[[str], AgentClient]
+    #: Once set, streams and waits end with a last word.
+    drain: asyncio.Event
+    #: What ``/metrics`` shows; the doors add their own.
+    metrics: CollectorRegistry
+    #: The bearer token every request must show; None: no authentication, for loopback only.
+    token: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+DOORS: web.AppKey[Doors] = web.AppKey("doors", Doors)

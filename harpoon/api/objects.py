@@ -1,0 +1,170 @@
+"""Objects as the API shows them: JSON made of a noun and what belongs beside it. Nothing here reads a request.
+
+The nouns are written by the codec; what is added is spliced into its bytes, so that no object is built twice.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import orjson
+
+from harpoon.control.status import JobStatus
+from harpoon.control.view import View, job_key
+from harpoon.kit import codec
+from harpoon.model.agent import Agent, Capacity, Link, LinkState
+from harpoon.model.decision import Pending
+from harpoon.model.job import Job
+from harpoon.model.name import TaskId
+from harpoon.model.task import Placement, Task, TaskState, parse_task_id
+from harpoon.store.table import Row
+
+_NO_TASKS = b',"tasks":[]}'
+
+
+def joined(head: bytes, **members: bytes | str | int | None) -> bytes:
+    """Return the JSON object ``head`` with members added at its end; bytes are JSON already."""
+    parts = [head[:-1]]
+    for name, value in members.items():
+        written = value if isinstance(value, bytes) else orjson.dumps(value)
+        parts.append(b'"%s":%s' % (name.encode(), written))
+    return (b",".join(parts) if len(head) > 2 else b"{" + b",".join(parts[1:])) + b"}"
+
+
+def status_json(status: JobStatus, tasks: Iterable[bytes] | None = None) -> bytes:
+    """Return how a job stands, with its task objects if they are given."""
+    # ``tasks`` is the last field of a status, so leaving it out is cutting off its end.
+    head = codec.dump_full(replace(status, tasks=()))
+    assert head.endswith(_NO_TASKS)
+    bare = head.removesuffix(_NO_TASKS) + b"}"
+    return bare if tasks is None else joined(bare, tasks=b"[%s]" % b",".join(tasks))
+
+
+def job_json(view: View, job: Job, revision: int, status: bytes | None = None) -> bytes:
+    """Return the job object: the manifest with defaults, what the registry adds, and ``status`` if it is given.
+
+    Args:
+        view: Tells the incarnation.
+        job: As it stands in the registry.
+        revision: At which it was last written.
+        status: JSON of its status.
+    """
+    metadata = {
+        "name": job.name,
+        "namespace": job.namespace,
+        "tags": dict(job.tags),
+        "generation": job.generation,
+        "version": job.version,
+        "revision": view.external(revision),
+        "created_ms": job.created_ms,
+        "updated_ms": job.updated_ms,
+    }
+    if job.is_terminating:
+        metadata["is_terminating"] = True
+    head = b'{"apiVersion":"harpoon/v1","kind":"Job","metadata":%s,"spec":%s}'
+    shown = head % (orjson.dumps(metadata), codec.dump_full(job.spec))
+    return shown if status is None else joined(shown, status=status)
+
+
+def task_json(task: Task, placement: Placement | None) -> bytes:
+    """Return the task object: the task with what its id and its placement say of it."""
+    parts = task.id.split(".")
+    slot = parts[2] if len(parts) > 2 else ""
+    return joined(
+        codec.dump_full(task),
+        namespace=parts[0],
+        job=parts[1] if len(parts) > 1 else "",
+        slot=int(slot) if slot.isascii() and slot.isdigit() else None,
+        placement=parts[3] if len(parts) > 3 else None,
+        version=None if placement is None else placement.version,
+        placement_reason=None if placement is None else placement.reason,
+    )
+
+
+def agent_json(agent: Agent, link: Link | None) -> bytes:
+    """Return the agent object without what follows from placements."""
+    shown = {
+        "state": LinkState.UNKNOWN.value if link is None else link.state.value,
+        "since_ms": 0 if link is None else link.since_ms,
+        "reason": "" if link is None else link.reason,
+    }
+    return joined(codec.dump_full(agent), link=orjson.dumps(shown))
+
+
+def agent_with_use(view: View, agent: Agent) -> bytes:
+    """Return the agent object with what is reserved on it and how many of its tasks are not over."""
+    link = view.links.rows.get(agent.name)
+    reserved = [row.value.reserve for row in view.placements_on(agent.name).values()]
+    use = Capacity(cpu=sum(one.cpu for one in reserved), memory=sum(one.memory for one in reserved))
+    running = sum(not row.value.state.is_over for row in view.tasks_on(agent.name).values())
+    head = agent_json(agent, None if link is None else link.value)
+    return joined(head, reserved=codec.dump_full(use), tasks=running)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTask:
+    """A task, or a slot that has none yet, told in the same form."""
+
+    task: Task
+    placement: Placement | None
+    #: At which what is shown was last written.
+    revision: int
+
+    def json(self) -> bytes:
+        """Return the task object."""
+        return task_json(self.task, self.placement)
+
+
+def tasks_of_job(view: View, key: str) -> list[ShownTask]:
+    """Return every task of a job in the order of their slots, with slots that wait for one, given the job's key."""
+    pending = view.pending.rows.get(key)
+    shown = [*_tasks(view.tasks_of(key), view.placements_of(key)), *([] if pending is None else _pending(pending))]
+    return sorted(shown, key=_by_slot)
+
+
+def jobs_with_tasks(view: View, namespace: str | None) -> list[str]:
+    """Return the sorted keys of all jobs of a namespace, or of all, and of jobs that are gone but for their tasks."""
+    keys = set(view.jobs.rows)
+    keys.update(key.partition("/")[2].rsplit(".", 2)[0].replace(".", "/", 1) for key in view.actual.rows)
+    return sorted(key for key in keys if namespace is None or key.startswith(f"{namespace}/"))
+
+
+def _tasks(tasks: Mapping[TaskId, Row[Task]], placements: Mapping[TaskId, Row[Placement]]) -> Iterator[ShownTask]:
+    for task_id, row in tasks.items():
+        placed = placements.get(task_id)
+        yield ShownTask(row.value, None if placed is None else placed.value, row.mod_revision)
+    for task_id, decided in placements.items():
+        if task_id not in tasks:
+            yield ShownTask(_placed(decided.value), decided.value, decided.mod_revision)
+
+
+def _placed(placement: Placement) -> Task:
+    return Task(
+        id=placement.task,
+        agent=placement.agent,
+        generation=placement.generation,
+        state=TaskState.PLACED,
+        reason=f"agent {placement.agent} has not reported it yet",
+        since_ms=placement.decided_ms,
+    )
+
+
+def _pending(row: Row[Pending]) -> Iterator[ShownTask]:
+    pending = row.value
+    for slot in pending.slots:
+        task = Task(
+            id=TaskId(f"{pending.namespace}.{pending.job}.{slot}"),
+            agent="",
+            generation=pending.generation,
+            state=TaskState.PENDING,
+            reason=pending.reason,
+            since_ms=pending.since_ms,
+        )
+        yield ShownTask(task, None, row.mod_revision)
+
+
+def _by_slot(shown: ShownTask) -> tuple[int, int, int]:
+    parts = shown.task.id.split(".")
+    if len(parts) == 3:
+        return (int(parts[2]), 0, 0)
+    name = parse_task_id(shown.task.id)
+    return (name.slot, *name.number)

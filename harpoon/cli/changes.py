@@ -1,0 +1,215 @@
+"""Verbs that change what is wanted: apply, schedule, migrate, unschedule, delete, scale."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from harpoon.cli import documents, output, terminal, waiting
+from harpoon.cli.options import Format, Namespace, Output, Patience, Remote
+from harpoon.cli.verb import verb
+from harpoon.client import Answer, Client
+from harpoon.config import APPLY_DOCUMENTS_MAX
+from harpoon.kit.errors import Invalid, NotFound
+from harpoon.kit.yaml import Document
+from harpoon.model.name import DEFAULT_NAMESPACE
+
+JobName = Annotated[str, typer.Argument(help="The job's name.", metavar="NAME", show_default=False)]
+File = Annotated[str, typer.Argument(help="A manifest of one job; - reads standard input.", show_default=False)]
+NamespaceOfFile = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="For manifests that name none.", metavar="NS", show_default="default"),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Accepted:
+    """A mutation that the server took."""
+
+    namespace: str
+    job: str
+    change: str
+    outcome: str
+
+
+@verb(
+    "apply",
+    examples=(
+        "harpoon apply -f web.yaml",
+        "harpoon apply -f manifests/ --timeout 10m",
+        "kustomize build . | harpoon apply -f - --no-wait",
+    ),
+)
+def apply(
+    remote: Remote,
+    file: Annotated[
+        list[str], typer.Option("--file", "-f", help="A file, a directory of manifests, or - ; may be repeated.")
+    ],
+    patience: Patience,
+    namespace: NamespaceOfFile = None,
+    form: Format = Output.TABLE,
+) -> None:
+    """Make jobs as the manifests say: create those that are new, change those that differ.
+
+    Up to 40 documents are one commit: all of them or none.
+    """
+    client, timeout = remote.client(), patience.span
+    read = documents.read_documents(file)
+    manifests = [documents.manifest_of(document, namespace) for document in read]
+    accepted: list[_Accepted] = []
+    for start in range(0, len(manifests), APPLY_DOCUMENTS_MAX):
+        part = slice(start, start + APPLY_DOCUMENTS_MAX)
+        accepted += _apply_some(client, manifests[part], read[part])
+        if len(manifests) > APPLY_DOCUMENTS_MAX:
+            terminal.say(f"{len(accepted)} of {len(manifests)} documents accepted")
+    _show(accepted, form)
+    _wait(client, accepted, patience, timeout=timeout)
+
+
+@verb("schedule", examples=("harpoon schedule web.yaml", "harpoon schedule web.yaml -n shop --no-wait"))
+def schedule(
+    remote: Remote, file: File, patience: Patience, namespace: NamespaceOfFile = None, form: Format = Output.TABLE
+) -> None:
+    """Declare a job that is not there yet."""
+    client, timeout = remote.client(), patience.span
+    document = documents.read_one(file)
+    manifest = documents.manifest_of(document, namespace)
+    answer = _put(client, document, manifest, is_new=True)
+    accepted = _accepted(manifest, answer, "created")
+    _show([accepted], form)
+    _wait(client, [accepted], patience, timeout=timeout)
+
+
+@verb("migrate", examples=("harpoon migrate web-v2.yaml", "harpoon migrate web-v2.yaml --timeout 2m"))
+def migrate(
+    remote: Remote, file: File, patience: Patience, namespace: NamespaceOfFile = None, form: Format = Output.TABLE
+) -> None:
+    """Change a job that is there; refused if someone else changes it at the same time.
+
+    New tasks are ready before old ones are drained and stopped.
+    """
+    client, timeout = remote.client(), patience.span
+    document = documents.read_one(file)
+    manifest = documents.manifest_of(document, namespace)
+    place, name = _where(manifest)
+    try:
+        present = client.get("namespaces", place, "jobs", name)
+    except NotFound as error:
+        raise NotFound(f"there is no job {name} in namespace {place} to migrate; use schedule to declare it") from error
+    answer = _put(client, document, manifest, if_match=present.etag)
+    accepted = _accepted(manifest, answer, "changed")
+    _show([accepted], form)
+    _wait(client, [accepted], patience, timeout=timeout)
+
+
+@verb("scale", examples=("harpoon scale web 5", "harpoon scale web 0 -n shop"))
+def scale(
+    remote: Remote,
+    name: JobName,
+    count: Annotated[int, typer.Argument(help="How many tasks.", min=0, metavar="N", show_default=False)],
+    patience: Patience,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Change how many tasks a job has."""
+    client, timeout = remote.client(), patience.span
+    answer = client.post("namespaces", namespace, "jobs", name, "scale", body={"scale": count})
+    outcome = "unchanged" if answer.status == 200 else "changed"
+    accepted = _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome=outcome)
+    _show([accepted], form)
+    _wait(client, [accepted], patience, timeout=timeout)
+
+
+@verb("unschedule", examples=("harpoon unschedule web", "harpoon unschedule web -n shop --no-wait"))
+def unschedule(
+    remote: Remote,
+    name: JobName,
+    patience: Patience,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Take a job away; done when its last task is gone."""
+    _unschedule(remote.client(), namespace, name, patience, form)
+
+
+@verb("delete", examples=("harpoon delete job/web", "harpoon delete agent/a3"))
+def delete(
+    remote: Remote,
+    what: Annotated[str, typer.Argument(help="job/NAME, or agent/NAME.", metavar="KIND/NAME", show_default=False)],
+    patience: Patience,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Take a job away, or forget an agent that is not connected any more."""
+    kind, _, name = what.partition("/")
+    if not name or kind not in ("job", "jobs", "agent", "agents"):
+        raise Invalid(f"write what to delete as job/NAME or agent/NAME; got {what!r}")
+    if kind.startswith("job"):
+        _unschedule(remote.client(), namespace, name, patience, form)
+        return
+    remote.client().delete("agents", name)
+    terminal.show(f"agent/{name}" if form is Output.NAME else f"agent/{name} deleted")
+
+
+def _unschedule(client: Client, namespace: str, name: str, patience: Patience, form: Output) -> None:
+    timeout = patience.span
+    answer = client.delete("namespaces", namespace, "jobs", name)
+    accepted = _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome="unscheduled")
+    _show([accepted], form)
+    _wait(client, [accepted], patience, timeout=timeout)
+
+
+def _apply_some(client: Client, manifests: Sequence[object], read: Sequence[Document]) -> list[_Accepted]:
+    try:
+        answer = client.post("apply", body={"documents": manifests})
+    except Invalid as error:
+        raise documents.placed(error, documents.place_in_many(read)) from error
+    return [
+        _Accepted(namespace=one["namespace"], job=one["job"], change=one["change"], outcome=one["outcome"])
+        for one in answer.body["results"]
+    ]
+
+
+def _put(
+    client: Client,
+    document: Document,
+    manifest: Mapping[str, Any],
+    *,
+    if_match: str | None = None,
+    is_new: bool = False,
+) -> Answer:
+    namespace, name = _where(manifest)
+    try:
+        return client.put("namespaces", namespace, "jobs", name, body=manifest, if_match=if_match, is_new=is_new)
+    except Invalid as error:
+        raise documents.placed(error, documents.place_in(document)) from error
+
+
+def _where(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = manifest["metadata"]
+    return str(metadata.get("namespace") or DEFAULT_NAMESPACE), str(metadata["name"])
+
+
+def _accepted(manifest: Mapping[str, Any], answer: Answer, outcome: str) -> _Accepted:
+    namespace, name = _where(manifest)
+    done = "unchanged" if answer.status == 200 else outcome
+    return _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome=done)
+
+
+def _show(accepted: Sequence[_Accepted], form: Output) -> None:
+    """Write what was accepted; it is durable now, whatever becomes of the wait."""
+    if form in (Output.JSON, Output.YAML):
+        results = [
+            {"namespace": one.namespace, "job": one.job, "change": one.change, "outcome": one.outcome} for one in accepted
+        ]
+        output.write({"results": results}, form)
+        return
+    for one in accepted:
+        terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
+
+
+def _wait(client: Client, accepted: Sequence[_Accepted], patience: Patience, *, timeout: Any) -> None:
+    if not patience.wait:
+        return
+    waiting.wait_changes(client, [(one.job, one.change) for one in accepted], timeout)

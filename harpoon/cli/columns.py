@@ -1,0 +1,171 @@
+"""What tables show of each kind of object, and what an object is called."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from harpoon.cli.table import Column, Object
+from harpoon.kit.clock import SystemClock
+from harpoon.kit.errors import Invalid
+from harpoon.model.units import format_cpu, format_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of object at the terminal."""
+
+    #: As in ``job/web``.
+    name: str
+    #: As in the API's paths and the watch's kinds.
+    plural: str
+    columns: Sequence[Column]
+    #: The kinds whose changes can change a row.
+    watched: tuple[str, ...]
+
+
+def age(since_ms: object) -> str:
+    """Say how long ago a moment (UTC milliseconds) was, in its largest unit; empty for none."""
+    if not isinstance(since_ms, int) or since_ms <= 0:
+        return ""
+    seconds = max(0, SystemClock().now().wall - since_ms) // 1000
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def pairs(mapping: object, *, joint: str = "=") -> str:
+    """Write a mapping as ``a=1,b=2``."""
+    return ",".join(f"{k}{joint}{v}" for k, v in mapping.items()) if isinstance(mapping, Mapping) else ""
+
+
+def addresses(task: Object) -> str:
+    """Write where a task's or endpoint's ports are: ``http=127.0.0.1:8000``."""
+    ports, host = task.get("ports") or {}, task.get("address") or ""
+    host = f"[{host}]" if ":" in host else host
+    return ",".join(f"{name}={host}:{port}" for name, port in ports.items())
+
+
+def name_of(row: Object) -> str:
+    """Return what identifies a row within its kind and namespace."""
+    return str(_at(row, "metadata", "name") or row.get("name") or row.get("id") or row.get("task") or "")
+
+
+def namespace_of(row: Object) -> str:
+    """Return a row's namespace; empty for what has none."""
+    return str(_at(row, "metadata", "namespace") or row.get("namespace") or "")
+
+
+def kind_of(text: str) -> Kind:
+    """Return the kind that a word names: its singular, its plural or its first letters.
+
+    Raises:
+        Invalid: There is no such kind.
+    """
+    for kind in KINDS:
+        if text.lower() in (kind.name, kind.plural, *_SHORT.get(kind.name, ())):
+            return kind
+    raise Invalid(f"there is no kind {text!r}; kinds are {', '.join(kind.plural for kind in KINDS)}")
+
+
+def _at(row: Object, *path: str) -> Any:
+    value: Any = row
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(*path: str) -> Any:
+    """Return a function that writes the field at ``path``."""
+
+    def cell(row: Object) -> str:
+        value = _at(row, *path)
+        return "" if value is None else str(value)
+
+    return cell
+
+
+def _used(resource: str, row: Object) -> str:
+    """Write ``reserved/offered`` of one resource of an agent."""
+    write = format_cpu if resource == "cpu" else format_size
+    values = [_at(row, which, resource) for which in ("reserved", "capacity")]
+    return "/".join(write(value) if isinstance(value, int) else str(value or "?") for value in values)
+
+
+def _first_sentence(row: Object) -> str:
+    waiting = _at(row, "status", "waiting") or []
+    return str(waiting[0]) + (f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else "") if waiting else ""
+
+
+def _task_reason(row: Object) -> str:
+    return "" if row.get("ready") else str(row.get("reason") or row.get("placement_reason") or "")
+
+
+#: Comes first when objects of several namespaces are listed.
+NAMESPACE: Final = Column("NAMESPACE", namespace_of)
+
+JOB: Final = Kind(
+    name="job",
+    plural="jobs",
+    watched=("jobs", "placements", "tasks"),
+    columns=(
+        Column("NAME", name_of),
+        Column("STATE", _text("status", "state"), is_state=True),
+        Column("SUMMARY", _text("status", "summary")),
+        Column("OLD", _text("status", "outdated")),
+        Column("VERSION", _text("metadata", "version")),
+        Column("AGE", lambda row: age(_at(row, "metadata", "created_ms"))),
+        Column("CHANGED", lambda row: age(_at(row, "metadata", "updated_ms")), is_wide=True),
+        Column("GENERATION", _text("metadata", "generation"), is_wide=True),
+        Column("TAGS", lambda row: pairs(_at(row, "metadata", "tags")), is_wide=True),
+        Column("WAITING FOR", _first_sentence, is_sentence=True),
+    ),
+)
+TASK: Final = Kind(
+    name="task",
+    plural="tasks",
+    watched=("jobs", "placements", "tasks"),
+    columns=(
+        Column("TASK", name_of),
+        Column("STATE", _text("state"), is_state=True),
+        Column("READY", lambda row: "yes" if row.get("ready") else "no", is_state=True),
+        Column("AGENT", _text("agent")),
+        Column("ADDRESS", addresses),
+        Column("RESTARTS", _text("restarts")),
+        Column("SINCE", lambda row: age(row.get("since_ms"))),
+        Column("VERSION", _text("version"), is_wide=True),
+        Column("GENERATION", _text("generation"), is_wide=True),
+        Column("PID", _text("pid"), is_wide=True),
+        Column("WHY", _task_reason, is_sentence=True),
+    ),
+)
+AGENT: Final = Kind(
+    name="agent",
+    plural="agents",
+    watched=("agents", "placements"),
+    columns=(
+        Column("NAME", name_of),
+        Column("LINK", _text("link", "state"), is_state=True),
+        Column("SINCE", lambda row: age(_at(row, "link", "since_ms"))),
+        Column("TASKS", _text("tasks")),
+        Column("CPU", lambda row: _used("cpu", row)),
+        Column("MEMORY", lambda row: _used("memory", row)),
+        Column("ENDPOINT", _text("endpoint"), is_wide=True),
+        Column("TAGS", lambda row: pairs(row.get("tags"))),
+        Column("FACTS", lambda row: pairs(row.get("facts")), is_wide=True),
+        Column("REASON", _text("link", "reason"), is_sentence=True),
+    ),
+)
+ENDPOINT: Final = Kind(
+    name="endpoint",
+    plural="endpoints",
+    watched=("tasks",),
+    columns=(
+        Column("TASK", name_of),
+        Column("SLOT", _text("slot")),
+        Column("AGENT", _text("agent")),
+        Column("ADDRESS", addresses),
+    ),
+)
+KINDS: Final = (JOB, TASK, AGENT, ENDPOINT)
+_SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",)}

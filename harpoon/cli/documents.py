@@ -1,0 +1,109 @@
+"""Manifests from files, directories and standard input, and the places in them that a server's complaints are about."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from harpoon.kit.errors import Invalid, Problem
+from harpoon.kit.yaml import SIZE_MAX, Document, load_documents, locate
+
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
+
+
+def read_documents(files: Sequence[str]) -> list[Document]:
+    """Read every document of these files; ``-`` is standard input, a directory stands for its manifests, by name.
+
+    Raises:
+        Invalid: A file is not there, or cannot be read in one way; every fault of a file is told with its place.
+    """
+    documents = [document for name in files for path in _paths(name) for document in _read(path)]
+    if not documents:
+        raise Invalid(f"there is no document in {', '.join(files)}")
+    return documents
+
+
+def read_one(file: str) -> Document:
+    """Read the only document of a file.
+
+    Raises:
+        Invalid: As for `read_documents`, or there are several.
+    """
+    documents = read_documents([file])
+    if len(documents) > 1:
+        raise Invalid(f"{file} holds {len(documents)} documents; this verb takes one, apply takes many")
+    return documents[0]
+
+
+def manifest_of(document: Document, namespace: str | None) -> dict[str, Any]:
+    """Return the document as an object, with the namespace filled in where it names none.
+
+    Raises:
+        Invalid: It is no object with metadata, or names another namespace than the one asked for.
+    """
+    value = document.value
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(metadata, dict):
+        raise _fault(document, "" if metadata is None else "/metadata", "a manifest is a mapping with metadata: {name: …}")
+    if not isinstance(metadata.get("name"), str):
+        raise _fault(document, "/metadata", "metadata.name is missing")
+    if namespace is not None and metadata.get("namespace", namespace) != namespace:
+        where = f"the manifest says namespace {metadata['namespace']!r}, the command line {namespace!r}"
+        raise _fault(document, "/metadata/namespace", f"{where}; drop one of them")
+    return value if namespace is None else {**value, "metadata": {"namespace": namespace, **metadata}}
+
+
+def placed(error: Invalid, place: Callable[[str], str]) -> Invalid:
+    """Return the server's complaint with places in files instead of JSON pointers."""
+    return Invalid(str(error), [Problem(pointer=place(one.pointer), detail=one.detail) for one in error.problems])
+
+
+def place_in(document: Document) -> Callable[[str], str]:
+    """Return what turns a pointer into one document into a place in its file."""
+
+    def place(pointer: str) -> str:
+        if pointer and not pointer.startswith("/"):
+            return pointer
+        return f"{locate(document, pointer)}: {pointer.lstrip('/').replace('/', '.')}".removesuffix(": ")
+
+    return place
+
+
+def place_in_many(documents: Sequence[Document]) -> Callable[[str], str]:
+    """Return what turns a pointer ``/documents/<i>/…`` into a place in that document's file."""
+
+    def place(pointer: str) -> str:
+        parts = pointer.split("/", 3)
+        if parts[:2] != ["", "documents"] or len(parts) < 3 or not parts[2].isdigit() or int(parts[2]) >= len(documents):
+            return pointer
+        return place_in(documents[int(parts[2])])(f"/{parts[3]}" if len(parts) > 3 else "")
+
+    return place
+
+
+def _paths(name: str) -> list[Path | None]:
+    """Return the files that a name stands for; None is standard input."""
+    if name == "-":
+        return [None]
+    path = Path(name)
+    if not path.is_dir():
+        return [path]
+    found: list[Path | None] = [one for one in sorted(path.iterdir()) if one.suffix in _SUFFIXES and one.is_file()]
+    if not found:
+        raise Invalid(f"{name} holds no {', '.join(_SUFFIXES)} file")
+    return found
+
+
+def _read(path: Path | None) -> list[Document]:
+    try:
+        if path is None:
+            return load_documents(sys.stdin.buffer.read(SIZE_MAX + 1), "<stdin>")
+        with path.open("rb") as file:
+            return load_documents(file.read(SIZE_MAX + 1), str(path))
+    except OSError as error:
+        raise Invalid(f"{path}: {error.strerror or error}") from error
+
+
+def _fault(document: Document, pointer: str, detail: str) -> Invalid:
+    place = locate(document, pointer)
+    return Invalid(f"{place}: {detail}", [])

@@ -1,0 +1,121 @@
+"""Options that several verbs share, in groups."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harpoon import config
+from harpoon.cli import terminal
+from harpoon.client import DEFAULT_URL, Client
+from harpoon.kit.errors import Invalid
+from harpoon.model.name import DEFAULT_NAMESPACE
+from harpoon.model.units import parse_duration
+
+
+class Output(StrEnum):
+    """How data is written."""
+
+    TABLE = "table"
+    #: A table with more columns, nothing shortened.
+    WIDE = "wide"
+    #: The API's objects as they are.
+    JSON = "json"
+    YAML = "yaml"
+    #: ``kind/name``, one a line.
+    NAME = "name"
+
+
+Format = Annotated[Output, typer.Option("--output", "-o", help="How to write it.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Where the job is.", metavar="NS")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Which server to ask, and with which token."""
+
+    server: Annotated[str, typer.Option(envvar="HARPOON_SERVER", help="The server's URL.", metavar="URL")] = DEFAULT_URL
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="HARPOON_TOKEN_FILE", help="The file that holds the token.", metavar="FILE")
+    ] = None
+
+    def client(self) -> Client:
+        """Return a client of that server.
+
+        Raises:
+            Invalid: The URL or the token file is none.
+        """
+        return Client(self.server, token=token_of(self.token_file))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which objects are meant."""
+
+    namespace: Namespace = DEFAULT_NAMESPACE
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of every namespace.")] = False
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", "-l", help="Only those with this tag; may be repeated, all must hold.", metavar="K=V"),
+    ] = None
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags asked for, each ``key=value``.
+
+        Raises:
+            Invalid: One is not written so.
+        """
+        for tag in self.tag or ():
+            if not tag.partition("=")[1]:
+                raise Invalid(f"write a tag as key=value; got {tag!r}")
+        return tuple(self.tag or ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Whether to wait until a change is done, and how long."""
+
+    wait: Annotated[bool, typer.Option(help="Wait until the change is done: new tasks ready, old ones gone.")] = True
+    timeout: Annotated[str, typer.Option(help="How long to wait, such as 30s or 5m.", metavar="DURATION")] = "5m"
+
+    @property
+    def span(self) -> timedelta:
+        """How long to wait.
+
+        Raises:
+            Invalid: The timeout is no duration.
+        """
+        return span_of(self.timeout)
+
+
+def span_of(text: str) -> timedelta:
+    """Read a duration given on the command line.
+
+    Raises:
+        Invalid: It is none.
+    """
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r}: {error}") from error
+
+
+def token_of(path: Path | None) -> str | None:
+    """Read the token from its file, if there is one; a doubtful file is used and complained about.
+
+    Raises:
+        Invalid: It cannot be read, or is no token.
+    """
+    if path is None:
+        return None
+    try:
+        token, warning = config.read_token(path)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+    if warning:
+        terminal.say(f"warning: {warning}")
+    return token

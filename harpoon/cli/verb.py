@@ -1,0 +1,84 @@
+"""How a function becomes a verb: its options, its examples, and its errors as exit codes.
+
+A verb's parameter may be an *option group*, a dataclass whose fields are options shared by several verbs; it is
+spelled out as its fields on the command line and handed to the function whole.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, Final, TypeVar
+
+import typer
+
+from harpoon.cli.outcome import ExitCode, code_of, complain
+from harpoon.kit.errors import HarpoonError
+
+F = TypeVar("F", bound=Callable[..., None])
+
+app: Final = typer.Typer(
+    name="harpoon",
+    help="Keep services in the state you declared, and say why when they are not.",
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 denied, 6 timed out, 7 ended in failure, "
+    "8 cannot be placed, 9 server unreachable, 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def verb(name: str, *, examples: Sequence[str]) -> Callable[[F], F]:
+    """Make the decorated function the verb ``name``; each example is a command line shown by ``--help``."""
+
+    def register(function: F) -> F:
+        shown = "\n".join(f"  {example}" for example in examples)
+        text = f"{inspect.getdoc(function)}\n\n\b\nExamples:\n{shown}"
+        app.command(name, help=text)(_command(function))
+        return function
+
+    return register
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a function with plain options only, which ends by an exit code instead of an error."""
+    signature = inspect.signature(function)
+    groups = {p.name: p.annotation for p in signature.parameters.values() if is_dataclass(p.annotation)}
+
+    def command(**given: Any) -> None:
+        arguments = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        try:
+            function(**given, **arguments)
+        except HarpoonError as error:
+            complain(error)
+            raise typer.Exit(code_of(error)) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+    parameters = [
+        option
+        for parameter in signature.parameters.values()
+        for option in (_options(groups[parameter.name]) if parameter.name in groups else (_named(parameter),))
+    ]
+    vars(command).update(
+        __signature__=inspect.Signature(parameters),
+        __annotations__={parameter.name: parameter.annotation for parameter in parameters},
+        __name__=function.__name__,
+        __doc__=function.__doc__,
+    )
+    return command
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    """Return the parameters that an option group stands for."""
+    annotations: Mapping[str, Any] = inspect.get_annotations(group)
+    return [_named(_parameter(one, annotations[one.name])) for one in fields(group)]
+
+
+def _parameter(one: "Field[Any]", annotation: Any) -> inspect.Parameter:
+    default = inspect.Parameter.empty if one.default is MISSING else one.default
+    return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _named(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

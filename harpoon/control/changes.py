@@ -1,0 +1,65 @@
+"""Changes: accepted mutations that can be waited for. They have no record: how far one has come is derived."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from harpoon.control.status import change_id, job_status
+from harpoon.control.view import View, job_key
+from harpoon.kit.errors import Invalid, NotFound
+
+
+class ChangeState(StrEnum):
+    """How far a change has come."""
+
+    #: New tasks ready and old ones gone; for an unscheduled job, everything gone.
+    DONE = "done"
+    PROGRESSING = "progressing"
+    #: A later change took its place.
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeStatus:
+    """A change and how far it has come."""
+
+    id: str
+    namespace: str
+    job: str
+    state: ChangeState
+    is_done: bool
+    summary: str
+    waiting: tuple[str, ...] = ()
+
+
+def change_status(view: View, change: str) -> ChangeStatus:
+    """Return how far a change has come.
+
+    Raises:
+        Invalid: ``change`` is not the id of one.
+        NotFound: It was never made, as far as this store knows.
+    """
+    namespace, name, revision = _parse(view, change)
+    told = ChangeStatus(
+        id=change, namespace=namespace, job=name, state=ChangeState.DONE, is_done=True, summary=f"job {name} is gone"
+    )
+    row = view.jobs.rows.get(job_key(namespace, name))
+    if row is None:
+        return told
+    if row.mod_revision < revision:
+        raise NotFound(f"there is no change {change}")
+    if row.mod_revision > revision:
+        latest = change_id(view, namespace, name, row.mod_revision)
+        return replace(told, state=ChangeState.SUPERSEDED, is_done=False, summary=f"superseded by {latest}")
+    status = job_status(view, row)
+    state = ChangeState.DONE if status.is_done else ChangeState.PROGRESSING
+    return replace(told, state=state, is_done=status.is_done, summary=status.summary, waiting=status.waiting)
+
+
+def _parse(view: View, change: str) -> tuple[str, str, int]:
+    parts = change.split(".")
+    number = parts[-1].split("-")
+    if len(parts) != 3 or len(number) != 2 or not all(part.isascii() and part.isdigit() for part in number):
+        raise Invalid(f"a change's id is <namespace>.<job>.<incarnation>-<revision>; got {change[:200]!r}")
+    if int(number[0]) != view.incarnation or int(number[1]) > view.revision:
+        raise NotFound(f"there is no change {change[:200]}")
+    return parts[0], parts[1], int(number[1])

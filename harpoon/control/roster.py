@@ -1,0 +1,66 @@
+"""Which agents there are: registered by themselves, or named in a static list and asked who they are."""
+
+from harpoon.control.view import ACTUAL, AGENTS, LINKS, View
+from harpoon.kit import codec
+from harpoon.kit.errors import Conflict, NotFound
+from harpoon.model.agent import Agent, LinkState
+from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store
+
+
+class Roster:
+    """The one writer of agents' registrations."""
+
+    def __init__(self, store: Store, view: View) -> None:
+        self._store = store
+        self._view = view
+
+    async def register(self, agent: Agent) -> int:
+        """Record an agent that announced itself; nothing is written when it is known like that.
+
+        Raises:
+            Conflict: Another agent of that name is connected, or the endpoint belongs to another name.
+        """
+        row = self._view.agents.rows.get(agent.name)
+        if row is not None and row.value == agent:
+            return row.mod_revision
+        if row is not None and row.value.uid != agent.uid and self._link_state(agent.name) is LinkState.CONNECTED:
+            raise Conflict(
+                f"another agent named {agent.name} is connected (uid {row.value.uid}); give this one another --name"
+            )
+        for other in self._view.agents.rows.values():
+            if other.value.endpoint == agent.endpoint and other.value.name != agent.name:
+                raise Conflict(f"endpoint {agent.endpoint} belongs to agent {other.value.name}")
+        found = 0 if row is None else row.mod_revision
+        compares = (Compare(AGENTS + agent.name, mod=found),)
+        revision = await self._store.commit(compares, (Put(AGENTS + agent.name, codec.dump(agent)),))
+        if revision is None:
+            raise Conflict(f"agent {agent.name} was registered by someone else just now; try again")
+        await self._view.mirror.reached(revision)
+        return revision
+
+    async def remove(self, name: str) -> int:
+        """Drop an agent that cannot be reached, with everything it reported; its tasks are taken for gone.
+
+        Raises:
+            NotFound: There is no such agent.
+            Conflict: It is connected.
+        """
+        row = self._view.agents.rows.get(name)
+        if row is None:
+            raise NotFound(f"there is no agent {name}")
+        if self._link_state(name) is LinkState.CONNECTED:
+            raise Conflict(f"agent {name} is connected; stop it first, or it would register again")
+        keys = [f"{ACTUAL}{name}/{task}" for task in self._view.tasks_on(name)]
+        for start in range(0, len(keys), WRITES_MAX):
+            await self._store.commit((), [Delete(key) for key in keys[start : start + WRITES_MAX]])
+        revision = await self._store.commit(
+            (Compare(AGENTS + name, mod=row.mod_revision),), (Delete(AGENTS + name), Delete(LINKS + name))
+        )
+        if revision is None:
+            raise Conflict(f"agent {name} changed just now; look again")
+        await self._view.mirror.reached(revision)
+        return revision
+
+    def _link_state(self, agent: str) -> LinkState:
+        row = self._view.links.rows.get(agent)
+        return LinkState.UNKNOWN if row is None else row.value.state

@@ -1,0 +1,43 @@
+"""Agents as they register."""
+
+from typing import Any
+
+import pytest
+
+from harpoon.model.agent import Agent, Capacity, PortRange
+
+
+def an_agent(**changes: Any) -> Agent:
+    fields: dict[str, Any] = {
+        "name": "a1",
+        "uid": "u",
+        "endpoint": "http://127.0.0.1:4451",
+        "capacity": Capacity(cpu=4000, memory=1 << 30),
+        "ports": PortRange(low=20_000, high=29_999),
+    }
+    return Agent(**fields | changes)
+
+
+def test_an_agent_has_a_name_a_url_and_a_range_of_ports() -> None:
+    assert an_agent(endpoint="https://host").ports.high == 29_999
+    assert PortRange(low=1, high=1).low == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "A1"}, "an agent's name is 1 to 63"),
+        ({"name": "../a"}, "an agent's name is 1 to 63"),
+        ({"endpoint": "127.0.0.1:4451"}, "endpoint is a URL"),
+        ({"endpoint": "unix:///run/agent"}, "endpoint is a URL"),
+    ],
+)
+def test_another_agent_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        an_agent(**changes)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (2, 1), (1, 65_536)])
+def test_another_range_is_refused(low: int, high: int) -> None:
+    with pytest.raises(ValueError, match="a port range is low to high"):
+        PortRange(low=low, high=high)

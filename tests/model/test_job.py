@@ -1,0 +1,145 @@
+"""What a job may say."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harpoon.model.job import (
+    CHECKS_MAX,
+    ENV_MAX,
+    PORTS_MAX,
+    SCALE_MAX,
+    TEXT_MAX,
+    Backoff,
+    Check,
+    HttpProbe,
+    Metadata,
+    Requirement,
+    Restart,
+    Spec,
+    TaskTemplate,
+    Update,
+    expand,
+    port_variable,
+)
+
+HTTP = Check(http=HttpProbe(port="http"))
+LONG = "a" * (TEXT_MAX + 1)
+
+
+def a_template(**changes: Any) -> TaskTemplate:
+    return TaskTemplate(**{"command": ("python3",)} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"command": ()}, "command names a program"),
+        ({"command": ("",)}, "command names a program"),
+        ({"command": ("a\x00",)}, "command holds no NUL"),
+        ({"command": ("a", LONG)}, "at most 131072 characters"),
+        ({"command": ("a", "$NOPE")}, r"\$NOPE is not in the task's environment"),
+        ({"command": ("a", "100$")}, r"a lone '\$'"),
+        ({"command": ("a", "${inputs.image}")}, "not supported yet"),
+        ({"ports": {f"p{n}": 0 for n in range(PORTS_MAX + 1)}}, "ports holds at most 32"),
+        ({"ports": {"Http": 0}}, "a port's name is"),
+        ({"ports": {"../x": 0}}, "a port's name is"),
+        ({"ports": {"http": -1}}, "port 'http' is 0"),
+        ({"ports": {"http": 65536}}, "port 'http' is 0"),
+        ({"ports": {"a": 80, "b": 80}}, "two ports have the same number"),
+        ({"env": {f"E{n}": "" for n in range(ENV_MAX + 1)}}, "env holds at most 256"),
+        ({"env": {"A-B": ""}}, "an environment variable is"),
+        ({"env": {"1A": ""}}, "an environment variable is"),
+        ({"env": {"": ""}}, "an environment variable is"),
+        ({"env": {"A": "\x00"}}, "the value of A holds no NUL"),
+        ({"env": {"A": LONG}}, "the value of A holds no NUL and at most"),
+        ({"working_directory": "srv"}, "working_directory is an absolute path"),
+        ({"working_directory": "/srv\x00"}, "working_directory is an absolute path"),
+        ({"checks": (HTTP,)}, "a check asks port 'http', which ports does not name"),
+        ({"ports": {"http": 0}, "checks": (HTTP,) * (CHECKS_MAX + 1)}, "checks holds at most 16"),
+    ],
+)
+def test_a_template_that_could_not_run_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        a_template(**changes)
+
+
+def test_a_template_may_use_all_it_has() -> None:
+    template = a_template(
+        command=("serve", "$PORT_HTTP", "$HARPOON_SLOT", "$MODE", "$$5"),
+        env={"MODE": "fast"},
+        ports={"http": 0, "admin": 8081, "spare": 0},
+        working_directory="/srv",
+        checks=(HTTP,),
+    )
+    assert template.checks == (HTTP,)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: HttpProbe(port="http", path="health"), "path starts with '/'"),
+        (lambda: HttpProbe(port="http", path="/a b"), "no blanks"),
+        (lambda: HttpProbe(port="http", path="/a\r\nHost: x"), "no blanks or control"),
+        (lambda: HttpProbe(port="http", path="/\x7f"), "no blanks or control"),
+        (lambda: replace(HTTP, every=timedelta(milliseconds=9)), "every is at least 10ms"),
+        (lambda: replace(HTTP, timeout=timedelta(0)), "timeout is more than 0"),
+        (lambda: replace(HTTP, ready_after=0), "ready_after and fail_after are 1 to 100"),
+        (lambda: replace(HTTP, fail_after=101), "ready_after and fail_after are 1 to 100"),
+        (lambda: Backoff(factor=0.5), "factor is 1 to 100"),
+        (lambda: Backoff(factor=float("nan")), "factor is 1 to 100"),
+        (lambda: Backoff(jitter=1.1), "jitter is 0 to 1"),
+        (lambda: Backoff(initial=timedelta(minutes=2)), "initial is at most max"),
+        (lambda: Restart(attempts=-1), "attempts is 0 to 1000"),
+        (lambda: Requirement(tag="zone"), "sets exactly one of"),
+        (lambda: Requirement(tag="zone", equals="a", exists=True), "sets exactly one of"),
+        (lambda: Update(surge=-1), "surge and unavailable are 0 to"),
+        (lambda: Update(unavailable=SCALE_MAX + 1), "surge and unavailable are 0 to"),
+        (lambda: Update(surge=0), "not both 0"),
+        (lambda: Spec(task=a_template(), scale=-1), "scale is 0 to 10000"),
+        (lambda: Spec(task=a_template(), scale=SCALE_MAX + 1), "scale is 0 to 10000"),
+        (lambda: Metadata(name="Web"), "name is 1 to 63"),
+        (lambda: Metadata(name="web", namespace="a/b"), "namespace is 1 to 63"),
+        (lambda: Metadata(name="web", tags={str(n): "" for n in range(65)}), "tags holds at most 64"),
+        (lambda: Metadata(name="web", tags={"": ""}), "keys of 1 to 63"),
+        (lambda: Metadata(name="web", tags={"k" * 64: ""}), "keys of 1 to 63"),
+        (lambda: Metadata(name="web", tags={"k": "v" * 256}), "values of at most 255"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("test", [{"equals": ""}, {"in_": ()}, {"not_in": ("a",)}, {"exists": False}])
+def test_a_requirement_has_one_test_even_if_its_value_is_empty(test: dict[str, Any]) -> None:
+    assert Requirement(tag="zone", **test).tag == "zone"
+
+
+def test_a_scale_of_nothing_and_an_update_that_breaks_before_it_makes_are_fine() -> None:
+    assert Spec(task=a_template(), scale=0, update=Update(surge=0, unavailable=1)).scale == 0
+
+
+def test_variables_are_expanded_once() -> None:
+    variables = {"A": "$B", "B": "x", "_1": "y"}
+    assert expand("$A-$B$B/$_1 $$A $$$B", variables) == "$B-xx/y $A $x"
+    assert expand("no dollar", {}) == "no dollar"
+
+
+@pytest.mark.parametrize("text", ["$", "a$ b", "$1", "$-", "${A}", "$C", "$$$"])
+def test_a_dollar_that_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\$"):
+        expand(text, {"A": "x"})
+
+
+@given(st.text())
+def test_a_text_with_its_dollars_doubled_stands_for_itself(text: str) -> None:
+    assert expand(text.replace("$", "$$"), {}) == text
+
+
+def test_a_port_has_a_variable_of_its_name() -> None:
+    assert port_variable("http_2") == "PORT_HTTP_2"
