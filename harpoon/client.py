@@ -185,8 +185,8 @@ class Client:
                 message = _parse(line, self.url)
                 if not isinstance(message, dict):
                     raise HarpoonError(f"{self.url} does not speak harpoon's API: a watch line is no object")
-                if message.get("type") == "error":
-                    raise Unavailable(str(message.get("detail") or message.get("code") or "the watch ended"))
+                if message.get("type") in ("error", "bye"):
+                    raise Unavailable(str(message.get("detail") or message.get("code") or "the server is stopping"))
                 yield message
         raise Unreachable(f"the connection to {self.url} was closed")
 

@@ -78,6 +78,11 @@ def pids() -> list[int]:
     return [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208 a hot path
 
 
+def with_argument(text: str) -> int | None:
+    """Find a process that was started with this argument."""
+    return next((pid for pid in pids() if text in arguments_of(pid)), None)
+
+
 def members(sessions: Collection[int]) -> list[int]:
     """Return the running processes of these sessions, in whatever group they are."""
     found = []
@@ -95,8 +100,10 @@ def members(sessions: Collection[int]) -> list[int]:
 
 def signal_group(group: int, number: int) -> None:
     """Signal a process group, if it is there."""
+    # Numbers below 2 mean other things to the kernel than a group of ours.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
+        if group > 1:
+            os.killpg(group, number)
 
 
 def kill(targets: Collection[int]) -> None:

@@ -4,30 +4,40 @@ An agent's object is made of two records and a task's of three, so a change can 
 other rows *of the same revision*. A `Scene` has them, also for revisions that have passed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from harpoon.api.objects import agent_json, job_json, task_json
 from harpoon.api.selection import Kind, Selection, Traits
 from harpoon.control.view import View, job_key
 from harpoon.kit import codec
 from harpoon.model.agent import Agent, Link
-from harpoon.model.job import Job
-from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Task
 from harpoon.store.table import Row, RowChange, Table
 
 Revisions = Sequence[tuple[int, tuple[RowChange, ...]]]
 
+#: Stands for a row that was there, but of which nothing is known any more.
+FORGOTTEN: Final[Row[Any]] = Row(None, 0, 0, b"")
+
 
 class Scene:
     """The rows of the view as they stood at a revision: the present ones, but for those that have changed since."""
 
-    def __init__(self, view: View, since: Revisions = ()) -> None:
-        """Stand before the first of ``since``, which are all revisions from there to the view's present one."""
+    def __init__(self, view: View, since: Revisions = (), *, is_lasting: bool = False) -> None:
+        """Stand before the first of ``since``.
+
+        Args:
+            view: Whose rows.
+            since: All revisions from there up to the view's present one.
+            is_lasting: The scene is to stand when the view goes on; else it is good until the next await only.
+        """
         self.view = view
+        self._base: dict[int, Mapping[str, Row[Any]]] = {}
+        if is_lasting:
+            tables: tuple[Table[Any], ...] = (view.jobs, view.placements, view.actual, view.agents, view.links)
+            self._base = {id(table): dict(table.rows) for table in tables}
         self._then: dict[tuple[int, str], Row[Any] | None] = {}
         for _, changes in reversed(since):
             for change in reversed(changes):
@@ -41,7 +51,11 @@ class Scene:
     def row(self, table: Table[Any], key: str) -> Row[Any] | None:
         """Return a row as it stood."""
         at = (id(table), key)
-        return self._then[at] if at in self._then else table.rows.get(key)
+        return self._then[at] if at in self._then else self.rows(table).get(key)
+
+    def rows(self, table: Table[Any]) -> Mapping[str, Row[Any]]:
+        """Return all rows as they stood when the scene was made, if nothing was rewound or played."""
+        return self._base.get(id(table), table.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +78,23 @@ class Item:
         return self.delete if self.old is not None and selection.takes(self.old) else None
 
 
-def items_of(scene: Scene, changes: Iterable[RowChange]) -> list[Item]:
+def items_of(scene: Scene, changes: Sequence[RowChange]) -> list[Item]:
     """Return what one revision changed, in its order; ``scene`` stands at that revision, the changes applied."""
     view = scene.view
+    # A revision that writes both records of an agent changes one agent.
+    agents = {change.key for change in changes if change.table is view.agents}
     items = []
-    agents: set[str] = set()
     for change in changes:
         if change.table is view.jobs:
             items.append(_job_item(scene, change))
         elif change.table is view.placements or change.table is view.actual:
             items.append(_task_item(scene, change))
-        elif change.table is view.agents or change.table is view.links:
-            # A revision that writes both records of an agent changes one agent.
-            if change.key not in agents and (item := _agent_item(scene, change)) is not None:
-                items.append(item)
-            agents.add(change.key)
+        elif change.table is view.agents:
+            items.append(_agent_item(scene, change.key, change.old))
+        elif change.table is view.links and change.key not in agents:
+            agent = scene.row(view.agents, change.key)
+            if agent is not None:
+                items.append(_agent_item(scene, change.key, agent))
     return items
 
 
@@ -87,49 +103,48 @@ def item_json(kind: Kind, key: str, shown: bytes) -> bytes:
     return b'{"kind":"%s","key":"%s","object":%s}' % (kind.encode(), key.encode(), shown)
 
 
-def job_traits(job: Job) -> Traits:
+def job_traits(key: str, row: Row[Any]) -> Traits:
     """Return what a job is selected by."""
-    return Traits(job.namespace, job.name, job.tags)
+    namespace, _, name = key.partition("/")
+    return Traits(namespace, name, None if row.value is None else row.value.tags)
 
 
-def agent_traits(agent: Agent) -> Traits:
+def agent_traits(key: str, row: Row[Any]) -> Traits:
     """Return what an agent is selected by."""
-    return Traits(None, agent.name, agent.tags)
+    return Traits(None, key, None if row.value is None else row.value.tags)
 
 
 def task_traits(scene: Scene, task: str) -> Traits:
-    """Return what a task or a placement is selected by: the traits of its job, without tags when that is gone."""
+    """Return what a task or a placement is selected by: the traits of its job, of unknown tags when that is gone."""
     namespace, _, rest = task.partition(".")
     name = rest.partition(".")[0]
     job = scene.row(scene.view.jobs, job_key(namespace, name))
-    return Traits(namespace, name, {} if job is None else job.value.tags)
+    return Traits(namespace, name, None if job is None else job.value.tags)
 
 
 def _job_item(scene: Scene, change: RowChange) -> Item:
-    new, old = change.new, change.old
+    new, old, key = change.new, change.old, change.key
     return _item(
         Kind.JOB,
-        change.key,
-        None if old is None else job_traits(old.value),
-        None if new is None else job_traits(new.value),
+        key,
+        None if old is None else job_traits(key, old),
+        None if new is None else job_traits(key, new),
         b"" if new is None else job_json(scene.view, new.value, new.mod_revision),
     )
 
 
 def _task_item(scene: Scene, change: RowChange) -> Item:
-    task = TaskId(change.key.partition("/")[2])
-    traits = task_traits(scene, task)
-    # A task may outlive its job's record; that it is gone is then told to all who may have been told of it.
-    before = traits if traits.tags else traits._replace(tags=None)
+    traits = task_traits(scene, change.key.partition("/")[2])
     is_task = change.table is scene.view.actual
     shown = b""
     if change.new is not None:
         shown = task_object(scene, change.key, change.new.value) if is_task else codec.dump_full(change.new.value)
+    # A task may outlive its job's record: that it is gone is told to all who may know it, that it changed to none.
     return _item(
         Kind.TASK if is_task else Kind.PLACEMENT,
         change.key,
-        None if change.old is None else before,
-        None if change.new is None else traits,
+        None if change.old is None else traits,
+        None if change.new is None else traits._replace(tags=traits.tags or {}),
         shown,
     )
 
@@ -140,24 +155,24 @@ def task_object(scene: Scene, key: str, task: Task) -> bytes:
     return task_json(task, None if placed is None else cast("Placement", placed.value))
 
 
-def _agent_item(scene: Scene, change: RowChange) -> Item | None:
-    view, key = scene.view, change.key
-    agent_row, link_row = scene.row(view.agents, key), scene.row(view.links, key)
-    old = change.old if change.table is view.agents else agent_row
-    if agent_row is None and (old is None or change.table is view.links):
-        return None
-    agent = None if agent_row is None else cast("Agent", agent_row.value)
-    link = None if link_row is None else cast("Link", link_row.value)
+def agent_object(scene: Scene, key: str, agent: Agent) -> bytes:
+    """Return the agent object with its link of that revision, without what follows from placements."""
+    link = scene.row(scene.view.links, key)
+    return agent_json(agent, None if link is None else cast("Link", link.value))
+
+
+def _agent_item(scene: Scene, key: str, old: Row[Any] | None) -> Item:
+    new = scene.row(scene.view.agents, key)
     return _item(
         Kind.AGENT,
         key,
-        None if old is None else agent_traits(old.value),
-        None if agent is None else agent_traits(agent),
-        b"" if agent is None else agent_json(agent, link),
+        None if old is None else agent_traits(key, old),
+        None if new is None else agent_traits(key, new),
+        b"" if new is None else agent_object(scene, key, new.value),
     )
 
 
 def _item(kind: Kind, key: str, old: Traits | None, new: Traits | None, shown: bytes) -> Item:
-    write = partial(b'{"kind":"%s","key":"%s","type":"%s"%s}'.__mod__)
-    put = write((kind.encode(), key.encode(), b"put", b',"object":' + shown)) if new is not None else b""
-    return Item(old, new, kind, put, write((kind.encode(), key.encode(), b"delete", b"")))
+    head = b'{"kind":"%s","key":"%s","type":' % (kind.encode(), key.encode())
+    put = b"" if new is None else b'%s"put","object":%s}' % (head, shown)
+    return Item(old, new, kind, put, head + b'"delete"}')

@@ -1,7 +1,7 @@
 """Verbs that change what is wanted: apply, schedule, migrate, unschedule, delete, scale."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -54,7 +54,7 @@ def apply(
 
     Up to 40 documents are one commit: all of them or none.
     """
-    client, timeout = remote.client(), patience.span
+    client = remote.client()
     read = documents.read_documents(file)
     manifests = [documents.manifest_of(document, namespace) for document in read]
     accepted: list[_Accepted] = []
@@ -63,8 +63,7 @@ def apply(
         accepted += _apply_some(client, manifests[part], read[part])
         if len(manifests) > APPLY_DOCUMENTS_MAX:
             terminal.say(f"{len(accepted)} of {len(manifests)} documents accepted")
-    _show(accepted, form)
-    _wait(client, accepted, patience, timeout=timeout)
+    _finish(client, accepted, patience, form)
 
 
 @verb("schedule", examples=("harpoon schedule web.yaml", "harpoon schedule web.yaml -n shop --no-wait"))
@@ -72,13 +71,11 @@ def schedule(
     remote: Remote, file: File, patience: Patience, namespace: NamespaceOfFile = None, form: Format = Output.TABLE
 ) -> None:
     """Declare a job that is not there yet."""
-    client, timeout = remote.client(), patience.span
+    client = remote.client()
     document = documents.read_one(file)
     manifest = documents.manifest_of(document, namespace)
     answer = _put(client, document, manifest, is_new=True)
-    accepted = _accepted(manifest, answer, "created")
-    _show([accepted], form)
-    _wait(client, [accepted], patience, timeout=timeout)
+    _finish(client, [_accepted(*_where(manifest), answer, "created")], patience, form)
 
 
 @verb("migrate", examples=("harpoon migrate web-v2.yaml", "harpoon migrate web-v2.yaml --timeout 2m"))
@@ -89,7 +86,7 @@ def migrate(
 
     New tasks are ready before old ones are drained and stopped.
     """
-    client, timeout = remote.client(), patience.span
+    client = remote.client()
     document = documents.read_one(file)
     manifest = documents.manifest_of(document, namespace)
     place, name = _where(manifest)
@@ -98,9 +95,7 @@ def migrate(
     except NotFound as error:
         raise NotFound(f"there is no job {name} in namespace {place} to migrate; use schedule to declare it") from error
     answer = _put(client, document, manifest, if_match=present.etag)
-    accepted = _accepted(manifest, answer, "changed")
-    _show([accepted], form)
-    _wait(client, [accepted], patience, timeout=timeout)
+    _finish(client, [_accepted(place, name, answer, "changed")], patience, form)
 
 
 @verb("scale", examples=("harpoon scale web 5", "harpoon scale web 0 -n shop"))
@@ -113,12 +108,9 @@ def scale(
     form: Format = Output.TABLE,
 ) -> None:
     """Change how many tasks a job has."""
-    client, timeout = remote.client(), patience.span
+    client = remote.client()
     answer = client.post("namespaces", namespace, "jobs", name, "scale", body={"scale": count})
-    outcome = "unchanged" if answer.status == 200 else "changed"
-    accepted = _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome=outcome)
-    _show([accepted], form)
-    _wait(client, [accepted], patience, timeout=timeout)
+    _finish(client, [_accepted(namespace, name, answer, "changed")], patience, form)
 
 
 @verb("unschedule", examples=("harpoon unschedule web", "harpoon unschedule web -n shop --no-wait"))
@@ -153,11 +145,8 @@ def delete(
 
 
 def _unschedule(client: Client, namespace: str, name: str, patience: Patience, form: Output) -> None:
-    timeout = patience.span
     answer = client.delete("namespaces", namespace, "jobs", name)
-    accepted = _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome="unscheduled")
-    _show([accepted], form)
-    _wait(client, [accepted], patience, timeout=timeout)
+    _finish(client, [_accepted(namespace, name, answer, "unscheduled")], patience, form)
 
 
 def _apply_some(client: Client, manifests: Sequence[object], read: Sequence[Document]) -> list[_Accepted]:
@@ -191,25 +180,17 @@ def _where(manifest: Mapping[str, Any]) -> tuple[str, str]:
     return str(metadata.get("namespace") or DEFAULT_NAMESPACE), str(metadata["name"])
 
 
-def _accepted(manifest: Mapping[str, Any], answer: Answer, outcome: str) -> _Accepted:
-    namespace, name = _where(manifest)
+def _accepted(namespace: str, name: str, answer: Answer, outcome: str) -> _Accepted:
     done = "unchanged" if answer.status == 200 else outcome
     return _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome=done)
 
 
-def _show(accepted: Sequence[_Accepted], form: Output) -> None:
-    """Write what was accepted; it is durable now, whatever becomes of the wait."""
+def _finish(client: Client, accepted: Sequence[_Accepted], patience: Patience, form: Output) -> None:
+    """Write what was accepted, which is durable whatever becomes of the wait; then wait."""
     if form in (Output.JSON, Output.YAML):
-        results = [
-            {"namespace": one.namespace, "job": one.job, "change": one.change, "outcome": one.outcome} for one in accepted
-        ]
-        output.write({"results": results}, form)
-        return
-    for one in accepted:
-        terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
-
-
-def _wait(client: Client, accepted: Sequence[_Accepted], patience: Patience, *, timeout: Any) -> None:
-    if not patience.wait:
-        return
-    waiting.wait_changes(client, [(one.job, one.change) for one in accepted], timeout)
+        output.write({"results": [asdict(one) for one in accepted]}, form)
+    else:
+        for one in accepted:
+            terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
+    if patience.wait:
+        waiting.wait_changes(client, [one.change for one in accepted], patience.span)

@@ -44,7 +44,9 @@ def manifest_of(document: Document, namespace: str | None) -> dict[str, Any]:
     value = document.value
     metadata = value.get("metadata") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(metadata, dict):
-        raise _fault(document, "" if metadata is None else "/metadata", "a manifest is a mapping with metadata: {name: …}")
+        raise _fault(
+            document, "" if metadata is None else "/metadata", "a manifest is a mapping with metadata: {name: …}"
+        )
     if not isinstance(metadata.get("name"), str):
         raise _fault(document, "/metadata", "metadata.name is missing")
     if namespace is not None and metadata.get("namespace", namespace) != namespace:
@@ -73,10 +75,10 @@ def place_in_many(documents: Sequence[Document]) -> Callable[[str], str]:
     """Return what turns a pointer ``/documents/<i>/…`` into a place in that document's file."""
 
     def place(pointer: str) -> str:
-        parts = pointer.split("/", 3)
-        if parts[:2] != ["", "documents"] or len(parts) < 3 or not parts[2].isdigit() or int(parts[2]) >= len(documents):
+        index, _, rest = pointer.removeprefix("/documents/").partition("/")
+        if not pointer.startswith("/documents/") or not index.isdigit() or int(index) >= len(documents):
             return pointer
-        return place_in(documents[int(parts[2])])(f"/{parts[3]}" if len(parts) > 3 else "")
+        return place_in(documents[int(index)])(f"/{rest}" if rest else "")
 
     return place
 
@@ -105,5 +107,4 @@ def _read(path: Path | None) -> list[Document]:
 
 
 def _fault(document: Document, pointer: str, detail: str) -> Invalid:
-    place = locate(document, pointer)
-    return Invalid(f"{place}: {detail}", [])
+    return Invalid(f"{locate(document, pointer)}: {detail}")

@@ -82,13 +82,12 @@ class Patience:
     wait: Annotated[bool, typer.Option(help="Wait until the change is done: new tasks ready, old ones gone.")] = True
     timeout: Annotated[str, typer.Option(help="How long to wait, such as 30s or 5m.", metavar="DURATION")] = "5m"
 
+    def __post_init__(self) -> None:
+        span_of(self.timeout)  # a wrong one is refused before anything is changed
+
     @property
     def span(self) -> timedelta:
-        """How long to wait.
-
-        Raises:
-            Invalid: The timeout is no duration.
-        """
+        """How long to wait."""
         return span_of(self.timeout)
 
 

@@ -12,10 +12,8 @@ Object = Mapping[str, Any]
 
 _STATE_COLOURS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ready", "running", "connected", "finished", "done", "yes"), "green"),
-    **dict.fromkeys(
-        ("progressing", "waiting", "pending", "placed", "starting", "stopping", "terminating", "interrupted", "unknown"),
-        "yellow",
-    ),
+    **dict.fromkeys(("progressing", "waiting", "pending", "placed", "starting", "stopping"), "yellow"),
+    **dict.fromkeys(("terminating", "interrupted", "unknown"), "yellow"),
     **dict.fromkeys(("failed", "lost", "degraded", "unclaimed"), "red"),
 }
 

@@ -43,12 +43,13 @@ def verb(name: str, *, examples: Sequence[str]) -> Callable[[F], F]:
 def _command(function: Callable[..., None]) -> Callable[..., None]:
     """Return a function with plain options only, which ends by an exit code instead of an error."""
     signature = inspect.signature(function)
-    groups = {p.name: p.annotation for p in signature.parameters.values() if is_dataclass(p.annotation)}
+    groups: dict[str, Any] = {p.name: p.annotation for p in signature.parameters.values() if is_dataclass(p.annotation)}
 
     def command(**given: Any) -> None:
-        arguments = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
         try:
-            function(**given, **arguments)
+            for name, group in groups.items():
+                given[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
+            function(**given)
         except HarpoonError as error:
             complain(error)
             raise typer.Exit(code_of(error)) from error

@@ -85,8 +85,7 @@ def wait_change(client: Client, change: str, timeout: timedelta) -> Standing:
         NotPlaced: The time was over, and some slot has no agent that could run it.
         HarpoonError: As for `wait_until`; the kind of error the server answered.
     """
-    namespace, _, rest = change.partition(".")
-    name = rest.partition(".")[0]
+    namespace, name = _job_of(change)
 
     def look(span: timedelta) -> Standing:
         query = {"wait": format_duration(_milliseconds(span))}
@@ -101,6 +100,22 @@ def wait_change(client: Client, change: str, timeout: timedelta) -> Standing:
         return wait_until(f"job/{name}", look, timeout, again=f"harpoon wait change/{change}")
     except TimedOut as error:
         raise _unplaced(client, namespace, name) or error from error
+
+
+def wait_changes(client: Client, changes: Sequence[str], timeout: timedelta) -> None:
+    """Wait until all of these changes are done, and tell of each; they share the time.
+
+    Raises:
+        HarpoonError: As for `wait_change`, of the first that is not done.
+    """
+    began = _elapsed()
+    for change in changes:
+        left = timeout - (_elapsed() - began)
+        done = wait_change(client, change, max(left, timedelta(milliseconds=1)))
+        took = (_elapsed() - began).total_seconds()
+        terminal.say(
+            f"job/{_job_of(change)[1]} is done after {took:.1f} s" + (f": {done.summary}" if done.summary else "")
+        )
 
 
 def wait_ready(client: Client, namespace: str, name: str, timeout: timedelta) -> Standing:
@@ -162,6 +177,12 @@ def wait_agents(client: Client, count: int, timeout: timedelta) -> Standing:
         return Standing(is_done=is_done, phase="ready" if is_done else "waiting", summary=summary, waiting=waiting)
 
     return wait_until("agents", look, timeout, again=f"harpoon wait agents --count {count}")
+
+
+def _job_of(change: str) -> tuple[str, str]:
+    """Return the namespace and name in a change's id, ``<namespace>.<job>.<incarnation>-<revision>``."""
+    namespace, _, rest = change.partition(".")
+    return namespace, rest.partition(".")[0]
 
 
 def _standing(told: Mapping[str, Any], *, is_done: bool) -> Standing:

@@ -60,6 +60,7 @@ class MemoryStore:
         entries = [self._entries[key] for key in self._keys[start:stop]]
         for place in range(0, max(1, len(entries)), _PAGE_ENTRIES):
             yield Page(revision, tuple(entries[place : place + _PAGE_ENTRIES]))
+            await asyncio.sleep(0)
 
     async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
         """Write all of ``writes`` if all of ``compares`` hold; see `store.port.Store.commit`."""
@@ -87,9 +88,9 @@ class MemoryStore:
                 raise Compacted(self._compacted)
             for revision, changes, _ in [kept for kept in self._history if kept[0] > after]:
                 own = tuple([change for change in changes if change.key.startswith(prefix)])
-                if own:
-                    after = revision
+                if own or revision == subscription.start:
                     yield revision, own
+            after = max(after, subscription.start)
             while True:
                 revision, changes = await subscription.next()
                 if revision > after:

@@ -31,7 +31,7 @@ from harpoon.store.sqlite_writer import Commit, Compaction, Grant, Report, Revok
 _READERS: Final = 3
 #: Commits that may wait for the disk, and their bytes.
 _WAITING_MAX: Final = 10_000
-_WAITING_BYTES_MAX: Final = 256 << 20
+_WAITING_BYTES_MAX: Final = 64 << 20
 
 
 class SqliteStore:
@@ -79,7 +79,9 @@ class SqliteStore:
         revision, pages = await self._readers.ask(lambda reader: reader.pages(prefix))
         pages.reverse()
         while pages:
-            yield Page(revision, tuple(map(Entry._make, pages.pop())))
+            yield Page(revision, pages.pop().entries())
+            # They are all here already, so nothing else would let the others have their turn.
+            await asyncio.sleep(0)
 
     async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
         """Write all of ``writes`` if all of ``compares`` hold, durably; see `store.port.Store.commit`."""
@@ -103,12 +105,13 @@ class SqliteStore:
         self._check_open()
         subscription = self._feed.subscribe(prefix)
         try:
-            read = after
-            while read < subscription.start:
-                question = partial(Reader.history, prefix=prefix, after=read, until=subscription.start)
-                revisions, read = await self._readers.ask(question)
+            while after < subscription.start:
+                question = partial(Reader.history, prefix=prefix, after=after, until=subscription.start)
+                revisions, after = await self._readers.ask(question)
                 for revision, changes in revisions:
                     yield revision, changes
+                if not revisions or revisions[-1][0] < after:
+                    yield after, ()
             while True:
                 revision, changes = await subscription.next()
                 if revision > after:

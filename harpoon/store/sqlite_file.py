@@ -8,6 +8,7 @@ which is never derived from the log, because compaction may empty that.
 import fcntl
 import os
 import sqlite3
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Literal
 
@@ -55,20 +56,23 @@ class FileLock:
     """The exclusive right to a database file, as long as the process lives; held beside the file.
 
     Raises:
-        StoreUnavailable: Another process has it, or this one has it already.
+        StoreUnavailable: Another process has it, or this one has it already, or the file system has no locks.
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"{path} cannot be opened: {error}", maybe_applied=False) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
             os.close(self._descriptor)
-            raise StoreUnavailable(
-                f"{path} is in use by process {holder or 'unknown'}; a file serves one server at a time",
-                maybe_applied=False,
-            ) from None
+            reason = (
+                f"is in use by process {holder}" if isinstance(error, BlockingIOError) else f"cannot be locked: {error}"
+            )
+            raise StoreUnavailable(f"{path} {reason}", maybe_applied=False) from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
@@ -87,16 +91,15 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         # Created here and not by SQLite: values may hold what other users of the machine should not read.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = _connect(path)
-        _lay_out(connection, path)
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     except (OSError, sqlite3.Error) as error:
         raise StoreUnavailable(f"{path} cannot be opened: {error}", maybe_applied=False) from error
-    if mode != "wal":
-        raise StoreUnavailable(
-            f"{path} lies where write-ahead logging cannot work; use a local disk", maybe_applied=False
-        )
+    with ExitStack() as undo:
+        undo.callback(connection.close)
+        try:
+            _prepare(connection, path, synchronous)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{path} cannot be used: {error}", maybe_applied=False) from error
+        undo.pop_all()
     return connection
 
 
@@ -115,7 +118,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _lay_out(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, synchronous: Synchronous) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -125,3 +128,10 @@ def _lay_out(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreUnavailable(
             f"{path} is not a store of this release (layout {layout}, expected {_LAYOUT})", maybe_applied=False
         )
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreUnavailable(
+            f"{path} lies where write-ahead logging cannot work; use a local disk", maybe_applied=False
+        )
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")

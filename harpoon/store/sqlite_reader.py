@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple, TypeVar
@@ -26,10 +25,26 @@ _PAGE_BYTES: Final = 8 << 20
 #: Stands for the length of the value of a key that was deleted.
 _DELETED: Final = -1
 
-#: (key, value or None, create_revision, number): an `Entry` yet to be made, or a row of the log. Plain tuples of
-#: plain values, for the garbage collector does not look at those again.
-Row = tuple[str, bytes | None, int, int]
 T = TypeVar("T")
+
+
+class Columns(NamedTuple):
+    """A page of rows, column by column.
+
+    A tuple a row would be a hundred thousand more things for the garbage collector to look at, and it looks at
+    *everything* once it sees so many new ones; text, bytes and numbers it never looks at.
+    """
+
+    keys: list[str]
+    #: None: deleted; in the log only.
+    values: list[bytes | None]
+    created: list[int]
+    #: ``mod_revision`` in ``cur``, ``id`` in the log.
+    numbers: list[int]
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return rows of ``cur`` as entries."""
+        return tuple(map(Entry._make, zip(*self, strict=True)))
 
 
 class _Range(NamedTuple):
@@ -65,22 +80,22 @@ class Reader:
         """Return the last revision committed."""
         return self._meta("revision")
 
-    def pages(self, prefix: str) -> tuple[int, list[list[Row]]]:
+    def pages(self, prefix: str) -> tuple[int, list[Columns]]:
         """Return the revision, and all of ``cur`` under ``prefix`` in pages; at least one, which may be empty.
 
         They are all read before the first is handed on, so that nobody who is slow with a list keeps the
         write-ahead log from being checkpointed. The price is memory: as much as all that is listed.
         """
         with self._snapshot():
-            pages: list[list[Row]] = []
+            pages: list[Columns] = []
             start, is_last = prefix, False
             while not is_last:
-                rows, is_last = self._page(_keys(prefix, start), _PAGE_ROWS)
-                if rows or not pages:
-                    pages.append(rows)
-                if rows:
+                page, is_last = self._page(_keys(prefix, start), _PAGE_ROWS)
+                if page.keys or not pages:
+                    pages.append(page)
+                if page.keys:
                     # Nothing lies between a key and this.
-                    start = rows[-1][0] + "\0"
+                    start = page.keys[-1] + "\0"
             return self.revision(), pages
 
     def history(self, prefix: str, after: int, until: int) -> tuple[list[Revision], int]:
@@ -97,8 +112,8 @@ class Reader:
                 raise Compacted(compacted)
             limit = _PAGE_ROWS
             while True:
-                rows, is_last = self._page(_log(prefix, after, until), limit)
-                revisions = [(revision, tuple(map(_change, own))) for revision, own in groupby(rows, _revision)]
+                page, is_last = self._page(_log(prefix, after, until), limit)
+                revisions = _revisions(page)
                 if is_last:
                     return revisions, until
                 # The last one may go on beyond this page: it is read again with the next.
@@ -108,7 +123,7 @@ class Reader:
                 # A revision of more rows than a page: a lease with many keys ended.
                 limit *= 16
 
-    def _page(self, rows: _Range, limit: int) -> tuple[list[Row], bool]:
+    def _page(self, rows: _Range, limit: int) -> tuple[Columns, bool]:
         """Return the first of ``rows``, within bounds, and whether these are all."""
         tail = f"FROM {rows.table} WHERE {rows.where} ORDER BY {rows.order} LIMIT ?"
         (packed,) = self._connection.execute(
@@ -116,7 +131,7 @@ class Reader:
             (*rows.parameters, limit),
         ).fetchone()
         if packed is None:
-            return [], True
+            return Columns([], [], [], []), True
         lengths = _numbers(packed)
         count = _fitting(lengths)
         keys, key_lengths, values, created, numbers = self._connection.execute(
@@ -125,14 +140,13 @@ class Reader:
             f" FROM (SELECT key, value, create_revision, {rows.number} AS number {tail})",
             (*rows.parameters, count),
         ).fetchone()
-        page = zip(
+        page = Columns(
             [(key or b"").decode() for key in _split(keys, _numbers(key_lengths))],
             _split(values or b"", lengths[:count]),
             _numbers(created),
             _numbers(numbers),
-            strict=True,
         )
-        return list(page), count == len(lengths) < limit
+        return page, count == len(lengths) < limit
 
     def _meta(self, name: str) -> int:
         (value,) = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
@@ -205,13 +219,13 @@ def _under(prefix: str) -> tuple[str, tuple[str, ...]]:
     return ("key >= ?", (prefix,)) if end is None else ("key >= ? AND key < ?", (prefix, end))
 
 
-def _revision(row: Row) -> int:
-    return row[3] // PLACES
-
-
-def _change(row: Row) -> Change:
-    key, value, created, number = row
-    return Change(key, None if value is None else Entry(key, value, created, number // PLACES))
+def _revisions(log: Columns) -> list[Revision]:
+    found: dict[int, list[Change]] = {}
+    for key, value, created, number in zip(*log, strict=True):
+        revision = number // PLACES
+        entry = None if value is None else Entry(key, value, created, revision)
+        found.setdefault(revision, []).append(Change(key, entry))
+    return [(revision, tuple(changes)) for revision, changes in found.items()]
 
 
 def _numbers(packed: bytes) -> list[int]:

@@ -204,8 +204,11 @@ class Mirror:
                     if entry.key not in touched:
                         wrong += _some(table.compare(entry.key[len(table.prefix) :], entry))
                 await asyncio.sleep(0)
-        for key in [key for key in table.rows if table.prefix + key not in present]:
-            wrong += _some(table.compare(key, None))
+        for keys in _slices(list(table.rows), slice_size):
+            for key in keys:
+                if table.prefix + key not in present and table.prefix + key not in touched:
+                    wrong += _some(table.compare(key, None))
+            await asyncio.sleep(0)
         changes = tuple(change for change in wrong if table.prefix + change.key not in touched)
         if changes:
             _log.error("mirror_repaired", table=table.name, rows=len(changes), key=changes[0].key)
@@ -263,8 +266,8 @@ class Mirror:
                 waiter.set_result(None)
 
 
-def _slices(entries: Sequence[Entry], size: int) -> Iterable[Sequence[Entry]]:
-    return (entries[start : start + size] for start in range(0, len(entries), size))
+def _slices(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _some(change: RowChange | None) -> tuple[RowChange, ...]:

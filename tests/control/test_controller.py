@@ -56,6 +56,9 @@ class House:
             running = group.create_task(controller.run())
             for endpoint, agent in self.agents.items():
                 await controller.roster.register(an_agent(agent, endpoint))
+            async with asyncio.timeout(5):
+                while not all(controller.shepherd.is_commandable(agent.name) for agent in self.agents.values()):
+                    await asyncio.sleep(0.001)
             yield controller
             running.cancel()
         await controller.close()

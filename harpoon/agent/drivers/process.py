@@ -11,19 +11,18 @@ through a pidfd, which also works for a shim that an earlier daemon started.
 
 import asyncio
 import contextlib
-import fcntl
 import os
-import resource
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
-from harpoon.agent import processes
+from harpoon.agent import descriptors, processes
 from harpoon.agent.drivers import runfile
+from harpoon.agent.drivers.notices import Notices
 from harpoon.agent.drivers.runfile import Exit, Said
 from harpoon.agent.processes import Stat
 
@@ -34,6 +33,8 @@ _SHIM: Final = "\n".join(
     if not line.startswith("#")
 )
 _NAME: Final = "harpoon-shim"
+#: Stands for a process that was never known.
+_NOBODY: Final = -1
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 #: Python ignores some signals; a task is to find all as a fresh process does.
 _DEFAULTS: Final = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, signal.SIGSTOP))
@@ -41,6 +42,7 @@ _DEFAULTS: Final = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, si
 _GONE_WAITS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 #: How soon to look again into the run file of a shim that was just starting when its agent was killed.
 _LATE_S: Final = 0.05
+_RETRY_S: Final = 1.0
 _UNKNOWN: Final = Exit(code=None, detail="ended, and its exit code is not known, because its shim was killed")
 _KILLED: Final = Exit(code=-signal.SIGKILL, detail="was killed by KILL, and its whole group with it")
 
@@ -64,7 +66,7 @@ class Launch:
 class Process:
     """One attempt at a task. It tells of a change by calling what it was given; then its attributes are to be read."""
 
-    def __init__(self, run: Path, shim: int, changed: Callable[[], None]) -> None:
+    def __init__(self, run: Path, changed: Callable[[], None], shim: int = _NOBODY) -> None:
         self.run = run
         #: It leads the task's session and process group, so this is their number too.
         self.shim = shim
@@ -77,12 +79,18 @@ class Process:
         #: Whether its shim was gone when it was taken up, so that the session's number may be another's by now.
         self.is_old = False
         self.changed = changed
-        self._sessions = {shim}
+        #: Other sessions that the task's process was seen in.
+        self._sessions: set[int] = set()
 
     @property
     def pid(self) -> int | None:
         """The number of the task's process, once it is known."""
         return None if self.task is None else self.task.pid
+
+    def hear(self, task: Stat) -> None:
+        """Take note of who the task is."""
+        self.task = task
+        self.changed()
 
     def signal(self, number: int) -> None:
         """Signal the task's group; and the task's process with its new group, should it have left the first."""
@@ -113,7 +121,7 @@ class Process:
             Whether all of it is gone; what sleeps in the kernel cannot be killed, and is not waited for long.
         """
         for wait in _GONE_WAITS_S:
-            rest = processes.members(self._sessions)
+            rest = processes.members({self.shim, *self._sessions})
             if self.is_old:
                 rest = [pid for pid in rest if processes.has_variable(pid, "HARPOON_TASK", self.run.parent.name)]
             if not rest:
@@ -131,25 +139,20 @@ class ProcessDriver:
         self._loop = asyncio.get_running_loop()
         #: Shims that are children of this daemon: only they can be collected.
         self._children: set[int] = set()
-        #: What tells by this number who it is.
-        self._starting: dict[int, Process] = {}
-        self._started = 0
         self._watched: dict[int, Process] = {}
-        self._soft_limit = str(_raise_file_limit())
-        _keep_from_children()
-        self._notices, self._telling = _notice_pipe()
-        self._partial = b""
-        self._loop.add_reader(self._notices, self._hear)
+        self._soft_limit = str(descriptors.raise_limit())
+        descriptors.keep_from_children()
+        self._notices = Notices()
         if os.getpid() == 1:
             self._loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self._children))
 
     def close(self) -> None:
         """Let go of all processes; they run on."""
-        for descriptor in (*self._watched, self._notices):
+        for descriptor in self._watched:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
         self._watched.clear()
-        os.close(self._telling)
+        self._notices.close()
 
     def start(self, launch: Launch, changed: Callable[[], None]) -> Process:
         """Spawn a shim for this attempt. When this returns there is a process; which one is the task's comes later.
@@ -157,45 +160,53 @@ class ProcessDriver:
         Raises:
             OSError: It could not be spawned; nothing runs.
         """
-        self._started += 1
-        shim = os.posix_spawn(
-            SHELL,
-            (SHELL, "-c", _SHIM, _NAME, str(launch.run), str(launch.directory), self._soft_limit, str(self._started))
-            + launch.arguments,
-            launch.environment,
-            file_actions=(
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(launch.stdout), _APPEND, 0o600),
-                (os.POSIX_SPAWN_OPEN, 2, str(launch.run), _APPEND | os.O_EXCL, 0o600),
-                (os.POSIX_SPAWN_DUP2, self._telling, 3),
-                (os.POSIX_SPAWN_OPEN, 4, str(launch.stderr), _APPEND, 0o600),
-            ),
-            setsid=True,
-            setsigmask=(),
-            setsigdef=_DEFAULTS,
-        )
-        process = Process(launch.run, shim, changed)
-        self._children.add(shim)
+        process = Process(launch.run, changed)
+        number = self._notices.expect(process.hear)
+        preface = (_NAME, str(launch.run), str(launch.directory), self._soft_limit, str(number))
         try:
-            self._watch(process, os.pidfd_open(shim))
+            process.shim = os.posix_spawn(
+                SHELL,
+                (SHELL, "-c", _SHIM, *preface, *launch.arguments),
+                launch.environment,
+                file_actions=self._descriptors(launch),
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULTS,
+            )
+            self._children.add(process.shim)
+            self._watch(process, os.pidfd_open(process.shim))
         except OSError:
-            processes.signal_group(shim, signal.SIGKILL)
-            self._collect(shim)
+            self._notices.forget(number)
+            if process.shim in self._children:
+                processes.signal_group(process.shim, signal.SIGKILL)
+                self._collect(process)
             raise
-        self._starting[self._started] = process
         return process
+
+    def _descriptors(self, launch: Launch) -> tuple[tuple[Any, ...], ...]:
+        """Return what the shim has open from its start; see there."""
+        return (
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(launch.stdout), _APPEND, 0o600),
+            (os.POSIX_SPAWN_OPEN, 2, str(launch.run), _APPEND | os.O_EXCL, 0o600),
+            (os.POSIX_SPAWN_DUP2, self._notices.telling, 3),
+            (os.POSIX_SPAWN_OPEN, 4, str(launch.stderr), _APPEND, 0o600),
+        )
 
     def find(self, run: Path, changed: Callable[[], None]) -> Process | None:
         """Take up an attempt that an earlier daemon began in this boot, be it over or not.
 
         Returns:
             None when the attempt never began.
+
+        Raises:
+            OSError: What became of it cannot be found out now. It must not be taken for dead.
         """
         said = runfile.read(run)
         if said is None:
             return None
-        shim = said.shim if said.shim is not None else _shim_of(run)
-        process = Process(run, -1 if shim is None else shim, changed)
+        shim = said.shim if said.shim is not None else processes.with_argument(str(run))
+        process = Process(run, changed, _NOBODY if shim is None else shim)
         if shim is None or not self._take_up(process):
             process.is_old = True
             self._settle(process)
@@ -205,7 +216,7 @@ class ProcessDriver:
         """Watch the shim of an earlier daemon if it is still there."""
         try:
             descriptor = os.pidfd_open(process.shim)
-        except OSError:
+        except ProcessLookupError:
             return False
         # The descriptor stands for one process, whatever becomes of its number; so it is opened first.
         if str(process.run) not in processes.arguments_of(process.shim):
@@ -219,22 +230,11 @@ class ProcessDriver:
         """Read who the task is; its shim may still be about to tell, to a pipe that nobody reads any more."""
         if process.task is not None or process.exit is not None:
             return
-        process.task = (runfile.read(process.run) or Said()).task
-        if process.task is None:
+        task = (runfile.read(process.run) or Said()).task
+        if task is None:
             self._loop.call_later(_LATE_S, self._hear_late, process)
         else:
-            process.changed()
-
-    def _hear(self) -> None:
-        """Read which processes are the tasks'."""
-        with contextlib.suppress(BlockingIOError):
-            *lines, self._partial = (self._partial + os.read(self._notices, 1 << 16)).split(b"\n")
-            for line in lines:
-                number, _, rest = line.decode(errors="replace").partition(" ")
-                process = self._starting.pop(int(number), None) if number.isdigit() else None
-                if process is not None:
-                    process.task = processes.parse_stat(rest)
-                    process.changed()
+            process.hear(task)
 
     def _watch(self, process: Process, descriptor: int) -> None:
         self._watched[descriptor] = process
@@ -245,71 +245,47 @@ class ProcessDriver:
         self._loop.remove_reader(descriptor)
         os.close(descriptor)
         del self._watched[descriptor]
-        self._settle(process)
-        process.changed()
+        self._settle_or_retry(process)
+
+    def _settle_or_retry(self, process: Process) -> None:
+        try:
+            self._settle(process)
+        except OSError as error:
+            # Such as too many open files. A process that cannot be watched must not be taken for dead.
+            _log.warning("process_not_watched", task=process.run.parent.name, reason=str(error))
+            self._loop.call_later(_RETRY_S, self._settle_or_retry, process)
+        else:
+            process.changed()
 
     def _settle(self, process: Process) -> None:
         """Find out how an attempt ended whose shim is gone; or that it has not, and watch the task itself."""
-        status = self._collect(process.shim)
+        status = self._collect(process)
         said = runfile.read(process.run) or Said()
         process.task = process.task or said.task
         # When the disk was full, what the shim itself ended with says the same as its last line.
         process.exit = replace(said, task=process.task, status=status if said.status is None else said.status).exit()
         if process.exit is not None:
             return
-        if process.is_orphan or process.task is None:
+        if process.task is None:
             process.exit = _UNKNOWN
             return
-        try:
+        descriptor = None
+        with contextlib.suppress(ProcessLookupError):
             descriptor = os.pidfd_open(process.task.pid)
-        except OSError:
-            process.exit = _KILLED
+        if descriptor is None or not processes.is_there(process.task):
+            process.exit = _UNKNOWN if process.is_orphan else _KILLED
+            if descriptor is not None:
+                os.close(descriptor)
             return
-        if processes.is_there(process.task):
-            process.is_orphan = True
-            self._watch(process, descriptor)
-            _log.warning("shim_lost", task=process.run.parent.name, pid=process.pid)
-        else:
-            os.close(descriptor)
-            process.exit = _KILLED
+        process.is_orphan = True
+        self._watch(process, descriptor)
+        _log.warning("shim_lost", task=process.run.parent.name, pid=process.pid)
 
-    def _collect(self, shim: int) -> int | None:
+    def _collect(self, process: Process) -> int | None:
         """Collect an ended shim if it is a child of this daemon, and return its exit status if it had one."""
-        if shim not in self._children:
+        if process.is_orphan or process.is_old or process.shim not in self._children:
             return None
-        self._children.discard(shim)
-        ended = os.waitid(os.P_PID, shim, os.WEXITED)
+        self._children.discard(process.shim)
+        ended = os.waitid(os.P_PID, process.shim, os.WEXITED)
         assert ended is not None
         return ended.si_status if ended.si_code == os.CLD_EXITED else None
-
-
-def _shim_of(run: Path) -> int | None:
-    """Find a shim that has not said its number yet: by its arguments."""
-    return next((pid for pid in processes.pids() if str(run) in processes.arguments_of(pid)[:6]), None)
-
-
-def _notice_pipe() -> tuple[int, int]:
-    """Make a pipe to hear shims through; its far end reads as well as writes, so that writing never fails."""
-    notices, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    both = os.open(f"/proc/self/fd/{writing}", os.O_RDWR | os.O_CLOEXEC)
-    # Out of the way of the numbers that a shim knows.
-    telling: int = fcntl.fcntl(both, fcntl.F_DUPFD_CLOEXEC, 10)
-    os.close(both)
-    os.close(writing)
-    return notices, telling
-
-
-def _keep_from_children() -> None:
-    """Have no task inherit what this daemon was started with."""
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 numbers, no paths
-        with contextlib.suppress(OSError):
-            if int(name) > 2:
-                os.set_inheritable(int(name), False)
-
-
-def _raise_file_limit() -> int:
-    """Let this daemon have as many open files as it may; tasks keep the limit it was started with."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft

@@ -1,0 +1,134 @@
+"""From a task's template to what is run: its arguments, its environment and where it starts."""
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harpoon.agent.drivers.process import Launch
+from harpoon.agent.record import Place, Record
+from harpoon.kit.errors import Invalid
+from harpoon.model.job import expand, port_variable
+from harpoon.model.task import parse_task_id
+
+#: What a task finds in PATH when the agent itself was started without one.
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: Sets the variables that the shim's shell would take for its own.
+_ENV: Final = "/usr/bin/env"
+#: Variables that one shell or another changes, reads or does not pass on.
+_SHELLS_OWN: Final = frozenset(
+    (
+        *("IFS", "OPTIND", "OPTARG", "PPID", "PWD", "OLDPWD", "LINENO", "PS1", "PS2", "PS4", "ENV", "CDPATH", "_"),
+        *("MAIL", "MAILPATH", "MAILCHECK", "HISTSIZE", "FUNCNAME", "RANDOM", "SECONDS", "UID", "EUID", "GROUPS"),
+        *("SHLVL", "SHELLOPTS", "BASHOPTS", "BASH_ENV", "BASH_COMPAT", "BASH_XTRACEFD", "POSIXLY_CORRECT"),
+        *("HARPOON_SHIM_STAT", "HARPOON_SHIM_CODE"),
+    )
+)
+#: Variables that change how programs are loaded: meant for the task, not for its shim.
+_LOADERS_OWN: Final = ("LD_", "GLIBC_", "MALLOC_", "BASH_FUNC_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whereabouts:
+    """What a task is told about where it is."""
+
+    agent: str
+    address: str
+
+
+def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
+    """Make ready what this record's next attempt runs.
+
+    Raises:
+        Invalid: It cannot be run here, and trying again would not help: no such command or directory.
+    """
+    variables = environment(record, place, whereabouts)
+    try:
+        arguments = tuple(expand(part, variables) for part in record.template.command)
+    except ValueError as error:
+        raise Invalid(f"command: {error}") from error
+    directory = place.scratch if record.template.working_directory is None else Path(record.template.working_directory)
+    _check_directory(directory)
+    program = _find_program(arguments[0], directory, variables["PATH"])
+    own, passed = _split(variables)
+    if own:
+        if "=" in program:
+            raise Invalid(f"command {program!r} holds '=', and so cannot be run with {', '.join(sorted(own))} in env")
+        arguments = (_ENV, *(f"{name}={value}" for name, value in own.items()), program, *arguments[1:])
+    elif program.startswith("-") or arguments[0].startswith("-"):
+        # It would be taken for an option of exec.
+        arguments = (program, *arguments[1:])
+    return Launch(
+        arguments=arguments,
+        environment=passed,
+        directory=directory,
+        stdout=place.log("stdout"),
+        stderr=place.log("stderr"),
+        run=place.run(record.attempt),
+    )
+
+
+def environment(record: Record, place: Place, whereabouts: Whereabouts) -> dict[str, str]:
+    """Return all variables of a task; nothing of the agent's own but ``PATH``."""
+    name = parse_task_id(record.id)
+    return {
+        "PATH": os.environ.get("PATH") or _PATH,
+        "HOME": str(place.scratch),
+        **record.template.env,
+        **{port_variable(port): str(number) for port, number in record.ports.items()},
+        "HARPOON_TASK": record.id,
+        "HARPOON_NAMESPACE": name.namespace,
+        "HARPOON_JOB": name.job,
+        "HARPOON_SLOT": str(name.slot),
+        "HARPOON_AGENT": whereabouts.agent,
+        "HARPOON_ADDRESS": whereabouts.address,
+    }
+
+
+def explain_failure(error: OSError) -> tuple[str, bool]:
+    """Say why nothing could be spawned, and whether trying again could help."""
+    if error.errno == errno.E2BIG:
+        return "its command and env are longer than this host lets a program be given", False
+    return f"could not be started: {(error.strerror or str(error)).lower()}", True
+
+
+def _check_directory(directory: Path) -> None:
+    try:
+        mode = directory.stat().st_mode
+    except OSError as error:
+        raise Invalid(f"working directory {directory}: {(error.strerror or str(error)).lower()}") from error
+    if not stat.S_ISDIR(mode):
+        raise Invalid(f"working directory {directory}: not a directory")
+    if not os.access(directory, os.X_OK):
+        raise Invalid(f"working directory {directory}: the agent may not enter it")
+
+
+def _find_program(name: str, directory: Path, path: str) -> str:
+    """Return the file that a shell would run for ``name``; found here so that a failure has a reason."""
+    entries = [""] if "/" in name else path.split(":")
+    candidates = [directory / entry / name for entry in entries]
+    found = [candidate for candidate in candidates if _is_file(candidate)]
+    for candidate in found:
+        if os.access(candidate, os.X_OK):
+            return name if "/" in name and not name.startswith("-") else str(candidate)
+    if found:
+        raise Invalid(f"command {name!r}: {found[0]} is not executable for the agent")
+    if "/" in name:
+        raise Invalid(f"command {name!r}: there is no such file")
+    raise Invalid(f"command {name!r} is not found in PATH ({path})")
+
+
+def _is_file(candidate: Path) -> bool:
+    try:
+        return stat.S_ISREG(candidate.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _split(variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Part the variables that the shim's shell would meddle with from those it passes on."""
+    own = {name: value for name, value in variables.items() if name in _SHELLS_OWN or name.startswith(_LOADERS_OWN)}
+    return own, {name: value for name, value in variables.items() if name not in own}

@@ -1,0 +1,299 @@
+"""The life of one task on this agent: from its order until it is over, with all its attempts.
+
+One coroutine sees a task through. Whatever happens to the task (its process is known, or ended; a check changed; it is
+to stop) sets what can be read, and wakes the coroutine, which looks at all of it again.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, assert_never
+
+import structlog
+
+from harpoon.agent.drivers.process import Process
+from harpoon.agent.drivers.runfile import Exit
+from harpoon.agent.health import Standing
+from harpoon.agent.launch import explain_failure, prepare
+from harpoon.agent.logs import Log
+from harpoon.agent.means import Means
+from harpoon.agent.record import Place, Record
+from harpoon.core.restart import Ended, LeaveEnded, StartAgain, kept_history, next_restart
+from harpoon.kit.errors import Invalid
+from harpoon.model.task import Task, TaskState
+
+#: A shim that has not told its task's process by then no longer keeps others from starting.
+_HEARD_WITHIN: Final = timedelta(seconds=10)
+#: How often what does not die of KILL is killed again: it may have been forking, or asleep in the kernel.
+_KILL_AGAIN: Final = timedelta(seconds=1)
+_RUNS: Final = "runs"
+
+_log = structlog.get_logger(__name__)
+
+
+class Life:
+    """One task, as long as the agent knows it."""
+
+    def __init__(self, means: Means, place: Place, record: Record) -> None:
+        self.record = record
+        self.place = place
+        self.logs = {stream: Log(place.log(stream)) for stream in ("stdout", "stderr")}
+        #: As it is told.
+        self.task = Task(
+            id=record.id,
+            agent=means.whereabouts.agent,
+            generation=record.generation,
+            state=record.state,
+            reason=record.reason,
+            since_ms=record.since_ms,
+            address=means.whereabouts.address,
+            ports=record.ports,
+            restarts=record.restarts,
+            exit_code=record.exit_code,
+            cluster=record.cluster,
+        )
+        self._means = means
+        self._process: Process | None = None
+        self._standings: tuple[Standing, ...] = ()
+        self._wake = asyncio.Event()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it runs any more, or will."""
+        return self.record.state.is_over
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self.record.state is TaskState.STOPPING
+
+    def adopt(self) -> None:
+        """Find what an earlier daemon left of this task. To be called before `run`, if at all.
+
+        Raises:
+            OSError: The host does not let it be found out.
+        """
+        means = self._means
+        means.ports.keep(self.record.id, self.record.ports)
+        # The attempt that was begun last, even where the disk did not take the record of it.
+        attempt = max(self.record.attempt, self.place.last_attempt())
+        if self.record.boot == means.boot:
+            self._process = means.driver.find(self.place.run(attempt), self._wake.set)
+            self.record = replace(self.record, attempt=attempt)
+        elif self.place.last_attempt() >= self.record.attempt:
+            self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
+        else:
+            self._keep(boot=means.boot)
+        if self._process is not None and self._process.task is not None and self._process.exit is None:
+            self._begin_checks(is_ready=self.record.is_ready)
+            since_ms = self._process.run.stat().st_mtime_ns // 1_000_000
+            if not self._is_stopping:
+                self._show(TaskState.RUNNING, _RUNS, pid=self._process.pid, since_ms=since_ms)
+
+    def stop(self, reason: str) -> None:
+        """Have the task end the way its template says."""
+        if self.is_over or self._is_stopping:
+            return
+        self._keep(state=TaskState.STOPPING, reason=reason, since_ms=self._means.clock.now().wall)
+        self._show(TaskState.STOPPING, reason, ready=False)
+        self._wake.set()
+
+    async def run(self, group: asyncio.TaskGroup) -> None:
+        """See the task through until it is over; ``group`` is for its checks."""
+        while not self.is_over:
+            if self._process is None:
+                await self._start()
+            else:
+                await self._attend(self._process, group)
+
+    async def _start(self) -> None:
+        """Begin the next attempt once it is due, unless the task is stopped before."""
+        if self.record.due_ms is not None:
+            left = timedelta(milliseconds=max(0, self.record.due_ms - self._means.clock.now().wall))
+            # The clock may have been set back since.
+            await self._until(lambda: self._is_stopping, min(left, self.record.template.restart.backoff.max * 2))
+        async with self._means.places:
+            if self._is_stopping:
+                self._end(TaskState.FINISHED, f"{self.record.reason}; it was not running", self.record.exit_code)
+                return
+            try:
+                launch = prepare(self.record, self.place, self._means.whereabouts)
+                process = self._process = self._means.driver.start(launch, self._wake.set)
+            except Invalid as error:
+                self._end(TaskState.FAILED, str(error), None)
+                return
+            except OSError as error:
+                self._refused(error)
+                return
+            self._means.metrics.spawns.inc()
+            with contextlib.suppress(OSError):
+                self.place.run(self.record.attempt - 1).unlink()
+            await self._until(lambda: process.task is not None or process.exit is not None, _HEARD_WITHIN)
+
+    def _refused(self, error: OSError) -> None:
+        reason, is_worth_trying = explain_failure(error)
+        if is_worth_trying:
+            self._after(Ended(is_failure=True, detail=reason), None)
+        else:
+            self._end(TaskState.FAILED, reason, None)
+
+    async def _attend(self, process: Process, group: asyncio.TaskGroup) -> None:
+        """Stay with a process until it has ended, by itself or not, and decide what comes next."""
+        await self._until(lambda: process.task is not None or process.exit is not None or self._is_stopping)
+        if process.exit is None and not self._is_stopping:
+            await self._serve(process, group)
+        failed = next((standing.reason() for standing in self._standings if standing.wants_restart), None)
+        if process.exit is None:
+            await self._bring_down(process)
+        assert process.exit is not None
+        if not await process.sweep():
+            _log.warning("processes_left", task=self.record.id, session=process.shim)
+        self._process = None
+        self._follow_up(process.exit, failed)
+
+    async def _serve(self, process: Process, group: asyncio.TaskGroup) -> None:
+        """Let it run and keep asking its checks, until it has ended, is to stop, or fails a check for good."""
+        if self.task.state is not TaskState.RUNNING:
+            self._begin_checks(is_ready=False)
+            self._show(TaskState.RUNNING, _RUNS, pid=process.pid)
+        watches = [
+            group.create_task(
+                self._means.prober.watch(
+                    standing,
+                    self._means.whereabouts.address,
+                    self.record.ports[standing.check.http.port],
+                    self._check_changed,
+                )
+            )
+            for standing in self._standings
+        ]
+        try:
+            await self._until(
+                lambda: (
+                    process.exit is not None
+                    or self._is_stopping
+                    or any(standing.wants_restart for standing in self._standings)
+                )
+            )
+        finally:
+            for watch in watches:
+                watch.cancel()
+
+    def _begin_checks(self, *, is_ready: bool) -> None:
+        self._standings = tuple(Standing(check, is_passing=is_ready) for check in self.record.template.checks)
+        self.task = replace(self.task, checks=tuple(standing.result for standing in self._standings))
+        if not self._is_stopping:
+            self.task = replace(self.task, ready=all(standing.is_passing for standing in self._standings))
+
+    def _check_changed(self) -> None:
+        is_ready = all(standing.is_passing for standing in self._standings)
+        if is_ready != self.record.is_ready:
+            self._keep(is_ready=is_ready)
+        self._show(
+            self.task.state,
+            self.task.reason,
+            ready=is_ready and self.task.state is TaskState.RUNNING,
+            checks=tuple(standing.result for standing in self._standings),
+        )
+        self._wake.set()
+
+    async def _bring_down(self, process: Process) -> None:
+        """End a process the way the template says; if an earlier daemon began to, go on with it."""
+        stop = self.record.template.stop
+        drain = spent = timedelta(0)
+        if self._is_stopping:
+            drain = stop.drain if self.record.ports else drain
+            spent = timedelta(milliseconds=max(0, self._means.clock.now().wall - self.record.since_ms))
+        else:
+            self._show(self.task.state, "is being restarted because a check keeps failing", ready=False)
+        if drain > spent and await self._until(lambda: process.exit is not None, drain - spent):
+            return
+        process.signal(signal.Signals[f"SIG{stop.signal}"])
+        if await self._until(
+            lambda: process.exit is not None, max(timedelta(0), drain + stop.grace - max(spent, drain))
+        ):
+            return
+        process.kill()
+        while not await self._until(lambda: process.exit is not None, _KILL_AGAIN):
+            self._show(self.task.state, f"{self.record.reason}; KILL was sent, and it has not ended yet")
+            process.kill()
+
+    def _follow_up(self, ended: Exit, failed: str | None) -> None:
+        """Decide what comes after the end of a process."""
+        if self._is_stopping:
+            self._end(TaskState.FINISHED, f"{self.record.reason}; {ended.detail}", ended.code)
+            return
+        detail = ended.detail if failed is None else f"{failed}; {ended.detail}"
+        self._after(Ended(is_failure=failed is not None or ended.code != 0, detail=detail), ended.code)
+
+    def _after(self, ended: Ended, code: int | None) -> None:
+        now, record = self._means.clock.now(), self.record
+        policy = record.template.restart
+        decision = next_restart(policy, record.restarted_ms, ended, now, self._means.rng.random())
+        match decision:
+            case LeaveEnded():
+                self._end(decision.state, decision.reason, code)
+            case StartAgain():
+                due = now.wall + decision.after // timedelta(milliseconds=1)
+                self._keep(
+                    attempt=record.attempt + 1,
+                    boot=self._means.boot,
+                    due_ms=due if decision.after else None,
+                    restarts=record.restarts + 1,
+                    restarted_ms=kept_history(policy, (*record.restarted_ms, due), now),
+                    reason=decision.reason,
+                    since_ms=now.wall,
+                    exit_code=code,
+                    is_ready=False,
+                )
+                self._means.metrics.restarts.inc()
+                self._standings = ()
+                self._show(
+                    TaskState.STARTING,
+                    decision.reason,
+                    ready=False,
+                    pid=None,
+                    checks=(),
+                    restarts=self.record.restarts,
+                    exit_code=code,
+                )
+            case _:
+                assert_never(decision)
+
+    def _end(self, state: TaskState, reason: str, code: int | None) -> None:
+        now = self._means.clock.now()
+        self._keep(state=state, reason=reason, since_ms=now.wall, exit_code=code, due_ms=None, is_ready=False)
+        self._means.ports.give_back(self.record.ports)
+        self._show(state, reason, ready=False, pid=None, checks=(), exit_code=code)
+        _log.info("task_ended", task=self.record.id, state=state, reason=reason)
+
+    def _keep(self, **changes: object) -> None:
+        """Change the record. A disk that cannot take it makes a later daemon decide anew, and nothing worse."""
+        self.record = replace(self.record, **changes)  # type: ignore[arg-type]
+        try:
+            self.place.save(self.record)
+        except OSError as error:
+            _log.warning("record_not_saved", task=self.record.id, reason=str(error))
+
+    def _show(self, state: TaskState, reason: str, **changes: object) -> None:
+        """Change what is told, if it is not told already."""
+        if state is not self.task.state:
+            changes.setdefault("since_ms", self._means.clock.now().wall)
+        shown = replace(self.task, state=state, reason=reason, **changes)  # type: ignore[arg-type]
+        if shown != self.task:
+            self.task = shown
+            self._means.tell(shown.id, shown)
+
+    async def _until(self, condition: Callable[[], bool], span: timedelta | None = None) -> bool:
+        """Wait until something is so, but no longer than ``span``; return whether it is."""
+        deadline = None if span is None else asyncio.get_running_loop().time() + span.total_seconds()
+        while not condition():
+            self._wake.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._wake.wait()
+            except TimeoutError:
+                return condition()
+        return True

@@ -1,0 +1,33 @@
+"""What every task's life needs of its agent."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harpoon.agent.drivers.process import ProcessDriver
+from harpoon.agent.health import Prober
+from harpoon.agent.launch import Whereabouts
+from harpoon.agent.metrics import Metrics
+from harpoon.agent.ports import Ports
+from harpoon.kit.clock import Clock, Random
+from harpoon.model.name import TaskId
+from harpoon.model.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """Ports and shared things, handed to each life when it is made."""
+
+    clock: Clock
+    rng: Random
+    driver: ProcessDriver
+    prober: Prober
+    ports: Ports
+    metrics: Metrics
+    whereabouts: Whereabouts
+    #: Has a task told to those who follow; None: it is gone.
+    tell: Callable[[TaskId, Task | None], None]
+    #: Of this boot of the machine.
+    boot: str
+    #: Taken by those that are just being started, so that the host is not flooded.
+    places: asyncio.Semaphore

@@ -1,0 +1,157 @@
+"""What the agent keeps of a task on disk, and where.
+
+::
+
+    <task>/task.json          the record: what was ordered, and what has become of it
+    <task>/run.<n>            what the shim of the n-th attempt said (`drivers.runfile`)
+    <task>/stdout, stderr     logs, and what was moved aside of them: stdout.1, stdout.2 …
+    <task>/scratch/           the task's own
+
+A record is replaced whole, by renaming, so a killed agent leaves the old one or the new one. It is not fsynced: what
+a crash of the machine could lose of it, it made untrue as well.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from harpoon.agent import processes
+from harpoon.kit import codec
+from harpoon.kit.errors import Invalid
+from harpoon.model.job import Restart, RestartPolicy, TaskTemplate
+from harpoon.model.name import TaskId, check_name
+from harpoon.model.task import TaskState, parse_task_id
+
+#: Longest task id: it names a directory.
+_ID_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One task, as far as a later daemon must know of it."""
+
+    id: TaskId
+    generation: str
+    template: TaskTemplate
+    cluster: str
+    ports: dict[str, int] = field(default_factory=dict)
+    #: ``starting`` while it is meant to run, running or not; ``stopping``; or how it ended.
+    state: TaskState = TaskState.STARTING
+    reason: str = ""
+    #: When it came into this state, UTC milliseconds.
+    since_ms: int = 0
+    #: The attempt that runs, or is to be begun next; counted from 1.
+    attempt: int = 1
+    #: The boot of this machine it belongs to.
+    boot: str = ""
+    #: Set while it waits to be started again: not before this moment, UTC milliseconds.
+    due_ms: int | None = None
+    #: Whether all its checks passed, as far as it has any.
+    is_ready: bool = False
+    restarts: int = 0
+    #: When it was started again, as far as that still matters; UTC milliseconds.
+    restarted_ms: tuple[int, ...] = ()
+    exit_code: int | None = None
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The directory of one task."""
+
+    path: Path
+
+    @property
+    def scratch(self) -> Path:
+        """The task's own directory, where it starts unless told otherwise."""
+        return self.path / "scratch"
+
+    def run(self, attempt: int) -> Path:
+        """The run file of an attempt."""
+        return self.path / f"run.{attempt}"
+
+    def log(self, stream: str) -> Path:
+        """The log of ``stdout`` or ``stderr``."""
+        return self.path / stream
+
+    def make(self, record: Record) -> None:
+        """Make the directory with its first record.
+
+        Raises:
+            OSError: It could not be made; what is left of it is ignored by `load`.
+        """
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
+        self.save(record)
+
+    def save(self, record: Record) -> None:
+        """Replace the record.
+
+        Raises:
+            OSError: It is the old one still.
+        """
+        fresh = self.path / "task.json.new"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(codec.dump(record))
+        fresh.rename(self.path / "task.json")
+
+    def load(self) -> Record | None:
+        """Read the record.
+
+        Returns:
+            None when no task was ever begun here. A record that cannot be read stands for a task that cannot be
+            started again, so that what may run of it is found, shown and can be stopped.
+        """
+        try:
+            return codec.load(Record, (self.path / "task.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, Invalid) as error:
+            attempt = self.last_attempt()
+            return _unreadable(TaskId(self.path.name), attempt, str(error)) if attempt else None
+
+    def last_attempt(self) -> int:
+        """Return the number of the attempt that was begun last; 0: none was."""
+        runs = [run.suffix[1:] for run in self.path.glob("run.*")]
+        return max((int(number) for number in runs if number.isdigit()), default=0)
+
+    def drop(self, trash: Path) -> None:
+        """Move the directory away, so that it counts for nothing; the caller removes what is in the trash.
+
+        Raises:
+            OSError: It is where it was.
+        """
+        target = trash / f"{self.path.name}.{self.path.stat().st_ino}"
+        shutil.rmtree(target, ignore_errors=True)
+        self.path.rename(target)
+
+
+def check_task_id(text: str) -> TaskId:
+    """Return ``text`` if it is a task's id, and so a safe name of a directory.
+
+    Raises:
+        ValueError: It is not.
+    """
+    name = parse_task_id(text)
+    check_name("a namespace", name.namespace)
+    check_name("a job's name", name.job)
+    if len(text) > _ID_MAX:
+        raise ValueError(f"a task id has at most {_ID_MAX} characters")
+    return TaskId(text)
+
+
+def _unreadable(task: TaskId, attempt: int, reason: str) -> Record:
+    """Make the record of a task of which only the run file is known; taken for one of this boot, as it may run."""
+    template = TaskTemplate(command=("unknown",), restart=Restart(policy=RestartPolicy.NEVER))
+    return Record(
+        id=task,
+        generation="",
+        template=template,
+        cluster="",
+        attempt=attempt,
+        boot=processes.boot_id(),
+        reason=f"its record cannot be read: {reason}"[:200],
+    )

@@ -1,0 +1,156 @@
+"""All tasks of this agent: commands come in, lives are lived."""
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from harpoon.agent.home import Home
+from harpoon.agent.life import Life
+from harpoon.agent.logs import Log
+from harpoon.agent.means import Means
+from harpoon.agent.record import Place, Record, check_task_id
+from harpoon.kit.errors import Conflict, HarpoonError, Invalid
+from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask, StopTask
+from harpoon.model.name import TaskId
+from harpoon.model.task import Task, TaskState
+
+_log = structlog.get_logger(__name__)
+
+
+class Tasks:
+    """The tasks of one agent. Commands take effect at once on what is told, and in time on processes."""
+
+    def __init__(self, means: Means, home: Home) -> None:
+        self._means = means
+        self._home = home
+        self._lives: dict[TaskId, Life] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._has_trash = asyncio.Event()
+        self._has_trash.set()
+
+    def __iter__(self) -> Iterator[Task]:
+        """Go through all tasks as they are told."""
+        return (life.task for life in self._lives.values())
+
+    def look(self, task: TaskId) -> Task | None:
+        """Return a task as it is told, if it is known."""
+        life = self._lives.get(task)
+        return None if life is None else life.task
+
+    def log(self, task: TaskId, stream: str) -> Log | None:
+        """Return a log of a task that is known."""
+        life = self._lives.get(task)
+        return None if life is None else life.logs[stream]
+
+    def growing_logs(self) -> Iterable[Log]:
+        """Return the logs of all tasks that are not over."""
+        return [log for life in self._lives.values() if not life.is_over for log in life.logs.values()]
+
+    def count(self) -> Counter[TaskState]:
+        """Return how many tasks are in each state."""
+        return Counter(task.state for task in self)
+
+    def recover(self) -> None:
+        """Find all tasks that an earlier daemon knew, and what runs of them. To be called before anything is served."""
+        for path in sorted(self._home.tasks.iterdir()):
+            place = Place(path)
+            record = place.load()
+            if record is None:
+                # Its record was being made when the daemon was killed; nothing was started, nothing acknowledged.
+                place.drop(self._home.trash)
+                continue
+            life = Life(self._means, place, record)
+            self._lives[record.id] = life
+            if not life.is_over:
+                life.adopt()
+        _log.info("tasks_found", **{str(state): number for state, number in sorted(self.count().items())})
+
+    async def run(self) -> None:
+        """Live all lives until cancelled. Processes run on."""
+        async with asyncio.TaskGroup() as self._group:
+            for life in self._lives.values():
+                self._begin(life)
+            while True:
+                await self._has_trash.wait()
+                self._has_trash.clear()
+                await asyncio.to_thread(_empty, self._home.trash)
+
+    def obey(self, command: Command, cluster: str) -> CommandResult:
+        """Carry out a command, or say why not. Repeating one changes nothing."""
+        self._means.metrics.commands.labels(command.kind).inc()
+        try:
+            match command:
+                case StartTask():
+                    self._start(command, cluster)
+                case StopTask():
+                    self._stop(command)
+                case ForgetTask():
+                    self._forget(command)
+        except HarpoonError as error:
+            return CommandResult(task=command.task, is_ok=False, reason=str(error))
+        except OSError as error:
+            reason = f"the agent's disk: {error.strerror or error}"
+            return CommandResult(task=command.task, is_ok=False, reason=reason)
+        return CommandResult(task=command.task, is_ok=True)
+
+    def _start(self, command: StartTask, cluster: str) -> None:
+        if command.task in self._lives:
+            return
+        try:
+            task = check_task_id(command.task)
+        except ValueError as error:
+            raise Invalid(str(error)) from error
+        record = Record(
+            id=task,
+            generation=command.generation,
+            template=command.template,
+            cluster=cluster,
+            reason=command.reason,
+            since_ms=self._means.clock.now().wall,
+            boot=self._means.boot,
+        )
+        try:
+            record = replace(record, ports=self._means.ports.take(task, command.template.ports))
+        except Conflict as error:
+            record = replace(record, state=TaskState.FAILED, reason=str(error))
+        place = Place(self._home.tasks / task)
+        try:
+            place.make(record)
+        except OSError:
+            self._means.ports.give_back(record.ports)
+            raise
+        life = self._lives[task] = Life(self._means, place, record)
+        self._means.tell(task, life.task)
+        self._begin(life)
+
+    def _stop(self, command: StopTask) -> None:
+        life = self._lives.get(command.task)
+        if life is not None:
+            life.stop(command.reason)
+
+    def _forget(self, command: ForgetTask) -> None:
+        life = self._lives.get(command.task)
+        if life is None:
+            return
+        if not life.is_over:
+            raise Conflict(f"the task is {life.task.state}; stop it before")
+        life.place.drop(self._home.trash)
+        for log in life.logs.values():
+            log.is_gone = True
+        del self._lives[command.task]
+        self._means.tell(command.task, None)
+        self._has_trash.set()
+
+    def _begin(self, life: Life) -> None:
+        if self._group is not None and not life.is_over:
+            self._group.create_task(life.run(self._group), name=f"life-{life.record.id}")
+
+
+def _empty(trash: Path) -> None:
+    for path in trash.iterdir():
+        shutil.rmtree(path, ignore_errors=True)

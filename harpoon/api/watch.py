@@ -1,0 +1,203 @@
+"""The watch door: a snapshot, then every change once, in order; one event is one whole revision's changes.
+
+How a watch comes to the present without gap or duplicate. Where it stands is one number, the cursor: everything up to
+it has been written, nothing after it.
+
+1. Without ``after``, the rows of one moment are the snapshot, and the cursor is their revision.
+2. While the cursor is older than what the view keeps, revisions are read from the store.
+3. Then the kept revisions after the cursor are written, again and again, until there are none; in that same moment,
+   with nothing in between, the watcher joins the feed. From then on the feed's queue has all that follows.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import islice
+
+from aiohttp import web
+
+from harpoon.api.doors import DOORS, Doors
+from harpoon.api.feed import FEED, Feed, Watcher
+from harpoon.api.frames import Encoding, event_json, frame, frame_head, frame_tail, negotiate
+from harpoon.api.history import History, gone
+from harpoon.api.items import Scene, agent_object, agent_traits, item_json, job_traits, task_object, task_traits
+from harpoon.api.objects import job_json
+from harpoon.api.query import Query, bad_parameter
+from harpoon.api.revision import parse_revision
+from harpoon.api.selection import Kind, Selection, read_selection
+from harpoon.api.stay import STAYS, Stay
+from harpoon.api.stream import Stream
+from harpoon.kit import codec
+from harpoon.kit.errors import Gone
+from harpoon.store.port import Compacted, SlowWatcher
+
+#: Objects or changes encoded before others get their turn on the event loop: some 2 ms.
+_SLICE = 200
+
+
+class Watch:
+    """One watch, from its first event to its last."""
+
+    def __init__(self, doors: Doors, feed: Feed, stay: Stay, stream: Stream, watcher: Watcher) -> None:
+        self._doors = doors
+        self._feed = feed
+        self._stay = stay
+        self._stream = stream
+        self._watcher = watcher
+        self._selection = watcher.selection
+        self._encoding = watcher.encoding
+        self._cursor = 0
+
+    async def run(self, after: int | None) -> None:
+        """Write events until cancelled; from the revision ``after``, or from a snapshot."""
+        if self._encoding is Encoding.SSE:
+            await self._stream.write(b"retry: 1000\n\n")
+        if after is None:
+            await self._snapshot()
+        else:
+            self._cursor = after
+        try:
+            while not await self._catch_up():
+                await self._read_history()
+            self._stay.on_tick = self._bookmark
+            while True:
+                await self._stream.write(await self._watcher.take())
+        except Compacted as error:
+            await self._lose(gone(self._doors.view, error))
+        finally:
+            self._feed.leave(self._watcher)
+
+    async def _snapshot(self) -> None:
+        view = self._doors.view
+        scene = Scene(view, is_lasting=True)
+        self._cursor = view.revision
+        shown = view.external(self._cursor)
+        head = event_json("snapshot", shown)[:-1] + b',"items":['
+        await self._stream.write(frame_head(self._encoding, "snapshot", shown) + head, is_whole=False)
+        items = _items(scene, self._selection)
+        comma = b""
+        while part := list(islice(items, _SLICE)):
+            await self._stream.write(comma + b",".join(part), is_whole=False)
+            comma = b","
+            await asyncio.sleep(0)
+        await self._stream.write(b"]}" + frame_tail(self._encoding))
+        await self._write("synced", self._cursor, event_json("synced", shown))
+
+    async def _catch_up(self) -> bool:
+        """Write what the view keeps, and join the feed when that was all; return whether it was."""
+        while (missed := self._doors.view.mirror.since(self._cursor)) is not None:
+            if not missed:
+                self._feed.join(self._watcher)
+                return True
+            await self._stream.write(self._replay(missed))
+            await asyncio.sleep(0)
+        return False
+
+    def _replay(self, missed: list[tuple[int, tuple[object, ...]]]) -> bytes:
+        """Return a slice of the missed revisions; there is no await in it, so the scene is true throughout."""
+        scene = Scene(self._doors.view, missed)
+        chunks, handled = [], 0
+        for revision, changes in missed:
+            scene.play(changes)
+            body = self._feed.event(scene, revision, changes, self._selection)
+            if body is not None:
+                chunks.append(frame(self._encoding, "change", self._doors.view.external(revision), body))
+            self._cursor = revision
+            handled += len(changes)
+            if handled >= _SLICE:
+                break
+        return b"".join(chunks)
+
+    async def _read_history(self) -> None:
+        """Write what the store keeps and the view does not."""
+        view, limits = self._doors.view, self._doors.limits
+        history = History(self._doors.store, view)
+        try:
+            async with asyncio.timeout(limits.bookmark_s) as quiet:
+                async for revision, changes in history.read(self._cursor):
+                    body = self._feed.event(history.scene, revision, changes, self._selection)
+                    self._cursor = revision
+                    quiet.reschedule(None)
+                    if body is not None:
+                        await self._write("change", revision, body)
+                    quiet.reschedule(asyncio.get_running_loop().time() + limits.bookmark_s)
+        except SlowWatcher:
+            # The store would not wait for this reader; it is asked again from the cursor.
+            return
+        except TimeoutError:
+            await self._write("bookmark", self._cursor, event_json("bookmark", view.external(self._cursor)))
+
+    async def _write(self, type_: str, revision: int, body: bytes) -> None:
+        await self._stream.write(frame(self._encoding, type_, self._doors.view.external(revision), body))
+
+    async def _lose(self, error: Gone) -> None:
+        body = b'{"type":"error","code":"gone","oldest":"%s"}' % error.oldest.encode()
+        await self._stream.write(frame(self._encoding, "error", "", body))
+
+    def _bookmark(self) -> None:
+        shown = self._doors.view.external(self._doors.view.revision)
+        self._watcher.offer(frame(self._encoding, "bookmark", shown, event_json("bookmark", shown)))
+
+
+def _items(scene: Scene, selection: Selection) -> Iterator[bytes]:
+    """Yield the objects of a snapshot, as JSON."""
+    view, takes = scene.view, selection.takes
+    if Kind.JOB in selection.kinds:
+        for key, job in scene.rows(view.jobs).items():
+            if takes(job_traits(key, job)):
+                yield item_json(Kind.JOB, key, job_json(view, job.value, job.mod_revision))
+    for kind, table in ((Kind.PLACEMENT, view.placements), (Kind.TASK, view.actual)):
+        if kind in selection.kinds:
+            for key, row in scene.rows(table).items():
+                traits = task_traits(scene, key.partition("/")[2])
+                if takes(traits._replace(tags=traits.tags or {})):
+                    is_task = kind is Kind.TASK
+                    yield item_json(kind, key, task_object(scene, key, row.value) if is_task else codec.dump_full(row.value))
+    if Kind.AGENT in selection.kinds:
+        for key, agent in scene.rows(view.agents).items():
+            if takes(agent_traits(key, agent)):
+                yield item_json(Kind.AGENT, key, agent_object(scene, key, agent.value))
+
+
+async def watch(request: web.Request) -> web.StreamResponse:
+    """Tell what is, and what changes."""
+    doors, feed = request.app[DOORS], request.app[FEED]
+    query = Query(request, "kinds", "namespace", "name", "after", many=("tag",))
+    selection = read_selection(query)
+    encoding = Encoding(negotiate(request, among=(Encoding.NDJSON, Encoding.SSE)))
+    after = await _after(request, query)
+    with request.app[STAYS].admit(request) as stay:
+        stream = Stream(request, stay, encoding)
+        watcher = Watcher(stay, selection, encoding, doors.limits)
+        one = Watch(doors, feed, stay, stream, watcher)
+        return await stream.serve(lambda: one.run(after))
+
+
+async def _after(request: web.Request, query: Query) -> int | None:
+    """Return the revision after which the watch begins, if the client named one.
+
+    Raises:
+        Invalid: It is no revision.
+        Gone: It cannot be resumed from: of another incarnation, ahead of the store, or compacted.
+    """
+    doors = request.app[DOORS]
+    view, limits = doors.view, doors.limits
+    text = request.headers.get("Last-Event-ID") or query.one("after")
+    if text is None:
+        return None
+    try:
+        asked = parse_revision(text)
+    except ValueError as error:
+        raise bad_parameter("after", str(error)) from error
+    oldest = view.external(view.mirror.oldest)
+    if asked.incarnation != view.incarnation:
+        raise Gone(f"{text} is of a store that was since restored; start afresh, with a snapshot", oldest=oldest)
+    if asked.number > view.revision:
+        if asked.number > await doors.store.revision():
+            raise Gone(f"{text} is ahead of the store, which was perhaps rolled back; start afresh", oldest=oldest)
+        await view.mirror.reached(asked.number)
+    if view.mirror.since(asked.number) is None:
+        await History(doors.store, view).check(asked.number, within_s=limits.history_s)
+    return asked.number
+
+
+ROUTES = (web.get("/v1/watch", watch),)

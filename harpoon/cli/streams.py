@@ -1,0 +1,176 @@
+"""Verbs that follow something: watch, wait, logs."""
+
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from harpoon.cli import output, terminal, waiting
+from harpoon.cli.options import Format, Namespace, Output, Remote, Scope, span_of
+from harpoon.cli.verb import verb
+from harpoon.client import Client, Selection
+from harpoon.kit.errors import HarpoonError, Invalid, NotFound
+from harpoon.model.name import DEFAULT_NAMESPACE
+
+
+class Goal(StrEnum):
+    """What a job is waited for to be."""
+
+    READY = "ready"
+    GONE = "gone"
+
+
+class Stream(StrEnum):
+    """Which of a task's outputs."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@verb(
+    "watch",
+    examples=("harpoon watch", "harpoon watch jobs,tasks -n shop -o json", "harpoon watch tasks -A --after 1.42"),
+)
+def watch(
+    remote: Remote,
+    scope: Scope,
+    kinds: Annotated[
+        str, typer.Argument(help="Some of jobs, placements, tasks, agents.", metavar="KINDS")
+    ] = "jobs,placements,tasks,agents",
+    after: Annotated[
+        str | None, typer.Option(help="Only changes after this revision, as shown before.", metavar="REVISION")
+    ] = None,
+    form: Format = Output.TABLE,
+) -> None:
+    """Show every change once and in order, after a snapshot; go on over lost connections until interrupted.
+
+    With -o json, each line is one message of the API: snapshot, synced, change (one whole revision) or bookmark.
+    """
+    if form in (Output.YAML, Output.NAME):
+        raise Invalid("a watch is written as table, wide or json")
+    selection = Selection(
+        kinds=tuple(kinds.split(",")),
+        namespace=None if scope.all_namespaces else scope.namespace,
+        tags=scope.tags,
+        after=after,
+    )
+    for message in remote.client().watch(selection, lost=_tell_loss):
+        if form is Output.JSON:
+            output.write_line(message)
+        else:
+            _show(message)
+
+
+@verb(
+    "wait",
+    examples=(
+        "harpoon wait job/web --timeout 2m",
+        "harpoon wait job/web --for gone",
+        "harpoon wait change/default.web.1-42",
+        "harpoon wait agents --count 2",
+    ),
+)
+def wait(
+    remote: Remote,
+    what: Annotated[str, typer.Argument(help="job/NAME, change/ID or agents.", metavar="WHAT", show_default=False)],
+    goal: Annotated[Goal, typer.Option("--for", help="What a job is to be.")] = Goal.READY,
+    count: Annotated[int, typer.Option(help="How many agents are to be connected.", min=1)] = 1,
+    timeout: Annotated[str, typer.Option(help="How long to wait, such as 30s or 5m.", metavar="DURATION")] = "5m",
+    namespace: Namespace = DEFAULT_NAMESPACE,
+) -> None:
+    """Wait until a job is ready or gone, a change is done, or agents are connected."""
+    client, span = remote.client(), span_of(timeout)
+    kind, _, name = what.partition("/")
+    match kind:
+        case "job" | "jobs" if name and goal is Goal.GONE:
+            done = waiting.wait_gone(client, namespace, name, span)
+        case "job" | "jobs" if name:
+            done = waiting.wait_ready(client, namespace, name, span)
+        case "change" | "changes" if name:
+            done = waiting.wait_change(client, name, span)
+        case "agents" if not name:
+            done = waiting.wait_agents(client, count, span)
+        case _:
+            raise Invalid(f"write what to wait for as job/NAME, change/ID or agents; got {what!r}")
+    terminal.say(f"{what} {done.phase}" + (f": {done.summary}" if done.summary else ""))
+
+
+@verb(
+    "logs",
+    examples=("harpoon logs web", "harpoon logs web --slot 1 --stream stderr --tail 20", "harpoon logs web -f"),
+)
+def logs(  # noqa: PLR0913 one parameter an option
+    *,
+    remote: Remote,
+    name: Annotated[str, typer.Argument(help="A job's name, or a task's id.", metavar="JOB|TASK", show_default=False)],
+    slot: Annotated[int | None, typer.Option(help="Of which of the job's tasks.", min=0)] = None,
+    stream: Annotated[Stream, typer.Option(help="Which output.")] = Stream.STDOUT,
+    tail: Annotated[int | None, typer.Option(help="Only so many lines from the end.", min=0)] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+) -> None:
+    """Show what a task has written."""
+    client = remote.client()
+    task = name.removeprefix("task/") if "." in name else _task_of(client, namespace, name, slot)
+    query = {"stream": stream, "tail": None if tail is None else str(tail), "follow": "true" if follow else None}
+    for chunk in client.read_text("tasks", task, "logs", query=query):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+
+
+def _task_of(client: Client, namespace: str, job: str, slot: int | None) -> str:
+    """Return the id of the task in that slot, a ready one rather than another; of the first slot unless told."""
+    status = client.get("namespaces", namespace, "jobs", job.removeprefix("job/"), "status").body
+    tasks = [task for task in status.get("tasks") or () if slot is None or _slot_of(task) == slot]
+    tasks = [task for task in tasks if task.get("state") not in ("pending", "placed")]
+    if not tasks:
+        where = "" if slot is None else f" in slot {slot}"
+        raise NotFound(f"job {job} has no task{where} that has been started: {status['summary']}")
+    chosen = min(tasks, key=lambda task: (not task.get("ready"), _slot_of(task), str(task["id"])))
+    if slot is None and len(tasks) > 1:
+        terminal.say(f"showing {chosen['id']}, one of {len(tasks)} tasks; --slot picks another")
+    return str(chosen["id"])
+
+
+def _slot_of(task: Mapping[str, Any]) -> int:
+    return int(str(task["id"]).split(".")[2])
+
+
+def _tell_loss(error: HarpoonError) -> None:
+    terminal.say(f"watch interrupted, resuming: {error}")
+
+
+def _show(message: Mapping[str, Any]) -> None:
+    """Write a line for each object of a message; a bookmark says only that the stream lives."""
+    revision = message.get("revision", "")
+    match message.get("type"):
+        case "snapshot":
+            for item in message["items"]:
+                terminal.show(_line(revision, "is", item))
+        case "synced":
+            terminal.say(f"{revision}  that was everything; changes follow")
+        case "change":
+            for item in message["changes"]:
+                terminal.show(_line(revision, str(item["type"]), item))
+        case _:
+            pass
+
+
+def _line(revision: object, verb_: str, item: Mapping[str, Any]) -> str:
+    told = f"{item['key']}  {_gist(item.get('object') or {})}".rstrip()
+    return f"{revision}  {verb_:<6}  {item['kind']:<9}  {terminal.plain(told)}"
+
+
+def _gist(value: Mapping[str, Any]) -> str:
+    """Say in a few words how an object stands."""
+    state = value.get("state") or (value.get("status") or {}).get("state") or (value.get("link") or {}).get("state")
+    parts = [str(state)] if state else []
+    if value.get("ready"):
+        parts.append("ready")
+    if scale := (value.get("spec") or {}).get("scale"):
+        parts.append(f"scale {scale}")
+    if reason := value.get("reason"):
+        parts.append(str(reason))
+    return ", ".join(parts)

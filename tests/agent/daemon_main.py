@@ -1,0 +1,29 @@
+"""A real agent's daemon as a process of its own: settings as JSON on the command line, the port on stdout."""
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from harpoon.agent.daemon import serve
+from harpoon.agent.settings import AgentSettings
+from harpoon.kit.clock import SystemClock, system_random
+
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
+async def main(told: dict) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    settings = AgentSettings(**told | {"state_dir": Path(told["state_dir"]), "servers": tuple(told.get("servers", ()))})
+    await serve(
+        settings, clock=SystemClock(), rng=system_random(), stop=stop, ready=lambda port: print(port, flush=True)
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1])))

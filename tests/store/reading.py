@@ -1,0 +1,32 @@
+"""Reading a store to the end of what a test wrote."""
+
+import asyncio
+from contextlib import aclosing
+
+from harpoon.store.port import Change, Entry, Store
+
+Told = list[tuple[int, tuple[Change, ...]]]
+
+
+async def entries(store: Store, prefix: str) -> list[Entry]:
+    """Return all that is listed; its pages must be of one revision and in order."""
+    pages = [page async for page in store.list(prefix)]
+    assert len({page.revision for page in pages}) == 1
+    found = [entry for page in pages for entry in page.entries]
+    assert [entry.key for entry in found] == sorted({entry.key for entry in found})
+    return found
+
+
+async def told(store: Store, prefix: str, *, after: int, until: int) -> Told:
+    """Return what a watch tells up to a revision; a watch may also tell revisions without effect, which are left out."""
+    found: Told = []
+    last = after
+    async with asyncio.timeout(20), aclosing(store.watch(prefix, after=after)) as stream:
+        async for revision, changes in stream:
+            assert revision > last, "revisions rise, each is told once"
+            last = revision
+            if revision <= until and changes:
+                found.append((revision, changes))
+            if revision >= until:
+                break
+    return found
