@@ -18,8 +18,6 @@ from harpoon.model.name import check_name
 SERVER_PORT: Final = 4450
 #: Documents of one ``POST /v1/apply``: they are one commit, which holds at most 100 writes, two or three a job.
 APPLY_DOCUMENTS_MAX: Final = 40
-#: Bytes of one manifest: it must fit a commit of the store, which is at most 1 MiB.
-DOCUMENT_BYTES_MAX: Final = 1 << 20
 #: Bytes of a token file: a token is a line, and a file given by mistake is not to be read whole.
 TOKEN_BYTES_MAX: Final = 4096
 #: Characters of a token: fewer can be guessed.
@@ -83,8 +81,6 @@ class ServerSettings:
     lost_after: timedelta = timedelta(seconds=30)
     #: Every key is looked at again at least so often, woken or not: what a wake-up missed heals within it.
     resync: timedelta = timedelta(seconds=30)
-    #: Open requests and streams get so long to end once the server is told to stop; below systemd's 90 s.
-    drain: timedelta = timedelta(seconds=5)
 
     def __post_init__(self) -> None:
         check_name("an instance's name", self.instance)
@@ -101,8 +97,8 @@ class ServerSettings:
             check_name("an agent's name", name)
             if not endpoint.startswith(("http://", "https://")):
                 raise ValueError(f"agent {name}: write its URL, such as http://127.0.0.1:4451; got {endpoint!r}")
-        if min(self.lost_after, self.resync) <= timedelta(0) or self.drain < timedelta(0):
-            raise ValueError("lost_after and resync are more than 0, drain is not less")
+        if min(self.lost_after, self.resync) <= timedelta(0):
+            raise ValueError("lost_after and resync are more than 0")
 
     @property
     def store_path(self) -> Path | None:

@@ -5,14 +5,18 @@ memory are not given to another. That is what makes "never over-committed" true 
 """
 
 from collections.abc import Iterable
+from typing import Final
 
-from harpoon.control.view import View
+from harpoon.control.view import View, job_key
 from harpoon.core.fleet import Fleet, reservation
-from harpoon.model.agent import LinkState
+from harpoon.model.agent import Link, LinkState
 from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, Task, parse_task_id
+from harpoon.model.task import Placement, Reservation, Task, parse_task_id
 from harpoon.store.table import RowChange
+
+#: Versions of a job that are looked through for the template of a task without a placement; more are not kept.
+VERSIONS_SEARCHED: Final = 50
 
 
 class Bookings:
@@ -21,44 +25,33 @@ class Bookings:
     def __init__(self, view: View) -> None:
         self._view = view
         self.fleet = Fleet()
-        #: Tasks without a placement that still hold what it had reserved.
-        self._strays: dict[TaskId, Placement] = {}
 
     def load(self) -> None:
         """Build the index from the view as it stands."""
+        view = self._view
         self.fleet = Fleet()
-        self._strays = {}
-        for agent in self._view.agents.rows.values():
+        for agent in view.agents.rows.values():
             self.fleet.set_agent(agent.value)
-        for link in self._view.links.rows.values():
+        for link in view.links.rows.values():
             self.fleet.set_link(link.value)
-        for placement in self._view.placements.rows.values():
-            self.fleet.add(placement.value)
-        strays = [row.value for row in self._view.actual.rows.values() if self._is_stray(row.value)]
-        if strays:
-            versions = (row.value for row in self._view.versions.rows.values())
-            templates = {(v.namespace, v.name, v.generation): v.spec.task for v in versions}
-            for task in strays:
-                self._book_stray(task, templates)
+        for key in (*view.placements.rows, *view.actual.rows):
+            self._settle(_task_of(key))
 
     def hear(self, changes: Iterable[RowChange]) -> bool:
         """Follow one revision; return whether something may fit now that did not before."""
         view, has_grown = self._view, False
         for change in changes:
-            new = None if change.new is None else change.new.value
-            old = None if change.old is None else change.old.value
-            if change.table is view.actual:
-                has_grown |= self._hear_task(change.key, new)
-            elif change.table is view.placements:
-                has_grown |= self._hear_placement(old, new)
+            if change.table is view.actual or change.table is view.placements:
+                has_grown |= self._settle(_task_of(change.key))
             elif change.table is view.agents:
-                if new is None:
+                if change.new is None:
                     self.fleet.remove_agent(change.key)
                 else:
-                    self.fleet.set_agent(new)
+                    self.fleet.set_agent(change.new.value)
                 has_grown = True
-            elif change.table is view.links and new is not None:
-                self.fleet.set_link(new)
+            elif change.table is view.links:
+                forgotten = Link(agent=change.key, state=LinkState.UNKNOWN, since_ms=0)
+                self.fleet.set_link(forgotten if change.new is None else change.new.value)
                 has_grown = True
         return has_grown
 
@@ -68,8 +61,7 @@ class Bookings:
 
     def unbook(self, placement: Placement) -> None:
         """Give back what a placement took whose commit failed."""
-        if self._view.placement(placement.task) is None:
-            self.fleet.remove(placement)
+        self._settle(placement.task)
 
     def is_halted(self) -> bool:
         """Whether so many agents are lost at once that nothing is replaced: the fault is likelier here than there."""
@@ -79,35 +71,30 @@ class Bookings:
         )
         return lost >= 2 and 2 * lost > len(view.agents.rows)
 
-    def _hear_placement(self, old: Placement | None, new: Placement | None) -> bool:
-        if new is not None:
-            self.fleet.add(new)
-            return False
-        assert old is not None
-        reported = self._view.task(old.task)
-        if reported is not None and not reported.value.state.is_over:
-            self._strays[old.task] = old
-            return False
-        self.fleet.remove(old)
-        return True
+    def _settle(self, task: TaskId) -> bool:
+        """Count for a task what the view says of it now; return whether that freed anything."""
+        placed, reported = self._view.placement(task), self._view.task(task)
+        booked = self.fleet.placement(task)
+        if placed is not None:
+            self.fleet.add(placed.value)
+        elif reported is not None and not reported.value.state.is_over:
+            stray = self._stray(reported.value, None if booked is None else booked.reserve)
+            if stray is not None:
+                self.fleet.add(stray)
+        elif booked is not None:
+            self.fleet.remove(booked)
+            return True
+        return False
 
-    def _hear_task(self, key: str, task: Task | None) -> bool:
-        stray = self._strays.get(TaskId(key.partition("/")[2]))
-        if stray is None or (task is not None and not task.state.is_over):
-            return False
-        del self._strays[stray.task]
-        self.fleet.remove(stray)
-        return True
-
-    def _is_stray(self, task: Task) -> bool:
-        return not task.state.is_over and self._view.placement(task.id) is None
-
-    def _book_stray(self, task: Task, templates: dict[tuple[str, str, str], TaskTemplate]) -> None:
+    def _stray(self, task: Task, reserve: Reservation | None) -> Placement | None:
+        """Return what stands for a task that runs on without a placement."""
         name = parse_task_id(task.id)
-        template = templates.get((name.namespace, name.job, task.generation))
-        if template is None:
-            return
-        stray = Placement(
+        if reserve is None:
+            template = self._template(job_key(name.namespace, name.job), task.generation)
+            if template is None:
+                return None
+            reserve = reservation(template)
+        return Placement(
             namespace=name.namespace,
             job=name.job,
             slot=name.slot,
@@ -118,7 +105,18 @@ class Bookings:
             version=0,
             reason="",
             decided_ms=0,
-            reserve=reservation(template),
+            reserve=reserve,
         )
-        self._strays[task.id] = stray
-        self.fleet.add(stray)
+
+    def _template(self, key: str, generation: str) -> TaskTemplate | None:
+        job = self._view.jobs.rows.get(key)
+        newest = 0 if job is None else job.value.version
+        for number in range(newest, max(0, newest - VERSIONS_SEARCHED), -1):
+            row = self._view.versions.rows.get(f"{key}/{number}")
+            if row is not None and row.value.generation == generation:
+                return row.value.spec.task
+        return None
+
+
+def _task_of(key: str) -> TaskId:
+    return TaskId(key.partition("/")[2])
