@@ -17,11 +17,12 @@ import structlog
 from harpoon.agent import daemon
 from harpoon.agent.client import AgentClient
 from harpoon.agent.settings import AgentSettings
-from harpoon.api.app import make_app, run_site
+from harpoon.api.app import make_app
 from harpoon.api.doors import Doors
-from harpoon.config import ServerSettings
+from harpoon.api.site import run_site
+from harpoon.config import Listen, ServerSettings
 from harpoon.control.controller import Controller
-from harpoon.control.means import Means
+from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import HarpoonError, NotFound
@@ -51,17 +52,9 @@ def run_agent(settings: AgentSettings) -> int:
     """Run an agent until it is told to stop; return the process's exit code. Its tasks run on."""
 
     async def serve(stop: asyncio.Event) -> None:
-        ready = _Announce()
-        await daemon.serve(settings, clock=SystemClock(), rng=system_random(), stop=stop, ready=ready)
+        await daemon.serve(settings, clock=SystemClock(), rng=system_random(), stop=stop)
 
     return _run(serve)
-
-
-class _Announce:
-    """Says in the log where the agent listens."""
-
-    def __call__(self, port: int) -> None:
-        _log.info("agent_ready", port=port)
 
 
 async def serve_server(settings: ServerSettings, *, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
@@ -109,7 +102,6 @@ async def _serve(
             raise NotFound(f"there is no agent {agent}")
         return connect(row.value.endpoint)
 
-    drain = asyncio.Event()
     doors = Doors(
         view=controller.view,
         registry=controller.registry,
@@ -118,15 +110,23 @@ async def _serve(
         instance=means.instance,
         clock=means.clock,
         logs=logs,
-        drain=drain,
+        drain=stop,
         metrics=controller.metrics.registry,
         token=settings.token,
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(controller.run(), name="controller")
-        doing = group.create_task(run_site(make_app(doors), settings.listen, stop, ready), name="site")
-        doing.add_done_callback(lambda _: running.cancel())
+        listed = group.create_task(controller.roster.follow(settings.agents, connect), name="listed-agents")
+        doing = group.create_task(_open_doors(settings, doors, ready), name="site")
+        await asyncio.wait((doing, running), return_when=asyncio.FIRST_COMPLETED)
+        running.cancel()
+        listed.cancel()
     await controller.close()
+
+
+async def _open_doors(settings: ServerSettings, doors: Doors, ready: Callable[[str], None]) -> None:
+    host, port = settings.listen
+    await run_site(make_app(doors), host, port, on_ready=lambda port: ready(Listen(host, port).url))
 
 
 async def _open_store(settings: ServerSettings, clock: SystemClock) -> Store:
@@ -147,13 +147,14 @@ def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        errors: list[BaseException] = []
         try:
             await serve(stop)
-        except* (HarpoonError, StoreUnavailable, OSError) as group:
-            for error in _leaves(group):
-                _log.error("stopped", reason=str(error))
-            return 1
-        return 0
+        except* (HarpoonError, HoldLost, StoreUnavailable, OSError) as group:
+            errors = _leaves(group)
+        for error in errors:
+            _log.error("stopped", reason=str(error))
+        return 1 if errors else 0
 
     try:
         import uvloop  # noqa: PLC0415 it may be absent

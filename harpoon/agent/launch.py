@@ -5,10 +5,9 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from harpoon.agent.drivers.process import Launch
+from harpoon.agent.drivers.handle import Launch
 from harpoon.agent.record import Place, Record
 from harpoon.kit.errors import Invalid
 from harpoon.model.job import expand, port_variable
@@ -40,7 +39,7 @@ class Whereabouts:
 
 
 def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
-    """Make ready what this record's next attempt runs.
+    """Make ready what this record's next launch runs.
 
     Raises:
         Invalid: It cannot be run here, and trying again would not help: no such command or directory.
@@ -50,7 +49,7 @@ def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
         arguments = tuple(expand(part, variables) for part in record.template.command)
     except ValueError as error:
         raise Invalid(f"command: {error}") from error
-    directory = place.scratch if record.template.working_directory is None else Path(record.template.working_directory)
+    directory = place.scratch if record.template.working_directory is None else record.template.working_directory
     _check_directory(directory)
     program = _find_program(arguments[0], directory, variables["PATH"])
     own, passed = _split(variables)
@@ -58,8 +57,7 @@ def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
         if "=" in program:
             raise Invalid(f"command {program!r} holds '=', and so cannot be run with {', '.join(sorted(own))} in env")
         arguments = (_ENV, *(f"{name}={value}" for name, value in own.items()), program, *arguments[1:])
-    elif program.startswith("-") or arguments[0].startswith("-"):
-        # It would be taken for an option of exec.
+    else:
         arguments = (program, *arguments[1:])
     return Launch(
         arguments=arguments,
@@ -67,7 +65,7 @@ def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
         directory=directory,
         stdout=place.log("stdout"),
         stderr=place.log("stderr"),
-        run=place.run(record.attempt),
+        shim_file=place.shim_file(record.launch),
     )
 
 
@@ -76,7 +74,7 @@ def environment(record: Record, place: Place, whereabouts: Whereabouts) -> dict[
     name = parse_task_id(record.id)
     return {
         "PATH": os.environ.get("PATH") or _PATH,
-        "HOME": str(place.scratch),
+        "HOME": place.scratch,
         **record.template.env,
         **{port_variable(port): str(number) for port, number in record.ports.items()},
         "HARPOON_TASK": record.id,
@@ -95,25 +93,29 @@ def explain_failure(error: OSError) -> tuple[str, bool]:
     return f"could not be started: {(error.strerror or str(error)).lower()}", True
 
 
-def _check_directory(directory: Path) -> None:
+def _check_directory(directory: str) -> None:
     try:
-        mode = directory.stat().st_mode
-    except OSError as error:
-        raise Invalid(f"working directory {directory}: {(error.strerror or str(error)).lower()}") from error
+        mode = os.stat(directory).st_mode  # noqa: PTH116 a hot path
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Invalid(f"working directory {directory}: {reason.lower()}") from error
     if not stat.S_ISDIR(mode):
         raise Invalid(f"working directory {directory}: not a directory")
     if not os.access(directory, os.X_OK):
         raise Invalid(f"working directory {directory}: the agent may not enter it")
 
 
-def _find_program(name: str, directory: Path, path: str) -> str:
+def _find_program(name: str, directory: str, path: str) -> str:
     """Return the file that a shell would run for ``name``; found here so that a failure has a reason."""
     entries = [""] if "/" in name else path.split(":")
-    candidates = [directory / entry / name for entry in entries]
-    found = [candidate for candidate in candidates if _is_file(candidate)]
-    for candidate in found:
+    found = []
+    for entry in entries:
+        candidate = os.path.join(directory, entry, name)  # noqa: PTH118 a hot path
+        if not _is_file(candidate):
+            continue
         if os.access(candidate, os.X_OK):
-            return name if "/" in name and not name.startswith("-") else str(candidate)
+            return name if "/" in name and not name.startswith("-") else candidate
+        found.append(candidate)
     if found:
         raise Invalid(f"command {name!r}: {found[0]} is not executable for the agent")
     if "/" in name:
@@ -121,9 +123,9 @@ def _find_program(name: str, directory: Path, path: str) -> str:
     raise Invalid(f"command {name!r} is not found in PATH ({path})")
 
 
-def _is_file(candidate: Path) -> bool:
+def _is_file(candidate: str) -> bool:
     try:
-        return stat.S_ISREG(candidate.stat().st_mode)
+        return stat.S_ISREG(os.stat(candidate).st_mode)  # noqa: PTH116 a hot path
     except (OSError, ValueError):
         return False
 

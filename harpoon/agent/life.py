@@ -1,4 +1,4 @@
-"""The life of one task on this agent: from its order until it is over, with all its attempts.
+"""The life of one task on this agent: from its order until it is over, with all its launches.
 
 One coroutine sees a task through. Whatever happens to the task (its process is known, or ended; a check changed; it is
 to stop) sets what can be read, and wakes the coroutine, which looks at all of it again.
@@ -6,6 +6,7 @@ to stop) sets what can be read, and wakes the coroutine, which looks at all of i
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +15,8 @@ from typing import Final, assert_never
 
 import structlog
 
-from harpoon.agent.drivers.process import Process
-from harpoon.agent.drivers.runfile import Exit
+from harpoon.agent.drivers.handle import Process
+from harpoon.agent.drivers.shimfile import Exit
 from harpoon.agent.health import Standing
 from harpoon.agent.launch import explain_failure, prepare
 from harpoon.agent.logs import Log
@@ -77,18 +78,18 @@ class Life:
         """
         means = self._means
         means.ports.keep(self.record.id, self.record.ports)
-        # The attempt that was begun last, even where the disk did not take the record of it.
-        attempt = max(self.record.attempt, self.place.last_attempt())
+        # The launch that was begun last, even where the disk did not take the record of it.
+        launch = max(self.record.launch, self.place.last_launch())
         if self.record.boot == means.boot:
-            self._process = means.driver.find(self.place.run(attempt), self._wake.set)
-            self.record = replace(self.record, attempt=attempt)
-        elif self.place.last_attempt() >= self.record.attempt:
+            self._process = means.driver.find(self.place.shim_file(launch), self._wake.set)
+            self.record = replace(self.record, launch=launch)
+        elif self.place.last_launch() >= self.record.launch:
             self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
         else:
             self._keep(boot=means.boot)
         if self._process is not None and self._process.task is not None and self._process.exit is None:
             self._begin_checks(is_ready=self.record.is_ready)
-            since_ms = self._process.run.stat().st_mtime_ns // 1_000_000
+            since_ms = os.stat(self._process.file).st_mtime_ns // 1_000_000  # noqa: PTH116
             if not self._is_stopping:
                 self._show(TaskState.RUNNING, _RUNS, pid=self._process.pid, since_ms=since_ms)
 
@@ -109,7 +110,7 @@ class Life:
                 await self._attend(self._process, group)
 
     async def _start(self) -> None:
-        """Begin the next attempt once it is due, unless the task is stopped before."""
+        """Begin the next launch once it is due, unless the task is stopped before."""
         if self.record.due_ms is not None:
             left = timedelta(milliseconds=max(0, self.record.due_ms - self._means.clock.now().wall))
             # The clock may have been set back since.
@@ -128,8 +129,9 @@ class Life:
                 self._refused(error)
                 return
             self._means.metrics.spawns.inc()
-            with contextlib.suppress(OSError):
-                self.place.run(self.record.attempt - 1).unlink()
+            if self.record.restarts:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.place.shim_file(self.record.launch - 1))  # noqa: PTH108 paths are text here
             await self._until(lambda: process.task is not None or process.exit is not None, _HEARD_WITHIN)
 
     def _refused(self, error: OSError) -> None:
@@ -148,7 +150,8 @@ class Life:
         if process.exit is None:
             await self._bring_down(process)
         assert process.exit is not None
-        if not await process.sweep():
+        # Before it starts again, its group must be gone, for it may hold the ports; before it is over, everything.
+        if not await self._means.driver.sweep(process, is_thorough=self._is_stopping):
             _log.warning("processes_left", task=self.record.id, session=process.shim)
         self._process = None
         self._follow_up(process.exit, failed)
@@ -238,7 +241,7 @@ class Life:
             case StartAgain():
                 due = now.wall + decision.after // timedelta(milliseconds=1)
                 self._keep(
-                    attempt=record.attempt + 1,
+                    launch=record.launch + 1,
                     boot=self._means.boot,
                     due_ms=due if decision.after else None,
                     restarts=record.restarts + 1,

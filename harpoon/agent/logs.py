@@ -44,8 +44,9 @@ class Position:
 class Log:
     """One stream of one task."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._name = path
         self._rotation = 0
         #: Rotation → the bytes at its beginning that were not kept, because it had grown too large.
         self._skipped: dict[int, int] = {}
@@ -56,7 +57,7 @@ class Log:
     def size(self) -> int:
         """Return how large it has grown since it was last moved aside, in bytes."""
         try:
-            return self._path.stat(follow_symlinks=False).st_size
+            return os.lstat(self._name).st_size
         except OSError:
             return 0
 

@@ -83,27 +83,18 @@ def with_argument(text: str) -> int | None:
     return next((pid for pid in pids() if text in arguments_of(pid)), None)
 
 
-def members(sessions: Collection[int]) -> list[int]:
-    """Return the running processes of these sessions, in whatever group they are."""
-    found = []
-    for pid in pids():
-        try:
-            is_member = os.getsid(pid) in sessions
-        except OSError:
-            continue
-        if is_member:
-            stat = stat_of(pid)
-            if stat is not None and stat.state not in "ZX":
-                found.append(pid)
-    return found
-
-
 def signal_group(group: int, number: int) -> None:
     """Signal a process group, if it is there."""
     # Numbers below 2 mean other things to the kernel than a group of ours.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if group > 1:
             os.killpg(group, number)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs, and is not just uncollected."""
+    stat = stat_of(pid)
+    return stat is not None and stat.state not in "ZX"
 
 
 def kill(targets: Collection[int]) -> None:

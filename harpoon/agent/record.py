@@ -3,7 +3,7 @@
 ::
 
     <task>/task.json          the record: what was ordered, and what has become of it
-    <task>/run.<n>            what the shim of the n-th attempt said (`drivers.runfile`)
+    <task>/shim.<n>            what the shim of the n-th launch said (`drivers.shimfile`)
     <task>/stdout, stderr     logs, and what was moved aside of them: stdout.1, stdout.2 …
     <task>/scratch/           the task's own
 
@@ -11,6 +11,7 @@ A record is replaced whole, by renaming, so a killed agent leaves the old one or
 a crash of the machine could lose of it, it made untrue as well.
 """
 
+import errno
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -42,8 +43,8 @@ class Record:
     reason: str = ""
     #: When it came into this state, UTC milliseconds.
     since_ms: int = 0
-    #: The attempt that runs, or is to be begun next; counted from 1.
-    attempt: int = 1
+    #: The launch that runs, or is to be begun next; counted from 1.
+    launch: int = 1
     #: The boot of this machine it belongs to.
     boot: str = ""
     #: Set while it waits to be started again: not before this moment, UTC milliseconds.
@@ -59,22 +60,22 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The directory of one task."""
+    """The directory of one task. Its paths are text, because a start needs a dozen of them."""
 
-    path: Path
+    path: str
 
     @property
-    def scratch(self) -> Path:
+    def scratch(self) -> str:
         """The task's own directory, where it starts unless told otherwise."""
-        return self.path / "scratch"
+        return f"{self.path}/scratch"
 
-    def run(self, attempt: int) -> Path:
-        """The run file of an attempt."""
-        return self.path / f"run.{attempt}"
+    def shim_file(self, launch: int) -> str:
+        """The shim file of a launch."""
+        return f"{self.path}/shim.{launch}"
 
-    def log(self, stream: str) -> Path:
+    def log(self, stream: str) -> str:
         """The log of ``stdout`` or ``stderr``."""
-        return self.path / stream
+        return f"{self.path}/{stream}"
 
     def make(self, record: Record) -> None:
         """Make the directory with its first record.
@@ -82,9 +83,14 @@ class Place:
         Raises:
             OSError: It could not be made; what is left of it is ignored by `load`.
         """
-        self.path.mkdir(mode=0o700, exist_ok=True)
-        self.scratch.mkdir(mode=0o700, exist_ok=True)
-        self.save(record)
+        try:
+            os.mkdir(self.path, 0o700)  # noqa: PTH102 a hot path
+            os.mkdir(self.scratch, 0o700)  # noqa: PTH102
+            # It need not be whole at once: the daemon that is writing it starts nothing until it is.
+            self._write("task.json", record)
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def save(self, record: Record) -> None:
         """Replace the record.
@@ -92,11 +98,8 @@ class Place:
         Raises:
             OSError: It is the old one still.
         """
-        fresh = self.path / "task.json.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(codec.dump(record))
-        fresh.rename(self.path / "task.json")
+        self._write("task.json.new", record)
+        os.rename(f"{self.path}/task.json.new", f"{self.path}/task.json")  # noqa: PTH104 a hot path
 
     def load(self) -> Record | None:
         """Read the record.
@@ -106,17 +109,24 @@ class Place:
             started again, so that what may run of it is found, shown and can be stopped.
         """
         try:
-            return codec.load(Record, (self.path / "task.json").read_bytes())
+            return codec.load(Record, Path(self.path, "task.json").read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, Invalid) as error:
-            attempt = self.last_attempt()
-            return _unreadable(TaskId(self.path.name), attempt, str(error)) if attempt else None
+            launch = self.last_launch()
+            return _unreadable(TaskId(Path(self.path).name), launch, str(error)) if launch else None
 
-    def last_attempt(self) -> int:
-        """Return the number of the attempt that was begun last; 0: none was."""
-        runs = [run.suffix[1:] for run in self.path.glob("run.*")]
-        return max((int(number) for number in runs if number.isdigit()), default=0)
+    def last_launch(self) -> int:
+        """Return the number of the launch that was begun last; 0: none was."""
+        numbers = [file.suffix[1:] for file in Path(self.path).glob("shim.*")]
+        return max((int(number) for number in numbers if number.isdigit()), default=0)
+
+    def _write(self, name: str, record: Record) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(f"{self.path}/{name}", flags, 0o600), "wb", buffering=0) as file:
+            data = codec.dump(record)
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def drop(self, trash: Path) -> None:
         """Move the directory away, so that it counts for nothing; the caller removes what is in the trash.
@@ -124,9 +134,10 @@ class Place:
         Raises:
             OSError: It is where it was.
         """
-        target = trash / f"{self.path.name}.{self.path.stat().st_ino}"
+        path = Path(self.path)
+        target = trash / f"{path.name}.{path.stat().st_ino}"
         shutil.rmtree(target, ignore_errors=True)
-        self.path.rename(target)
+        path.rename(target)
 
 
 def check_task_id(text: str) -> TaskId:
@@ -143,15 +154,15 @@ def check_task_id(text: str) -> TaskId:
     return TaskId(text)
 
 
-def _unreadable(task: TaskId, attempt: int, reason: str) -> Record:
-    """Make the record of a task of which only the run file is known; taken for one of this boot, as it may run."""
+def _unreadable(task: TaskId, launch: int, reason: str) -> Record:
+    """Make the record of a task of which only the shim file is known; taken for one of this boot, as it may run."""
     template = TaskTemplate(command=("unknown",), restart=Restart(policy=RestartPolicy.NEVER))
     return Record(
         id=task,
         generation="",
         template=template,
         cluster="",
-        attempt=attempt,
+        launch=launch,
         boot=processes.boot_id(),
         reason=f"its record cannot be read: {reason}"[:200],
     )

@@ -28,6 +28,7 @@ class Tasks:
     def __init__(self, means: Means, home: Home) -> None:
         self._means = means
         self._home = home
+        self._tasks = str(home.tasks)
         self._lives: dict[TaskId, Life] = {}
         self._group: asyncio.TaskGroup | None = None
         self._has_trash = asyncio.Event()
@@ -58,7 +59,7 @@ class Tasks:
     def recover(self) -> None:
         """Find all tasks that an earlier daemon knew, and what runs of them. To be called before anything is served."""
         for path in sorted(self._home.tasks.iterdir()):
-            place = Place(path)
+            place = Place(str(path))
             record = place.load()
             if record is None:
                 # Its record was being made when the daemon was killed; nothing was started, nothing acknowledged.
@@ -118,7 +119,7 @@ class Tasks:
             record = replace(record, ports=self._means.ports.take(task, command.template.ports))
         except Conflict as error:
             record = replace(record, state=TaskState.FAILED, reason=str(error))
-        place = Place(self._home.tasks / task)
+        place = Place(f"{self._tasks}/{task}")
         try:
             place.make(record)
         except OSError:

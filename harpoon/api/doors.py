@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from harpoon.agent.client import AgentClient
 from harpoon.api.limits import Limits
 from harpoon.control.registry import Registry
+from harpoon.control.roster import Roster
 from harpoon.control.view import View
 from harpoon.kit.clock import Clock
 from harpoon.store.port import Store
@@ -21,6 +22,8 @@ class Doors:
 
     view: View
     registry: Registry
+    #: Which agents there are; it takes their registrations.
+    roster: Roster
     #: For history that the view no longer keeps, and to say who leads; the doors never write to it.
     store: Store
     #: The name of this running process.

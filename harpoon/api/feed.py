@@ -39,6 +39,7 @@ class Watcher:
         is_full = len(self._chunks) >= self._limits.queue_events or size > self._limits.queue_bytes
         if is_full and self._chunks:
             self._chunks.clear()
+            self._size = 0
             self._stay.end(Ending.SLOW)
             return
         self._chunks.append(chunk)

@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from harpoon.api.items import FORGOTTEN, Scene
+from harpoon.api.items import FORGOTTEN, Scene, tables_of
+from harpoon.api.selection import Kind
 from harpoon.control.view import ROOT, View
 from harpoon.kit import codec
 from harpoon.kit.errors import Gone, Invalid
 from harpoon.store.port import Change, Compacted, Store
-from harpoon.store.table import Row, RowChange, Table
+from harpoon.store.table import Row, RowChange
 
 
 class History:
@@ -23,10 +24,10 @@ class History:
     def __init__(self, store: Store, view: View) -> None:
         self._store = store
         self._view = view
-        self._tables: tuple[Table[Any], ...] = (view.jobs, view.placements, view.actual, view.agents, view.links)
+        self._tables = tables_of(view, Kind)
         self._seen: dict[tuple[int, str], Row[Any] | None] = {}
         #: Stands where the reader is.
-        self.scene = Scene(view, view.mirror.since(view.mirror.oldest) or (), is_lasting=True)
+        self.scene = Scene(view, view.mirror.since(view.mirror.oldest) or (), lasting=self._tables)
 
     async def check(self, after: int, *, within_s: float) -> None:
         """Find out whether the store still has what happened after a revision.
@@ -76,7 +77,9 @@ class History:
             new = None
             if entry is not None:
                 try:
-                    new = Row(codec.load(table.kind, entry.value), entry.create_revision, entry.mod_revision, entry.value)
+                    new = Row(
+                        codec.load(table.kind, entry.value), entry.create_revision, entry.mod_revision, entry.value
+                    )
                 except Invalid:
                     # The view, which has it too, has told of it; it shows what it cannot read as absent.
                     pass

@@ -25,19 +25,16 @@ FORGOTTEN: Final[Row[Any]] = Row(None, 0, 0, b"")
 class Scene:
     """The rows of the view as they stood at a revision: the present ones, but for those that have changed since."""
 
-    def __init__(self, view: View, since: Revisions = (), *, is_lasting: bool = False) -> None:
+    def __init__(self, view: View, since: Revisions = (), *, lasting: Iterable[Table[Any]] = ()) -> None:
         """Stand before the first of ``since``.
 
         Args:
             view: Whose rows.
             since: All revisions from there up to the view's present one.
-            is_lasting: The scene is to stand when the view goes on; else it is good until the next await only.
+            lasting: Tables that are to stand when the view goes on; the others are good until the next await only.
         """
         self.view = view
-        self._base: dict[int, Mapping[str, Row[Any]]] = {}
-        if is_lasting:
-            tables: tuple[Table[Any], ...] = (view.jobs, view.placements, view.actual, view.agents, view.links)
-            self._base = {id(table): dict(table.rows) for table in tables}
+        self._base: dict[int, Mapping[str, Row[Any]]] = {id(table): dict(table.rows) for table in lasting}
         self._then: dict[tuple[int, str], Row[Any] | None] = {}
         for _, changes in reversed(since):
             for change in reversed(changes):
@@ -56,6 +53,17 @@ class Scene:
     def rows(self, table: Table[Any]) -> Mapping[str, Row[Any]]:
         """Return all rows as they stood when the scene was made, if nothing was rewound or played."""
         return self._base.get(id(table), table.rows)
+
+
+def tables_of(view: View, kinds: Iterable[Kind]) -> set[Table[Any]]:
+    """Return the tables that objects of these kinds are made of, and selected by."""
+    made_of: dict[Kind, tuple[Table[Any], ...]] = {
+        Kind.JOB: (view.jobs,),
+        Kind.PLACEMENT: (view.jobs, view.placements),
+        Kind.TASK: (view.jobs, view.placements, view.actual),
+        Kind.AGENT: (view.agents, view.links),
+    }
+    return {table for kind in kinds for table in made_of[kind]}
 
 
 @dataclass(frozen=True, slots=True)

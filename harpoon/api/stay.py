@@ -31,8 +31,8 @@ class Ending(Enum):
 class Telling(Protocol):
     """A connection that tells when it is lost."""
 
-    def when_lost(self, callback: Callable[[], None]) -> None:
-        """Call back once, when the client has left."""
+    def when_lost(self, callback: Callable[[], None] | None) -> None:
+        """Call back when the client has left; None: no more."""
 
 
 class Stay:
@@ -92,8 +92,9 @@ class Stays:
         if len(self._open) >= self._limits.stays:
             raise Unavailable(f"{self._limits.stays} watches and waits are open already; try again later")
         stay = Stay()
-        if isinstance(request.protocol, Telling):
-            request.protocol.when_lost(lambda: stay.end(Ending.GONE))
+        connection = request.protocol
+        if isinstance(connection, Telling):
+            connection.when_lost(lambda: stay.end(Ending.GONE))
         self._open.add(stay)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._limits.bookmark_s, self._tick)
@@ -101,6 +102,8 @@ class Stays:
             yield stay
         finally:
             self._open.discard(stay)
+            if isinstance(connection, Telling):
+                connection.when_lost(None)
             if not self._open and self._timer is not None:
                 self._timer.cancel()
                 self._timer = None

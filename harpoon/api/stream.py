@@ -7,13 +7,19 @@ them, and its last word can be read. One that is ended within an event is aborte
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import orjson
 from aiohttp import web
 
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding, bye_frame, error_frame
+from harpoon.api.meters import METERS
 from harpoon.api.stay import Ending, Stay
+from harpoon.kit.errors import HarpoonError
+from harpoon.store.port import StoreUnavailable
 
-_SLOW = b'{"type":"error","code":"slow_reader","detail":"events came faster than they were read; resume from the last id"}'
+_SLOW = (
+    b'{"type":"error","code":"slow_reader","detail":"events came faster than they were read; resume from the last id"}'
+)
 
 
 class Stream:
@@ -40,9 +46,13 @@ class Stream:
         await self._response.prepare(self._request)
         if self._request.method == "HEAD":
             return self._response
-        # The headers go out with the first write; an empty one would end the answer, so a proxy is told nothing yet.
-        await self._stay.run(work)
-        await self._part()
+        fault: bytes | None = None
+        try:
+            await self._stay.run(work)
+        except (HarpoonError, StoreUnavailable) as error:
+            # The status was sent long ago, so the stream itself has to tell.
+            fault = orjson.dumps({"type": "error", "code": "unavailable", "detail": str(error)})
+        await self._part(fault)
         return self._response
 
     async def write(self, data: bytes, *, is_whole: bool = True) -> None:
@@ -56,11 +66,12 @@ class Stream:
         await self._response.write(data)
         self._stay.writing_since = None
 
-    async def _part(self) -> None:
-        word = self._last_word()
+    async def _part(self, fault: bytes | None) -> None:
+        if self._stay.ending is Ending.SLOW:
+            self._request.app[METERS].slow_readers.inc()
+        word = self._last_word(fault)
         transport = self._request.transport
-        if self._stay.ending is Ending.GONE or (self._is_torn and self._stay.ending is not None):
-            word = None
+        if self._stay.ending is Ending.GONE or self._is_torn:
             if transport is not None:
                 transport.abort()
             return
@@ -74,10 +85,11 @@ class Stream:
             if transport is not None:
                 transport.abort()
 
-    def _last_word(self) -> bytes | None:
+    def _last_word(self, fault: bytes | None) -> bytes | None:
         if self._content_type not in tuple(Encoding):
             return None
         encoding = Encoding(self._content_type)
         if self._stay.ending is Ending.BYE:
             return bye_frame(encoding)
-        return error_frame(encoding, _SLOW) if self._stay.ending is Ending.SLOW else None
+        error = _SLOW if self._stay.ending is Ending.SLOW else fault
+        return None if error is None else error_frame(encoding, error)

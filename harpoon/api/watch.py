@@ -19,7 +19,17 @@ from harpoon.api.doors import DOORS, Doors
 from harpoon.api.feed import FEED, Feed, Watcher
 from harpoon.api.frames import Encoding, event_json, frame, frame_head, frame_tail, negotiate
 from harpoon.api.history import History, gone
-from harpoon.api.items import Scene, agent_object, agent_traits, item_json, job_traits, task_object, task_traits
+from harpoon.api.items import (
+    Revisions,
+    Scene,
+    agent_object,
+    agent_traits,
+    item_json,
+    job_traits,
+    tables_of,
+    task_object,
+    task_traits,
+)
 from harpoon.api.objects import job_json
 from harpoon.api.query import Query, bad_parameter
 from harpoon.api.revision import parse_revision
@@ -27,7 +37,7 @@ from harpoon.api.selection import Kind, Selection, read_selection
 from harpoon.api.stay import STAYS, Stay
 from harpoon.api.stream import Stream
 from harpoon.kit import codec
-from harpoon.kit.errors import Gone
+from harpoon.kit.errors import Gone, Unavailable
 from harpoon.store.port import Compacted, SlowWatcher
 
 #: Objects or changes encoded before others get their turn on the event loop: some 2 ms.
@@ -58,6 +68,8 @@ class Watch:
         try:
             while not await self._catch_up():
                 await self._read_history()
+                # The store may be ahead of the view: what was read there is not to be heard again.
+                await self._doors.view.mirror.reached(self._cursor)
             self._stay.on_tick = self._bookmark
             while True:
                 await self._stream.write(await self._watcher.take())
@@ -68,7 +80,7 @@ class Watch:
 
     async def _snapshot(self) -> None:
         view = self._doors.view
-        scene = Scene(view, is_lasting=True)
+        scene = Scene(view, lasting=tables_of(view, self._selection.kinds))
         self._cursor = view.revision
         shown = view.external(self._cursor)
         head = event_json("snapshot", shown)[:-1] + b',"items":['
@@ -92,7 +104,7 @@ class Watch:
             await asyncio.sleep(0)
         return False
 
-    def _replay(self, missed: list[tuple[int, tuple[object, ...]]]) -> bytes:
+    def _replay(self, missed: Revisions) -> bytes:
         """Return a slice of the missed revisions; there is no await in it, so the scene is true throughout."""
         scene = Scene(self._doors.view, missed)
         chunks, handled = [], 0
@@ -151,7 +163,9 @@ def _items(scene: Scene, selection: Selection) -> Iterator[bytes]:
                 traits = task_traits(scene, key.partition("/")[2])
                 if takes(traits._replace(tags=traits.tags or {})):
                     is_task = kind is Kind.TASK
-                    yield item_json(kind, key, task_object(scene, key, row.value) if is_task else codec.dump_full(row.value))
+                    yield item_json(
+                        kind, key, task_object(scene, key, row.value) if is_task else codec.dump_full(row.value)
+                    )
     if Kind.AGENT in selection.kinds:
         for key, agent in scene.rows(view.agents).items():
             if takes(agent_traits(key, agent)):
@@ -194,7 +208,11 @@ async def _after(request: web.Request, query: Query) -> int | None:
     if asked.number > view.revision:
         if asked.number > await doors.store.revision():
             raise Gone(f"{text} is ahead of the store, which was perhaps rolled back; start afresh", oldest=oldest)
-        await view.mirror.reached(asked.number)
+        try:
+            async with asyncio.timeout(limits.history_s):
+                await view.mirror.reached(asked.number)
+        except TimeoutError as error:
+            raise Unavailable(f"this instance has not caught up with {text} yet; try again") from error
     if view.mirror.since(asked.number) is None:
         await History(doors.store, view).check(asked.number, within_s=limits.history_s)
     return asked.number

@@ -1,14 +1,14 @@
 """Child processes that are kept running: started again when they end by themselves, stopped when told."""
 
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -70,7 +70,7 @@ class Child:
         self._failures = self._failures + 1 if lived < SETTLED else 0
         told = f"{self.name} ended ({ending(self.returncode)})"
         if self._failures >= FAILURES_MAX:
-            raise HarpoonError(f"{told}, for the {self._failures + 1}. time in a row. {self.last_words()}")
+            raise HarpoonError(f"{told}, soon after its start and {self._failures} times in a row. {self.last_words()}")
         terminal.say(f"{told}; starting it again")
         time.sleep(AGAIN_AFTER.total_seconds())
         self.start()
@@ -95,30 +95,18 @@ class Child:
         return f"Its log is {self.log}"
 
 
-@dataclass(slots=True)
-class Vigil:
-    """Waits until one of some children ends, without asking them again and again."""
-
-    children: Sequence[Child]
-    _selector: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
-
-    def wait(self) -> list[Child]:
-        """Return the children that have ended, once there are any; Ctrl-C interrupts it."""
-        opened: list[int] = []
-        try:
-            for child in self.children:
-                if (pid := child.pid) is None:
-                    return [one for one in self.children if one.pid is None]
+def wait_for_end(children: Sequence[Child]) -> list[Child]:
+    """Return the children that have ended, once there are any; Ctrl-C interrupts it."""
+    with ExitStack() as opened:
+        descriptors = []
+        for pid in (child.pid for child in children):
+            if pid is not None:
                 descriptor = os.pidfd_open(pid)
-                opened.append(descriptor)
-                self._selector.register(descriptor, selectors.EVENT_READ)
-            self._selector.select()
-        finally:
-            for descriptor in opened:
-                with suppress(KeyError):
-                    self._selector.unregister(descriptor)
-                os.close(descriptor)
-        return [one for one in self.children if one.pid is None]
+                opened.callback(os.close, descriptor)
+                descriptors.append(descriptor)
+        if len(descriptors) == len(children):
+            select.select(descriptors, (), ())
+    return [child for child in children if child.pid is None]
 
 
 def ending(returncode: int | None) -> str:

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,7 +17,7 @@ from typing import Annotated, Final
 import typer
 
 from harpoon.cli import terminal
-from harpoon.cli.children import Child, Vigil, ending, stop_groups
+from harpoon.cli.children import Child, ending, stop_groups, wait_for_end
 from harpoon.cli.run import DATA, listen_of
 from harpoon.cli.verb import verb
 from harpoon.client import Client
@@ -24,12 +25,29 @@ from harpoon.config import DEFAULT_LISTEN, Listen
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Unavailable
 
-#: More agents than this on one machine show nothing new, and share its task ports.
+#: More agents than this on one machine show nothing new.
 AGENTS_MAX: Final = 10
 #: Task ports: the first, and how many each agent has.
 TASK_PORTS: Final = (20_000, 1_000)
 #: A server and its agents are up within so long, or something is wrong.
 UP_WITHIN: Final = timedelta(seconds=30)
+#: Pause between two looks while they come up; there is nothing to watch before.
+LOOK_EVERY: Final = timedelta(milliseconds=50)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What runs."""
+
+    where: Listen
+    server: Child
+    #: Each with the URL it listens at.
+    agents: Sequence[tuple[Child, str]]
+
+    @property
+    def children(self) -> list[Child]:
+        return [self.server, *(agent for agent, _ in self.agents)]
 
 
 @verb("dev", examples=("harpoon dev", "harpoon dev --agents 3 --keep-tasks", "harpoon dev --listen 127.0.0.1:5000"))
@@ -46,30 +64,147 @@ def dev(
 
     Jobs stay declared in the data directory: the next run starts their tasks again.
     """
-    where = listen_of(listen)
+    ground = _lay(listen_of(listen), agents, data)
+    with _interrupted_by_signals():
+        try:
+            for child in ground.children:
+                child.start()
+            _wait_until_up(ground)
+            _tell(ground, data, is_keeping=keep_tasks)
+            while True:
+                for child in wait_for_end(ground.children):
+                    child.start_again()
+        except KeyboardInterrupt:
+            terminal.say("")
+        finally:
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_IGN)  # stopping is short and bounded; it is not to be cut in half
+            _stop(ground, is_keeping=keep_tasks)
+
+
+def _lay(where: Listen, agents: int, data: Path) -> _Ground:
+    """Choose addresses and directories.
+
+    Raises:
+        Invalid: The address is not for this machine alone.
+        Conflict: It is taken.
+    """
     if not where.is_loopback:
         raise Invalid(f"dev is for this machine alone and has no token; {where.host} can be reached from others")
     if not _is_free(where):
         raise Conflict(
-            f"{where.host}:{where.port} is taken; is another harpoon running? "
-            f"Ask it with: harpoon status, or choose another address with --listen"
+            f"{where.host}:{where.port} is taken; is another harpoon running there? Ask it with: harpoon status, "
+            "or choose another address with --listen"
         )
-    data.mkdir(parents=True, exist_ok=True)
-    server, agent_ports = _children(where, agents, data)
-    children = [server, *agent_ports]
-    with _stopped_by_signals():
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Invalid(f"--data {data}: {error.strerror}") from error
+    url = where.url
+    server = Child("server", ("server", "--listen", _text(where), "--data", str(data / "server")), data / "server.log")
+    laid: list[tuple[Child, str]] = []
+    port = where.port
+    for number in range(1, agents + 1):
+        port = next(free for free in range(port + 1, 65536) if _is_free(Listen(where.host, free)))
+        at, name = Listen(where.host, port), f"agent-{number}"
+        low = TASK_PORTS[0] + (number - 1) * TASK_PORTS[1]
+        arguments = ["agent", "--name", name, "--server", url, "--listen", _text(at), "--state-dir", str(data / name)]
+        arguments += ["--ports", f"{low}-{low + TASK_PORTS[1] - 1}"]
+        laid.append((Child(name, arguments, data / f"{name}.log"), at.url))
+    return _Ground(where=where, server=server, agents=laid)
+
+
+def _wait_until_up(ground: _Ground) -> None:
+    """Wait until the server answers and every agent is connected.
+
+    Raises:
+        HarpoonError: One of them ended, or it takes too long; with the end of its log.
+    """
+    client, names = Client(ground.where.url), {agent.name for agent, _ in ground.agents}
+    deadline = SystemClock().now().elapsed + UP_WITHIN
+    missing = {ground.server.name}
+    while SystemClock().now().elapsed < deadline:
+        for child in ground.children:
+            if child.returncode is not None:
+                raise HarpoonError(f"{child.name} did not start ({ending(child.returncode)}). {child.last_words()}")
         try:
-            for child in children:
-                child.start()
-            _wait_until_up(Client(where.url), children, agents)
-            _tell(where, agents, data, is_keeping=keep_tasks)
-            _keep(children)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            _stop(server, agent_ports, is_keeping=keep_tasks)
+            told = client.get("agents").body["items"]
+        except Unavailable:
+            told = []
+        else:
+            missing = names - {agent["name"] for agent in told if agent["link"]["state"] == "connected"}
+        if not missing:
+            return
+        time.sleep(LOOK_EVERY.total_seconds())
+    late = next(child for child in ground.children if child.name in missing)
+    raise HarpoonError(f"{late.name} is not there after {UP_WITHIN.seconds} s. {late.last_words()}")
 
 
-def _children(where: Listen, agents: int, data: Path) -> tuple[Child, dict[Child, int]]:
-    """Return the server, and each agent with the port it listens at."""
-    raise Unavailable("x")
+def _tell(ground: _Ground, data: Path, *, is_keeping: bool) -> None:
+    server = "" if ground.where == DEFAULT_LISTEN else f" --server {ground.where.url}"
+    names = ", ".join(f"{agent.name} (pid {agent.pid})" for agent, _ in ground.agents)
+    end = "stops the server and the agents; tasks run on" if is_keeping else "stops everything, tasks too"
+    terminal.say(
+        f"harpoon runs: server {ground.where.url} (pid {ground.server.pid}), {names}\n"
+        f"state and logs: {data}\n\n"
+        "In another terminal:\n"
+        f"  harpoon apply -f examples/web.yaml{server}\n"
+        f"  harpoon get tasks{server}\n"
+        f"  harpoon watch{server}\n\n"
+        f"Ctrl-C {end}."
+    )
+
+
+def _stop(ground: _Ground, *, is_keeping: bool) -> None:
+    """Stop the server first, so that nothing is started in place of what ends; then agents, then what they ran."""
+    terminal.say("stopping the server and the agents")
+    ground.server.stop()
+    tasks = [] if is_keeping else [pid for agent, url in ground.agents if agent.pid for pid in _pids(url)]
+    for agent, _ in ground.agents:
+        agent.stop()
+    if is_keeping:
+        terminal.say("tasks run on; the next harpoon dev on the same data finds them again")
+    elif tasks:
+        count = stop_groups(tasks)
+        terminal.say(f"stopped {count} task{'' if count == 1 else 's'}; their jobs stay declared")
+
+
+def _pids(url: str) -> list[int]:
+    """Return the processes that an agent runs as tasks; each leads a process group of its own."""
+    try:
+        tasks = Client(url).get("tasks").body["tasks"]
+    except HarpoonError as error:
+        terminal.say(f"tasks of {url} may run on: {error}")
+        return []
+    return [task["pid"] for task in tasks if task.get("pid") and task["state"] in ("starting", "running", "stopping")]
+
+
+def _is_free(where: Listen) -> bool:
+    """Whether one may listen there; an address in TIME_WAIT counts as free, as it does for the server."""
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((where.host, where.port))
+        except OSError:
+            return False
+    return True
+
+
+def _text(where: Listen) -> str:
+    return f"[{where.host}]:{where.port}" if ":" in where.host else f"{where.host}:{where.port}"
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and the terminal's end do what Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -37,7 +37,9 @@ TokenFile = Annotated[
     ),
 )
 def server(
-    data: Annotated[Path | None, typer.Option(help="Directory of the state.", metavar="DIR", show_default=str(DATA))] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Directory of the state.", metavar="DIR", show_default=str(DATA))
+    ] = None,
     store: Annotated[
         str | None, typer.Option(help="Instead of --data: memory, or sqlite:///FILE.", metavar="URL")
     ] = None,
@@ -74,8 +76,8 @@ def server(
     "agent",
     examples=(
         "harpoon agent --name a1 --server http://127.0.0.1:4450 --state-dir /var/lib/harpoon-agent",
-        "harpoon agent --name a2 --server http://10.0.0.1:4450 --listen 10.0.0.2:4451 --tag zone=b "
-        "--cpu 4 --memory 8Gi --ports 20000-29999 --token-file /etc/harpoon/token",
+        "harpoon agent --server http://10.0.0.1:4450 --listen 10.0.0.2:4451 --tag zone=b --token-file token",
+        "harpoon agent --server http://10.0.0.1:4450 --cpu 4 --memory 8Gi --ports 20000-29999",
     ),
 )
 def agent(  # noqa: PLR0913, PLR0917 one parameter an option
@@ -94,16 +96,12 @@ def agent(  # noqa: PLR0913, PLR0917 one parameter an option
     listen: Annotated[str, typer.Option(help="Where to listen.", metavar="HOST:PORT")] = "127.0.0.1:4451",
     cpu: Annotated[str | None, typer.Option(help="What tasks may reserve.", show_default="all of it")] = None,
     memory: Annotated[str | None, typer.Option(help="What tasks may reserve.", show_default="all of it")] = None,
-    ports: Annotated[
-        str, typer.Option(help="Ports for tasks that ask for any.", metavar="LOW-HIGH")
-    ] = "20000-29999",
+    ports: Annotated[str, typer.Option(help="Ports for tasks that ask for any.", metavar="LOW-HIGH")] = "20000-29999",
     address: Annotated[
         str | None,
         typer.Option(help="Where its tasks are reached.", metavar="HOST", show_default="where it listens"),
     ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(help="For placement rules; may be repeated.", metavar="K=V")
-    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="For placement rules; may be repeated.", metavar="K=V")] = None,
     token_file: TokenFile = None,
 ) -> None:
     """Run the agent of this host until SIGTERM or Ctrl-C. Its tasks run on, and are found again."""

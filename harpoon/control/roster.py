@@ -1,10 +1,23 @@
 """Which agents there are: registered by themselves, or named in a static list and asked who they are."""
 
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from harpoon.agent.client import AgentTransport
 from harpoon.control.view import ACTUAL, AGENTS, LINKS, View
 from harpoon.kit import codec
-from harpoon.kit.errors import Conflict, NotFound
+from harpoon.kit.errors import Conflict, NotFound, Unavailable
 from harpoon.model.agent import Agent, LinkState
 from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store
+
+#: A listed agent that is not connected is asked again so often.
+ASK_EVERY_S: Final = 2.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Roster:
@@ -64,3 +77,31 @@ class Roster:
     def _link_state(self, agent: str) -> LinkState:
         row = self._view.links.rows.get(agent)
         return LinkState.UNKNOWN if row is None else row.value.state
+
+    async def follow(self, listed: Mapping[str, str], connect: Callable[[str], AgentTransport]) -> None:
+        """Keep the agents of a static list registered, by asking each that is not connected who it is.
+
+        Args:
+            listed: Agent → endpoint.
+            connect: Opens the way to an endpoint.
+        """
+        told: dict[str, str] = {}
+        while True:
+            for name, endpoint in listed.items():
+                if self._link_state(name) is not LinkState.CONNECTED:
+                    reason = await self._ask(name, endpoint, connect(endpoint))
+                    if reason and told.get(name) != reason:
+                        _log.warning("listed_agent_missing", agent=name, reason=reason)
+                    told[name] = reason
+            await asyncio.sleep(ASK_EVERY_S)
+
+    async def _ask(self, name: str, endpoint: str, transport: AgentTransport) -> str:
+        """Register the agent at an endpoint; return what is in the way, or nothing."""
+        try:
+            agent = await transport.describe()
+            if agent.name != name:
+                return f"the agent at {endpoint} calls itself {agent.name}"
+            await self.register(replace(agent, endpoint=endpoint))
+        except (Unavailable, Conflict) as error:
+            return str(error)
+        return ""

@@ -1,7 +1,7 @@
 """What agents offer and what placements take from it: the index that placing reads, kept by the loop as things change.
 
 It is the one mutable value of the core, because scanning every placement for each decision would cost too much. It
-decides nothing, and after any changes it equals one built afresh from the same records. Each change costs what it touches.
+decides nothing; after any changes it equals one built afresh from the same records. A change costs what it touches.
 
 A placement counts from `Fleet.add` to `Fleet.remove`, whoever that is due to: the loop may well let one count longer
 than its record stands, until its task is gone.

@@ -58,7 +58,14 @@ def _to(*phases: Phase) -> frozenset[Phase]:
 _FENCED: _Row = {signals.FencedOff: _to(Phase.FENCED)}
 _RESTING: _Row = {signals.Dial: _to(Phase.CONNECTING), **_FENCED}
 _REST = _to(Phase.IDLE, Phase.INTERRUPTED, Phase.LOST)
-#: Phase → event → where it may lead. Which rest a failed attempt falls back to is what is known of the link.
+#: What is known of the link → the phase that waits for the next dial.
+_RESTS = {
+    LinkState.UNKNOWN: Phase.IDLE,
+    LinkState.CONNECTED: Phase.IDLE,
+    LinkState.INTERRUPTED: Phase.INTERRUPTED,
+    LinkState.LOST: Phase.LOST,
+}
+#: Phase → event → where it may lead.
 TRANSITIONS: Mapping[Phase, _Row] = {
     Phase.IDLE: _RESTING,
     Phase.INTERRUPTED: {**_RESTING, signals.Ticked: _to(Phase.INTERRUPTED, Phase.LOST)},
@@ -113,7 +120,7 @@ def begin(
         uid=agent.uid,
         cluster=cluster,
         lost_after=lost_after,
-        phase=_rest(known.state),
+        phase=_RESTS[known.state],
         link=known.state,
         link_reason=known.reason,
         link_since_ms=known.since_ms,
@@ -146,7 +153,7 @@ def advance(state: AgentState, event: Event, now: Instant) -> _Step:
     return after, effects
 
 
-def _step(state: AgentState, event: Event, now: Instant) -> _Step:
+def _step(state: AgentState, event: Event, now: Instant) -> _Step:  # noqa: C901 one case an event
     match event:
         case signals.Dial():
             return replace(state, phase=Phase.CONNECTING, heard=now.elapsed), ()
@@ -256,7 +263,7 @@ def _break(state: AgentState, reason: str, now: Instant) -> _Step:
         effects.append(told)
     state, loss = _lose(state, now)
     wait = min(DIAL_MIN * 2 ** min(state.attempts - 1, 10), DIAL_MAX)
-    return replace(state, phase=_rest(state.link)), (*effects, *loss, signals.Connect(wait))
+    return replace(state, phase=_RESTS[state.link]), (*effects, *loss, signals.Connect(wait))
 
 
 def _lose(state: AgentState, now: Instant) -> _Step:
@@ -280,19 +287,6 @@ def _lose(state: AgentState, now: Instant) -> _Step:
 def _relink(state: AgentState, link: LinkState, reason: str, now: Instant) -> tuple[AgentState, Effect]:
     after = replace(state, link=link, link_reason=reason, link_since_ms=now.wall)
     return after, signals.SetLink(link, reason, now.wall)
-
-
-def _rest(link: LinkState) -> Phase:
-    """Return the phase that waits for the next dial; a link stored as connected, by whoever held it, breaks when dialling fails."""
-    match link:
-        case LinkState.INTERRUPTED:
-            return Phase.INTERRUPTED
-        case LinkState.LOST:
-            return Phase.LOST
-        case LinkState.UNKNOWN | LinkState.CONNECTED:
-            return Phase.IDLE
-        case _:
-            assert_never(link)
 
 
 def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:

@@ -1,4 +1,4 @@
-"""The picture of one agent: what `core.machine` knows of it between two events. A noun of the core's own, never stored."""
+"""The picture of one agent: what `core.machine` knows of it between two events. Never stored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -8,7 +8,7 @@ Duties of the shell, which alone touches the world:
 3. After `Close` feed nothing more of that stream or of that adoption.
 4. Feed `Sent` before the commands leave, and `Ticked` every second or so.
 5. Write what `Publish` and `SetLink` say or begin again from what the store says: the machine takes it as written.
-   Several `Publish` may be written together, the last word on each task counts; never before a `SetLink` that came later.
+   Several `Publish` may be written together, the last word on each task counts; but none after a later `SetLink`.
 """
 
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Actual state changed: write these tasks, delete the records of those gone. Both sorted by id; never both empty."""
+    """Actual state changed: write these tasks, delete the records of those gone; sorted by id, never both empty."""
 
     tasks: tuple[Task, ...]
     gone: tuple[TaskId, ...]

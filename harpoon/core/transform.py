@@ -6,8 +6,9 @@ It works on any subset of task ids, as long as both mappings hold what there is 
 Rules.
 
 1. A task that is desired and unknown to the agent is started.
-2. A task that is not desired is stopped; once it is over, it is forgotten. While it is stopping there is nothing to say.
-3. A task that is desired and known is left alone in whatever state: restarts are the agent's, replacements the rollout's.
+2. A task that is not desired is stopped; once it is over, it is forgotten. While it is stopping, nothing is said.
+3. A task that is desired and known is left alone, whatever its state: restarts are the agent's, replacements the
+   rollout's.
 4. Tasks of another cluster, and unclaimed ones, are never touched.
 """
 

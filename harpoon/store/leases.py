@@ -50,6 +50,8 @@ class Leases:
 
     def __init__(self) -> None:
         self._deadlines: dict[OwnLease, timedelta] = {}
+        #: Over, but their keys are not deleted yet.
+        self._dying: dict[OwnLease, None] = {}
 
     def __contains__(self, lease: OwnLease) -> bool:
         """Whether a lease lives."""
@@ -59,23 +61,27 @@ class Leases:
         """Let a lease live."""
         self._deadlines[lease] = now + lease.ttl
 
-    def remove(self, lease: OwnLease) -> None:
-        """Forget a lease; its keys are deleted."""
-        self._deadlines.pop(lease, None)
+    def end(self, lease: OwnLease) -> None:
+        """Let a lease live no more; it is overdue until it is buried."""
+        if self._deadlines.pop(lease, None) is not None:
+            self._dying[lease] = None
+
+    def bury(self, lease: OwnLease) -> None:
+        """Forget a lease that was ended; its keys are deleted."""
+        self._dying.pop(lease, None)
 
     def all(self) -> tuple[OwnLease, ...]:
         """Return the living leases."""
         return tuple(self._deadlines)
 
-    def overdue(self, now: timedelta) -> list[OwnLease]:
-        """Return the leases whose time is over, and renew the others."""
-        over = []
-        for lease, deadline in self._deadlines.items():
+    def overdue(self, now: timedelta) -> tuple[OwnLease, ...]:
+        """Renew the leases whose time is not over, end the others, and return all that are to be buried."""
+        for lease, deadline in list(self._deadlines.items()):
             if now >= deadline:
-                over.append(lease)
+                self.end(lease)
             else:
                 self._deadlines[lease] = now + lease.ttl
-        return over
+        return tuple(self._dying)
 
     def look_at(self) -> timedelta | None:
         """Return when to look again at the latest, or None when there is nothing to renew."""

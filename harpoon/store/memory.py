@@ -125,7 +125,7 @@ class MemoryStore:
         if self._renewal is not None:
             self._renewal.cancel()
         for lease in self._leases.all():
-            self._leases.remove(lease)
+            self._leases.end(lease)
             lease.lost.set()
         self._feed.end(StoreUnavailable("the store is closed", maybe_applied=False))
 
@@ -163,11 +163,12 @@ class MemoryStore:
 
     def _end(self, lease: OwnLease) -> None:
         """Delete what ``lease`` holds, as one revision."""
+        self._leases.end(lease)
         keys = sorted(key for key, holder in self._leased.items() if holder is lease)
         changes = decide(self._entries, (), [Delete(key) for key in keys], self._feed.revision + 1)
         if changes:
             self._apply(changes)
-        self._leases.remove(lease)
+        self._leases.bury(lease)
         lease.lost.set()
 
     def _expire(self) -> None:

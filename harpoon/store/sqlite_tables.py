@@ -35,8 +35,9 @@ class Tables:
         self._execute = self._connection.execute
         #: Why nothing can be written any more.
         self._broken: str | None = None
-        self.revision = self._meta("revision")
-        self.compacted = self._meta("compacted")
+        with self._answering():
+            self.revision = self._meta("revision")
+            self.compacted = self._meta("compacted")
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
@@ -31,7 +32,9 @@ from harpoon.store.sqlite_tables import Tables, Target
 _BATCH_REQUESTS: Final = 512
 _BATCH_BYTES: Final = 4 << 20
 #: Idle for so long, the write-ahead log is folded into the file.
-_CHECKPOINT_AFTER_S: Final = 1.0
+_CHECKPOINT_AFTER: Final = timedelta(seconds=1)
+#: What keeps the file small is tried again so long after it failed.
+_TIDY_AGAIN: Final = timedelta(seconds=10)
 
 _log = structlog.get_logger(__name__)
 
@@ -108,6 +111,8 @@ class Writer:
         #: Whether there may be rows of the log to delete, and frames of the write-ahead log to fold.
         self._is_trimming = True
         self._is_dirty = True
+        #: Not before this moment.
+        self._tidy_from = timedelta.min
         self.ask = self._inbox.put
 
     def run(self) -> None:
@@ -139,13 +144,15 @@ class Writer:
 
     def _pause_s(self) -> float | None:
         """Return how long to sleep at most; None: until asked."""
-        if self._is_trimming:
-            return 0.0
         now = self._clock.now().elapsed
-        dues = (self._leases.look_at(), self._retention.due(self._tables.compacted))
-        pauses = [max(0.0, (due - now).total_seconds()) for due in dues if due is not None]
+        dues = [self._retention.due(self._tables.compacted)]
+        if self._is_trimming:
+            dues.append(now)
         if self._is_dirty:
-            pauses.append(_CHECKPOINT_AFTER_S)
+            dues.append(now + _CHECKPOINT_AFTER)
+        dues = [max(due, self._tidy_from) for due in dues if due is not None]
+        dues.append(self._leases.look_at())
+        pauses = [max(0.0, (due - now).total_seconds()) for due in dues if due is not None]
         return min(pauses, default=None)
 
     def _serve(self, kind: type[Request], requests: list[Any]) -> None:
@@ -204,13 +211,14 @@ class Writer:
 
     def _end(self, lease: OwnLease, asked: list["asyncio.Future[Any]"]) -> None:
         """Delete what ``lease`` holds; it is over even if that must be tried again."""
+        self._leases.end(lease)
         try:
             revisions = self._tables.delete(self._tables.leased(lease.number))
             self._note(revisions, 0)
         except StoreUnavailable as error:
             self._tell(Report((), [lease], [(done, _again(error)) for done in asked]))
         else:
-            self._leases.remove(lease)
+            self._leases.bury(lease)
             self._tell(Report(revisions, [lease], [(done, None) for done in asked]))
 
     def _compact(self, request: Compaction) -> None:
@@ -226,18 +234,21 @@ class Writer:
         self._tell(Report((), (), [(request.done, outcome)]))
 
     def _tidy(self, *, is_idle: bool) -> None:
-        """Do a little of what keeps the file small. What cannot be done now is tried again after the next commit."""
+        """Do a little of what keeps the file small."""
+        now = self._clock.now().elapsed
+        if now < self._tidy_from:
+            return
         try:
-            floor = self._retention.floor(self._clock.now().elapsed)
+            floor = self._retention.floor(now)
             if floor > self._tables.compacted:
-                self._is_trimming = self._is_dirty = True
                 self._tables.compact(floor)
+                self._is_trimming = self._is_dirty = True
             if self._is_trimming:
                 self._is_trimming = not self._tables.trim()
             elif is_idle and self._is_dirty:
                 self._is_dirty = not self._tables.checkpoint()
         except StoreUnavailable as error:
-            self._is_trimming = self._is_dirty = False
+            self._tidy_from = now + _TIDY_AGAIN
             _log.warning("store_untidy", reason=str(error))
 
     def _abandon(self, asked: list[Request]) -> None:

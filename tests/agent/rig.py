@@ -15,7 +15,7 @@ import aiohttp
 from harpoon.agent import processes
 from harpoon.agent.client import AgentClient
 from harpoon.agent.daemon import serve
-from harpoon.agent.drivers import runfile
+from harpoon.agent.drivers import shimfile
 from harpoon.agent.settings import AgentSettings
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask, StopTask
@@ -208,12 +208,10 @@ async def daemon(state: Path, **told: object) -> AsyncIterator[Daemon]:
 
 def clean(state: Path) -> None:
     """Kill what is left of the tasks of a state directory."""
-    for run in state.glob("tasks/*/run.*"):
-        said = runfile.read(run)
+    for run in state.glob("tasks/*/shim.*"):
+        said = shimfile.read(str(run))
         if said is not None and said.shim is not None:
-            ours = {said.shim} | ({said.task.pid} if said.task else set())
-            rest = [pid for pid in processes.members(ours) if _is_ours(pid, run)]
-            processes.kill(rest)
+            processes.kill([pid for pid in processes.pids() if _is_ours(pid, run)])
 
 
 def _is_ours(pid: int, run: Path) -> bool:

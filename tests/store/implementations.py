@@ -1,4 +1,4 @@
-"""The stores that must pass `test_contract`. A further one is named in `IMPLEMENTATIONS`, and nowhere else."""
+"""The stores that must pass `test_contract*`. A further one is named in `IMPLEMENTATIONS`, and nowhere else."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

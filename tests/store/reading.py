@@ -1,9 +1,9 @@
-"""Reading a store to the end of what a test wrote."""
+"""Writing to a store in few words, and reading it to the end of what a test wrote."""
 
 import asyncio
 from contextlib import aclosing
 
-from harpoon.store.port import Change, Entry, Store
+from harpoon.store.port import Change, Delete, Entry, Put, Store
 
 Told = list[tuple[int, tuple[Change, ...]]]
 
@@ -30,3 +30,20 @@ async def told(store: Store, prefix: str, *, after: int, until: int) -> Told:
             if revision >= until:
                 break
     return found
+
+
+async def put(store: Store, key: str, value: bytes = b"v") -> int:
+    revision = await store.commit((), (Put(key, value),))
+    assert revision is not None
+    return revision
+
+
+async def delete(store: Store, key: str) -> int:
+    revision = await store.commit((), (Delete(key),))
+    assert revision is not None
+    return revision
+
+
+def in_order(watched: Told) -> Told:
+    """Sort the changes within each revision, which are in no order."""
+    return [(revision, tuple(sorted(changes, key=lambda change: change.key))) for revision, changes in watched]

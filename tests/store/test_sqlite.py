@@ -143,19 +143,57 @@ async def test_a_full_disk_fails_the_batch_and_nothing_of_it_is_kept(tmp_path: P
         assert [revision for revision, _ in await told(store, "/", after=0, until=2)] == [1, 2]
 
 
-async def test_a_failed_disk_stops_all_writing(tmp_path: Path) -> None:
+def fail(store: SqliteStore) -> None:
+    """Have the store think that the disk failed."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR | (4 << 8)
+    store._writer._tables._judge(error)
+
+
+async def test_a_failed_disk_stops_all_writing_and_no_reading(tmp_path: Path) -> None:
+    async with a_store(tmp_path / "store.db", HandClock()) as store:
+        await store.commit((), (Put("/a", b"1"),))
+        fail(store)
+        for call in (store.commit((), (Put("/a", b"2"),)), store.compact(1)):
+            with pytest.raises(StoreUnavailable, match="started again"):
+                await call
+        entry = await store.get("/a")
+        assert entry is not None
+        assert entry.value == b"1"
     async with a_store(tmp_path / "store.db") as store:
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR | (4 << 8)
-        store._writer._tables._judge(error)
+        assert await store.commit((), (Put("/a", b"2"),)) == 2
+
+
+async def test_a_lease_that_ends_while_the_disk_fails_is_over_all_the_same(tmp_path: Path) -> None:
+    async with a_store(tmp_path / "store.db") as store:
         lease = await store.lease(10)
-        calls = [store.commit((), (Put("/a", b""),)), store.compact(0)]
-        with pytest.raises(StoreUnavailable, match="started again"):
-            await calls[0]
-        await calls[1]
-        await lease.revoke()
+        await store.commit((), (Put("/a", b"", lease),))
+        fail(store)
+        with pytest.raises(StoreUnavailable):
+            await lease.revoke()
         assert lease.lost.is_set()
+        store._writer._tables._broken = None
+        with pytest.raises(StoreUnavailable, match="lease"):
+            await store.commit((), (Put("/b", b"", lease),))
         assert await store.get("/a") is None
+
+
+async def test_a_store_that_cannot_be_tidied_waits_before_it_tries_again(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with a_store(tmp_path / "store.db", clock) as store:
+        await store.commit((), (Put("/a", b"1"),))
+        fail(store)
+        clock.advance(retention.KEPT_FOR * 2)
+        with pytest.raises(StoreUnavailable):
+            await store.commit((), (Put("/a", b"2"),))
+        async with asyncio.timeout(10):
+            while store._writer._pause_s() != 10:
+                await asyncio.sleep(0.01)
+        store._writer._tables._broken = None
+        clock.advance(timedelta(seconds=10))
+        async with asyncio.timeout(10):
+            while store._writer._tables.compacted != 1:
+                await store.commit((), (Delete("/none"),))
 
 
 async def test_if_the_writing_thread_dies_everybody_who_waits_is_told(

@@ -13,18 +13,19 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from harpoon.agent import descriptors, processes
-from harpoon.agent.drivers import runfile
+from harpoon.agent.census import Census
+from harpoon.agent.drivers import shimfile
+from harpoon.agent.drivers.handle import NOBODY, Launch, Process
 from harpoon.agent.drivers.notices import Notices
-from harpoon.agent.drivers.runfile import Exit, Said
-from harpoon.agent.processes import Stat
+from harpoon.agent.drivers.shimfile import Exit, Said
 
 SHELL: Final = "/bin/sh"
 _SHIM: Final = "\n".join(
@@ -33,102 +34,18 @@ _SHIM: Final = "\n".join(
     if not line.startswith("#")
 )
 _NAME: Final = "harpoon-shim"
-#: Stands for a process that was never known.
-_NOBODY: Final = -1
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 #: Python ignores some signals; a task is to find all as a fresh process does.
 _DEFAULTS: Final = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, signal.SIGSTOP))
-#: Waits for killed processes to be gone.
-_GONE_WAITS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-#: How soon to look again into the run file of a shim that was just starting when its agent was killed.
+#: The variable by which a process is known for a certain task's.
+_OWNER: Final = "HARPOON_TASK"
+#: How soon to look again into the shim file of a shim that was just starting when its agent was killed.
 _LATE_S: Final = 0.05
 _RETRY_S: Final = 1.0
 _UNKNOWN: Final = Exit(code=None, detail="ended, and its exit code is not known, because its shim was killed")
 _KILLED: Final = Exit(code=-signal.SIGKILL, detail="was killed by KILL, and its whole group with it")
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What is to be run."""
-
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    #: Where it starts.
-    directory: Path
-    stdout: Path
-    stderr: Path
-    #: Of this very attempt; must not exist.
-    run: Path
-
-
-class Process:
-    """One attempt at a task. It tells of a change by calling what it was given; then its attributes are to be read."""
-
-    def __init__(self, run: Path, changed: Callable[[], None], shim: int = _NOBODY) -> None:
-        self.run = run
-        #: It leads the task's session and process group, so this is their number too.
-        self.shim = shim
-        #: The task's own first process; None until the shim has told.
-        self.task: Stat | None = None
-        #: How it ended; None while it runs.
-        self.exit: Exit | None = None
-        #: Whether its shim was killed, so that its exit code will not be known.
-        self.is_orphan = False
-        #: Whether its shim was gone when it was taken up, so that the session's number may be another's by now.
-        self.is_old = False
-        self.changed = changed
-        #: Other sessions that the task's process was seen in.
-        self._sessions: set[int] = set()
-
-    @property
-    def pid(self) -> int | None:
-        """The number of the task's process, once it is known."""
-        return None if self.task is None else self.task.pid
-
-    def hear(self, task: Stat) -> None:
-        """Take note of who the task is."""
-        self.task = task
-        self.changed()
-
-    def signal(self, number: int) -> None:
-        """Signal the task's group; and the task's process with its new group, should it have left the first."""
-        if self.exit is not None:
-            return
-        processes.signal_group(self.shim, number)
-        if self.task is None or not processes.is_there(self.task):
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            self._sessions.add(os.getsid(self.task.pid))
-            group = os.getpgid(self.task.pid)
-            if group != self.shim:
-                processes.signal_group(group, number)
-
-    def kill(self) -> None:
-        """Kill the task's process. The shim tells its end; the rest of the group goes with `Process.sweep`."""
-        if self.task is None:
-            processes.signal_group(self.shim, signal.SIGKILL)
-            return
-        self.signal(signal.SIGCONT)
-        if self.exit is None and processes.is_there(self.task):
-            processes.kill((self.task.pid,))
-
-    async def sweep(self) -> bool:
-        """Kill what an ended task left behind, and wait until it is gone.
-
-        Returns:
-            Whether all of it is gone; what sleeps in the kernel cannot be killed, and is not waited for long.
-        """
-        for wait in _GONE_WAITS_S:
-            rest = processes.members({self.shim, *self._sessions})
-            if self.is_old:
-                rest = [pid for pid in rest if processes.has_variable(pid, "HARPOON_TASK", self.run.parent.name)]
-            if not rest:
-                return True
-            processes.kill(rest)
-            await asyncio.sleep(wait)
-        return False
 
 
 class ProcessDriver:
@@ -143,6 +60,7 @@ class ProcessDriver:
         self._soft_limit = str(descriptors.raise_limit())
         descriptors.keep_from_children()
         self._notices = Notices()
+        self._census = Census()
         if os.getpid() == 1:
             self._loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self._children))
 
@@ -155,14 +73,14 @@ class ProcessDriver:
         self._notices.close()
 
     def start(self, launch: Launch, changed: Callable[[], None]) -> Process:
-        """Spawn a shim for this attempt. When this returns there is a process; which one is the task's comes later.
+        """Spawn a shim for this launch. When this returns there is a process; which one is the task's comes later.
 
         Raises:
             OSError: It could not be spawned; nothing runs.
         """
-        process = Process(launch.run, changed)
+        process = Process(launch.shim_file, changed)
         number = self._notices.expect(process.hear)
-        preface = (_NAME, str(launch.run), str(launch.directory), self._soft_limit, str(number))
+        preface = (_NAME, launch.shim_file, launch.directory, self._soft_limit, str(number))
         try:
             process.shim = os.posix_spawn(
                 SHELL,
@@ -187,30 +105,49 @@ class ProcessDriver:
         """Return what the shim has open from its start; see there."""
         return (
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(launch.stdout), _APPEND, 0o600),
-            (os.POSIX_SPAWN_OPEN, 2, str(launch.run), _APPEND | os.O_EXCL, 0o600),
+            (os.POSIX_SPAWN_OPEN, 1, launch.stdout, _APPEND, 0o600),
+            (os.POSIX_SPAWN_OPEN, 2, launch.shim_file, _APPEND | os.O_EXCL, 0o600),
             (os.POSIX_SPAWN_DUP2, self._notices.telling, 3),
-            (os.POSIX_SPAWN_OPEN, 4, str(launch.stderr), _APPEND, 0o600),
+            (os.POSIX_SPAWN_OPEN, 4, launch.stderr, _APPEND, 0o600),
         )
 
-    def find(self, run: Path, changed: Callable[[], None]) -> Process | None:
-        """Take up an attempt that an earlier daemon began in this boot, be it over or not.
+    def find(self, file: str, changed: Callable[[], None]) -> Process | None:
+        """Take up a launch that an earlier daemon began in this boot, be it over or not.
 
         Returns:
-            None when the attempt never began.
+            None when the launch never began.
 
         Raises:
             OSError: What became of it cannot be found out now. It must not be taken for dead.
         """
-        said = runfile.read(run)
+        said = shimfile.read(file)
         if said is None:
             return None
-        shim = said.shim if said.shim is not None else processes.with_argument(str(run))
-        process = Process(run, changed, _NOBODY if shim is None else shim)
+        shim = said.shim if said.shim is not None else processes.with_argument(file)
+        process = Process(file, changed, NOBODY if shim is None else shim)
         if shim is None or not self._take_up(process):
             process.is_old = True
             self._settle(process)
         return process
+
+    async def sweep(self, process: Process, *, is_thorough: bool) -> bool:
+        """Kill what an ended launch left behind.
+
+        Args:
+            process: The launch.
+            is_thorough: Wait also for what left the group but not the session. Otherwise that is killed in time.
+
+        Returns:
+            Whether what was waited for is gone.
+        """
+        if process.is_old:
+            return await self._census.clear(
+                process.sessions, lambda pid: processes.has_variable(pid, _OWNER, process.name)
+            )
+        if process.has_group() or is_thorough:
+            return await self._census.clear(process.sessions)
+        self._census.clear_later(process.sessions)
+        return True
 
     def _take_up(self, process: Process) -> bool:
         """Watch the shim of an earlier daemon if it is still there."""
@@ -219,7 +156,7 @@ class ProcessDriver:
         except ProcessLookupError:
             return False
         # The descriptor stands for one process, whatever becomes of its number; so it is opened first.
-        if str(process.run) not in processes.arguments_of(process.shim):
+        if process.file not in processes.arguments_of(process.shim):
             os.close(descriptor)
             return False
         self._watch(process, descriptor)
@@ -230,7 +167,7 @@ class ProcessDriver:
         """Read who the task is; its shim may still be about to tell, to a pipe that nobody reads any more."""
         if process.task is not None or process.exit is not None:
             return
-        task = (runfile.read(process.run) or Said()).task
+        task = (shimfile.read(process.file) or Said()).task
         if task is None:
             self._loop.call_later(_LATE_S, self._hear_late, process)
         else:
@@ -252,15 +189,15 @@ class ProcessDriver:
             self._settle(process)
         except OSError as error:
             # Such as too many open files. A process that cannot be watched must not be taken for dead.
-            _log.warning("process_not_watched", task=process.run.parent.name, reason=str(error))
+            _log.warning("process_not_watched", task=process.name, reason=str(error))
             self._loop.call_later(_RETRY_S, self._settle_or_retry, process)
         else:
             process.changed()
 
     def _settle(self, process: Process) -> None:
-        """Find out how an attempt ended whose shim is gone; or that it has not, and watch the task itself."""
+        """Find out how a launch ended whose shim is gone; or that it has not, and watch the task itself."""
         status = self._collect(process)
-        said = runfile.read(process.run) or Said()
+        said = shimfile.read(process.file) or Said()
         process.task = process.task or said.task
         # When the disk was full, what the shim itself ended with says the same as its last line.
         process.exit = replace(said, task=process.task, status=status if said.status is None else said.status).exit()
@@ -279,7 +216,7 @@ class ProcessDriver:
             return
         process.is_orphan = True
         self._watch(process, descriptor)
-        _log.warning("shim_lost", task=process.run.parent.name, pid=process.pid)
+        _log.warning("shim_lost", task=process.name, pid=process.pid)
 
     def _collect(self, process: Process) -> int | None:
         """Collect an ended shim if it is a child of this daemon, and return its exit status if it had one."""

@@ -1,6 +1,6 @@
 # Runs one task and outlives the agent, so that the task's end is known whatever becomes of the agent.
-# Arguments: the run file, the directory to start in, the limit of open files, a number to tell by, then the command.
-# 1: the task's stdout. 2: the run file, made anew for this very attempt, where all the shim has to say goes.
+# Arguments: the shim file, the directory to start in, the limit of open files, a number to tell by, then the command.
+# 1: the task's stdout. 2: the shim file, made anew for this very launch, where all the shim has to say goes.
 # 3: where the agent hears who the task is; open for reading too, so that writing to it never fails. 4: the task's stderr.
 # It leads the session and process group that the task is in, and survives every signal but KILL and STOP.
 trap : HUP INT QUIT USR1 USR2 PIPE ALRM TERM TSTP TTIN TTOU VTALRM PROF

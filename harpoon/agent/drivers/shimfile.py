@@ -1,12 +1,11 @@
-"""The run file: what the shim of one attempt has said, in lines, for as long as the attempt is of interest.
+"""The shim file: what the shim of one launch has said, in lines, for as long as the launch is of interest.
 
-It is made anew by the very spawn of the shim, so its presence says that the attempt was started, and its absence,
+It is made anew by the very spawn of the shim, so its presence says that the launch was started, and its absence,
 to whoever has the agent's lock (`agent.home`), that it was not and never will be.
 """
 
 import signal
 from dataclasses import dataclass
-from pathlib import Path
 
 from harpoon.agent import processes
 from harpoon.agent.processes import Stat
@@ -14,7 +13,7 @@ from harpoon.core.restart import describe_exit
 
 #: Signals whose deed a shell does not tell.
 _UNTOLD = (signal.SIGINT, signal.SIGPIPE)
-#: A run file has a few lines; what a stray program may have added is not read.
+#: A shim file has a few lines; what a stray program may have added is not read.
 _BYTES_MAX = 64 << 10
 
 
@@ -40,7 +39,7 @@ class Said:
     words: str = ""
 
     def exit(self) -> Exit | None:
-        """Return how the attempt ended, if the shim told."""
+        """Return how the launch ended, if the shim told."""
         if self.status is None:
             return None
         if self.task is None:
@@ -52,10 +51,10 @@ class Said:
         return Exit(code=code, detail=describe_exit(code))
 
 
-def read(path: Path) -> Said | None:
-    """Read a run file; None when there is none. Lines that are not whole yet do not count."""
+def read(path: str) -> Said | None:
+    """Read a shim file; None when there is none. Lines that are not whole yet do not count."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123 a hot path
             text = file.read(_BYTES_MAX).decode(errors="replace")
     except OSError:
         return None
@@ -63,7 +62,7 @@ def read(path: Path) -> Said | None:
 
 
 def parse(text: str) -> Said:
-    """Read the lines of a run file."""
+    """Read the lines of a shim file."""
     shim = task = status = None
     words = []
     for line in text.split("\n")[:-1]:

@@ -1,0 +1,101 @@
+"""What a driver is given to run, and what it gives back: a handle on a task's process."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harpoon.agent import processes
+from harpoon.agent.drivers.shimfile import Exit
+from harpoon.agent.processes import Stat
+
+#: Stands for a process that was never known.
+NOBODY: Final = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What is to be run."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    #: Where it starts.
+    directory: str
+    stdout: str
+    stderr: str
+    #: Where the shim of this very launch writes what it has to say; must not exist.
+    shim_file: str
+
+
+class Process:
+    """One launch of a task. It tells of a change by calling what it was given; then its attributes are to be read."""
+
+    def __init__(self, file: str, changed: Callable[[], None], shim: int = NOBODY) -> None:
+        #: What its shim says.
+        self.file = file
+        #: It leads the task's session and process group, so this is their number too.
+        self.shim = shim
+        #: The task's own first process; None until the shim has told.
+        self.task: Stat | None = None
+        #: How it ended; None while it runs.
+        self.exit: Exit | None = None
+        #: Whether its shim was killed, so that its exit code will not be known.
+        self.is_orphan = False
+        #: Whether its shim was gone when it was taken up, so that the session's number may be another's by now.
+        self.is_old = False
+        self.changed = changed
+        #: Other sessions that the task's process was seen in.
+        self._sessions: set[int] = set()
+
+    @property
+    def name(self) -> str:
+        """The task's id, which names the shim file's directory."""
+        return Path(self.file).parent.name
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the task's process, once it is known."""
+        return None if self.task is None else self.task.pid
+
+    def hear(self, task: Stat) -> None:
+        """Take note of who the task is."""
+        self.task = task
+        self.changed()
+
+    def signal(self, number: int) -> None:
+        """Signal the task's group; and the task's process with its new group, should it have left the first."""
+        if self.exit is not None:
+            return
+        processes.signal_group(self.shim, number)
+        if self.task is None or not processes.is_there(self.task):
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            self._sessions.add(os.getsid(self.task.pid))
+            group = os.getpgid(self.task.pid)
+            if group != self.shim:
+                processes.signal_group(group, number)
+
+    def kill(self) -> None:
+        """Kill the task's process. The shim tells its end; the rest of the group goes with `Process.sweep`."""
+        if self.task is None:
+            processes.signal_group(self.shim, signal.SIGKILL)
+            return
+        self.signal(signal.SIGCONT)
+        if self.exit is None and processes.is_there(self.task):
+            processes.kill((self.task.pid,))
+
+    @property
+    def sessions(self) -> set[int]:
+        """All sessions that the task was seen in."""
+        return {self.shim, *self._sessions}
+
+    def has_group(self) -> bool:
+        """Kill what is left of the group, and return whether anything was."""
+        try:
+            os.killpg(self.shim, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True

@@ -1,0 +1,224 @@
+"""The application: its routes, who may use them, and the one place where errors become answers.
+
+Every request passes two gates. `_answered` gives it an id, turns errors into problem details, counts and logs it.
+`_admitted` lets in who shows the token. What neither of them expects is a fault of ours: `harpoon.api.site` answers
+it, without details, and logs it with its traceback.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from harpoon.api import agents, apply, changes, endpoints, jobs, logs, status, tasks, watch
+from harpoon.api.doors import DOORS, Doors
+from harpoon.api.feed import FEED, Feed
+from harpoon.api.meters import METERS, Meters
+from harpoon.api.objects import job_json
+from harpoon.api.problem import Refused, problem, request_id
+from harpoon.api.stay import STAYS, Stays
+from harpoon.kit.errors import Conflict, Fenced, Gone, HarpoonError, Invalid, NotFound, PreconditionFailed, Unavailable
+from harpoon.model.job import Job
+from harpoon.store.port import StoreUnavailable
+from harpoon.store.table import Row
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+ROUTES: Final = (
+    *status.ROUTES,
+    *jobs.ROUTES,
+    *endpoints.ROUTES,
+    *logs.ROUTES,
+    *tasks.ROUTES,
+    *agents.ROUTES,
+    *changes.ROUTES,
+    *apply.ROUTES,
+    *watch.ROUTES,
+)
+#: Answered without a token.
+_OPEN: Final = frozenset({status.HEALTH_PATH})
+_READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+#: Parameters in which people try to send a token. Queries end up in logs and histories, so none is taken there.
+_TOKEN_PARAMETERS: Final = frozenset({"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey"})
+
+_log = structlog.get_logger(__name__)
+
+
+def make_app(doors: Doors) -> web.Application:
+    """Make the HTTP API of an instance, to be served by `harpoon.api.site.run_site`."""
+    app = web.Application(middlewares=[_numbered(doors), _admitted], client_max_size=doors.limits.body_bytes)
+    stays = Stays(doors.limits)
+    meters = Meters(doors.metrics, stays=stays.__len__)
+    app[DOORS], app[STAYS], app[METERS] = doors, stays, meters
+    app[FEED] = Feed(doors.view, doors.limits, meters.encoded)
+    app.add_routes(ROUTES)
+    app.on_response_prepare.append(_stamp)
+    app.on_shutdown.append(_drain)
+    return app
+
+
+def _numbered(doors: Doors) -> Any:
+    """Return the outer gate, which numbers the requests of this process."""
+    prefix, number = f"{doors.instance}-{doors.clock.now().wall:x}", count(1)
+
+    @web.middleware
+    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-Id", "")
+        request_id.set(given if _REQUEST_ID.fullmatch(given) else f"{prefix}-{next(number)}")
+        return await _answered(request, handler)
+
+    return answered
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    response: web.StreamResponse
+    try:
+        response = await handler(request)
+    except (HarpoonError, StoreUnavailable, Refused, web.HTTPException) as error:
+        response = _to_problem(request, error)
+    seconds = loop.time() - begun
+    request.app[METERS].count(request, response, seconds)
+    if response.status >= 400 or request.method not in _READS:
+        _log.info(
+            "request_answered",
+            request_id=request_id.get(),
+            method=request.method,
+            # Never the query: it may hold what does not belong into a log.
+            path=request.rel_url.raw_path[:200],
+            status=response.status,
+            remote=request.remote,
+            duration_ms=round(seconds * 1000, 2),
+        )
+    return response
+
+
+@web.middleware
+async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    doors = request.app[DOORS]
+    for name in request.query:
+        if name.lower() in _TOKEN_PARAMETERS:
+            raise Refused(400, "a token never goes into the URL; send it as the header Authorization: Bearer <token>")
+    if request.rel_url.raw_path not in _OPEN:
+        if doors.token is None:
+            _check_host(request)
+        else:
+            _check_token(request, doors.token)
+    if request.method in _READS:
+        return await handler(request)
+    try:
+        async with asyncio.timeout(doors.limits.mutation_s):
+            return await handler(request)
+    except TimeoutError as error:
+        raise Unavailable(
+            "the store did not answer in time; it may have been done: look before trying again"
+        ) from error
+
+
+def _check_token(request: web.Request, token: str) -> None:
+    values = request.headers.getall(hdrs.AUTHORIZATION, ())
+    scheme, _, shown = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    is_right = hmac.compare_digest(shown.strip().encode(errors="surrogateescape"), token.encode())
+    if scheme.lower() != "bearer" or not is_right:
+        what = "is not the one of this server" if values else "is needed"
+        challenge = 'Bearer realm="harpoon"' + (', error="invalid_token"' if values else "")
+        raise Refused(
+            401,
+            f"a token {what}; send it as the header Authorization: Bearer <token>",
+            headers={hdrs.WWW_AUTHENTICATE: challenge},
+        )
+
+
+def _check_host(request: web.Request) -> None:
+    """Refuse requests that came by a name of someone else.
+
+    Scenario: no token is needed on loopback. A page in a browser on this machine has its own name resolve to
+    127.0.0.1, and from then on may send anything here as if to itself. The name it was loaded by gives it away.
+    """
+    host = request.host.lower()
+    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    try:
+        is_local = ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        is_local = name == "localhost"
+    if not is_local:
+        raise Refused(403, "without a token this server answers to localhost only; start it with --token-file")
+
+
+def _to_problem(request: web.Request, error: Exception) -> web.Response:
+    """Tell an error: the one place that maps errors to statuses."""
+    text = str(error)
+    match error:
+        case Refused():
+            return problem(error.status, text, headers=error.headers)
+        case Invalid():
+            faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.problems]
+            return problem(400, text, errors=faults)
+        case NotFound():
+            return problem(404, text)
+        case PreconditionFailed():
+            return problem(412, text, current=_current(request, error.current))
+        case Fenced():
+            return problem(409, text, code="fenced")
+        case Conflict():
+            return problem(409, text, current=_current(request, error.current))
+        case Gone():
+            return problem(410, text, oldest=error.oldest)
+        case StoreUnavailable():
+            return problem(503, text, code="store_unavailable", headers=_SOON, maybe_applied=error.maybe_applied)
+        case Unavailable():
+            return problem(503, text, headers=_SOON)
+        case web.HTTPException():
+            return _of_router(request, error)
+        case _:
+            return problem(500, "an error that this release cannot tell; the log has it")
+
+
+#: A store restarts and a link comes back within seconds.
+_SOON: Final = {hdrs.RETRY_AFTER: "1"}
+
+
+def _of_router(request: web.Request, error: web.HTTPException) -> web.Response:
+    path = request.rel_url.raw_path[:200]
+    match error:
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            detail = f"{request.method[:20]} is not possible at {path}; possible are {allowed}"
+            return problem(405, detail, headers={hdrs.ALLOW: allowed})
+        case web.HTTPNotFound():
+            return problem(404, f"there is nothing at {path}", code="no_such_route")
+        case _:
+            return problem(error.status, error.text or error.reason)
+
+
+def _current(request: web.Request, current: object) -> bytes | None:
+    """Return the object that stands, as JSON, if the error knows it."""
+    if isinstance(current, Row) and isinstance(current.value, Job):
+        return job_json(request.app[DOORS].view, current.value, current.mod_revision)
+    return None
+
+
+async def _stamp(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(stamp())
+
+
+def stamp() -> dict[str, str]:
+    """Return the headers that every answer carries."""
+    return {
+        "X-Request-Id": request_id.get(),
+        hdrs.CACHE_CONTROL: "no-store",
+        "X-Content-Type-Options": "nosniff",
+        hdrs.SERVER: "harpoon",
+    }
+
+
+async def _drain(app: web.Application) -> None:
+    app[STAYS].drain()

@@ -1,0 +1,86 @@
+"""Endpoints: where the ready tasks of a job can be reached, now and as it changes."""
+
+import asyncio
+
+import orjson
+from aiohttp import web
+
+from harpoon.api.answer import answer
+from harpoon.api.doors import DOORS
+from harpoon.api.feed import FEED
+from harpoon.api.frames import Encoding, event_json, frame, negotiate
+from harpoon.api.jobs import existing
+from harpoon.api.query import Query
+from harpoon.api.stay import STAYS, Stay
+from harpoon.api.stream import Stream
+from harpoon.control.view import View, job_key
+from harpoon.model.task import TaskState, parse_task_id
+
+_JSON = "application/json"
+
+
+async def get_endpoints(request: web.Request) -> web.StreamResponse:
+    """Show where the ready tasks of a job are; as a stream, the whole list again each time that it differs."""
+    view = request.app[DOORS].view
+    Query(request)
+    job = existing(request).value
+    key = job_key(job.namespace, job.name)
+    content_type = negotiate(request, among=(_JSON, Encoding.SSE, Encoding.NDJSON))
+    if content_type == _JSON:
+        shown = view.external(view.revision).encode()
+        return answer(request, b'{"revision":"%s","endpoints":%s}' % (shown, endpoints_json(view, key)))
+    with request.app[STAYS].admit(request) as stay:
+        stream = Stream(request, stay, content_type)
+        return await stream.serve(lambda: _follow(request, stay, stream, Encoding(content_type), key))
+
+
+def endpoints_json(view: View, key: str) -> bytes:
+    """Return the endpoints of a job, given its key, sorted by slot.
+
+    A task whose placement is gone is about to be stopped: it is left out before it stops serving.
+    """
+    placed = view.placements_of(key)
+    listed = []
+    for task_id, row in view.tasks_of(key).items():
+        task = row.value
+        if task.ready and task.state is TaskState.RUNNING and task_id in placed:
+            name = parse_task_id(task_id)
+            told = {
+                "task": task_id,
+                "slot": name.slot,
+                "agent": task.agent,
+                "address": task.address,
+                "ports": dict(task.ports),
+            }
+            listed.append((name.slot, name.number, told))
+    return orjson.dumps([told for _, _, told in sorted(listed, key=lambda one: one[:2])])
+
+
+async def _follow(request: web.Request, stay: Stay, stream: Stream, encoding: Encoding, key: str) -> None:
+    view = request.app[DOORS].view
+    with request.app[FEED].bell(key) as bell:
+        is_bookmark_due = False
+
+        def tick() -> None:
+            nonlocal is_bookmark_due
+            is_bookmark_due = True
+            bell.set()
+
+        stay.on_tick = tick
+        told = b""
+        while True:
+            bell.clear()
+            listed = endpoints_json(view, key)
+            shown = view.external(view.revision)
+            if listed != told:
+                told = listed
+                await stream.write(
+                    frame(encoding, "endpoints", shown, event_json("endpoints", shown, endpoints=listed))
+                )
+            elif is_bookmark_due:
+                await stream.write(frame(encoding, "bookmark", shown, event_json("bookmark", shown)))
+            is_bookmark_due = False
+            await bell.wait()
+
+
+ROUTES = (web.get("/v1/namespaces/{ns}/jobs/{name}/endpoints", get_endpoints),)

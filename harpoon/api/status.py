@@ -1,0 +1,72 @@
+"""How the instance stands: for load balancers, for people, for Prometheus."""
+
+from collections import Counter
+
+import orjson
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from harpoon import __version__
+from harpoon.api.answer import answer
+from harpoon.api.doors import DOORS
+from harpoon.api.query import Query
+from harpoon.control.view import ROOT
+from harpoon.model.agent import LinkState
+from harpoon.model.task import TaskState
+
+#: The hold whose holder decides for all.
+_LEADER = f"{ROOT}holds/scheduler"
+
+
+async def get_health(request: web.Request) -> web.Response:
+    """Say that this instance answers; open to all, so it says little."""
+    doors = request.app[DOORS]
+    Query(request)
+    told = {
+        "status": "draining" if doors.drain.is_set() else "ok",
+        "instance": doors.instance,
+        "version": __version__,
+        "revision": doors.view.external(doors.view.revision),
+    }
+    return answer(request, orjson.dumps(told), status=503 if doors.drain.is_set() else 200)
+
+
+async def get_status(request: web.Request) -> web.Response:
+    """Say who leads, and count what there is."""
+    doors = request.app[DOORS]
+    Query(request)
+    leader = await doors.store.get(_LEADER)
+    view = doors.view
+    links = Counter(
+        view.links.rows[name].value.state if name in view.links.rows else LinkState.UNKNOWN for name in view.agents.rows
+    )
+    tasks = Counter(row.value.state for row in view.actual.rows.values())
+    tasks[TaskState.PLACED] = sum(key not in view.actual.rows for key in view.placements.rows)
+    tasks[TaskState.PENDING] = sum(len(row.value.slots) for row in view.pending.rows.values())
+    told = {
+        "instance": doors.instance,
+        "version": __version__,
+        "store": type(doors.store).__name__.removesuffix("Store").lower(),
+        "leader": None if leader is None else leader.value.decode(errors="replace"),
+        "cluster": view.cluster,
+        "revision": view.external(view.revision),
+        "jobs": len(view.jobs.rows),
+        "agents": {state.value: links[state] for state in LinkState},
+        "tasks": {state.value: tasks[state] for state in TaskState},
+    }
+    return answer(request, orjson.dumps(told))
+
+
+async def get_metrics(request: web.Request) -> web.Response:
+    """Show all counters, in Prometheus' text form."""
+    Query(request)
+    body = generate_latest(request.app[DOORS].metrics)
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+HEALTH_PATH = "/v1/health"
+ROUTES = (
+    web.get(HEALTH_PATH, get_health),
+    web.get("/v1/status", get_status),
+    web.get("/metrics", get_metrics),
+)
