@@ -248,9 +248,12 @@ def run(demo: Demo) -> None:
     demo.server = f"http://127.0.0.1:{server_port}"
     demo.begin("start a server and two agents")
     demo.spawn("server", "server", "--listen", f"127.0.0.1:{server_port}", "--data", str(demo.directory / "server"))
-    for name, port in zip(("a1", "a2"), agent_ports, strict=True):
-        state = demo.directory / name
-        demo.spawn(name, "agent", "--name", name, "--server", demo.server, "--listen", f"127.0.0.1:{port}", "--state-dir", str(state))
+    # Two agents of one host need different ranges, or both may find the same port free.
+    for name, port, ports in zip(("a1", "a2"), agent_ports, ("20000-24999", "25000-29999"), strict=True):
+        listen, state = f"127.0.0.1:{port}", str(demo.directory / name)
+        demo.spawn(
+            name, "agent", "--name", name, "--server", demo.server, "--listen", listen, "--state-dir", state, "--ports", ports
+        )
     demo.harpoon("wait", "agents", "--count", "2", "--timeout", "15s")
     demo.harpoon("get", "agents")
 

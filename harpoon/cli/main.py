@@ -1,13 +1,34 @@
-"""The whole command line. Importing a module registers its verbs, so all of them are imported here and only here."""
+"""The whole command line. A verb's module is imported when the verb is used, so that the others do not slow it."""
 
-from types import ModuleType
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Final
 
-from harpoon.cli import changes, dev, reads, run, streams, verb
+from harpoon.cli.verb import app
 
-MODULES: Final[tuple[ModuleType, ...]] = (changes, reads, streams, run, dev)
+#: Module → the verbs that importing it registers.
+VERBS: Final[Mapping[str, Sequence[str]]] = {
+    "harpoon.cli.changes": ("apply", "schedule", "migrate", "scale", "unschedule", "delete"),
+    "harpoon.cli.reads": ("version", "get", "describe", "status"),
+    "harpoon.cli.streams": ("watch", "wait", "logs"),
+    "harpoon.cli.run": ("server", "agent"),
+    "harpoon.cli.dev": ("dev",),
+}
 
 
 def run_verb() -> None:
     """Run the verb that the process's arguments name; it ends by ``SystemExit``."""
-    verb.app(prog_name="harpoon")
+    load(sys.argv[1:])
+    app(prog_name="harpoon")
+
+
+def load(arguments: Sequence[str]) -> None:
+    """Register the verb that these arguments name; all of them when they name none, to list or to suggest them."""
+    word = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for module, verbs in VERBS.items():
+        if word in verbs:
+            import_module(module)
+            return
+    for module in VERBS:
+        import_module(module)

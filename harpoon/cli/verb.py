@@ -28,6 +28,11 @@ app: Final = typer.Typer(
 )
 
 
+@app.callback()
+def _root() -> None:
+    """Hold the verbs: with this there may also be only one."""
+
+
 def verb(name: str, *, examples: Sequence[str]) -> Callable[[F], F]:
     """Make the decorated function the verb ``name``; each example is a command line shown by ``--help``."""
 
