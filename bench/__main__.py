@@ -1,10 +1,9 @@
 """Run every benchmark and print one table: our figure, the raw floor of the same run, the target."""
 
+import importlib
 import sys
 
-from bench import agent, store, system
-
-SUITES = {"store": store.rows, "agent": agent.rows, "system": system.rows}
+SUITES = ("store", "agent", "system")
 
 
 def main() -> None:
@@ -13,7 +12,7 @@ def main() -> None:
     table = [("what", "ours", "raw floor, same run", "target")]
     for name in names:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        table += SUITES[name]()
+        table += importlib.import_module(f"bench.{name}").rows()
     widths = [max(len(row[column]) for row in table) for column in range(4)]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

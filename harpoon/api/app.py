@@ -157,8 +157,6 @@ def _to_problem(request: web.Request, error: Exception) -> web.Response:
     """Tell an error: the one place that maps errors to statuses."""
     text = str(error)
     match error:
-        case Refused():
-            return problem(error.status, text, headers=error.headers)
         case Invalid():
             faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.problems]
             return problem(400, text, errors=faults)
@@ -176,27 +174,29 @@ def _to_problem(request: web.Request, error: Exception) -> web.Response:
             return problem(503, text, code="store_unavailable", headers=_SOON, maybe_applied=error.maybe_applied)
         case Unavailable():
             return problem(503, text, headers=_SOON)
-        case web.HTTPException():
-            return _of_router(request, error)
         case _:
-            return problem(500, "an error that this release cannot tell; the log has it")
+            return _of_http(request, error)
 
 
 #: A store restarts and a link comes back within seconds.
-_SOON: Final = {hdrs.RETRY_AFTER: "1"}
+_SOON: Final[dict[str, str]] = {hdrs.RETRY_AFTER: "1"}
 
 
-def _of_router(request: web.Request, error: web.HTTPException) -> web.Response:
+def _of_http(request: web.Request, error: Exception) -> web.Response:
     path = request.rel_url.raw_path[:200]
     match error:
+        case Refused():
+            return problem(error.status, str(error), headers=error.headers)
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
             detail = f"{request.method[:20]} is not possible at {path}; possible are {allowed}"
             return problem(405, detail, headers={hdrs.ALLOW: allowed})
         case web.HTTPNotFound():
             return problem(404, f"there is nothing at {path}", code="no_such_route")
-        case _:
+        case web.HTTPException():
             return problem(error.status, error.text or error.reason)
+        case _:
+            return problem(500, "an error that this release cannot tell; the log has it")
 
 
 def _current(request: web.Request, current: object) -> bytes | None:

@@ -7,7 +7,6 @@ from aiohttp import web
 
 from harpoon.api.answer import answer
 from harpoon.api.doors import DOORS
-from harpoon.api.feed import FEED
 from harpoon.api.query import Query, bad_parameter
 from harpoon.api.stay import STAYS, Stay
 from harpoon.control.changes import ChangeState, ChangeStatus
@@ -31,13 +30,11 @@ async def get_change(request: web.Request) -> web.Response:
 
 async def _wait(request: web.Request, stay: Stay, status: ChangeStatus, wait: timedelta) -> None:
     """Wait until a change progresses no more, for so long at most, or until the instance drains."""
-    registry = request.app[DOORS].registry
+    doors = request.app[DOORS]
 
     async def until_settled() -> None:
-        with request.app[FEED].bell(job_key(status.namespace, status.job)) as bell:
-            while registry.change(status.id).state is ChangeState.PROGRESSING:
-                bell.clear()
-                await bell.wait()
+        while doors.registry.change(status.id).state is ChangeState.PROGRESSING:
+            await doors.registry.changed(job_key(status.namespace, status.job), doors.view.revision)
 
     try:
         async with asyncio.timeout(wait.total_seconds()):

@@ -6,12 +6,11 @@ import orjson
 from aiohttp import web
 
 from harpoon.api.answer import answer
-from harpoon.api.doors import DOORS
-from harpoon.api.feed import FEED
+from harpoon.api.doors import DOORS, Doors
 from harpoon.api.frames import Encoding, event_json, frame, negotiate
 from harpoon.api.jobs import existing
 from harpoon.api.query import Query
-from harpoon.api.stay import STAYS, Stay
+from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control.view import View, job_key
 from harpoon.model.task import TaskState, parse_task_id
@@ -31,7 +30,7 @@ async def get_endpoints(request: web.Request) -> web.StreamResponse:
         return answer(request, b'{"revision":"%s","endpoints":%s}' % (shown, endpoints_json(view, key)))
     with request.app[STAYS].admit(request) as stay:
         stream = Stream(request, stay, content_type)
-        return await stream.serve(lambda: _follow(request, stay, stream, Encoding(content_type), key))
+        return await stream.serve(lambda: _follow(request.app[DOORS], stream, Encoding(content_type), key))
 
 
 def endpoints_json(view: View, key: str) -> bytes:
@@ -56,31 +55,26 @@ def endpoints_json(view: View, key: str) -> bytes:
     return orjson.dumps([told for _, _, told in sorted(listed, key=lambda one: one[:2])])
 
 
-async def _follow(request: web.Request, stay: Stay, stream: Stream, encoding: Encoding, key: str) -> None:
-    view = request.app[DOORS].view
-    with request.app[FEED].bell(key) as bell:
-        is_bookmark_due = False
-
-        def tick() -> None:
-            nonlocal is_bookmark_due
-            is_bookmark_due = True
-            bell.set()
-
-        stay.on_tick = tick
-        told = b""
-        while True:
-            bell.clear()
-            listed = endpoints_json(view, key)
-            shown = view.external(view.revision)
-            if listed != told:
-                told = listed
-                await stream.write(
-                    frame(encoding, "endpoints", shown, event_json("endpoints", shown, endpoints=listed))
-                )
-            elif is_bookmark_due:
-                await stream.write(frame(encoding, "bookmark", shown, event_json("bookmark", shown)))
-            is_bookmark_due = False
-            await bell.wait()
+async def _follow(doors: Doors, stream: Stream, encoding: Encoding, key: str) -> None:
+    """Write the list, and again whenever it differs; a bookmark when it has not for some time."""
+    view = doors.view
+    told = b""
+    is_quiet = False
+    while True:
+        revision = view.revision
+        shown = view.external(revision)
+        listed = endpoints_json(view, key)
+        if listed != told:
+            told = listed
+            await stream.write(frame(encoding, "endpoints", shown, event_json("endpoints", shown, endpoints=listed)))
+        elif is_quiet:
+            await stream.write(frame(encoding, "bookmark", shown, event_json("bookmark", shown)))
+        try:
+            async with asyncio.timeout(doors.limits.bookmark_s):
+                await doors.registry.changed(key, revision)
+            is_quiet = False
+        except TimeoutError:
+            is_quiet = True
 
 
 ROUTES = (web.get("/v1/namespaces/{ns}/jobs/{name}/endpoints", get_endpoints),)

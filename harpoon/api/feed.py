@@ -6,8 +6,6 @@ watcher. Watchers write in their own time; one that does not keep up overflows i
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from aiohttp import web
 from prometheus_client import Counter
@@ -57,14 +55,13 @@ class Watcher:
 
 
 class Feed:
-    """Tells watchers what the view hears, and waiters that it concerned their job."""
+    """Tells watchers what the view hears."""
 
     def __init__(self, view: View, limits: Limits, encoded: Counter) -> None:
         self._view = view
         self._limits = limits
         self._encoded = encoded
         self._watchers: dict[Selection, set[Watcher]] = {}
-        self._bells: dict[str, set[asyncio.Event]] = {}
         #: JSON of recent events, oldest first: None where a revision does not concern a selection.
         self._cache: dict[tuple[int, Selection], bytes | None] = {}
         self._cache_size = 0
@@ -80,19 +77,6 @@ class Feed:
         told.discard(watcher)
         if not told:
             self._watchers.pop(watcher.selection, None)
-
-    @contextmanager
-    def bell(self, job: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever anything of a job changes, given its key; who waits clears it."""
-        bell = asyncio.Event()
-        bells = self._bells.setdefault(job, set())
-        bells.add(bell)
-        try:
-            yield bell
-        finally:
-            bells.discard(bell)
-            if not bells:
-                self._bells.pop(job, None)
 
     def event(self, scene: Scene, revision: int, changes: tuple[RowChange, ...], selection: Selection) -> bytes | None:
         """Return the JSON of the event that tells one revision, or None when it does not concern the selection.
@@ -113,10 +97,6 @@ class Feed:
     def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
         if self._watchers:
             self._tell(revision, items_of(Scene(self._view), changes))
-        if self._bells:
-            for job in self._jobs_of(changes):
-                for bell in self._bells.get(job, ()):
-                    bell.set()
 
     def _tell(self, revision: int, items: list[Item]) -> None:
         if not items:
@@ -148,17 +128,6 @@ class Feed:
         while self._cache_size > self._limits.cache_bytes:
             dropped = self._cache.pop(next(iter(self._cache)))
             self._cache_size -= 200 + len(dropped or b"")
-
-    def _jobs_of(self, changes: tuple[RowChange, ...]) -> set[str]:
-        view = self._view
-        jobs = set()
-        for change in changes:
-            if change.table is view.jobs or change.table is view.pending:
-                jobs.add(change.key)
-            elif change.table is view.actual or change.table is view.placements:
-                task = change.key.partition("/")[2]
-                jobs.add(task.rsplit(".", 2)[0].replace(".", "/", 1))
-        return jobs
 
 
 FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)

@@ -14,8 +14,8 @@ from harpoon.api.selection import Kind
 from harpoon.control.view import ROOT, View
 from harpoon.kit import codec
 from harpoon.kit.errors import Gone, Invalid
-from harpoon.store.port import Change, Compacted, Store
-from harpoon.store.table import Row, RowChange
+from harpoon.store.port import Change, Compacted, Entry, Store
+from harpoon.store.table import Row, RowChange, Table
 
 
 class History:
@@ -74,15 +74,7 @@ class History:
             short = key.removeprefix(table.prefix)
             is_created = entry is not None and entry.create_revision == entry.mod_revision
             old = self._seen.get((id(table), short), None if is_created else FORGOTTEN)
-            new = None
-            if entry is not None:
-                try:
-                    new = Row(
-                        codec.load(table.kind, entry.value), entry.create_revision, entry.mod_revision, entry.value
-                    )
-                except Invalid:
-                    # The view, which has it too, has told of it; it shows what it cannot read as absent.
-                    pass
+            new = None if entry is None else _row(table, entry)
             self._seen[id(table), short] = new
             if old is not None or new is not None:
                 known.append(RowChange(table, short, old, new))
@@ -93,6 +85,15 @@ def gone(view: View, error: Compacted) -> Gone:
     """Make the error that tells from where a watch can be resumed."""
     oldest = view.external(error.oldest)
     return Gone(f"the history before {oldest} is no longer kept; start afresh, with a snapshot", oldest=oldest)
+
+
+def _row(table: Table[Any], entry: Entry) -> Row[Any] | None:
+    """Return the row that a record makes; none when it cannot be read, as in the view."""
+    try:
+        value = codec.load(table.kind, entry.value)
+    except Invalid:
+        return None
+    return Row(value, entry.create_revision, entry.mod_revision, entry.value)
 
 
 async def _close(stream: AsyncIterator[Any]) -> None:

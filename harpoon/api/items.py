@@ -6,14 +6,12 @@ other rows *of the same revision*. A `Scene` has them, also for revisions that h
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from harpoon.api.objects import agent_json, job_json, task_json
 from harpoon.api.selection import Kind, Selection, Traits
 from harpoon.control.view import View, job_key
 from harpoon.kit import codec
-from harpoon.model.agent import Agent, Link
-from harpoon.model.task import Placement, Task
 from harpoon.store.table import Row, RowChange, Table
 
 Revisions = Sequence[tuple[int, tuple[RowChange, ...]]]
@@ -91,19 +89,22 @@ def items_of(scene: Scene, changes: Sequence[RowChange]) -> list[Item]:
     view = scene.view
     # A revision that writes both records of an agent changes one agent.
     agents = {change.key for change in changes if change.table is view.agents}
+    kinds = {id(table): kind for kind, table in records_of(view).items()}
     items = []
     for change in changes:
-        if change.table is view.jobs:
-            items.append(_job_item(scene, change))
-        elif change.table is view.placements or change.table is view.actual:
-            items.append(_task_item(scene, change))
-        elif change.table is view.agents:
-            items.append(_agent_item(scene, change.key, change.old))
+        kind = kinds.get(id(change.table))
+        if kind is not None:
+            items.append(_item(scene, kind, change.key, change.old, change.new))
         elif change.table is view.links and change.key not in agents:
             agent = scene.row(view.agents, change.key)
             if agent is not None:
-                items.append(_agent_item(scene, change.key, agent))
+                items.append(_item(scene, Kind.AGENT, change.key, agent, agent))
     return items
+
+
+def records_of(view: View) -> dict[Kind, Table[Any]]:
+    """Return the table whose rows are the objects of each kind; others only add to them."""
+    return {Kind.JOB: view.jobs, Kind.PLACEMENT: view.placements, Kind.TASK: view.actual, Kind.AGENT: view.agents}
 
 
 def item_json(kind: Kind, key: str, shown: bytes) -> bytes:
@@ -111,76 +112,48 @@ def item_json(kind: Kind, key: str, shown: bytes) -> bytes:
     return b'{"kind":"%s","key":"%s","object":%s}' % (kind.encode(), key.encode(), shown)
 
 
-def job_traits(key: str, row: Row[Any]) -> Traits:
-    """Return what a job is selected by."""
-    namespace, _, name = key.partition("/")
-    return Traits(namespace, name, None if row.value is None else row.value.tags)
+def traits_of(scene: Scene, kind: Kind, key: str, row: Row[Any] | None) -> Traits:
+    """Return what an object is selected by.
 
-
-def agent_traits(key: str, row: Row[Any]) -> Traits:
-    """Return what an agent is selected by."""
-    return Traits(None, key, None if row.value is None else row.value.tags)
-
-
-def task_traits(scene: Scene, task: str) -> Traits:
-    """Return what a task or a placement is selected by: the traits of its job, of unknown tags when that is gone."""
-    namespace, _, rest = task.partition(".")
+    Args:
+        scene: Stands at the object's revision.
+        kind: Of the object.
+        key: Of the object.
+        row: As it is; `FORGOTTEN`, or None for a task whose job is asked in vain: its tags may have been any.
+    """
+    if kind is Kind.AGENT:
+        return Traits(None, key, None if row is None or row.value is None else row.value.tags)
+    if kind is Kind.JOB:
+        namespace, _, name = key.partition("/")
+        return Traits(namespace, name, None if row is None or row.value is None else row.value.tags)
+    namespace, _, rest = key.partition("/")[2].partition(".")
     name = rest.partition(".")[0]
     job = scene.row(scene.view.jobs, job_key(namespace, name))
-    return Traits(namespace, name, None if job is None else job.value.tags)
-
-
-def _job_item(scene: Scene, change: RowChange) -> Item:
-    new, old, key = change.new, change.old, change.key
-    return _item(
-        Kind.JOB,
-        key,
-        None if old is None else job_traits(key, old),
-        None if new is None else job_traits(key, new),
-        b"" if new is None else job_json(scene.view, new.value, new.mod_revision),
-    )
-
-
-def _task_item(scene: Scene, change: RowChange) -> Item:
-    traits = task_traits(scene, change.key.partition("/")[2])
-    is_task = change.table is scene.view.actual
-    shown = b""
-    if change.new is not None:
-        shown = task_object(scene, change.key, change.new.value) if is_task else codec.dump_full(change.new.value)
     # A task may outlive its job's record: that it is gone is told to all who may know it, that it changed to none.
-    return _item(
-        Kind.TASK if is_task else Kind.PLACEMENT,
-        change.key,
-        None if change.old is None else traits,
-        None if change.new is None else traits._replace(tags=traits.tags or {}),
-        shown,
-    )
+    return Traits(namespace, name, job.value.tags if job is not None else None if row is None else {})
 
 
-def task_object(scene: Scene, key: str, task: Task) -> bytes:
-    """Return the task object with the placement of that revision."""
-    placed = scene.row(scene.view.placements, key)
-    return task_json(task, None if placed is None else cast("Placement", placed.value))
+def object_of(scene: Scene, kind: Kind, key: str, row: Row[Any]) -> bytes:
+    """Return an object as JSON, with what other rows of the same revision add to it."""
+    view = scene.view
+    match kind:
+        case Kind.JOB:
+            return job_json(view, row.value, row.mod_revision)
+        case Kind.PLACEMENT:
+            return codec.dump_full(row.value)
+        case Kind.TASK:
+            placed = scene.row(view.placements, key)
+            return task_json(row.value, None if placed is None else placed.value)
+        case Kind.AGENT:
+            link = scene.row(view.links, key)
+            return agent_json(row.value, None if link is None else link.value)
 
 
-def agent_object(scene: Scene, key: str, agent: Agent) -> bytes:
-    """Return the agent object with its link of that revision, without what follows from placements."""
-    link = scene.row(scene.view.links, key)
-    return agent_json(agent, None if link is None else cast("Link", link.value))
-
-
-def _agent_item(scene: Scene, key: str, old: Row[Any] | None) -> Item:
-    new = scene.row(scene.view.agents, key)
-    return _item(
-        Kind.AGENT,
-        key,
-        None if old is None else agent_traits(key, old),
-        None if new is None else agent_traits(key, new),
-        b"" if new is None else agent_object(scene, key, new.value),
-    )
-
-
-def _item(kind: Kind, key: str, old: Traits | None, new: Traits | None, shown: bytes) -> Item:
+def _item(scene: Scene, kind: Kind, key: str, old: Row[Any] | None, new: Row[Any] | None) -> Item:
     head = b'{"kind":"%s","key":"%s","type":' % (kind.encode(), key.encode())
-    put = b"" if new is None else b'%s"put","object":%s}' % (head, shown)
-    return Item(old, new, kind, put, head + b'"delete"}')
+    is_own = kind in (Kind.JOB, Kind.AGENT)
+    before = None if old is None else traits_of(scene, kind, key, old if is_own else None)
+    if new is None:
+        return Item(before, None, kind, b"", head + b'"delete"}')
+    put = b'%s"put","object":%s}' % (head, object_of(scene, kind, key, new))
+    return Item(before, traits_of(scene, kind, key, new), kind, put, head + b'"delete"}')

@@ -27,7 +27,7 @@ class Limits:
     stays: int = 10_000
     #: Events queued for one watcher: a second of a very busy registry.
     queue_events: int = 2048
-    #: Bytes queued for one watcher; shared with the others that get the same, so the sum is bounded by the distinct ones.
+    #: Bytes queued for one watcher; those who are told the same share them.
     queue_bytes: int = 4 << 20
     #: Encoded events kept for watchers that come back: enough for all to resume after a short outage.
     cache_bytes: int = 8 << 20
@@ -37,5 +37,5 @@ class Limits:
     stall_s: float = 30.0
     #: The last word of a stream has so long to be read.
     farewell_s: float = 5.0
-    #: Events older than the kept ones are asked of the store; whether they exist must be known before the answer begins.
+    #: Whether the store still has what the view does not keep is to be known before the answer begins.
     history_s: float = 2.0

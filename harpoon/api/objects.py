@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from harpoon.control.status import JobStatus
-from harpoon.control.view import View, job_key
+from harpoon.control.view import View
 from harpoon.kit import codec
 from harpoon.model.agent import Agent, Capacity, Link, LinkState
 from harpoon.model.decision import Pending

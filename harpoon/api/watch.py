@@ -19,24 +19,12 @@ from harpoon.api.doors import DOORS, Doors
 from harpoon.api.feed import FEED, Feed, Watcher
 from harpoon.api.frames import Encoding, event_json, frame, frame_head, frame_tail, negotiate
 from harpoon.api.history import History, gone
-from harpoon.api.items import (
-    Revisions,
-    Scene,
-    agent_object,
-    agent_traits,
-    item_json,
-    job_traits,
-    tables_of,
-    task_object,
-    task_traits,
-)
-from harpoon.api.objects import job_json
+from harpoon.api.items import Revisions, Scene, item_json, object_of, records_of, tables_of, traits_of
 from harpoon.api.query import Query, bad_parameter
 from harpoon.api.revision import parse_revision
-from harpoon.api.selection import Kind, Selection, read_selection
+from harpoon.api.selection import Selection, read_selection
 from harpoon.api.stay import STAYS, Stay
 from harpoon.api.stream import Stream
-from harpoon.kit import codec
 from harpoon.kit.errors import Gone, Unavailable
 from harpoon.store.port import Compacted, SlowWatcher
 
@@ -152,24 +140,11 @@ class Watch:
 
 def _items(scene: Scene, selection: Selection) -> Iterator[bytes]:
     """Yield the objects of a snapshot, as JSON."""
-    view, takes = scene.view, selection.takes
-    if Kind.JOB in selection.kinds:
-        for key, job in scene.rows(view.jobs).items():
-            if takes(job_traits(key, job)):
-                yield item_json(Kind.JOB, key, job_json(view, job.value, job.mod_revision))
-    for kind, table in ((Kind.PLACEMENT, view.placements), (Kind.TASK, view.actual)):
-        if kind in selection.kinds:
-            for key, row in scene.rows(table).items():
-                traits = task_traits(scene, key.partition("/")[2])
-                if takes(traits._replace(tags=traits.tags or {})):
-                    is_task = kind is Kind.TASK
-                    yield item_json(
-                        kind, key, task_object(scene, key, row.value) if is_task else codec.dump_full(row.value)
-                    )
-    if Kind.AGENT in selection.kinds:
-        for key, agent in scene.rows(view.agents).items():
-            if takes(agent_traits(key, agent)):
-                yield item_json(Kind.AGENT, key, agent_object(scene, key, agent.value))
+    records = records_of(scene.view)
+    for kind in sorted(selection.kinds):
+        for key, row in scene.rows(records[kind]).items():
+            if selection.takes(traits_of(scene, kind, key, row)):
+                yield item_json(kind, key, object_of(scene, kind, key, row))
 
 
 async def watch(request: web.Request) -> web.StreamResponse:

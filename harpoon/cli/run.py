@@ -12,7 +12,7 @@ from harpoon.cli.verb import verb
 from harpoon.config import DEFAULT_LISTEN, Listen, ServerSettings, instance_name, parse_listen
 from harpoon.kit.errors import Invalid
 from harpoon.model.agent import PortRange
-from harpoon.model.units import parse_cpu, parse_size
+from harpoon.model.units import parse_cpu, parse_duration, parse_size
 
 T = TypeVar("T")
 
@@ -54,6 +54,12 @@ def server(
     instance: Annotated[
         str | None, typer.Option(help="What this server calls itself.", show_default="the host's name")
     ] = None,
+    lost_after: Annotated[
+        str, typer.Option(help="An agent not reached for so long is lost, and its tasks are replaced.", metavar="DURATION")
+    ] = "30s",
+    resync: Annotated[
+        str, typer.Option(help="Everything is looked at again so often, woken or not.", metavar="DURATION")
+    ] = "30s",
 ) -> None:
     """Run a server until SIGTERM or Ctrl-C. Tasks run on without it."""
     if data is not None and store is not None:
@@ -65,6 +71,8 @@ def server(
             token=token_of(token_file),
             instance=instance or instance_name(socket.gethostname()),
             agents=mapping_of("--agent", agent or ()),
+            lost_after=parse_duration(lost_after),
+            resync=parse_duration(resync),
         )
     )
     from harpoon import service  # noqa: PLC0415 the other verbs do without it

@@ -205,8 +205,11 @@ def _check_command(template: TaskTemplate) -> None:
     if sum(map(len, template.command)) > TEXT_MAX or any("\x00" in part for part in template.command):
         raise ValueError(f"command holds no NUL and at most {TEXT_MAX} characters in all")
     known = BUILT_IN_VARIABLES | template.env.keys() | {port_variable(port) for port in template.ports}
-    for part in template.command:
-        expand(part, dict.fromkeys(known, ""))
+    for index, part in enumerate(template.command):
+        try:
+            expand(part, dict.fromkeys(known, ""))
+        except ValueError as error:
+            raise ValueError(f"command[{index}]: {error}") from error
 
 
 def _check_ports(template: TaskTemplate) -> None:

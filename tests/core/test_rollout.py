@@ -92,7 +92,7 @@ def test_a_migrate_makes_before_it_breaks():
 def test_the_old_one_stays_until_the_new_one_is_ready():
     for state in (None, STARTING, TaskState.STOPPING):
         assert roll(a_job(), old(), new(state=state)).drops == ()
-    assert roll(a_job(), old(), new(READY, ready=False)).drops == ()
+    assert roll(a_job(), old(), new(ready=False)).drops == ()
 
 
 def test_the_old_one_goes_once_the_new_one_is_ready():
@@ -141,7 +141,7 @@ def test_old_ones_that_are_not_ready_go_as_soon_as_the_new_one_is_placed():
 
 def test_a_migrate_in_mid_migrate_replaces_what_is_not_ready_and_keeps_what_is():
     first, second = old(), standing(0, STARTING, generation="g0.5", revision=2)
-    rolled = roll(a_job(), first, second, old(slot=1))
+    rolled = roll(a_job(scale=2), first, second, old(slot=1))
     assert slots(rolled) == [0]
     assert rolled.wants[0].replaces == (second.placement.task,)
     assert rolled.drops == ()

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import hypothesis.strategies as st
-from harpoon.core.rollout import Standing, rollout
+from harpoon.core.rollout import Rollout, Standing, rollout
 from harpoon.model.decision import Drop, Want
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
@@ -60,6 +60,11 @@ class World:
         """The wanted slots that have a ready task."""
         return {s.placement.slot for s in self.standings.values() if s.task and s.task.ready and self.wants(s)}
 
+    def excess(self):
+        """How many placements there are beyond one for each wanted slot."""
+        wanted = [s.placement.slot for s in self.standings.values() if self.wants(s)]
+        return len(wanted) - len(set(wanted))
+
     def wants(self, standing):
         return standing.placement.slot < self.job.spec.scale and not self.job.is_terminating
 
@@ -93,11 +98,13 @@ def worlds(draw):
     return world
 
 
-def check(before: World, served, count, world: World):
-    """Nothing that was decided took service away, beyond what the job allows, or made more than the job allows."""
+def obey(world: World, deed: Want | Drop):
+    """Carry out a commit. It took no more service away, and made no more placements, than the job allows."""
     update, scale = world.job.spec.update, world.job.spec.scale
+    served, excess = world.served(), world.excess()
+    world.obey(deed)
     assert len(world.served()) >= min(len(served), scale - update.unavailable)
-    assert sum(map(world.wants, world.standings.values())) <= max(count, scale + update.surge)
+    assert world.excess() <= max(excess, update.surge)
 
 
 def run(world, random, steps):
@@ -108,9 +115,7 @@ def run(world, random, steps):
         deeds = [*rolled.wants, *rolled.drops]
         random.shuffle(deeds)
         for deed in deeds[: random.randrange(len(deeds) + 1)]:
-            served, count = world.served(), sum(map(world.wants, world.standings.values()))
-            world.obey(deed)
-            check(world, served, count, world)
+            obey(world, deed)
         for task_id in [t for t in world.standings if random.random() < 0.5]:
             world.progress(task_id)
         if world.standings and random.random() < 0.4:
@@ -127,15 +132,12 @@ def settle(world, random):
     for _ in range(200):
         rolled = world.decide(random)
         for deed in (*rolled.wants, *rolled.drops):
-            served, count = world.served(), sum(map(world.wants, world.standings.values()))
-            world.obey(deed)
-            check(world, served, count, world)
+            obey(world, deed)
+        if rolled == Rollout(wants=(), drops=(), due=None) and all(s.task and s.task.ready for s in world.standings.values()):
+            return
         for task_id in list(world.standings):
             world.progress(task_id)
-        if rolled.due is not None:
-            world.seconds += rolled.due.total_seconds()
-        elif not rolled.wants and not rolled.drops and len(world.served()) == world.job.spec.scale:
-            return
+        world.seconds += rolled.due.total_seconds() if rolled.due else 0
     raise AssertionError(f"it did not converge: {world}")
 
 

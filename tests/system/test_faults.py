@@ -103,7 +103,7 @@ def test_a_killed_agent_finds_its_tasks_again_and_knows_how_others_ended(cluster
     cluster.start_agent("a1")
     cluster.connected("a1")
     cluster.done(cluster.put_job("stay", 5))
-    cluster.done(cluster.put_job("leave", 1, restart={"policy": "never"}, command=["/bin/sh", "-c", "sleep 1000 & wait $!; exit 7"]))
+    cluster.done(cluster.put_job("leave", 1, restart={"policy": "never"}, command=["/bin/sh", "-c", "sleep 1000 & wait $$!; exit 7"]))
     before = cluster.tasks()
     cluster.kill("a1")
     [leaving] = [task for id_, task in before.items() if ".leave." in id_]

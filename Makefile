@@ -1,0 +1,49 @@
+# Everything a developer runs. Each target sets up what it needs; `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Any CPython from 3.11 on: make PYTHON=python3.13 test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo check test coverage bench format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(READY) ## see the whole way of a service, asserted step by step (under 40 s)
+	@$(BIN)/python examples/demo.py
+
+check: $(READY) ## format, lint, types, layers
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet . || true; echo "run: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: $(READY) ## all tests, with real processes; coverage is kept for `make coverage`
+	@$(BIN)/coverage run -m pytest $(ARGS)
+
+coverage: $(READY) ## what the last `make test` did not reach
+	@$(BIN)/coverage report
+
+bench: $(READY) ## figures beside the raw floors of the same run; some only: make bench ARGS=store
+	@$(BIN)/python -m bench $(ARGS)
+
+format: $(READY) ## lay out the code
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+clean: ## remove what these targets have made; running parts and harpoon-data are left alone
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist build
+
+# Made once, and again when what it depends on changes. Dependency groups need pip 25.1 or later.
+$(READY): pyproject.toml
+	@.ci/venv "$(PYTHON)" "$(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev --editable .
+	@touch $@
