@@ -82,12 +82,12 @@ async def cluster(port: int) -> AsyncIterator[tuple[aiohttp.ClientSession, str, 
                 yield session, url, watch, {"server": server.pid, "agent": agent.pid}
                 following.cancel()
         finally:
-            for task in watch.tasks.values():
-                with suppress(OSError, TypeError):
-                    os.kill(task["pid"], signal.SIGKILL)
             for process in (server, agent):
                 process.terminate()
                 process.wait()
+            for task in watch.tasks.values():
+                with suppress(OSError, TypeError):
+                    os.kill(task["pid"], signal.SIGKILL)
 
 
 async def connected(session: aiohttp.ClientSession, url: str) -> None:

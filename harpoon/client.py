@@ -147,8 +147,8 @@ class Client:
     def watch(self, selection: Selection, *, lost: Callable[[HarpoonError], None]) -> Iterator[dict[str, Any]]:
         """Yield the watch's messages for ever: ``snapshot`` and ``synced`` (unless resumed), ``change``, ``bookmark``.
 
-        When the connection is lost, or the server cuts this reader off for being slow, ``lost`` is told and the
-        watch goes on after the last whole message: nothing is left out, nothing comes twice.
+        When the connection is lost, or the server cuts this reader off for being slow, ``lost`` is told once and
+        the watch goes on after the last whole message: nothing is left out, nothing comes twice.
 
         Raises:
             Gone: The history to resume from is no longer kept; ``oldest`` is.
@@ -165,7 +165,8 @@ class Client:
             except Unavailable as error:
                 if not has_been_open:
                     raise
-                lost(error)
+                if place.failures == 0:
+                    lost(error)
             time.sleep(place.pause())
 
     def _watch_once(self, selection: Selection, after: str | None) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from harpoon.cli.table import Column, Object
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Invalid
-from harpoon.model.units import format_cpu, format_size
+from harpoon.model.units import parse_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +87,18 @@ def _text(*path: str) -> Any:
 
 def _used(resource: str, row: Object) -> str:
     """Write ``reserved/offered`` of one resource of an agent."""
-    write = format_cpu if resource == "cpu" else format_size
-    values = [_at(row, which, resource) for which in ("reserved", "capacity")]
-    return "/".join(write(value) if isinstance(value, int) else str(value or "?") for value in values)
+    values = [str(_at(row, which, resource) or "0") for which in ("reserved", "capacity")]
+    return "/".join(values if resource == "cpu" else map(_rounded, values))
+
+
+def _rounded(size: str) -> str:
+    """Write a size with three digits, which is what fits a column: ``24684084Ki`` is ``23.5Gi``."""
+    amount = float(parse_size(size))
+    for unit in ("", "Ki", "Mi", "Gi"):
+        if amount < 1000:
+            return f"{amount:.3g}{unit}"
+        amount /= 1024
+    return f"{amount:.3g}Ti"
 
 
 def _first_sentence(row: Object) -> str:

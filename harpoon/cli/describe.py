@@ -13,14 +13,14 @@ def lines(kind: Kind, value: Object) -> Iterator[str]:
     if kind is columns.JOB:
         yield from _job(value)
     else:
-        yield from fields(value)
+        yield from fields({key: inner for key, inner in value.items() if key != "v"})
 
 
 def fields(value: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each field, and one for each entry of a list."""
     width = max((len(key) for key in value), default=0)
     for key, inner in value.items():
-        title = f"{key.replace('_ms', '').replace('_', ' ').capitalize()}:".ljust(width + 3)
+        title = f"{_word(key).capitalize()}:".ljust(width + 3)
         if isinstance(inner, list) and inner:
             yield title.rstrip()
             for one in inner:
@@ -77,6 +77,10 @@ def _blockers(blockers: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{one['predicate']}: wants {one['wanted']}, finds {one['found']}" + (f" on {told}" if told else "")
 
 
+def _word(key: str) -> str:
+    return key.removesuffix("_ms").replace("_", " ")
+
+
 def _field(key: str, value: Any) -> str:
     if key.endswith("_ms"):
         return f"{columns.age(value) or '-'} ago"
@@ -86,10 +90,8 @@ def _field(key: str, value: Any) -> str:
 def _inline(value: Any) -> str:
     """Write a value on one line, without braces and quotes."""
     if isinstance(value, Mapping):
-        return (
-            ", ".join(f"{key} {_field(key, inner)}" for key, inner in value.items() if inner not in (None, "", {}, []))
-            or "-"
-        )
+        told = {key: inner for key, inner in value.items() if inner not in (None, "", {}, [])}
+        return ", ".join(f"{_word(key)} {_field(key, inner)}" for key, inner in told.items()) or "-"
     if isinstance(value, list):
         return ", ".join(map(_inline, value)) or "-"
     if isinstance(value, bool):

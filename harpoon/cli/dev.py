@@ -4,11 +4,12 @@ Each part is a process of its own, started by the very commands that are used el
 what killing one does; like a supervisor in production, ``dev`` starts it again.
 """
 
+import os
 import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -159,24 +160,29 @@ def _stop(ground: _Ground, *, is_keeping: bool) -> None:
     """Stop the server first, so that nothing is started in place of what ends; then agents, then what they ran."""
     terminal.say("stopping the server and the agents")
     ground.server.stop()
-    tasks = [] if is_keeping else [pid for agent, url in ground.agents if agent.pid for pid in _pids(url)]
+    groups = [] if is_keeping else [group for agent, url in ground.agents for group in _groups(agent, url)]
     for agent, _ in ground.agents:
         agent.stop()
     if is_keeping:
         terminal.say("tasks run on; the next harpoon dev on the same data finds them again")
-    elif tasks:
-        count = stop_groups(tasks)
+    elif groups:
+        count = stop_groups(groups)
         terminal.say(f"stopped {count} task{'' if count == 1 else 's'}; their jobs stay declared")
 
 
-def _pids(url: str) -> list[int]:
-    """Return the processes that an agent runs as tasks; each leads a process group of its own."""
+def _groups(agent: Child, url: str) -> list[int]:
+    """Return the process groups of the tasks that an agent runs: each has one of its own."""
     try:
         tasks = Client(url).get("tasks").body["tasks"]
     except HarpoonError as error:
-        terminal.say(f"tasks of {url} may run on: {error}")
+        terminal.say(f"tasks of {agent.name} may run on: {error}")
         return []
-    return [task["pid"] for task in tasks if task.get("pid") and task["state"] in ("starting", "running", "stopping")]
+    groups = []
+    for task in tasks:
+        if task.get("pid") and task["state"] in ("starting", "running", "stopping"):
+            with suppress(ProcessLookupError):
+                groups.append(os.getpgid(task["pid"]))
+    return groups
 
 
 def _is_free(where: Listen) -> bool:

@@ -36,7 +36,7 @@ TokenFile = Annotated[
         "harpoon server --store memory --agent a1=http://127.0.0.1:4451",
     ),
 )
-def server(
+def server(  # noqa: PLR0913, PLR0917 one parameter an option
     data: Annotated[
         Path | None, typer.Option(help="Directory of the state.", metavar="DIR", show_default=str(DATA))
     ] = None,
@@ -55,7 +55,8 @@ def server(
         str | None, typer.Option(help="What this server calls itself.", show_default="the host's name")
     ] = None,
     lost_after: Annotated[
-        str, typer.Option(help="An agent not reached for so long is lost, and its tasks are replaced.", metavar="DURATION")
+        str,
+        typer.Option(help="An agent not reached for so long is lost, and its tasks are replaced.", metavar="DURATION"),
     ] = "30s",
     resync: Annotated[
         str, typer.Option(help="Everything is looked at again so often, woken or not.", metavar="DURATION")

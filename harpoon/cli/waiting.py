@@ -62,9 +62,9 @@ def wait_until(subject: str, look: Look, timeout: timedelta, *, again: str) -> S
                     last, failure = look(min(span, left)), None
                 except Unavailable as error:
                     failure = error
-                _show(shown, subject, last, failure, _elapsed() - began, timeout)
                 if failure is None and last.is_done:
                     return last
+                _show(shown, subject, last, failure, _elapsed() - began, timeout)
                 if failure is not None:
                     time.sleep(min(RETRY_AFTER, left).total_seconds())
                 span = LOOK_EVERY

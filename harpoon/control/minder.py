@@ -20,12 +20,15 @@ from harpoon.model import wire
 from harpoon.model.agent import Agent, Link
 from harpoon.model.command import Command, CommandResult
 from harpoon.model.name import TaskId
+from harpoon.model.task import TaskState
 from harpoon.model.token import Token
 from harpoon.store.hold import Hold
 from harpoon.store.port import Delete, Put, StoreUnavailable, Write
 
 #: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
 WRITES_AT_ONCE: Final = 90
+#: How long the news that a task is starting may wait.
+LINGER_S: Final = 0.02
 #: How often the machine is told that time passes.
 TICK_S: Final = 1.0
 #: Wait after a commit that the store could not answer.
@@ -131,20 +134,31 @@ class Minder:
             _log.info(
                 "task_changed", task=task.id, agent=task.agent, state=task.state, ready=task.ready, reason=task.reason
             )
-            self._mail(Put(prefix + task.id, codec.dump(task)))
+            self._mail(Put(prefix + task.id, codec.dump(task)), is_urgent=task.state is not TaskState.STARTING)
         for gone in effect.gone:
             self._mail(Delete(prefix + gone))
 
-    def _mail(self, write: Write) -> None:
-        """Queue a write; a later one for the same key takes its place, at the end."""
+    def _mail(self, write: Write, *, is_urgent: bool = True) -> None:
+        """Queue a write; a later one for the same key takes its place, at the end.
+
+        A task that is starting has mostly started a moment later: such news lingers, so that the better one need not
+        wait for its commit.
+        """
         self._outbox.pop(write.key, None)
         self._outbox[write.key] = write
-        self._has_mail.set()
+        if is_urgent:
+            self._has_mail.set()
+        elif len(self._outbox) == 1:
+            asyncio.get_running_loop().call_later(LINGER_S, self._has_mail.set)
 
     async def _post(self) -> None:
         """Commit what is queued, one commit at a time, each compared with the hold."""
         while True:
             await self._has_mail.wait()
+            if not self._outbox:
+                # What lingered went along with something urgent.
+                self._has_mail.clear()
+                continue
             keys = list(self._outbox)[:WRITES_AT_ONCE]
             writes = [self._outbox.pop(key) for key in keys]
             if not self._outbox:

@@ -100,8 +100,9 @@ class Transformer:
             template = None if row is None else view.template(row.value)
             if row is not None and template is not None:
                 desired[task] = Desired(placement=row.value, template=template)
-            elif row is not None:
-                _log.error("template_missing", task=task, agent=agent)
+            elif row is not None or f"{agent}/{task}" in view.placements.unreadable:
+                # A record that cannot be read is not a task that nobody wants.
+                _log.error("placement_unusable", task=task, agent=agent)
                 actual.pop(task, None)
         commands = transform(desired, actual, self._clock.now(), cluster=view.cluster)
         return [command for command in commands if not self._shepherd.is_pending(agent, command.task)]

@@ -3,6 +3,7 @@
 It only tells. What agents refuse, and why, is found by `core.place`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from harpoon.model.units import format_cpu, format_size
 
 #: Agents named in one blocker; their number is told in full.
 NAMED_MAX = 8
+#: Values told of one predicate, so that a record of a large fleet stays small.
+VALUES_MAX = 16
 _FORMAT = {"cpu": format_cpu, "memory": format_size}
 
 
@@ -53,8 +56,20 @@ def blockers(refusals: Mapping[str, Sequence[Refusal]]) -> tuple[Blocker, ...]:
             agents=tuple(agents[:NAMED_MAX]),
             agents_count=len(agents),
         )
-        for (predicate, wanted, found), agents in sorted(groups.items())
+        for (predicate, wanted, found), agents in sorted(_bound(groups).items())
     )
+
+
+def _bound(groups: Mapping[tuple[str, str, str], list[str]]) -> dict[tuple[str, str, str], list[str]]:
+    """Tell the values of few agents together where one predicate found too many different ones."""
+    bound: dict[tuple[str, str, str], list[str]] = {}
+    told: Counter[tuple[str, str]] = Counter()
+    for (predicate, wanted, found), agents in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
+        told[predicate, wanted] += 1
+        is_told = told[predicate, wanted] < VALUES_MAX
+        key = (predicate, wanted, found if is_told else "other values that do not do")
+        bound[key] = sorted((*bound.get(key, ()), *agents))
+    return bound
 
 
 def sentence(unplaced: int, wanted: int, refusals: Mapping[str, Sequence[Refusal]]) -> str:

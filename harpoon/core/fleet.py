@@ -10,7 +10,7 @@ than its record stands, until its task is gone.
 from dataclasses import dataclass, field
 
 from harpoon.model.agent import Agent, Link, LinkState
-from harpoon.model.job import TaskTemplate
+from harpoon.model.job import Job, TaskTemplate
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation
 
@@ -65,6 +65,14 @@ class Fleet:
     def placement(self, task: TaskId) -> Placement | None:
         """Return the placement of that id, if it counts."""
         return self._placements.get(task)
+
+    def has_others(self, job: Job) -> bool:
+        """Return whether placements of other generations of this job count anywhere."""
+        return any(
+            (namespace, name) == (job.namespace, job.name) and generation != job.generation
+            for host in self._hosts.values()
+            for namespace, name, generation in host.counts
+        )
 
     def set_agent(self, agent: Agent) -> None:
         """Register an agent, or take its new registration."""

@@ -203,9 +203,8 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
     if state.link is not LinkState.CONNECTED:
         state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
         effects.append(told)
-    seq = max(state.seq, snapshot.seq)
-    after = replace(state, phase=Phase.CONNECTED, tasks=tasks, reported={}, seq=seq, heard=now.elapsed)
-    return after, (*effects, signals.Reconcile(None))
+    state = replace(state, seq=max(state.seq, snapshot.seq), heard=now.elapsed)
+    return replace(state, phase=Phase.CONNECTED, tasks=tasks, reported={}), (*effects, signals.Reconcile(None))
 
 
 def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:

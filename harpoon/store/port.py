@@ -4,8 +4,8 @@ Promises. A commit is atomic and durable before it returns. Each commit that wri
 only rise and are never used twice, not even across a crash. A watch delivers every revision after the one it
 was given, whole, once and in order, or raises `Compacted`. All pages of a list are of one revision.
 
-Not promised: an order between two commits in flight at once, *distinct* revisions for them (a batch may share one), reads
-of the past, or that a commit whose outcome is unknown did not happen (`Unavailable.maybe_applied`).
+Not promised: an order between two commits in flight at once, *distinct* revisions for them (a batch may share one),
+reads of the past, or that a commit whose outcome is unknown did not happen (`StoreUnavailable.maybe_applied`).
 """
 
 import asyncio
@@ -121,15 +121,15 @@ class Store(Protocol):
         """Write all of ``writes`` if all of ``compares`` hold, durably; return the revision, or None if one failed.
 
         Raises:
-            ValueError: More than `COMPARES_MAX` compares, `WRITES_MAX` writes or `COMMIT_BYTES_MAX` bytes, no write, a key written
-                twice, or an empty key.
+            ValueError: More than `COMPARES_MAX` compares, `WRITES_MAX` writes or `COMMIT_BYTES_MAX` bytes, no write, a
+                key written twice, or an empty key.
             StoreUnavailable: The store could not answer.
         """
 
     def watch(self, prefix: str, *, after: int) -> AsyncIterator[tuple[int, tuple[Change, ...]]]:
         """Yield (revision, changes under ``prefix``) for every revision above ``after`` that touches it; never ends.
 
-        A commit without effect under the prefix may be left out.
+        A revision without a change under the prefix is left out or has none: ``(revision, ())``.
 
         Raises:
             Compacted: ``after`` lies before the kept history.

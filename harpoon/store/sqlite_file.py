@@ -104,10 +104,9 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open the file for reading; text is handed over as its UTF-8 bytes."""
+    """Open the file for reading."""
     connection = _connect(path)
     connection.execute("PRAGMA query_only = ON")
-    connection.text_factory = bytes
     return connection
 
 

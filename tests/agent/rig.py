@@ -208,14 +208,16 @@ async def daemon(state: Path, **told: object) -> AsyncIterator[Daemon]:
 
 def clean(state: Path) -> None:
     """Kill what is left of the tasks of a state directory."""
-    for run in state.glob("tasks/*/shim.*"):
-        said = shimfile.read(str(run))
-        if said is not None and said.shim is not None:
-            processes.kill([pid for pid in processes.pids() if _is_ours(pid, run)])
+    tasks = {run.parent.name for run in state.glob("tasks/*/shim.*")}
+    processes.kill([pid for pid in processes.pids() if _task_of(pid) in tasks])
 
 
-def _is_ours(pid: int, run: Path) -> bool:
-    return processes.has_variable(pid, "HARPOON_TASK", run.parent.name)
+def _task_of(pid: int) -> str | None:
+    with contextlib.suppress(OSError):
+        for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\x00"):
+            if variable.startswith(b"HARPOON_TASK="):
+                return variable.partition(b"=")[2].decode()
+    return None
 
 
 def is_alive(pid: int) -> bool:

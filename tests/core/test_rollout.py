@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+
 from harpoon.core.rollout import Standing, rollout
 from harpoon.model.decision import Drop
 from harpoon.model.job import RestartPolicy

@@ -4,12 +4,13 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import hypothesis.strategies as st
+from hypothesis import given, settings
+
 from harpoon.core.rollout import Rollout, Standing, rollout
 from harpoon.model.decision import Drop, Want
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
-from hypothesis import given, settings
 from tests.builders import a_job, a_placement, a_task, at
 
 STATES = [None, *(state for state in TaskState if state is not TaskState.PENDING)]
@@ -133,7 +134,9 @@ def settle(world, random):
         rolled = world.decide(random)
         for deed in (*rolled.wants, *rolled.drops):
             obey(world, deed)
-        if rolled == Rollout(wants=(), drops=(), due=None) and all(s.task and s.task.ready for s in world.standings.values()):
+        if rolled == Rollout(wants=(), drops=(), due=None) and all(
+            s.task and s.task.ready for s in world.standings.values()
+        ):
             return
         for task_id in list(world.standings):
             world.progress(task_id)

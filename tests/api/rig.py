@@ -1,0 +1,236 @@
+"""A rig for the doors: the real view, registry and store in memory behind a real socket."""
+
+import asyncio
+import contextlib
+import json
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from harpoon.api.app import make_app
+from harpoon.api.doors import Doors
+from harpoon.api.limits import Limits
+from harpoon.api.site import run_site
+from harpoon.control.registry import Registry
+from harpoon.control.roster import Roster
+from harpoon.control.view import ACTUAL, AGENTS, JOBS, LINKS, PENDING, PLACEMENTS, View
+from harpoon.kit import codec
+from harpoon.kit.clock import SystemClock
+from harpoon.model.agent import Agent, Link
+from harpoon.model.decision import Pending
+from harpoon.model.job import Job
+from harpoon.model.task import Placement, Task
+from harpoon.store.memory import MemoryStore
+from harpoon.store.port import Delete, Put, Store
+
+PATIENCE_S = 10
+TOKEN = "correct-horse-battery"
+Record = Job | Placement | Pending | Agent | Link | Task
+
+
+def free_port() -> int:
+    """A port that nobody listens at, below those that Linux gives to outgoing connections."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def a_manifest(name: str = "web", *, namespace: str = "default", scale: int = 2, **more: Any) -> dict[str, Any]:
+    """A manifest as a user sends it."""
+    return {
+        "apiVersion": "harpoon/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace, "tags": more.pop("tags", {})},
+        "spec": {"scale": scale, "task": {"command": ["serve"], **more}},
+    }
+
+
+def key_of(record: Record) -> str:
+    """The key under which the store has a record."""
+    match record:
+        case Job():
+            return f"{JOBS}{record.namespace}/{record.name}"
+        case Placement():
+            return f"{PLACEMENTS}{record.agent}/{record.task}"
+        case Pending():
+            return f"{PENDING}{record.namespace}/{record.job}"
+        case Agent():
+            return AGENTS + record.name
+        case Link():
+            return LINKS + record.agent
+        case Task():
+            return f"{ACTUAL}{record.agent}/{record.id}"
+
+
+@dataclass
+class Answer:
+    """An answer, read whole."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Rig:
+    """The doors, seen from outside, and what is behind them."""
+
+    doors: Doors
+    store: Store
+    port: int
+    session: aiohttp.ClientSession
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def view(self) -> View:
+        return self.doors.view
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send a request; underscores in headers' names are dashes, bytes are sent as they are."""
+        sent = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            self.session.request(method, self.url(path), data=data, headers=sent, allow_redirects=False) as response,
+        ):
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.ask("GET", path, **headers)
+
+    async def put(self, name: str = "web", *, scale: int = 2, **more: Any) -> Answer:
+        """Put a job and expect that it is taken."""
+        answer = await self.ask("PUT", f"/v1/namespaces/default/jobs/{name}", a_manifest(name, scale=scale, **more))
+        assert answer.status in (200, 202), answer.body
+        return answer
+
+    async def write(self, *records: Record, gone: Sequence[Record] = ()) -> int:
+        """Write and delete records as the control loops do, in one revision, and wait until the view shows it."""
+        puts = [Put(key_of(record), codec.dump(record)) for record in records]
+        revision = await self.store.commit((), [*puts, *(Delete(key_of(record)) for record in gone)])
+        assert revision is not None
+        await self.view.mirror.reached(revision)
+        return revision
+
+    @asynccontextmanager
+    async def watch(self, query: str = "", accept: str = "application/x-ndjson", **headers: str) -> AsyncIterator["Reader"]:
+        """Open a watch, or another stream whose path is given from its slash on."""
+        path = query if query.startswith("/") else f"/v1/watch?{query}"
+        sent = self.headers | {"Accept": accept} | {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.get(self.url(path), headers=sent) as response:
+            yield Reader(response)
+
+
+class Reader:
+    """Reads a stream's events, whichever way they are written."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.is_sse = response.content_type == "text/event-stream"
+        #: Blocks or lines as they came.
+        self.raw: list[bytes] = []
+
+    async def next(self) -> dict[str, Any] | None:
+        """The next event, or None at the end; comments are told as ``{"comment": …}``."""
+        async with asyncio.timeout(PATIENCE_S):
+            block = await self.response.content.readuntil(b"\n\n" if self.is_sse else b"\n")
+        if not block:
+            return None
+        self.raw.append(block)
+        if not self.is_sse:
+            return json.loads(block)
+        lines = dict(line.partition(": ")[::2] for line in block.decode().strip().split("\n"))
+        if "data" not in lines:
+            return {"comment": lines.get("", ""), "retry": lines.get("retry")}
+        event = json.loads(lines["data"])
+        assert event["type"] == lines["event"]
+        assert event.get("revision") == lines.get("id")
+        return event
+
+    async def until(self, is_it: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        """All events up to the one that is it, without comments."""
+        events = []
+        while (event := await self.next()) is not None:
+            if "type" in event:
+                events.append(event)
+                if is_it(event):
+                    return events
+        raise AssertionError(f"the stream ended after {events}")
+
+    async def until_type(self, type_: str) -> list[dict[str, Any]]:
+        return await self.until(lambda event: event["type"] == type_)
+
+    async def changes(self, count: int) -> list[dict[str, Any]]:
+        """The next ``count`` changes; other events are passed over."""
+        return [(await self.until_type("change"))[-1] for _ in range(count)]
+
+    async def rest(self) -> list[dict[str, Any]]:
+        """All events up to the end."""
+        events = []
+        while (event := await self.next()) is not None:
+            events.append(event)
+        return events
+
+
+@asynccontextmanager
+async def a_rig(
+    *,
+    token: str | None = None,
+    limits: Limits | None = None,
+    store: Store | None = None,
+    registry: Callable[[Store, View], Registry] | None = None,
+    logs: Callable[[str], Any] | None = None,
+    grace_s: float = 2.0,
+) -> AsyncIterator[Rig]:
+    """Doors that are open."""
+    store = store or MemoryStore()
+    view = View(store, incarnation=1, cluster="c1")
+    await view.mirror.load()
+    clock = SystemClock()
+    doors = Doors(
+        view=view,
+        registry=registry(store, view) if registry else Registry(store, view, clock),
+        roster=Roster(store, view),
+        store=store,
+        instance="s1",
+        clock=clock,
+        logs=logs or _no_logs,
+        drain=asyncio.Event(),
+        metrics=CollectorRegistry(),
+        token=token,
+        limits=limits or Limits(),
+    )
+    is_open = asyncio.Event()
+    port = free_port()
+    async with asyncio.TaskGroup() as group, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        mirror = group.create_task(view.mirror.run())
+        site = group.create_task(
+            run_site(make_app(doors), "127.0.0.1", port, grace_s=grace_s, on_ready=lambda _: is_open.set())
+        )
+        await is_open.wait()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        yield Rig(doors, store, port, session, headers)
+        doors.drain.set()
+        await site
+        mirror.cancel()
+
+
+def _no_logs(agent: str) -> Any:
+    raise AssertionError(f"nobody asks {agent} for logs here")

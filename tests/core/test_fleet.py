@@ -1,0 +1,85 @@
+"""The index of the fleet, kept change by change."""
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from harpoon.core.fleet import Fleet, reservation
+from harpoon.model.agent import LinkState
+from harpoon.model.task import Reservation
+from tests.builders import MIB, a_job, a_link, a_placement, a_template, an_agent
+
+names = st.sampled_from(["a1", "a2"])
+agents = st.builds(an_agent, names, cpu=st.sampled_from([1000, 2000]))
+links = st.builds(a_link, names, st.sampled_from(LinkState))
+placements = st.builds(
+    a_placement,
+    agent=names,
+    slot=st.integers(0, 1),
+    job=st.sampled_from(["web", "db"]),
+    generation=st.sampled_from(["g0", "g1"]),
+    cpu=st.sampled_from([0, 100]),
+    ports=st.sampled_from([(), (80,), (80, 443)]),
+)
+changes = st.one_of(
+    st.tuples(st.just("set_agent"), agents),
+    st.tuples(st.just("remove_agent"), names),
+    st.tuples(st.just("set_link"), links),
+    st.tuples(st.just("add"), placements),
+    st.tuples(st.just("remove"), placements),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(changes, max_size=30))
+def test_the_kept_index_equals_one_built_afresh(history):
+    kept, agents, links, placed = Fleet(), {}, {}, {}
+    for verb, noun in history:
+        getattr(kept, verb)(noun)
+        match verb:
+            case "set_agent":
+                agents[noun.name] = noun
+            case "remove_agent":
+                agents.pop(noun, None)
+                links.pop(noun, None)
+            case "set_link":
+                links[noun.agent] = noun
+            case "add":
+                placed[noun.task] = noun
+            case "remove":
+                placed.pop(noun.task, None)
+    fresh = Fleet()
+    for placement in placed.values():
+        fresh.add(placement)
+    for link in links.values():
+        fresh.set_link(link)
+    for agent in agents.values():
+        fresh.set_agent(agent)
+    assert kept == fresh
+    assert {name for name, _, _ in kept.agents()} == agents.keys()
+    assert all(kept.placement(task) == placement for task, placement in placed.items())
+
+
+def test_it_tells_what_is_reserved_on_an_agent():
+    fleet = Fleet()
+    fleet.add(a_placement(agent="a1", slot=0, cpu=100, memory=5, ports=(80,)))
+    fleet.add(a_placement(agent="a1", slot=1, cpu=200, memory=6))
+    host = fleet.host("a1")
+    assert (host.cpu, host.memory, host.ports) == (300, 11, {80: {"default.web.0.1-1"}})
+    assert fleet.host("a2") is None
+
+
+def test_it_knows_whether_a_job_has_tasks_of_other_generations():
+    fleet = Fleet()
+    fleet.add(a_placement(generation="g0", job="db"))
+    fleet.add(a_placement(generation="g1"))
+    assert not fleet.has_others(a_job(generation="g1"))
+    assert fleet.has_others(a_job(generation="g2"))
+
+
+def test_it_is_no_other_thing():
+    assert Fleet() != "fleet"
+
+
+def test_a_task_reserves_its_resources_and_its_fixed_ports():
+    template = a_template(cpu=5, memory=MIB, ports={"b": 90, "a": 80, "any": 0})
+    assert reservation(template) == Reservation(cpu=5, memory=MIB, ports=(80, 90))
