@@ -112,6 +112,10 @@ async def delete(session: aiohttp.ClientSession, url: str, name: str) -> None:
         assert response.status == 202, await response.text()
 
 
+def runs(watch: Watch, prefix: str) -> bool:
+    return any(id_.startswith(prefix) and task["state"] == "running" for id_, task in watch.tasks.items())
+
+
 async def starts(session, url, watch) -> list[float]:
     """Return, in ms, request → process running and seen on the watch, one at a time on an idle system."""
     spans = []
@@ -119,7 +123,7 @@ async def starts(session, url, watch) -> list[float]:
         prefix = f"default.s{number}."
         began = time.perf_counter()
         await put(session, url, f"s{number}")
-        await watch.until(lambda p=prefix: any(k.startswith(p) and t["state"] == "running" for k, t in watch.tasks.items()))
+        await watch.until(lambda p=prefix: runs(watch, p))
         spans.append((time.perf_counter() - began) * 1000)
         await delete(session, url, f"s{number}")
         await watch.until(lambda p=prefix: not any(k.startswith(p) for k in watch.tasks))
@@ -204,7 +208,7 @@ async def measure(port: int) -> list[tuple[str, str, str, str]]:
     k50, k99 = quantile(killed, 0.5), quantile(killed, 0.99)
     return [
         ("request → running, seen on the watch, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "-", "≤ 5 / 20 ms"),
-        ("kill -9 → running again, seen on the watch, p50 / p99", f"{k50:.1f} / {k99:.1f} ms", f"{restarted:.2f} ms", "≤ 5 / 20 ms"),
+        ("kill -9 → running again, likewise", f"{k50:.1f} / {k99:.1f} ms", f"{restarted:.2f} ms", "≤ 5 / 20 ms"),
         (f"{MANY} tasks on one agent, all running", f"{took:.2f} s", f"{spawned:.2f} s", "≤ 1.5 s"),
         ("memory a task besides the task itself", f"{memory:.0f} KiB", "-", "≤ 2048 KiB"),
         (f"{MANY} tasks stopped and gone", f"{gone:.2f} s", "-", "-"),

@@ -197,7 +197,8 @@ async def migrate_under_load(demo: Demo, path: Path) -> None:
         browsing.cancel()
         following.cancel()
     total = sum(visitor.answers.values()) + len(visitor.failures)
-    demo.say(f"{total} requests in {took:.1f} s ({total / took:.0f}/s): {dict(visitor.answers)}, {len(visitor.failures)} failed")
+    answers, failed = dict(visitor.answers), len(visitor.failures)
+    demo.say(f"{total} requests in {took:.1f} s ({total / took:.0f}/s): {answers}, {failed} failed")
     check(not visitor.failures, f"{len(visitor.failures)} requests failed, first: {visitor.failures[:3]}")
     check(total / took >= 200, "fewer than 200 requests a second were made")
     check(set(visitor.answers) == {"blue", "green"}, "the visitor did not see both configurations")
@@ -251,9 +252,8 @@ def run(demo: Demo) -> None:
     # Two agents of one host need different ranges, or both may find the same port free.
     for name, port, ports in zip(("a1", "a2"), agent_ports, ("20000-24999", "25000-29999"), strict=True):
         listen, state = f"127.0.0.1:{port}", str(demo.directory / name)
-        demo.spawn(
-            name, "agent", "--name", name, "--server", demo.server, "--listen", listen, "--state-dir", state, "--ports", ports
-        )
+        where = ("--listen", listen, "--state-dir", state, "--ports", ports)
+        demo.spawn(name, "agent", "--name", name, "--server", demo.server, *where)
     demo.harpoon("wait", "agents", "--count", "2", "--timeout", "15s")
     demo.harpoon("get", "agents")
 
@@ -299,9 +299,9 @@ def main() -> int:
             check(not left, f"processes are left: {left}")
         except (StepFailed, subprocess.TimeoutExpired, OSError) as error:
             print(f"FAILED at step '{demo.step}': {error}", file=sys.stderr, flush=True)
-            for name in demo.processes:
-                tail = (demo.directory / f"{name}.log").read_text().splitlines()[-5:]
-                print(f"--- last lines of {name}:", *tail, sep="\n    ", file=sys.stderr)
+            for part in demo.processes:
+                tail = (demo.directory / f"{part}.log").read_text().splitlines()[-5:]
+                print(f"--- last lines of {part}:", *tail, sep="\n    ", file=sys.stderr)
             return 1
         finally:
             clean_up(demo)

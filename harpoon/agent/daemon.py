@@ -1,6 +1,7 @@
 """An agent's daemon: from settings to a clean end. Starting is recovering; ending leaves all tasks running."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -20,11 +21,14 @@ from harpoon.agent.logs import Rotator
 from harpoon.agent.means import Means
 from harpoon.agent.metrics import Metrics
 from harpoon.agent.ports import Ports
+from harpoon.agent.record import Record
 from harpoon.agent.registration import Registration
 from harpoon.agent.settings import AgentSettings
 from harpoon.agent.tasks import Tasks
+from harpoon.kit import codec
 from harpoon.kit.clock import Clock, Random
-from harpoon.kit.errors import Unavailable
+from harpoon.kit.errors import Invalid, Unavailable
+from harpoon.model.wire import Adopt, Commands
 
 #: Tasks whose shim was spawned and has not told yet who the task is: enough to keep a host busy, and no more.
 _STARTING_MAX = 32
@@ -57,6 +61,7 @@ async def serve(
         Unavailable: It cannot listen where it should.
         OSError: The state directory cannot be used.
     """
+    _warm_up()
     with open_home(told.state_dir) as home:
         async with _open(told, home, clock, rng, stop) as parts, _listening(Api(parts).app(), told, parts.feed) as port:
             _log.info("agent_ready", agent=told.name, host=told.host, port=port)
@@ -117,6 +122,13 @@ async def _run(told: AgentSettings, home: Home, parts: Parts, rng: Random, port:
         await parts.stop.wait()
         for loop in loops:
             loop.cancel()
+
+
+def _warm_up() -> None:
+    """Have what reads bodies and records made now, and not while the first commands wait for it."""
+    for kind in (Adopt, Commands, Record):
+        with contextlib.suppress(Invalid):
+            codec.load(kind, b"{}")
 
 
 @asynccontextmanager

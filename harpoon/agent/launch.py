@@ -108,16 +108,12 @@ def _check_directory(directory: str) -> None:
 def _find_program(name: str, directory: str, path: str) -> str:
     """Return the file that a shell would run for ``name``; found here so that a failure has a reason."""
     entries = [""] if "/" in name else path.split(":")
-    found = []
-    for entry in entries:
-        candidate = os.path.join(directory, entry, name)  # noqa: PTH118 a hot path
-        if not _is_file(candidate):
-            continue
-        if os.access(candidate, os.X_OK):
+    candidates = [os.path.join(directory, entry, name) for entry in entries]  # noqa: PTH118 a hot path
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK) and _is_file(candidate):
             return name if "/" in name and not name.startswith("-") else candidate
-        found.append(candidate)
-    if found:
-        raise Invalid(f"command {name!r}: {found[0]} is not executable for the agent")
+    for candidate in filter(_is_file, candidates):
+        raise Invalid(f"command {name!r}: {candidate} is not executable for the agent")
     if "/" in name:
         raise Invalid(f"command {name!r}: there is no such file")
     raise Invalid(f"command {name!r} is not found in PATH ({path})")

@@ -45,8 +45,7 @@ class Log:
     """One stream of one task."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path)
-        self._name = path
+        self._path = path
         self._rotation = 0
         #: Rotation → the bytes at its beginning that were not kept, because it had grown too large.
         self._skipped: dict[int, int] = {}
@@ -57,7 +56,7 @@ class Log:
     def size(self) -> int:
         """Return how large it has grown since it was last moved aside, in bytes."""
         try:
-            return os.lstat(self._name).st_size
+            return os.lstat(self._path).st_size
         except OSError:
             return 0
 
@@ -70,7 +69,7 @@ class Log:
                 skipped = await asyncio.to_thread(self._rotate, keep)
             except OSError as error:
                 # Whatever it is, and be it a full disk, the log must not grow on.
-                _log.warning("log_rotation_failed", path=str(self._path), reason=str(error))
+                _log.warning("log_rotation_failed", path=self._path, reason=str(error))
                 with contextlib.suppress(OSError):
                     self._empty()
                 skipped = 0
@@ -99,13 +98,13 @@ class Log:
                 yield b""
                 await asyncio.sleep(_FOLLOW_S)
 
-    def _file(self, rotation: int) -> Path:
+    def _file(self, rotation: int) -> str:
         age = self._rotation - rotation
-        return self._path if age == 0 else self._path.with_name(f"{self._path.name}.{age}")
+        return self._path if age == 0 else f"{self._path}.{age}"
 
     def _oldest(self) -> Position:
         rotation = self._rotation
-        while rotation > self._rotation - KEPT and self._file(rotation - 1).exists():
+        while rotation > self._rotation - KEPT and os.path.lexists(self._file(rotation - 1)):
             rotation -= 1
         return Position(rotation, self._skipped.get(rotation, 0))
 
@@ -161,15 +160,12 @@ class Log:
         """Do it. Returns how many bytes at the beginning were not kept."""
         for age in range(KEPT, 1, -1):
             with contextlib.suppress(FileNotFoundError):
-                self._path.with_name(f"{self._path.name}.{age - 1}").rename(
-                    self._path.with_name(f"{self._path.name}.{age}")
-                )
+                Path(f"{self._path}.{age - 1}").rename(f"{self._path}.{age}")
         with _opened(self._path) as source:
             if source is None:
                 return 0
             skipped = max(0, os.fstat(source).st_size - keep)
-            target = self._path.with_name(f"{self._path.name}.1")
-            with target.open("wb") as file:
+            with Path(f"{self._path}.1").open("wb") as file:
                 # The task prints on while this copies; but it must not lead the copy on for ever.
                 _copy(source, file.fileno(), skipped, 2 * keep)
         self._empty()
@@ -228,13 +224,13 @@ def _after_end(block: bytes, skip: int) -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
+def _opened(path: str) -> Iterator[int | None]:
     """Open a log for reading; None when there is none. A link or pipe that a task put in its place is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
-            _log.warning("log_not_readable", path=str(path), reason=str(error))
+            _log.warning("log_not_readable", path=path, reason=str(error))
         yield None
         return
     try:

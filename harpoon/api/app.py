@@ -212,8 +212,9 @@ async def _stamp(_request: web.Request, response: web.StreamResponse) -> None:
 
 def stamp() -> dict[str, str]:
     """Return the headers that every answer carries."""
-    return {
-        "X-Request-Id": request_id.get(),
+    number = request_id.get()
+    # What cannot be read as a request has no id.
+    return ({"X-Request-Id": number} if number else {}) | {
         hdrs.CACHE_CONTROL: "no-store",
         "X-Content-Type-Options": "nosniff",
         hdrs.SERVER: "harpoon",

@@ -12,7 +12,7 @@ async def read_json(request: web.Request) -> bytes:
     """Return the body's bytes, which say they are JSON; whether they are, the codec tells.
 
     Raises:
-        Refused: 415 for another type or any compression, 413 when too large, 408 when too slow.
+        Refused: 415 for another type or any compression, 413 when too large, 408 when too slow, 400 when broken.
     """
     limits = request.app[DOORS].limits
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
@@ -26,6 +26,8 @@ async def read_json(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError as error:
         raise Refused(408, f"the body did not arrive within {limits.body_s:g} s") from error
+    except web.RequestPayloadError as error:
+        raise Refused(400, "the body breaks off, or is not framed as HTTP frames it") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise _too_large(limits.body_bytes) from error
 

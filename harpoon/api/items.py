@@ -87,18 +87,22 @@ class Item:
 def items_of(scene: Scene, changes: Sequence[RowChange]) -> list[Item]:
     """Return what one revision changed, in its order; ``scene`` stands at that revision, the changes applied."""
     view = scene.view
-    # A revision that writes both records of an agent changes one agent.
-    agents = {change.key for change in changes if change.table is view.agents}
-    kinds = {id(table): kind for kind, table in records_of(view).items()}
+    records = records_of(view)
+    kinds = {id(table): kind for kind, table in records.items()}
+    # A link is part of an agent's object, a placement of a task's: when it changes, so does that object.
+    parts = {id(view.links): Kind.AGENT, id(view.placements): Kind.TASK}
+    written = {(id(change.table), change.key) for change in changes}
     items = []
     for change in changes:
-        kind = kinds.get(id(change.table))
-        if kind is not None:
-            items.append(_item(scene, kind, change.key, change.old, change.new))
-        elif change.table is view.links and change.key not in agents:
-            agent = scene.row(view.agents, change.key)
-            if agent is not None:
-                items.append(_item(scene, Kind.AGENT, change.key, agent, agent))
+        table, key = id(change.table), change.key
+        if table in kinds:
+            items.append(_item(scene, kinds[table], key, change.old, change.new))
+        if table in parts:
+            whole = records[parts[table]]
+            row = scene.row(whole, key)
+            # A revision that writes both records changes one object, which is told where its own record is.
+            if row is not None and (id(whole), key) not in written:
+                items.append(_item(scene, parts[table], key, row, row))
     return items
 
 

@@ -60,7 +60,7 @@ def problem(
         "status": status,
         "detail": detail,
         "code": code,
-        "request_id": request_id.get(),
+        "request_id": request_id.get() or None,
     }
     for name, value in members.items():
         told[name] = orjson.Fragment(value) if isinstance(value, bytes) else value

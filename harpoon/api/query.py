@@ -50,7 +50,10 @@ class Query:
             Invalid: It is no name.
         """
         value = self.one(parameter)
-        return value if value is None else checked_name(parameter, value)
+        try:
+            return value if value is None else check_name(parameter, value)
+        except ValueError as error:
+            raise bad_parameter(parameter, str(error)) from error
 
     def flag(self, parameter: str) -> bool:
         """Return whether a parameter is ``true``; absent means it is not.

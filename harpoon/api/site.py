@@ -49,6 +49,9 @@ class Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 it may quote what was sent, a token among it
     ) -> web.StreamResponse:
         """Answer what is no HTTP, and faults of ours."""
+        if isinstance(exc, ConnectionError):
+            # The client left while its request was read or answered.
+            raise exc
         if status < 500:
             # Not the message: it may quote what was sent, a token among it.
             _log.info("request_unreadable", remote=request.remote, reason=type(exc).__name__)

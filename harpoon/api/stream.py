@@ -52,6 +52,8 @@ class Stream:
         except (HarpoonError, StoreUnavailable) as error:
             # The status was sent long ago, so the stream itself has to tell.
             fault = orjson.dumps({"type": "error", "code": "unavailable", "detail": str(error)})
+        except ConnectionError:
+            self._stay.end(Ending.GONE)
         await self._part(fault)
         return self._response
 
@@ -80,8 +82,8 @@ class Stream:
                 if word is not None:
                     await self._response.write(word)
                 await self._response.write_eof()
-        except TimeoutError:
-            # It reads nothing at all: what is buffered for it is dropped with the connection.
+        except (TimeoutError, ConnectionError):
+            # It reads nothing at all, or has left: what is buffered for it is dropped with the connection.
             if transport is not None:
                 transport.abort()
 

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 from harpoon.cli import terminal
 from harpoon.client import Denied, Unreachable
-from harpoon.kit.errors import Conflict, Gone, HarpoonError, Invalid, NotFound, Unavailable
+from harpoon.kit.errors import Conflict, Gone, HarpoonError, Invalid, NotFound, Problem, Unavailable
 
 
 class ExitCode(IntEnum):
@@ -61,13 +61,19 @@ def code_of(error: HarpoonError) -> ExitCode:
 
 def complain(error: HarpoonError) -> None:
     """Say on stderr what went wrong, each fault of the input on a line of its own, and what may help."""
-    terminal.say(f"{terminal.paint('error', 'red', is_error=True)}: {error}")
-    if isinstance(error, Invalid):
-        for problem in error.problems:
-            where = f"{problem.pointer}: " if problem.pointer else ""
-            terminal.say(f"  {where}{problem.detail}")
+    faults = [_told(problem) for problem in error.problems] if isinstance(error, Invalid) else []
+    headline = str(error) if not faults else faults[0] if len(faults) == 1 else f"{len(faults)} faults"
+    terminal.say(f"{terminal.paint('error', 'red', is_error=True)}: {headline}")
+    for fault in faults if len(faults) > 1 else ():
+        terminal.say(f"  {fault}")
     if hint := _hint(error):
         terminal.say(hint)
+
+
+def _told(problem: Problem) -> str:
+    """Write one fault after its place: in a file, in a document, or the name of a parameter."""
+    place = problem.pointer.removeprefix("?")
+    return f"{place}: {problem.detail}" if place else problem.detail
 
 
 def _hint(error: HarpoonError) -> str:

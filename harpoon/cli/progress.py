@@ -5,9 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from harpoon.cli import terminal
+
+
+#: Part of a shared timeout is as good as used up before the first look; it is not to be shown as a second less.
+_ROUNDING: Final = timedelta(milliseconds=500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,7 @@ class _Live:
     def show(self, report: Report) -> None:
         from rich.text import Text  # noqa: PLC0415 only a terminal needs it
 
-        clock = f"{_seconds(report.elapsed)} of {_seconds(report.timeout)}"
+        clock = f"{_seconds(report.elapsed)} of {_seconds(report.timeout + _ROUNDING)}"
         text = Text(f"{report.subject}  {_told(report)}  {clock}", no_wrap=True, overflow="ellipsis")
         if report.waiting:
             text.append(f"\n  waits: {_blocker(report)}", style="dim")

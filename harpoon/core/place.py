@@ -30,7 +30,7 @@ from harpoon.model.task import Placement
 class Decision:
     """Where the slots go, and which go nowhere."""
 
-    #: By slot.
+    #: By slot; but one that takes what another's slot gave back comes after that.
     placements: tuple[Placement, ...]
     #: None: all were placed.
     pending: Pending | None
@@ -40,8 +40,6 @@ class Decision:
 
 def place(job: Job, wants: Sequence[Want], fleet: Fleet, now: Instant, *, incarnation: int, revision: int) -> Decision:
     """Choose an agent for each wanted slot.
-
-    The placements count on each other in the order given: a caller that commits them in parts does so in that order.
 
     Args:
         job: Whose slots they are.

@@ -134,7 +134,7 @@ class Rig:
         """Open a watch, or another stream whose path is given from its slash on."""
         path = query if query.startswith("/") else f"/v1/watch?{query}"
         sent = self.headers | {"Accept": accept} | {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.session.get(self.url(path), headers=sent) as response:
+        async with self.session.get(self.url(path), headers=sent, read_bufsize=1 << 24) as response:
             yield Reader(response)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from harpoon.control.bookings import Bookings
 from harpoon.control.view import ACTUAL, AGENTS, JOBS, LINKS, VERSIONS, View, placement_key
 from harpoon.kit import codec
@@ -40,9 +41,7 @@ def a_version(job: str) -> Version:
 
 def a_job(name: str) -> Job:
     version = a_version(name)
-    return Job(
-        namespace="default", name=name, spec=version.spec, generation="g", version=1, created_ms=0, updated_ms=0
-    )
+    return Job(namespace="default", name=name, spec=version.spec, generation="g", version=1, created_ms=0, updated_ms=0)
 
 
 def an_agent(name: str, rng: Random) -> Agent:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+
 from harpoon.control.controller import Controller
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
@@ -20,7 +21,6 @@ from harpoon.model.manifest import Manifest
 from harpoon.model.task import TaskState
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Store
-
 from tests.fakes import FakeAgent
 
 
@@ -241,8 +241,10 @@ async def test_tasks_of_a_lost_agent_are_replaced_and_its_strays_stopped_when_it
         agents[0].cut()
         await until(
             controller,
-            lambda: controller.view.links.rows["a1"].value.state is LinkState.LOST
-            and len(agents[1].tasks) + len(agents[2].tasks) == 3,
+            lambda: (
+                controller.view.links.rows["a1"].value.state is LinkState.LOST
+                and len(agents[1].tasks) + len(agents[2].tasks) == 3
+            ),
         )
         assert len(agents[0].tasks) == 1
         agents[0].heal()
@@ -391,7 +393,9 @@ async def test_requirements_keep_tasks_on_matching_agents() -> None:
         rules = PlacementRules(require=(Requirement(tag="name", equals="a2"),))
         manifest = a_manifest(scale=3)
         spec = Spec(scale=3, task=manifest.spec.task, placement=rules)
-        await controller.registry.put(Manifest(apiVersion="harpoon/v1", kind="Job", metadata=manifest.metadata, spec=spec))
+        await controller.registry.put(
+            Manifest(apiVersion="harpoon/v1", kind="Job", metadata=manifest.metadata, spec=spec)
+        )
         await settled(controller)
         assert a1.tasks == {}
         assert len(a2.tasks) == 3

@@ -69,7 +69,7 @@ def test_tasks_of_one_job_are_spread():
 
 def test_spreading_counts_what_is_there_of_this_generation_only():
     there = [a_placement(slot=0, agent="a1", revision=1), a_placement(slot=1, agent="a1", revision=1)]
-    older = [a_placement(slot=slot, agent="a2", generation="g0") for slot in range(5)]
+    older = [a_placement(slot=slot, agent="a2", revision=2, generation="g0") for slot in range(5)]
     fleet = a_fleet(an_agent("a1"), an_agent("a2"), placements=[*there, *older])
     assert agents_of(put(a_job(scale=4), fleet, a_want(2), a_want(3))) == ["a2", "a2"]
 
@@ -225,7 +225,7 @@ def test_room_that_a_later_slot_gives_back_serves_an_earlier_one():
     failed = a_placement(slot=1, revision=1, cpu=4000)
     fleet = a_fleet(an_agent(), placements=[failed])
     decision = put(a_job(scale=2, cpu=2000), fleet, a_want(0), a_want(1, replaces=(failed.task,), ended=(failed.task,)))
-    assert [placement.slot for placement in decision.placements] == [0, 1]
+    assert [placement.slot for placement in decision.placements] == [1, 0]
     assert decision.pending is None
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+
 from harpoon.kit.clock import Random, SystemClock, system_random
 from harpoon.kit.loop import Loop, Pace
 

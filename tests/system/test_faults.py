@@ -85,13 +85,18 @@ def test_a_killed_server_loses_nothing_and_restarts_no_task(cluster: Cluster) ->
         assert kept == acknowledged, f"after kill {number}"
         cluster.connected("a1", "a2")
         now = cluster.tasks()
-        assert {id_: now[id_]["pid"] for id_ in before if id_ in now and now[id_]["state"] == "running"}.items() <= before.items()
+        assert {
+            id_: now[id_]["pid"] for id_ in before if id_ in now and now[id_]["state"] == "running"
+        }.items() <= before.items()
     for name in acknowledged:
         eventually(lambda n=name: cluster.get(f"/v1/namespaces/default/jobs/{n}/status"), lambda s: s["is_done"])
     tasks = cluster.tasks()
     assert len(tasks) == sum(acknowledged.values())
     assert all(task["restarts"] == 0 for task in tasks.values())
-    eventually(lambda: {i: t["pid"] for i, t in follower.tasks.items()}, lambda seen: seen == {i: t["pid"] for i, t in tasks.items()})
+    eventually(
+        lambda: {i: t["pid"] for i, t in follower.tasks.items()},
+        lambda seen: seen == {i: t["pid"] for i, t in tasks.items()},
+    )
     follower.ends.set()
     order = [int(revision.rpartition(".")[2]) for revision in follower.revisions]
     assert order == sorted(set(order)), "a revision was repeated or out of order"
@@ -103,7 +108,11 @@ def test_a_killed_agent_finds_its_tasks_again_and_knows_how_others_ended(cluster
     cluster.start_agent("a1")
     cluster.connected("a1")
     cluster.done(cluster.put_job("stay", 5))
-    cluster.done(cluster.put_job("leave", 1, restart={"policy": "never"}, command=["/bin/sh", "-c", "sleep 1000 & wait $$!; exit 7"]))
+    cluster.done(
+        cluster.put_job(
+            "leave", 1, restart={"policy": "never"}, command=["/bin/sh", "-c", "sleep 1000 & wait $$!; exit 7"]
+        )
+    )
     before = cluster.tasks()
     cluster.kill("a1")
     [leaving] = [task for id_, task in before.items() if ".leave." in id_]
@@ -112,10 +121,13 @@ def test_a_killed_agent_finds_its_tasks_again_and_knows_how_others_ended(cluster
     eventually(lambda: Path(f"/proc/{leaving['pid']}").exists(), lambda is_there: not is_there)
     cluster.start_agent("a1")
     after = eventually(
-        cluster.tasks, lambda tasks: leaving["id"] not in tasks or tasks[leaving["id"]]["state"] in ("failed", "finished")
+        cluster.tasks,
+        lambda tasks: leaving["id"] not in tasks or tasks[leaving["id"]]["state"] in ("failed", "finished"),
     )
     stayed = {id_: task for id_, task in after.items() if ".stay." in id_}
-    assert {id_: task["pid"] for id_, task in stayed.items()} == {i: t["pid"] for i, t in before.items() if ".stay." in i}
+    assert {id_: task["pid"] for id_, task in stayed.items()} == {
+        i: t["pid"] for i, t in before.items() if ".stay." in i
+    }
     assert all(task["restarts"] == 0 for task in stayed.values())
     assert "7" in cluster.log("server").split("leave", 1)[1]
 
