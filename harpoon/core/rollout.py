@@ -9,8 +9,9 @@ one; *dead* is one whose task has failed or is lost. All others are *old*.
 1. A slot without placements wants one at once. A slot that is not wanted any more loses all of them.
 2. An old placement that is ready goes once the current one is ready, never before; one that is not ready, as soon as a
    current one is placed. Of several old ones that are ready the newest is enough.
-3. While an old one that is ready waits, its slot has two placements: at most ``update.surge`` slots at once. As long as
-   fewer than ``update.unavailable`` slots are without a ready task, it goes in the commit that places its successor.
+3. While an old one that is ready waits, its slot has two placements; over all slots, at most ``update.surge`` are
+   beyond one. As long as fewer than ``update.unavailable`` slots are without a ready task, an old one goes in the
+   commit that places its successor.
 4. A dead current placement is replaced, elsewhere if possible: a lost one at once, a failed one after a backoff, the
    first time at once. While evicting is halted, because so many agents are lost, lost ones stay.
 5. A task that finished by itself, where its restart policy allows that, is as good as ready. Where the policy is to
@@ -175,7 +176,7 @@ def _drop(placement: Placement, reason: str) -> Drop:
 
 def _wants(job: Job, slots: Sequence[_Slot], now: Instant) -> tuple[tuple[Want, ...], timedelta | None]:
     """Choose the slots to place (rules 1, 3, 4); slots that need no allowance come at no cost to it."""
-    surge = job.spec.update.surge - sum(len(slot.records) > 1 for slot in slots)
+    surge = job.spec.update.surge - sum(max(0, len(slot.records) - 1) for slot in slots)
     unavailable = job.spec.update.unavailable - sum(not slot.is_served for slot in slots)
     wants: list[Want] = []
     due: timedelta | None = None

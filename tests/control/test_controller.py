@@ -40,9 +40,12 @@ class House:
         self.settings = settings
         self.metrics = Metrics()
 
+    def names(self) -> list[str]:
+        return [agent.name for agent in self.agents.values()]
+
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Controller]:
-        """Run the controller, with all agents registered."""
+    async def running(self, *, registers: bool = True) -> AsyncIterator[Controller]:
+        """Run the controller, with all agents registered and connected unless told otherwise."""
         means = Means(
             store=self.store,
             connect=lambda endpoint: self.agents[endpoint],
@@ -54,10 +57,10 @@ class House:
         controller = await Controller.open(means, self.metrics)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(controller.run())
-            for endpoint, agent in self.agents.items():
+            for endpoint, agent in self.agents.items() if registers else ():
                 await controller.roster.register(an_agent(agent, endpoint))
             async with asyncio.timeout(5):
-                while not all(controller.shepherd.is_commandable(agent.name) for agent in self.agents.values()):
+                while registers and not all(map(controller.shepherd.is_commandable, self.names())):
                     await asyncio.sleep(0.001)
             yield controller
             running.cancel()

@@ -51,7 +51,8 @@ class Notices:
         with contextlib.suppress(BlockingIOError):
             *lines, self._partial = (self._partial + os.read(self._reading, 1 << 16)).split(b"\n")
             for line in lines:
-                number = line.decode()
+                number, _, rest = line.decode(errors="replace").partition(" ")
+                stat = processes.parse_stat(rest)
                 heard = self._expected.pop(int(number), None) if number.isdigit() else None
-                if heard is not None:
-                    heard(None)
+                if heard is not None and stat is not None:
+                    heard(stat)
