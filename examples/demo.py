@@ -97,7 +97,7 @@ class Demo:
                 [sys.executable, "-m", "harpoon", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
-    def harpoon(self, *arguments: str, timeout: float = 30) -> str:
+    def harpoon(self, *arguments: str, timeout: float = 40) -> str:
         """Run a command as a user would; it must succeed."""
         self.say("$ harpoon " + " ".join(arguments))
         done = subprocess.run(
@@ -297,16 +297,25 @@ def main() -> int:
                 check(process.wait(timeout=10) == 0, "a part of the system did not end cleanly")
             left = processes_left(demo.directory)
             check(not left, f"processes are left: {left}")
-        except (StepFailed, subprocess.TimeoutExpired, OSError) as error:
-            print(f"FAILED at step '{demo.step}': {error}", file=sys.stderr, flush=True)
-            for part in demo.processes:
-                tail = (demo.directory / f"{part}.log").read_text().splitlines()[-5:]
-                print(f"--- last lines of {part}:", *tail, sep="\n    ", file=sys.stderr)
+        except (StepFailed, subprocess.TimeoutExpired, OSError, ExceptionGroup) as error:
+            report(demo, error)
             return 1
         finally:
             clean_up(demo)
         demo.say("everything held; nothing is left")
         return 0
+
+
+def report(demo: Demo, error: Exception) -> None:
+    """Say where it failed, what died, and what the parts said last."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    died = [f"{name} (exit {process.returncode})" for name, process in demo.processes.items() if process.poll()]
+    lines = [f"FAILED at step '{demo.step}': {error}", *(f"this part has died: {part}" for part in died)]
+    for part in demo.processes:
+        tail = (demo.directory / f"{part}.log").read_text().splitlines()[-5:]
+        lines += [f"--- last lines of {part}:", *(f"    {line}" for line in tail)]
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
 def clean_up(demo: Demo) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding, bye_frame, error_frame
@@ -69,29 +69,36 @@ class Stream:
         self._stay.writing_since = None
 
     async def _part(self, fault: bytes | None) -> None:
-        if self._stay.ending is Ending.SLOW:
+        ending, transport = self._stay.ending, self._request.transport
+        if ending is Ending.SLOW:
             self._request.app[METERS].slow_readers.inc()
-        word = self._last_word(fault)
-        transport = self._request.transport
-        if self._stay.ending is Ending.GONE or self._is_torn:
-            if transport is not None:
-                transport.abort()
-            return
-        try:
-            async with asyncio.timeout(self._farewell_s):
-                if word is not None:
-                    await self._response.write(word)
-                await self._response.write_eof()
-        except (TimeoutError, ConnectionError):
-            # It reads nothing at all, or has left: what is buffered for it is dropped with the connection.
-            if transport is not None:
-                transport.abort()
+        is_events = self._content_type in tuple(Encoding)
+        # What cannot tell that it breaks off must not seem whole.
+        is_torn = self._is_torn or (fault is not None and not is_events)
+        word = self._last_word(Encoding(self._content_type), fault) if is_events else b""
+        if ending is None and not is_torn:
+            await self._response.write(word)
+            await self._response.write_eof()
+        elif transport is not None:
+            self._break_off(transport, None if is_torn or ending is Ending.GONE else word)
 
-    def _last_word(self, fault: bytes | None) -> bytes | None:
-        if self._content_type not in tuple(Encoding):
-            return None
-        encoding = Encoding(self._content_type)
+    def _break_off(self, transport: asyncio.Transport, word: bytes | None) -> None:
+        """Close the connection of a reader who may not have taken what was written, without waiting for that.
+
+        The server's own writer is not used: ended while it waited for this reader, it would not write again.
+        """
+        if word is None:
+            transport.abort()
+            return
+        if hdrs.TRANSFER_ENCODING in self._response.headers:
+            word = (b"%x\r\n%s\r\n" % (len(word), word) if word else b"") + b"0\r\n\r\n"
+        transport.write(word)
+        transport.close()
+        # What it still has not taken by then is dropped.
+        asyncio.get_running_loop().call_later(self._farewell_s, transport.abort)
+
+    def _last_word(self, encoding: Encoding, fault: bytes | None) -> bytes:
         if self._stay.ending is Ending.BYE:
             return bye_frame(encoding)
         error = _SLOW if self._stay.ending is Ending.SLOW else fault
-        return None if error is None else error_frame(encoding, error)
+        return b"" if error is None else error_frame(encoding, error)

@@ -116,11 +116,11 @@ def ending(returncode: int | None) -> str:
     return f"exit {returncode}" if returncode >= 0 else f"killed by {signal.Signals(-returncode).name}"
 
 
-def stop_groups(groups: Sequence[int]) -> int:
-    """End process groups: TERM, then KILL to those that do not heed it; return how many there were."""
+def stop_groups(groups: Sequence[int], *, within: timedelta = STOP_WITHIN) -> int:
+    """End process groups: TERM, then KILL to those that do not heed it in time; return how many there were."""
     left = [group for group in groups if _signal(group, signal.SIGTERM)]
     count = len(left)
-    deadline = SystemClock().now().elapsed + STOP_WITHIN
+    deadline = SystemClock().now().elapsed + within
     while left and SystemClock().now().elapsed < deadline:
         time.sleep(0.05)
         left = [group for group in left if _signal(group, 0)]

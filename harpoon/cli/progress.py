@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 
 from harpoon.cli import terminal
 
-
 #: Part of a shared timeout is as good as used up before the first look; it is not to be shown as a second less.
 _ROUNDING: Final = timedelta(milliseconds=500)
 

@@ -149,7 +149,7 @@ class Scheduler:
         )
         wants = {want.slot: want for want in rolled.wants}
         units = [self._put_unit(placement, wants[placement.slot]) for placement in decision.placements]
-        units += [self._drop_unit(drop) for drop in rolled.drops]
+        units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
         pending = self._pending_unit(key, decision.pending)
         units += [pending] if pending else []
         if not units:

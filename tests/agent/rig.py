@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import json
-import os
+import random
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ import aiohttp
 from harpoon.agent import processes
 from harpoon.agent.client import AgentClient
 from harpoon.agent.daemon import serve
-from harpoon.agent.drivers import shimfile
 from harpoon.agent.settings import AgentSettings
 from harpoon.kit.clock import SystemClock, system_random
+from harpoon.kit.errors import Unavailable
 from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask, StopTask
-from harpoon.model.job import Stop, TaskTemplate
+from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task, TaskState
 from harpoon.model.token import Token
@@ -63,6 +64,12 @@ class Rig:
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S), self.changed:
             await self.changed.wait_for(condition)
+
+    async def until_true(self, condition: Callable[[], object]) -> None:
+        """Wait for what the agent does not tell: files, and processes that are not its tasks."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await asyncio.sleep(0.005)
 
     async def state(self, task: TaskId, *states: TaskState) -> Task:
         try:
@@ -131,8 +138,13 @@ class Rig:
         raise AssertionError(f"the log ended without {text!r}: {seen!r}")
 
 
-#: Ends at once whatever it is.
-SWIFT = Stop(drain=__import__("datetime").timedelta(0))
+def free_port() -> int:
+    """A free port below those that outgoing connections take, and outside the range for tasks."""
+    while True:
+        port = random.randrange(11_000, 19_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.asynccontextmanager
@@ -150,8 +162,6 @@ async def connected(port: int, **rig: object) -> AsyncIterator[Rig]:
 
 
 async def _followed(rig: Rig) -> None:
-    from harpoon.kit.errors import Unavailable
-
     with contextlib.suppress(Unavailable):
         await rig.follow()
 
@@ -162,7 +172,7 @@ async def agent(state: Path, **told: object) -> AsyncIterator[Rig]:
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     bearer = told.get("token")
-    settings = AgentSettings(**{"name": "agent-1", "port": 0, "state_dir": state} | told)  # type: ignore[arg-type]
+    settings = AgentSettings(**{"name": "agent-1", "port": free_port(), "state_dir": state} | told)  # type: ignore[arg-type]
     try:
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(
@@ -192,7 +202,7 @@ class Daemon:
 @contextlib.asynccontextmanager
 async def daemon(state: Path, **told: object) -> AsyncIterator[Daemon]:
     """Start a daemon; leave it dead, and its tasks alone."""
-    settings = json.dumps({"name": "agent-1", "port": 0, "state_dir": str(state)} | told)
+    settings = json.dumps({"name": "agent-1", "port": free_port(), "state_dir": str(state)} | told)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.agent.daemon_main", settings, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )

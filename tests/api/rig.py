@@ -130,7 +130,9 @@ class Rig:
         return revision
 
     @asynccontextmanager
-    async def watch(self, query: str = "", accept: str = "application/x-ndjson", **headers: str) -> AsyncIterator["Reader"]:
+    async def watch(
+        self, query: str = "", accept: str = "application/x-ndjson", **headers: str
+    ) -> AsyncIterator["Reader"]:
         """Open a watch, or another stream whose path is given from its slash on."""
         path = query if query.startswith("/") else f"/v1/watch?{query}"
         sent = self.headers | {"Accept": accept} | {name.replace("_", "-"): value for name, value in headers.items()}

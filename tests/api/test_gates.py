@@ -10,7 +10,17 @@ from harpoon.api.app import ROUTES
 from harpoon.api.limits import Limits
 from harpoon.control.registry import Registry
 from harpoon.kit.clock import SystemClock
-from harpoon.kit.errors import Conflict, Fenced, Gone, HarpoonError, Invalid, NotFound, PreconditionFailed, Problem, Unavailable
+from harpoon.kit.errors import (
+    Conflict,
+    Fenced,
+    Gone,
+    HarpoonError,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Problem,
+    Unavailable,
+)
 from harpoon.store.port import StoreUnavailable
 from tests.api.rig import PATIENCE_S, TOKEN, Answer, Rig, a_manifest, a_rig
 
@@ -92,7 +102,16 @@ async def test_no_route_but_health_answers_without_the_token() -> None:
 
 @pytest.mark.parametrize(
     "shown",
-    ["Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer " + "x" * 8000],
+    [
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        f"Basic {TOKEN}",
+        TOKEN,
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        "Bearer " + "x" * 8000,
+    ],
 )
 async def test_another_token_than_the_right_one_is_refused(shown: str) -> None:
     async with a_rig(token=TOKEN) as rig:
@@ -129,7 +148,14 @@ async def test_without_a_token_only_names_of_this_machine_are_answered_to() -> N
     async with a_rig() as rig:
         for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "127.8.8.8:99", "[::1]:80"):
             assert (await rig.get("/v1/jobs", Host=host)).status == 200
-        for host in ("evil.example", "evil.example:4450", "127.0.0.1.evil.example", "10.0.0.1", "[2001:db8::1]", "localhost.evil"):
+        for host in (
+            "evil.example",
+            "evil.example:4450",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "[2001:db8::1]",
+            "localhost.evil",
+        ):
             as_problem(await rig.get("/v1/jobs", Host=host), 403, "forbidden")
         assert (await rig.get("/v1/health", Host="anything")).status == 200
 
@@ -146,7 +172,12 @@ class FailingRegistry(Registry):
 @pytest.mark.parametrize(
     ("error", "status", "code", "members"),
     [
-        (Invalid("no", [Problem(pointer="/a", detail="b")]), 400, "invalid", {"errors": [{"pointer": "/a", "detail": "b"}]}),
+        (
+            Invalid("no", [Problem(pointer="/a", detail="b")]),
+            400,
+            "invalid",
+            {"errors": [{"pointer": "/a", "detail": "b"}]},
+        ),
         (NotFound("no"), 404, "not_found", {}),
         (Conflict("no"), 409, "conflict", {"current": None}),
         (PreconditionFailed("no"), 412, "precondition_failed", {"current": None}),
@@ -259,7 +290,9 @@ async def test_a_body_that_is_too_large_is_refused_before_it_is_read() -> None:
 async def test_a_body_that_does_not_say_its_length_is_bounded_all_the_same() -> None:
     async with a_rig(limits=Limits(body_bytes=10_000, linger_s=0.1)) as rig:
         head = f"PUT {WEB} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-        assert b" 413 " in await speak(rig, head.encode(), b"1000\r\n" + b"[" * 4096 + b"\r\n", b"2000\r\n" + b"[" * 8192 + b"\r\n")
+        assert b" 413 " in await speak(
+            rig, head.encode(), b"1000\r\n" + b"[" * 4096 + b"\r\n", b"2000\r\n" + b"[" * 8192 + b"\r\n"
+        )
 
 
 async def test_a_megabyte_is_taken() -> None:

@@ -122,7 +122,9 @@ async def test_every_fault_of_a_manifest_is_told_with_its_place() -> None:
         assert "not supported yet" in told["/spec/depends_on"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b'{"kind": NaN}', b'{"kind":"Job","kind":"Job"}', b"\xff", b"null"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[" * 100_000, b'{"kind": NaN}', b'{"kind":"Job","kind":"Job"}', b"\xff", b"null"]
+)
 async def test_bodies_that_are_no_manifest_are_refused(body: bytes) -> None:
     async with a_rig() as rig:
         answer = await rig.ask("PUT", WEB, body)
@@ -140,7 +142,9 @@ async def test_scaling_keeps_the_generation_and_counts_a_version() -> None:
         assert answer.json["job"]["metadata"]["version"] == 2
 
 
-@pytest.mark.parametrize("body", [{"scale": -1}, {"scale": 10_001}, {"scale": "2"}, {"scale": True}, {}, {"scale": 1, "x": 1}, []])
+@pytest.mark.parametrize(
+    "body", [{"scale": -1}, {"scale": 10_001}, {"scale": "2"}, {"scale": True}, {}, {"scale": 1, "x": 1}, []]
+)
 async def test_scales_that_cannot_be_are_refused(body: object) -> None:
     async with a_rig() as rig:
         await rig.put()

@@ -14,7 +14,9 @@ from harpoon.store.port import Put
 from tests.api.rig import Rig, a_rig
 from tests.builders import MIB, a_job, a_link, a_placement, a_task, an_agent
 
-PENDING = Pending(namespace="default", job="web", generation="g1", slots=(1, 2), reason="no agent has 4 cpu", since_ms=5)
+PENDING = Pending(
+    namespace="default", job="web", generation="g1", slots=(1, 2), reason="no agent has 4 cpu", since_ms=5
+)
 
 
 async def a_fleet(rig: Rig) -> None:
@@ -206,7 +208,11 @@ async def test_status_counts_what_there_is_and_names_the_leader() -> None:
         told = (await rig.get("/v1/status")).json
         assert (told["instance"], told["store"], told["leader"]) == ("s1", "memory", "s9")
         assert told["agents"] == {"unknown": 1, "connected": 1, "interrupted": 0, "lost": 0}
-        assert {state: count for state, count in told["tasks"].items() if count} == {"running": 1, "placed": 1, "pending": 2}
+        assert {state: count for state, count in told["tasks"].items() if count} == {
+            "running": 1,
+            "placed": 1,
+            "pending": 2,
+        }
 
 
 async def test_metrics_are_told_in_the_form_of_prometheus() -> None:

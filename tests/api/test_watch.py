@@ -97,7 +97,9 @@ async def test_both_encodings_tell_the_same() -> None:
 
 @pytest.mark.parametrize("accept", [NDJSON, SSE])
 @pytest.mark.parametrize("is_forgotten", [False, True])
-async def test_a_watch_resumed_after_any_event_misses_nothing_and_repeats_nothing(accept: str, is_forgotten: bool) -> None:
+async def test_a_watch_resumed_after_any_event_misses_nothing_and_repeats_nothing(
+    accept: str, is_forgotten: bool
+) -> None:
     async with a_rig() as rig:
         async with rig.watch() as reader:
             log = await reader.until_type("synced")
@@ -192,7 +194,9 @@ async def test_a_snapshot_taken_while_others_write_is_of_one_revision_and_joined
                         event = await reader.next()
                         assert event is not None
                         state = state_after(state, event)
-                        versions = {state["job", f"default/job-{which}"]["metadata"]["version"] for which in (1, 450, 899)}
+                        versions = {
+                            state["job", f"default/job-{which}"]["metadata"]["version"] for which in (1, 450, 899)
+                        }
                         assert len(versions) == 1
 
         async with asyncio.TaskGroup() as group:
@@ -247,7 +251,9 @@ async def test_what_cannot_be_resumed_is_gone_and_says_from_where_it_can(after: 
             assert (await reader.next())["type"] == "change"
 
 
-@pytest.mark.parametrize("query", ["after=5", "after=x", "kinds=pods", "kinds=", "kinds=jobs,", "name=A", "namespace=..", "tag=x"])
+@pytest.mark.parametrize(
+    "query", ["after=5", "after=x", "kinds=pods", "kinds=", "kinds=jobs,", "name=A", "namespace=..", "tag=x"]
+)
 async def test_watches_that_cannot_be_read_are_refused(query: str) -> None:
     async with a_rig() as rig:
         answer = await rig.get(f"/v1/watch?{query}")
@@ -257,7 +263,13 @@ async def test_watches_that_cannot_be_read_are_refused(query: str) -> None:
 
 async def test_selections_tell_only_what_they_select() -> None:
     async with a_rig() as rig:
-        queries = ["kinds=jobs", "kinds=tasks,placements&name=api", "namespace=other", "kinds=agents&name=a2", "name=web&namespace=default"]
+        queries = [
+            "kinds=jobs",
+            "kinds=tasks,placements&name=api",
+            "namespace=other",
+            "kinds=agents&name=a2",
+            "name=web&namespace=default",
+        ]
         async with (
             rig.watch(queries[0]) as one,
             rig.watch(queries[1]) as two,
@@ -296,11 +308,18 @@ async def test_what_leaves_a_selection_is_deleted_from_it_and_what_enters_is_put
             await rig.write(a_placement(slot=1))
             await rig.write(an_agent(tags={"team": "shop"}))
             told = [(e["revision"], c["kind"], c["type"]) for e in await reader.changes(4) for c in e["changes"]]
-        assert told == [("1.2", "job", "put"), ("1.3", "placement", "put"), ("1.4", "job", "delete"), ("1.6", "agent", "put")]
+        assert told == [
+            ("1.2", "job", "put"),
+            ("1.3", "placement", "put"),
+            ("1.4", "job", "delete"),
+            ("1.6", "agent", "put"),
+        ]
         rig.view.mirror.recent.reset(rig.view.revision)
         async with rig.watch("tag=team=shop&kinds=jobs&after=1.2") as reader:
             [event] = await reader.changes(1)
-            assert (event["revision"], event["changes"][0]["type"]) == ("1.4", "delete"), "told though the store knows no before"
+            assert (event["revision"], event["changes"][0]["type"]) == ("1.4", "delete"), (
+                "told though the store knows no before"
+            )
 
 
 async def test_a_change_of_its_link_is_a_change_of_the_agent() -> None:
@@ -311,9 +330,17 @@ async def test_a_change_of_its_link_is_a_change_of_the_agent() -> None:
         await rig.write(a_link(state=LinkState.LOST, reason="silence"))
         await rig.write(gone=[an_agent(), a_link()])
         both, link, gone = await reader.changes(3)
-        assert [event["revision"] for event in (both, link, gone)] == ["1.2", "1.3", "1.4"], "a link without an agent is none"
-        assert [change["object"]["link"]["state"] for change in both["changes"]] == ["connected"], "one agent, told once"
-        assert link["changes"][0]["object"]["link"] == {"state": "lost", "since_ms": a_link().since_ms, "reason": "silence"}
+        assert [event["revision"] for event in (both, link, gone)] == ["1.2", "1.3", "1.4"], (
+            "a link without an agent is none"
+        )
+        assert [change["object"]["link"]["state"] for change in both["changes"]] == ["connected"], (
+            "one agent, told once"
+        )
+        assert link["changes"][0]["object"]["link"] == {
+            "state": "lost",
+            "since_ms": a_link().since_ms,
+            "reason": "silence",
+        }
         assert gone["changes"] == [{"kind": "agent", "key": "a1", "type": "delete"}]
 
 

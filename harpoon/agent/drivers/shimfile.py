@@ -47,8 +47,8 @@ class Said:
         code = self.status
         # A shell makes 128 + n of signal n. Whether it was one, or the program's own number, its words tell.
         if code > 128 and (self.words or code - 128 in _UNTOLD):
-            code = 128 - code
-        return Exit(code=code, detail=describe_exit(code))
+            return Exit(code=128 - code, detail=describe_exit(128 - code))
+        return Exit(code=code, detail=f"{describe_exit(code)} ({self.words})" if self.words else describe_exit(code))
 
 
 def read(path: str) -> Said | None:
