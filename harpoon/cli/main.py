@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
 
+from harpoon.cli import terminal
+from harpoon.cli.outcome import ExitCode
 from harpoon.cli.verb import app
 
 #: Module → the verbs that importing it registers.
@@ -19,8 +21,14 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
 
 def run_verb() -> None:
     """Run the verb that the process's arguments name; it ends by ``SystemExit``."""
-    load(sys.argv[1:])
-    app(prog_name="harpoon")
+    try:
+        load(sys.argv[1:])
+        app(prog_name="harpoon")
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:  # such as a full disk behind stdout; what a verb itself opens, it answers for
+        terminal.say(f"error: {error.strerror or error}")
+        sys.exit(ExitCode.FAILED)
 
 
 def load(arguments: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import socket
@@ -219,7 +220,11 @@ async def daemon(state: Path, **told: object) -> AsyncIterator[Daemon]:
 def clean(state: Path) -> None:
     """Kill what is left of the tasks of a state directory."""
     tasks = {run.parent.name for run in state.glob("tasks/*/shim.*")}
-    processes.kill([pid for pid in processes.pids() if _task_of(pid) in tasks])
+    killed = [pid for pid in processes.pids() if _task_of(pid) in tasks]
+    processes.kill(killed)
+    for pid in killed:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
 
 def _task_of(pid: int) -> str | None:

@@ -64,14 +64,6 @@ async def test_streams_end_with_a_last_word_when_the_instance_drains(path: str, 
             assert reader.raw[-1] == word
 
 
-async def test_what_was_committed_before_the_drain_is_told_before_the_last_word() -> None:
-    async with a_rig() as rig, rig.watch() as reader:
-        await reader.until_type("synced")
-        await rig.write(a_job())
-        rig.doors.drain.set()
-        assert [event["type"] for event in await reader.rest()] == ["change", "bye"]
-
-
 class SlowRegistry(Registry):
     """Commits only once it is let."""
 

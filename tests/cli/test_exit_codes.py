@@ -154,6 +154,20 @@ def test_ctrl_c_in_a_wait_is_130_and_names_the_command_that_waits_on(server: Fak
     assert "Traceback" not in told
 
 
+def test_a_full_disk_behind_stdout_is_1_without_a_traceback() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "harpoon", "get", "--help"],
+            cwd=Path(__file__).parents[2],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device\n"
+
+
 def test_the_documentation_lists_every_code() -> None:
     text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130):

@@ -40,5 +40,5 @@ def test_get_takes_less_than_thrice_what_the_command_line_library_takes() -> Non
 
 
 def test_get_imports_no_server_no_renderer_and_no_yaml() -> None:
-    heavy = {"aiohttp", "asyncio", "structlog", "uvloop", "prometheus_client", "rich", "yaml", "harpoon.service"}
+    heavy = {"aiohttp", "asyncio", "structlog", "uvloop", "prometheus_client", "rich.live", "yaml", "harpoon.service"}
     assert imported("get", "jobs", "--server", "http://127.0.0.1:1") & heavy == set()
