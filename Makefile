@@ -10,6 +10,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# What decides, and what everything rests on: every branch of it is tested.
+PURE := harpoon/core/*,harpoon/model/*,harpoon/kit/*
 
 .PHONY: help demo check test coverage bench format clean
 
@@ -27,6 +29,9 @@ check: $(READY) ## format, lint, types, layers
 
 test: $(READY) ## all tests, with real processes; coverage is kept for `make coverage`
 	@$(BIN)/coverage run -m pytest $(ARGS)
+ifeq ($(ARGS),)
+	@$(BIN)/coverage report --include=$(PURE) --fail-under=100 >$(VENV)/coverage || { cat $(VENV)/coverage; exit 1; }
+endif
 
 coverage: $(READY) ## what the last `make test` did not reach
 	@$(BIN)/coverage report

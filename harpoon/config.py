@@ -3,7 +3,6 @@
 No other module reads the environment or a token file. An agent's settings are its own (`harpoon.agent`).
 """
 
-import ipaddress
 import socket
 import stat
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from harpoon.kit.address import is_loopback
 from harpoon.model.name import check_name
 
 #: Where a server listens unless told otherwise: below the range that Linux gives to outgoing connections.
@@ -34,12 +34,7 @@ class Listen(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def url(self) -> str:

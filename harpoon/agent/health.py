@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -138,9 +139,12 @@ class Prober:
         except TimeoutError:
             return f"no answer within {format_duration(within)}"
         except aiohttp.ClientConnectorError as error:
-            return (error.os_error.strerror or str(error.os_error)).lower()[:_DETAIL_MAX]
+            number = error.os_error.errno
+            return (os.strerror(number).lower() if number else str(error.os_error))[:_DETAIL_MAX]
         except aiohttp.ServerDisconnectedError:
             return "closed the connection without an answer"
+        except aiohttp.ClientResponseError as error:
+            return f"no HTTP answer: {error.message.splitlines()[0]}"[:_DETAIL_MAX]
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return f"{type(error).__name__}: {error}"[:_DETAIL_MAX]
         return None if 200 <= status < 400 else f"answered {status}"

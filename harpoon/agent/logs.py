@@ -51,7 +51,19 @@ class Log:
         self._skipped: dict[int, int] = {}
         #: Held while files change their names, and while one reads.
         self._still = asyncio.Lock()
-        self.is_gone = False
+        self._is_gone = False
+        self._readers = 0
+        self._is_unread = asyncio.Event()
+        self._is_unread.set()
+
+    def leave(self, path: str) -> None:
+        """Take note that its task was forgotten; those who read may read to the end, at ``path``."""
+        self._path = path
+        self._is_gone = True
+
+    async def unread(self) -> None:
+        """Wait until nobody reads it."""
+        await self._is_unread.wait()
 
     def size(self) -> int:
         """Return how large it has grown since it was last moved aside, in bytes."""
@@ -63,7 +75,7 @@ class Log:
     async def rotate(self, keep: int) -> None:
         """Move what it holds aside, at most the last ``keep`` bytes of it, and empty it."""
         async with self._still:
-            if self.is_gone:
+            if self._is_gone:
                 return
             try:
                 skipped = await asyncio.to_thread(self._rotate, keep)
@@ -85,18 +97,26 @@ class Log:
             follow: Go on with what is printed, until the task is forgotten. Whenever there is nothing new, what comes
                 is empty, so that the caller can see whether anybody is still interested.
         """
-        async with self._still:
-            position = self._oldest() if tail is None else self._before_lines(tail)
-        while True:
+        self._readers += 1
+        self._is_unread.clear()
+        try:
             async with self._still:
-                chunk, position = self._read_chunk(position)
-            if chunk:
-                yield chunk
-            elif not follow or self.is_gone:
-                return
-            else:
-                yield b""
-                await asyncio.sleep(_FOLLOW_S)
+                position = self._oldest() if tail is None else self._before_lines(tail)
+            while True:
+                is_last = self._is_gone or not follow
+                async with self._still:
+                    chunk, position = self._read_chunk(position)
+                if chunk:
+                    yield chunk
+                elif is_last:
+                    return
+                else:
+                    yield b""
+                    await asyncio.sleep(_FOLLOW_S)
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                self._is_unread.set()
 
     def _file(self, rotation: int) -> str:
         age = self._rotation - rotation

@@ -128,8 +128,11 @@ class Place:
             if file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def drop(self, trash: Path) -> None:
+    def drop(self, trash: Path) -> str:
         """Move the directory away, so that it counts for nothing; the caller removes what is in the trash.
+
+        Returns:
+            Where it is now.
 
         Raises:
             OSError: It is where it was.
@@ -138,6 +141,7 @@ class Place:
         target = trash / f"{path.name}.{path.stat().st_ino}"
         shutil.rmtree(target, ignore_errors=True)
         path.rename(target)
+        return str(target)
 
 
 def check_task_id(text: str) -> TaskId:

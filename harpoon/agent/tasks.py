@@ -1,11 +1,13 @@
 """All tasks of this agent: commands come in, lives are lived."""
 
 import asyncio
+import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -19,6 +21,9 @@ from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask,
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task, TaskState
 
+#: Those who read a log whose task is forgotten get so long to read to its end.
+_READERS_S: Final = 5.0
+
 _log = structlog.get_logger(__name__)
 
 
@@ -31,6 +36,8 @@ class Tasks:
         self._tasks = str(home.tasks)
         self._lives: dict[TaskId, Life] = {}
         self._group: asyncio.TaskGroup | None = None
+        #: Logs of tasks that were just forgotten.
+        self._leaving: list[Log] = []
         self._has_trash = asyncio.Event()
         self._has_trash.set()
 
@@ -79,6 +86,11 @@ class Tasks:
             while True:
                 await self._has_trash.wait()
                 self._has_trash.clear()
+                leaving, self._leaving = self._leaving, []
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_READERS_S):
+                        for log in leaving:
+                            await log.unread()
                 await asyncio.to_thread(_empty, self._home.trash)
 
     def obey(self, command: Command, cluster: str) -> CommandResult:
@@ -140,9 +152,10 @@ class Tasks:
             return
         if not life.is_over:
             raise Conflict(f"the task is {life.task.state}; stop it before")
-        life.place.drop(self._home.trash)
-        for log in life.logs.values():
-            log.is_gone = True
+        dropped = life.place.drop(self._home.trash)
+        for stream, log in life.logs.items():
+            log.leave(f"{dropped}/{stream}")
+            self._leaving.append(log)
         del self._lives[command.task]
         self._means.tell(command.task, None)
         self._has_trash.set()

@@ -15,7 +15,7 @@ from harpoon.api.app import stamp
 from harpoon.api.doors import DOORS
 from harpoon.api.limits import Limits
 from harpoon.api.problem import problem, request_id
-from harpoon.config import Listen
+from harpoon.kit.address import is_loopback
 from harpoon.kit.errors import Invalid, Unavailable
 
 #: Connections that wait to be accepted: a thousand agents or watchers that come back at once.
@@ -106,7 +106,7 @@ def check_bind(host: str, token: str | None) -> None:
     Raises:
         Invalid: Other machines can, and there is none. Whoever may schedule a job may run anything.
     """
-    if token is None and not Listen(host, 0).is_loopback:
+    if token is None and not is_loopback(host):
         raise Invalid(
             f"{host or 'every address'} can be reached from other machines, and there is no token: "
             "give --token-file, or listen at 127.0.0.1"

@@ -63,8 +63,11 @@ class Rig:
                 self.changed.notify_all()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S), self.changed:
-            await self.changed.wait_for(condition)
+        try:
+            async with asyncio.timeout(PATIENCE_S), self.changed:
+                await self.changed.wait_for(condition)
+        except TimeoutError:
+            raise AssertionError(f"it did not come to that; the tasks are {list(self.tasks.values())}") from None
 
     async def until_true(self, condition: Callable[[], object]) -> None:
         """Wait for what the agent does not tell: files, and processes that are not its tasks."""
@@ -81,9 +84,11 @@ class Rig:
 
     async def running(self, task: TaskId, *, restarts: int = 0) -> Task:
         await self.until(
-            lambda: (now := self.tasks.get(task)) is not None
-            and now.state is TaskState.RUNNING
-            and now.restarts >= restarts
+            lambda: (
+                (now := self.tasks.get(task)) is not None
+                and now.state is TaskState.RUNNING
+                and now.restarts >= restarts
+            )
         )
         return self.tasks[task]
 
@@ -170,6 +175,7 @@ async def _followed(rig: Rig) -> None:
 @contextlib.asynccontextmanager
 async def agent(state: Path, **told: object) -> AsyncIterator[Rig]:
     """An agent within this process, adopted."""
+    adopts = told.pop("adopts", True)
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     bearer = told.get("token")
@@ -181,7 +187,8 @@ async def agent(state: Path, **told: object) -> AsyncIterator[Rig]:
             )
             serving.add_done_callback(lambda _: port.done() or port.cancel())
             async with connected(await port, bearer=bearer) as rig:
-                await rig.adopt()
+                if adopts:
+                    await rig.adopt()
                 yield rig
             stop.set()
     finally:
@@ -238,5 +245,3 @@ def _task_of(pid: int) -> str | None:
 def is_alive(pid: int) -> bool:
     stat = processes.stat_of(pid)
     return stat is not None and stat.state not in "ZX"
-
-

@@ -77,9 +77,10 @@ async def test_the_mark_outlives_the_agent(tmp_path):
         await rig.adopt(HIGHER)
         rig.token = HIGHER
         await rig.adopt(NEWER_STORE)
-    with pytest.RaisesGroup(pytest.RaisesGroup(Fenced), flatten_subgroups=True, allow_unwrapped=True):
-        async with agent(tmp_path):
-            pass
+    async with agent(tmp_path, adopts=False) as rig:
+        with pytest.raises(Fenced) as refused:
+            await rig.adopt(HIGHER)
+        assert refused.value.mark == NEWER_STORE
 
 
 async def test_a_mark_that_cannot_be_read_keeps_the_agent_from_starting(tmp_path):

@@ -133,7 +133,10 @@ async def test_a_task_that_waits_to_start_again_still_does(tmp_path):
     backoff = Backoff(initial=timedelta(seconds=1), jitter=0)
     async with daemon(tmp_path) as first, connected(first.port) as rig:
         await rig.adopt()
-        task = await rig.start(*sh("echo . >>count; [ $(wc -l <count) -ge 3 ] && exec sleep 1000; exit 1"), restart=Restart(backoff=backoff))
+        task = await rig.start(
+            *sh("echo . >>count; [ $(wc -l <count) -ge 3 ] && exec sleep 1000; exit 1"),
+            restart=Restart(backoff=backoff),
+        )
         await rig.until(lambda: task in rig.tasks and rig.tasks[task].restarts == 2)
         await first.kill()
     async with daemon(tmp_path) as second, connected(second.port) as rig:

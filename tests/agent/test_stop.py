@@ -13,7 +13,7 @@ from tests.agent.programs import sh
 from tests.agent.rig import Rig, agent, is_alive
 
 #: Tells when it can be signalled, and which signal it got.
-TELLS = "for s in TERM INT QUIT HUP USR1 USR2; do trap \"echo got $s; exit 0\" $s; done; echo up; while :; do sleep 0.01; done"
+TELLS = 'for s in TERM INT QUIT HUP USR1 USR2; do trap "echo got $s; exit 0" $s; done; echo up; while :; do sleep 0.01; done'
 STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 
 

@@ -85,7 +85,9 @@ async def test_starting_a_known_task_changes_nothing(tmp_path):
         assert rig.tasks[order.task] == task
 
 
-@pytest.mark.parametrize("task", ["x", "../../etc.a.0.1-1", "a/b.c.0.1-1", "a.b.0.1-1/..", "", "a.b.0.1-1\n", "a..0.1-1"])
+@pytest.mark.parametrize(
+    "task", ["x", "../../etc.a.0.1-1", "a/b.c.0.1-1", "a.b.0.1-1/..", "", "a.b.0.1-1\n", "a..0.1-1"]
+)
 async def test_a_task_whose_id_is_none_is_refused(tmp_path, task):
     async with agent(tmp_path) as rig:
         template = TaskTemplate(command=("sleep", "1"))
@@ -210,7 +212,9 @@ async def test_ports_are_given_once_and_a_taken_one_fails_the_task_by_name(tmp_p
             assert fifth.reason == f"port {first.ports['a']} (e) is task {first.id}'s on this agent"
             await rig.stop(first.id)
             await rig.over(first.id)
-            assert (await rig.running(await rig.start("sleep", "1000", ports={"f": 0}))).ports == {"f": first.ports["a"]}
+            assert (await rig.running(await rig.start("sleep", "1000", ports={"f": 0}))).ports == {
+                "f": first.ports["a"]
+            }
 
 
 async def test_a_task_whose_shim_is_killed_runs_on_and_is_told_when_it_ends(tmp_path):

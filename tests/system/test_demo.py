@@ -1,0 +1,41 @@
+"""The demonstration holds, and says where it does not."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.system
+DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
+
+
+def test_the_demonstration_holds() -> None:
+    done = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 failed" in done.stdout
+    assert "everything held; nothing is left" in done.stdout
+
+
+def test_an_agent_killed_in_the_middle_is_named_with_the_step() -> None:
+    with subprocess.Popen([sys.executable, str(DEMO)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        guard = threading.Timer(90, demo.kill)
+        guard.start()
+        for line in demo.stdout:
+            if "== fetch a page" in line:
+                os.kill(an_agent_of(demo.pid), signal.SIGKILL)
+        said = demo.stderr.read()
+        assert demo.wait() == 1
+        guard.cancel()
+    assert re.search(r"FAILED at step '[a-z]", said), said
+    assert "this part has died: a2 (exit -9)" in said
+
+
+def an_agent_of(parent: int) -> int:
+    """Return the process of agent a2, a child of the demonstration."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return next(int(child) for child in children if b"\0a2\0" in Path(f"/proc/{child}/cmdline").read_bytes())
