@@ -17,7 +17,7 @@ from harpoon.core import machine, signals
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Unavailable
 from harpoon.model import wire
-from harpoon.model.agent import Agent, Link
+from harpoon.model.agent import Agent, Link, LinkState
 from harpoon.model.command import Command, CommandResult
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
@@ -214,3 +214,11 @@ class Minder:
         _log.error("fenced", agent=self._agent.name, token=str(self._hold.token), reason=str(error))
         mark = error.mark if isinstance(error.mark, Token) else self._hold.token
         self._feed(signals.FencedOff(mark))
+        # Nothing more comes of this machine, so its last word says what an operator can do.
+        reason = (
+            f"it refuses our token {self._hold.token}, having taken {mark}: another server commands it, or this store "
+            "is older than the agent's state; to give it to this server, start it with an empty --state-dir"
+        )
+        now_ms = self._means.clock.now().wall
+        link = Link(agent=self._agent.name, state=LinkState.INTERRUPTED, since_ms=now_ms, reason=reason)
+        self._mail(Put(LINKS + self._agent.name, codec.dump(link)))

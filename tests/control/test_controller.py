@@ -285,6 +285,9 @@ async def test_a_fenced_controller_sends_nothing_more() -> None:
             while controller.shepherd.is_commandable("a1"):
                 await asyncio.sleep(0.01)
         assert len(a1.obeyed) == obeyed
+        link = controller.view.links.rows
+        await until(controller, lambda: link["a1"].value.state is LinkState.INTERRUPTED)
+        assert "having taken 99.1" in link["a1"].value.reason
 
 
 async def test_a_lost_lease_ends_the_loops() -> None:
