@@ -32,7 +32,7 @@ def quantile(values: list[float], share: float) -> float:
 def manifest(name: str, scale: int = 1) -> dict:
     """Return a job of sleepers."""
     task = {"command": [SLEEP, "100000"], "stop": {"drain": "0s", "grace": "2s"}}
-    task["restart"] = {"attempts": 1000, "backoff": {"initial": "1ms", "max": "1ms"}}
+    task["restart"] = {"attempts": 1000, "backoff": {"initial": "0s", "max": "0s"}}
     spec = {"scale": scale, "task": task}
     return {"apiVersion": "harpoon/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
 

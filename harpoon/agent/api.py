@@ -14,6 +14,7 @@ import asyncio
 import hmac
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -184,11 +185,12 @@ class Api:
         )
         try:
             await response.prepare(request)
-            async for chunk in log.read(None if tail is None else int(tail), follow=follow == "true"):
-                if chunk:
-                    await response.write(chunk)
-                elif self._parts.stop.is_set() or request.transport is None or request.transport.is_closing():
-                    break
+            async with aclosing(log.read(None if tail is None else int(tail), follow=follow == "true")) as chunks:
+                async for chunk in chunks:
+                    if chunk:
+                        await response.write(chunk)
+                    elif self._parts.stop.is_set() or request.transport is None or request.transport.is_closing():
+                        break
         except ConnectionResetError:
             pass
         return response

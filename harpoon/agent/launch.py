@@ -23,7 +23,7 @@ _SHELLS_OWN: Final = frozenset(
         *("IFS", "OPTIND", "OPTARG", "PPID", "PWD", "OLDPWD", "LINENO", "PS1", "PS2", "PS4", "ENV", "CDPATH", "_"),
         *("MAIL", "MAILPATH", "MAILCHECK", "HISTSIZE", "FUNCNAME", "RANDOM", "SECONDS", "UID", "EUID", "GROUPS"),
         *("SHLVL", "SHELLOPTS", "BASHOPTS", "BASH_ENV", "BASH_COMPAT", "BASH_XTRACEFD", "POSIXLY_CORRECT"),
-        *("HARPOON_SHIM_STAT", "HARPOON_SHIM_CODE"),
+        *("HARPOON_SHIM_CODE",),
     )
 )
 #: Variables that change how programs are loaded: meant for the task, not for its shim.

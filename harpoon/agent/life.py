@@ -24,7 +24,7 @@ from harpoon.agent.means import Means
 from harpoon.agent.record import Place, Record
 from harpoon.core.restart import Ended, LeaveEnded, StartAgain, kept_history, next_restart
 from harpoon.kit.errors import Invalid
-from harpoon.model.task import Task, TaskState
+from harpoon.model.task import TaskState
 
 #: A shim that has not told its task's process by then no longer keeps others from starting.
 _HEARD_WITHIN: Final = timedelta(seconds=10)
@@ -43,19 +43,7 @@ class Life:
         self.place = place
         self.logs = {stream: Log(place.log(stream)) for stream in ("stdout", "stderr")}
         #: As it is told.
-        self.task = Task(
-            id=record.id,
-            agent=means.whereabouts.agent,
-            generation=record.generation,
-            state=record.state,
-            reason=record.reason,
-            since_ms=record.since_ms,
-            address=means.whereabouts.address,
-            ports=record.ports,
-            restarts=record.restarts,
-            exit_code=record.exit_code,
-            cluster=record.cluster,
-        )
+        self.task = record.task(means.whereabouts.agent, means.whereabouts.address)
         self._means = means
         self._process: Process | None = None
         self._standings: tuple[Standing, ...] = ()

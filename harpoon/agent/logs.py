@@ -11,7 +11,7 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,7 +89,7 @@ class Log:
             self._skipped[self._rotation] = skipped
             self._rotation += 1
 
-    async def read(self, tail: int | None, *, follow: bool) -> AsyncIterator[bytes]:
+    async def read(self, tail: int | None, *, follow: bool) -> AsyncGenerator[bytes, None]:
         """Read it, oldest first.
 
         Args:

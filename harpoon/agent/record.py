@@ -23,7 +23,7 @@ from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.model.job import Restart, RestartPolicy, TaskTemplate
 from harpoon.model.name import TaskId, check_name
-from harpoon.model.task import TaskState, parse_task_id
+from harpoon.model.task import Task, TaskState, parse_task_id
 
 #: Longest task id: it names a directory.
 _ID_MAX: Final = 200
@@ -56,6 +56,22 @@ class Record:
     restarted_ms: tuple[int, ...] = ()
     exit_code: int | None = None
     v: int = 1
+
+    def task(self, agent: str, address: str) -> Task:
+        """Return the task as it is told when no process of it is known."""
+        return Task(
+            id=self.id,
+            agent=agent,
+            generation=self.generation,
+            state=self.state,
+            reason=self.reason,
+            since_ms=self.since_ms,
+            address=address,
+            ports=self.ports,
+            restarts=self.restarts,
+            exit_code=self.exit_code,
+            cluster=self.cluster,
+        )
 
 
 @dataclass(frozen=True, slots=True)

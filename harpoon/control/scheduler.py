@@ -27,13 +27,15 @@ from harpoon.model.agent import LinkState
 from harpoon.model.decision import Drop, Pending, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
-from harpoon.model.task import Placement
+from harpoon.model.task import Placement, TaskState
 from harpoon.store.hold import Hold
 from harpoon.store.port import Compare, Delete, Put, Write
 from harpoon.store.table import Row, RowChange
 
 #: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
 WRITES_AT_ONCE: Final = 90
+#: States of a task that need no decision as long as its job has nothing to replace.
+_LIVING: Final = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.STOPPING})
 
 _log = structlog.get_logger(__name__)
 
@@ -70,6 +72,8 @@ class Scheduler:
         self._metrics = metrics
         self._bookings = Bookings(view)
         self._wrote: dict[str, int] = {}
+        #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
+        self._complete: set[str] = set()
         self._loop: Loop[str] = Loop(
             "scheduler",
             self._handle,
@@ -94,13 +98,22 @@ class Scheduler:
         for change in changes:
             if change.table is view.jobs:
                 self._loop.wake(change.key)
-            elif change.table is view.placements or change.table is view.actual:
+            elif change.table is view.placements:
                 self._loop.wake(job_key_of(change.key.partition("/")[2]))
+            elif change.table is view.actual:
+                self._hear_task(change)
             elif change.table is view.links:
                 self._wake_jobs_of_lost_agents()
         if has_grown:
             for key in view.pending.rows:
                 self._loop.wake(key)
+
+    def _hear_task(self, change: RowChange) -> None:
+        """Wake a task's job, unless it is complete and the task lives: then no decision depends on the news."""
+        key = job_key_of(change.key.partition("/")[2])
+        lives = change.new is not None and change.new.value.state in _LIVING
+        if not (lives and key in self._complete):
+            self._loop.wake(key)
 
     def _wake_jobs_of_lost_agents(self) -> None:
         for name, link in self._view.links.rows.items():
@@ -123,6 +136,7 @@ class Scheduler:
         if self._wrote.get(key, 0) > view.revision:
             return None
         self._wrote.pop(key, None)
+        self._complete.discard(key)
         row = view.jobs.rows.get(key)
         if row is None:
             return None
@@ -150,6 +164,8 @@ class Scheduler:
         wants = {want.slot: want for want in rolled.wants}
         units = [self._put_unit(placement, wants[placement.slot]) for placement in decision.placements]
         units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
+        if not (rolled.wants or rolled.drops or rolled.due) and self._is_complete(job, key):
+            self._complete.add(key)
         pending = self._pending_unit(key, decision.pending)
         units += [pending] if pending else []
         if not units:
@@ -157,6 +173,10 @@ class Scheduler:
         for placement in decision.placements:
             self._bookings.book(placement)
         return _Deed(key=key, compares=compares, units=tuple(units), placements=decision.placements)
+
+    def _is_complete(self, job: Job, key: str) -> bool:
+        placed = self._view.placements_of(key).values()
+        return len(placed) == job.spec.scale and all(row.value.generation == job.generation for row in placed)
 
     async def _commit(self, deed: _Deed, writes: list[Write]) -> None:
         booked = {placement_key(placement): placement for placement in deed.placements}

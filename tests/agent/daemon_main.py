@@ -12,7 +12,6 @@ from harpoon.agent.daemon import serve
 from harpoon.agent.settings import AgentSettings
 from harpoon.kit.clock import SystemClock, system_random
 
-
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+from aiohttp import web
 
 from harpoon.agent import processes
 from harpoon.agent.client import AgentClient
@@ -175,7 +176,7 @@ async def _followed(rig: Rig) -> None:
 @contextlib.asynccontextmanager
 async def agent(state: Path, **told: object) -> AsyncIterator[Rig]:
     """An agent within this process, adopted."""
-    adopts = told.pop("adopts", True)
+    adopts, cleans = told.pop("adopts", True), told.pop("cleans", True)
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     bearer = told.get("token")
@@ -192,7 +193,8 @@ async def agent(state: Path, **told: object) -> AsyncIterator[Rig]:
                 yield rig
             stop.set()
     finally:
-        clean(state)
+        if cleans:
+            clean(state)
 
 
 @dataclass
@@ -222,6 +224,18 @@ async def daemon(state: Path, **told: object) -> AsyncIterator[Daemon]:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def serving(routes: dict) -> tuple[web.AppRunner, int]:
+    """Serve some routes at a free port; the caller cleans up."""
+    app = web.Application()
+    for (method, path), handler in routes.items():
+        app.router.add_route(method, path, handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    return runner, port
 
 
 def clean(state: Path) -> None:

@@ -99,7 +99,7 @@ async def test_a_task_is_ready_once_its_check_passes_and_told_of_no_more(tmp_pat
     async with agent(tmp_path / "state") as rig:
         task = await rig.start(*python(WEB, str(tmp_path / "status")), **web(tmp_path))
         await rig.until(lambda: task in rig.tasks and rig.tasks[task].ready)
-        assert [t.ready for t in rig.told if t.id == task and t.state is TaskState.RUNNING][0] is False
+        assert not next(t.ready for t in rig.told if t.id == task and t.state is TaskState.RUNNING)
         (result,) = rig.tasks[task].checks
         assert (result.name, result.is_passing, result.detail) == ("http http /ready?x=1", True, "")
         events = rig.events

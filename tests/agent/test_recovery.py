@@ -189,6 +189,39 @@ async def test_a_task_of_another_boot_is_over_whatever_has_its_number_now(tmp_pa
         assert (await rig.running(again.id, restarts=1)).pid != again.pid
 
 
+async def test_the_next_agent_of_the_same_process_takes_up_where_the_first_stopped(tmp_path):
+    async with agent(tmp_path, cleans=False) as rig:
+        runs, stops, dies, gone = [
+            (await rig.running(await rig.start("sleep", "1000", restart=NEVER, stop=Stop(grace=timedelta(seconds=1)))))
+            for _ in range(4)
+        ]
+        await rig.stop(stops.id)
+    os.kill(dies.pid or 0, signal.SIGTERM)
+    os.killpg(os.getpgid(gone.pid or 0), signal.SIGKILL)
+    async with agent(tmp_path) as rig:
+        await rig.until(lambda: len(rig.tasks) == 4)
+        assert rig.tasks[runs.id].pid == runs.pid
+        assert (await rig.over(stops.id)).state is TaskState.FINISHED
+        assert (await rig.over(dies.id)).exit_code == -15
+        assert (await rig.over(gone.id)).exit_code == -9
+        os.kill(runs.pid or 0, signal.SIGKILL)
+        assert (await rig.over(runs.id)).exit_code == -9
+
+
+async def test_a_shim_that_was_still_starting_is_waited_for(tmp_path):
+    async with agent(tmp_path, cleans=False) as rig:
+        task = await rig.running(await rig.start("sleep", "1000"))
+    (file,) = (tmp_path / "tasks" / task.id).glob("shim.*")
+    said = file.read_text()
+    # As it is before the shim has said a word; it is found by its arguments.
+    file.write_text("")
+    async with agent(tmp_path) as rig:
+        await rig.until(lambda: task.id in rig.tasks)
+        assert rig.tasks[task.id].state is TaskState.STARTING
+        file.write_text(said)
+        assert (await rig.running(task.id)).pid == task.pid
+
+
 async def test_an_order_that_was_never_begun_is_begun_once(tmp_path):
     async with agent(tmp_path) as rig:
         task = await rig.running(await rig.start(*sh("echo . >>count; sleep 1000")))

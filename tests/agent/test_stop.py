@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from harpoon.agent import processes
 from harpoon.model.job import Stop, StopSignal
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
@@ -98,7 +99,7 @@ async def test_all_that_a_task_forked_ends_with_it(tmp_path, family):
         task = await up(rig, "/bin/bash", "-c", family, stop=Stop(grace=ms(200)))
         pid = rig.tasks[task].pid
         assert pid
-        family_pids = [p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if _session(p) == os.getsid(pid)]
+        family_pids = [p for p in processes.pids() if _session(p) == os.getsid(pid)]
         assert len(family_pids) >= 3
         await rig.stop(task)
         await rig.over(task)

@@ -37,7 +37,7 @@ async def test_a_task_gets_its_arguments_and_environment_untouched_and_nothing_e
     async with agent(tmp_path, name="agent-7") as rig:
         command = (*python(SHOW)[:5], *odd, "$MODE/$PORT_WEB")
         task = await rig.start(*command, env=env, ports={"web": 0})
-        shown = json.loads(await rig.log_until(task, "}}"[:1] + "\n"))
+        shown = json.loads(await rig.log_until(task, "}\n"))
         port = str(rig.tasks[task].ports["web"])
         assert shown["argv"] == [*(part.replace("$$", "$") for part in odd), f"fast/{port}"]
         scratch = str(tmp_path / "tasks" / task / "scratch")
@@ -180,19 +180,6 @@ async def test_what_an_ended_task_left_in_its_group_is_killed_before_it_starts_a
         assert not is_alive(child)
 
 
-async def test_a_task_that_prints_without_end_does_not_keep_others_from_starting(tmp_path):
-    async with agent(tmp_path, log_bytes_max=1 << 20) as rig:
-        noisy = await rig.start("yes", "x" * 1000)
-        await rig.running(noisy)
-        for _ in range(5):
-            await rig.running(await rig.start("sleep", "1000"))
-        log = tmp_path / "tasks" / noisy / "stdout"
-        await rig.until_true(lambda: log.with_name("stdout.1").exists())
-        assert log.with_name("stdout.1").stat().st_size <= 3 << 20
-        await rig.stop(noisy)
-        await rig.over(noisy)
-
-
 async def test_ports_are_given_once_and_a_taken_one_fails_the_task_by_name(tmp_path):
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
@@ -215,44 +202,6 @@ async def test_ports_are_given_once_and_a_taken_one_fails_the_task_by_name(tmp_p
             assert (await rig.running(await rig.start("sleep", "1000", ports={"f": 0}))).ports == {
                 "f": first.ports["a"]
             }
-
-
-async def test_a_task_whose_shim_is_killed_runs_on_and_is_told_when_it_ends(tmp_path):
-    async with agent(tmp_path) as rig:
-        task = await rig.running(await rig.start("sleep", "1000", restart=NEVER))
-        assert task.pid
-        os.kill(os.getsid(task.pid), signal.SIGKILL)
-        # Nothing is told, for nothing changed; another task shows that the agent is past it.
-        await rig.running(await rig.start("sleep", "1000"))
-        assert is_alive(task.pid)
-        assert rig.tasks[task.id] == task
-        os.kill(task.pid, signal.SIGKILL)
-        over = await rig.over(task.id)
-        assert over.exit_code is None
-        assert "its shim was killed" in over.reason
-
-
-async def test_a_thousand_short_tasks_leave_no_zombie_and_no_open_file(tmp_path):
-    async with agent(tmp_path) as rig:
-        await rig.over(await rig.start("true", restart=NEVER))
-        before = len(os.listdir("/proc/self/fd"))
-        orders = [rig.order(TaskTemplate(command=("true",), restart=NEVER)) for _ in range(100)]
-        await rig.send(*orders)
-        for order in orders:
-            assert (await rig.over(order.task)).state is TaskState.FINISHED
-        assert len(os.listdir("/proc/self/fd")) <= before
-        with open(f"/proc/self/task/{os.getpid()}/children") as children:
-            assert all(is_alive(int(pid)) for pid in children.read().split())
-
-
-async def test_the_shim_costs_a_task_less_than_two_mebibytes(tmp_path):
-    async with agent(tmp_path) as rig:
-        task = await rig.running(await rig.start("sleep", "1000"))
-        assert task.pid
-        shim = os.getsid(task.pid)
-        with open(f"/proc/{shim}/smaps_rollup") as rollup:
-            pss = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-        assert pss < 2048
 
 
 async def test_stopping_a_task_that_waits_to_be_started_again_ends_it_at_once(tmp_path):

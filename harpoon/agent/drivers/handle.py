@@ -14,6 +14,8 @@ from harpoon.agent.processes import Stat
 
 #: Stands for a process that was never known.
 NOBODY: Final = -1
+#: The variable by which a process is known for a certain task's.
+OWNER: Final = "HARPOON_TASK"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +62,12 @@ class Process:
         """The number of the task's process, once it is known."""
         return None if self.task is None else self.task.pid
 
-    def hear(self, task: Stat) -> None:
-        """Take note of who the task is."""
-        self.task = task
-        self.changed()
+    def hear(self, pid: int) -> None:
+        """Take note of which process is the task's, if it is: the shim's child, or known by its environment."""
+        stat = processes.stat_of(pid)
+        if stat is not None and (stat.parent == self.shim or processes.has_variable(pid, OWNER, self.name)):
+            self.task = stat
+            self.changed()
 
     def signal(self, number: int) -> None:
         """Signal the task's group; and the task's process with its new group, should it have left the first."""

@@ -6,9 +6,6 @@ import fcntl
 import os
 from collections.abc import Callable
 
-from harpoon.agent import processes
-from harpoon.agent.processes import Stat
-
 
 class Notices:
     """A pipe in which each shim says, by a number it was given, which process its task is.
@@ -20,7 +17,7 @@ class Notices:
     def __init__(self) -> None:
         """Open the pipe and listen. To be made in a running event loop, and closed."""
         self._loop = asyncio.get_running_loop()
-        self._expected: dict[int, Callable[[Stat], None]] = {}
+        self._expected: dict[int, Callable[[int], None]] = {}
         self._last = 0
         self._partial = b""
         self._reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -37,7 +34,7 @@ class Notices:
         os.close(self._reading)
         os.close(self.telling)
 
-    def expect(self, heard: Callable[[Stat], None]) -> int:
+    def expect(self, heard: Callable[[int], None]) -> int:
         """Return a number to tell by; ``heard`` is called once with what is told."""
         self._last += 1
         self._expected[self._last] = heard
@@ -51,8 +48,7 @@ class Notices:
         with contextlib.suppress(BlockingIOError):
             *lines, self._partial = (self._partial + os.read(self._reading, 1 << 16)).split(b"\n")
             for line in lines:
-                number, _, rest = line.decode(errors="replace").partition(" ")
-                stat = processes.parse_stat(rest)
+                number, _, pid = line.partition(b" ")
                 heard = self._expected.pop(int(number), None) if number.isdigit() else None
-                if heard is not None and stat is not None:
-                    heard(stat)
+                if heard is not None and pid.isdigit():
+                    heard(int(pid))

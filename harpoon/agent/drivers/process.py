@@ -10,7 +10,6 @@ through a pidfd, which also works for a shim that an earlier daemon started.
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -23,9 +22,10 @@ import structlog
 from harpoon.agent import descriptors, processes
 from harpoon.agent.census import Census
 from harpoon.agent.drivers import shimfile
-from harpoon.agent.drivers.handle import NOBODY, Launch, Process
+from harpoon.agent.drivers.handle import NOBODY, OWNER, Launch, Process
 from harpoon.agent.drivers.notices import Notices
 from harpoon.agent.drivers.shimfile import Exit, Said
+from harpoon.agent.processes import Stat
 
 SHELL: Final = "/bin/sh"
 _SHIM: Final = "\n".join(
@@ -37,8 +37,6 @@ _NAME: Final = "harpoon-shim"
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 #: Python ignores some signals; a task is to find all as a fresh process does.
 _DEFAULTS: Final = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, signal.SIGSTOP))
-#: The variable by which a process is known for a certain task's.
-_OWNER: Final = "HARPOON_TASK"
 #: How soon to look again into the shim file of a shim that was just starting when its agent was killed.
 _LATE_S: Final = 0.05
 _RETRY_S: Final = 1.0
@@ -142,7 +140,7 @@ class ProcessDriver:
         """
         if process.is_old:
             return await self._census.clear(
-                process.sessions, lambda pid: processes.has_variable(pid, _OWNER, process.name)
+                process.sessions, lambda pid: processes.has_variable(pid, OWNER, process.name)
             )
         if process.has_group() or is_thorough:
             return await self._census.clear(process.sessions)
@@ -167,11 +165,11 @@ class ProcessDriver:
         """Read who the task is; its shim may still be about to tell, to a pipe that nobody reads any more."""
         if process.task is not None or process.exit is not None:
             return
-        task = (shimfile.read(process.file) or Said()).task
-        if task is None:
-            self._loop.call_later(_LATE_S, self._hear_late, process)
+        pid = (shimfile.read(process.file) or Said()).task
+        if pid is not None:
+            process.hear(pid)
         else:
-            process.hear(task)
+            self._loop.call_later(_LATE_S, self._hear_late, process)
 
     def _watch(self, process: Process, descriptor: int) -> None:
         self._watched[descriptor] = process
@@ -198,25 +196,30 @@ class ProcessDriver:
         """Find out how a launch ended whose shim is gone; or that it has not, and watch the task itself."""
         status = self._collect(process)
         said = shimfile.read(process.file) or Said()
-        process.task = process.task or said.task
         # When the disk was full, what the shim itself ended with says the same as its last line.
-        process.exit = replace(said, task=process.task, status=status if said.status is None else said.status).exit()
+        status = status if said.status is None else said.status
+        process.exit = replace(said, task=said.task or process.pid, status=status).exit()
         if process.exit is not None:
             return
-        if process.task is None:
-            process.exit = _UNKNOWN
-            return
-        descriptor = None
-        with contextlib.suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(process.task.pid)
-        if descriptor is None or not processes.is_there(process.task):
-            process.exit = _UNKNOWN if process.is_orphan else _KILLED
-            if descriptor is not None:
-                os.close(descriptor)
-            return
+        if process.task is None and said.task is not None:
+            process.hear(said.task)
+        if process.task is None or not self._watch_orphan(process, process.task):
+            # Of a task that had begun and is gone as well, only KILL can have taken the shim.
+            process.exit = _UNKNOWN if process.is_orphan or said.task is None else _KILLED
+
+    def _watch_orphan(self, process: Process, task: Stat) -> bool:
+        """Watch a task whose shim was killed, if it is still there."""
+        try:
+            descriptor = os.pidfd_open(task.pid)
+        except ProcessLookupError:
+            return False
+        if not processes.is_there(task):
+            os.close(descriptor)
+            return False
         process.is_orphan = True
         self._watch(process, descriptor)
-        _log.warning("shim_lost", task=process.name, pid=process.pid)
+        _log.warning("shim_lost", task=process.name, pid=task.pid)
+        return True
 
     def _collect(self, process: Process) -> int | None:
         """Collect an ended shim if it is a child of this daemon, and return its exit status if it had one."""

@@ -7,8 +7,6 @@ to whoever has the agent's lock (`agent.home`), that it was not and never will b
 import signal
 from dataclasses import dataclass
 
-from harpoon.agent import processes
-from harpoon.agent.processes import Stat
 from harpoon.core.restart import describe_exit
 
 #: Signals whose deed a shell does not tell.
@@ -31,8 +29,8 @@ class Said:
     """What a shim said so far."""
 
     shim: int | None = None
-    #: The task's first process, as it was just before it ran the task's command.
-    task: Stat | None = None
+    #: The task's first process, which is about to run the task's command.
+    task: int | None = None
     #: What the shell calls the exit status.
     status: int | None = None
     #: All other lines, such as ``Killed``: the shell's own words.
@@ -69,8 +67,8 @@ def parse(text: str) -> Said:
         verb, _, rest = line.partition(" ")
         if verb == "shim" and rest.isdigit():
             shim = int(rest)
-        elif verb == "task":
-            task = processes.parse_stat(rest)
+        elif verb == "task" and rest.isdigit():
+            task = int(rest)
         elif verb == "exit" and rest.isdigit():
             status = int(rest)
         elif line:
