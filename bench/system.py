@@ -171,15 +171,26 @@ def proportional_kib(pid: int) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
 
 
-def raw_spawn() -> float:
-    """Return seconds to start 1,000 bare processes, the floor of this machine in this run."""
+def raw_spawn() -> tuple[float, float]:
+    """Return seconds to start 1,000 bare processes, and to make the two directories and four files that each task has.
+
+    Both are floors of this machine in this run; what the file system takes varies most.
+    """
+    with tempfile.TemporaryDirectory(prefix="harpoon-bench-") as name:
+        began = time.perf_counter()
+        for number in range(MANY):
+            Path(name, f"{number}").mkdir()
+            Path(name, f"{number}", "scratch").mkdir()
+            for file in ("task.json", "shim.1", "stdout", "stderr"):
+                Path(name, f"{number}", file).write_bytes(b"x")
+        made = time.perf_counter() - began
     began = time.perf_counter()
     pids = [os.posix_spawn(SLEEP, [SLEEP, "100000"], {}) for _ in range(MANY)]
     took = time.perf_counter() - began
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    return took
+    return took, made
 
 
 def raw_restart() -> float:
@@ -199,7 +210,7 @@ def raw_restart() -> float:
 
 async def measure(port: int) -> list[tuple[str, str, str, str]]:
     """Return rows of (what, ours, raw floor of this run, target)."""
-    spawned, restarted = raw_spawn(), raw_restart()
+    (spawned, made), restarted = raw_spawn(), raw_restart()
     async with cluster(port) as (session, url, watch, _):
         started = await starts(session, url, watch)
         killed = await kills(session, url, watch)
@@ -209,7 +220,12 @@ async def measure(port: int) -> list[tuple[str, str, str, str]]:
     return [
         ("request → running, seen on the watch, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "-", "≤ 5 / 20 ms"),
         ("kill -9 → running again, likewise", f"{k50:.1f} / {k99:.1f} ms", f"{restarted:.2f} ms", "≤ 5 / 20 ms"),
-        (f"{MANY} tasks on one agent, all running", f"{took:.2f} s", f"{spawned:.2f} s", "≤ 1.5 s"),
+        (
+            f"{MANY} tasks on one agent, all running",
+            f"{took:.2f} s",
+            f"{spawned:.2f} s + {made:.2f} s files",
+            "≤ 1.5 s",
+        ),
         ("memory a task besides the task itself", f"{memory:.0f} KiB", "-", "≤ 2048 KiB"),
         (f"{MANY} tasks stopped and gone", f"{gone:.2f} s", "-", "-"),
     ]

@@ -24,7 +24,7 @@ _EAGER_MAX: Final = timedelta(milliseconds=100)
 #: A process older than this starts slowly, and is asked each ``every`` like any other.
 _EAGER_FOR: Final = timedelta(seconds=20)
 #: What keeps failing in other words than before is told anew, but no more often than this.
-_EVIDENCE_EVERY: Final = timedelta(seconds=2)
+_EVIDENCE_EVERY: Final = timedelta(seconds=1)
 #: Checks asked at a time, over all tasks: more would only wait for each other inside their timeouts.
 _PROBES_MAX: Final = 256
 _DETAIL_MAX: Final = 200

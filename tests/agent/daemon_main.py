@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -18,7 +19,10 @@ structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 async def main(told: dict) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    settings = AgentSettings(**told | {"state_dir": Path(told["state_dir"]), "servers": tuple(told.get("servers", ()))})
+    told |= {"state_dir": Path(told["state_dir"]), "servers": tuple(told.get("servers", ()))}
+    if "register_after" in told:
+        told["register_after"] = timedelta(seconds=told["register_after"])
+    settings = AgentSettings(**told)
     await serve(
         settings, clock=SystemClock(), rng=system_random(), stop=stop, ready=lambda port: print(port, flush=True)
     )

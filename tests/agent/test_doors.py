@@ -179,7 +179,7 @@ async def test_an_agent_registers_until_it_is_taken_and_again_when_nobody_follow
     runner, port = await serving({("PUT", "/v1/agents/{name}"): server.put})
     try:
         dead = f"http://127.0.0.1:{free_port()}"
-        told = {"servers": [dead, f"http://127.0.0.1:{port}/"], "token": SECRET}
+        told = {"servers": [dead, f"http://127.0.0.1:{port}/"], "token": SECRET, "register_after": 0.2}
         async with daemon(tmp_path, **told) as first, asyncio.timeout(PATIENCE_S):
             for _ in range(3):
                 name, shown, body = await server.registered.get()
