@@ -1,7 +1,7 @@
 """From the changes of one revision to what watchers are told of it.
 
-An agent's object is made of two records and a task's of three, so a change can only be shown together with the
-other rows *of the same revision*. A `Scene` has them, also for revisions that have passed.
+An agent's object is made of two records, and a task is selected by its job's tags, so a change can only be shown
+together with the other rows *of the same revision*. A `Scene` has them, also for revisions that have passed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +58,7 @@ def tables_of(view: View, kinds: Iterable[Kind]) -> set[Table[Any]]:
     made_of: dict[Kind, tuple[Table[Any], ...]] = {
         Kind.JOB: (view.jobs,),
         Kind.PLACEMENT: (view.jobs, view.placements),
-        Kind.TASK: (view.jobs, view.placements, view.actual),
+        Kind.TASK: (view.jobs, view.actual),
         Kind.AGENT: (view.agents, view.links),
     }
     return {table for kind in kinds for table in made_of[kind]}
@@ -89,20 +89,19 @@ def items_of(scene: Scene, changes: Sequence[RowChange]) -> list[Item]:
     view = scene.view
     records = records_of(view)
     kinds = {id(table): kind for kind, table in records.items()}
-    # A link is part of an agent's object, a placement of a task's: when it changes, so does that object.
-    parts = {id(view.links): Kind.AGENT, id(view.placements): Kind.TASK}
     written = {(id(change.table), change.key) for change in changes}
     items = []
     for change in changes:
         table, key = id(change.table), change.key
         if table in kinds:
             items.append(_item(scene, kinds[table], key, change.old, change.new))
-        if table in parts:
-            whole = records[parts[table]]
-            row = scene.row(whole, key)
-            # A revision that writes both records changes one object, which is told where its own record is.
-            if row is not None and (id(whole), key) not in written:
-                items.append(_item(scene, parts[table], key, row, row))
+        if change.table is view.links:
+            # A link is part of its agent's object. A revision that writes both is told where the agent's record is; so
+            # is, further on, an agent whose record is of a later revision than this link.
+            row = scene.row(view.agents, key)
+            is_later = row is not None and change.new is not None and row.mod_revision > change.new.mod_revision
+            if row is not None and not is_later and (id(view.agents), key) not in written:
+                items.append(_item(scene, Kind.AGENT, key, row, row))
     return items
 
 
@@ -146,8 +145,7 @@ def object_of(scene: Scene, kind: Kind, key: str, row: Row[Any]) -> bytes:
         case Kind.PLACEMENT:
             return codec.dump_full(row.value)
         case Kind.TASK:
-            placed = scene.row(view.placements, key)
-            return task_json(row.value, None if placed is None else placed.value)
+            return task_json(row.value)
         case Kind.AGENT:
             link = scene.row(view.links, key)
             return agent_json(row.value, None if link is None else link.value)

@@ -65,8 +65,8 @@ def job_json(view: View, job: Job, revision: int, status: bytes | None = None) -
     return shown if status is None else joined(shown, status=status)
 
 
-def task_json(task: Task, placement: Placement | None) -> bytes:
-    """Return the task object: the task with what its id and its placement say of it."""
+def task_json(task: Task) -> bytes:
+    """Return the task object: the task with what its id says of it."""
     parts = task.id.split(".")
     slot = parts[2] if len(parts) > 2 else ""
     return joined(
@@ -75,8 +75,6 @@ def task_json(task: Task, placement: Placement | None) -> bytes:
         job=parts[1] if len(parts) > 1 else "",
         slot=int(slot) if slot.isascii() and slot.isdigit() else None,
         placement=parts[3] if len(parts) > 3 else None,
-        version=None if placement is None else placement.version,
-        placement_reason=None if placement is None else placement.reason,
     )
 
 
@@ -110,8 +108,13 @@ class ShownTask:
     revision: int
 
     def json(self) -> bytes:
-        """Return the task object."""
-        return task_json(self.task, self.placement)
+        """Return the task object, with what its placement says of it."""
+        placement = self.placement
+        return joined(
+            task_json(self.task),
+            version=None if placement is None else placement.version,
+            placement_reason=None if placement is None else placement.reason,
+        )
 
 
 def tasks_of_job(view: View, key: str) -> list[ShownTask]:

@@ -1,5 +1,6 @@
 """Tasks on a host that is short of something, or unkind; and what they cost it."""
 
+import asyncio
 import errno
 import os
 import signal
@@ -7,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from harpoon.agent import processes
+from harpoon.agent.drivers import process
 from harpoon.agent.record import Place
 from harpoon.model.job import Backoff, Restart, RestartPolicy, TaskTemplate
 from harpoon.model.task import TaskState
@@ -37,6 +39,7 @@ async def test_a_task_whose_shim_is_killed_runs_on_and_is_told_when_it_ends(tmp_
         await rig.running(await rig.start("sleep", "1000"))
         assert is_alive(task.pid)
         assert rig.tasks[task.id] == task
+        await asyncio.sleep(process._TOGETHER_S)
         os.kill(task.pid, signal.SIGKILL)
         over = await rig.over(task.id)
         assert over.exit_code is None

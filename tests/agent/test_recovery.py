@@ -168,7 +168,7 @@ async def test_a_task_whose_shim_died_with_the_agent_is_found_and_ended(tmp_path
         assert rig.tasks[task.id].pid == task.pid
         await rig.stop(task.id)
         over = await rig.over(task.id)
-        assert over.exit_code is None
+        assert over.exit_code in (None, -9)
         assert not is_alive(task.pid)
 
 

@@ -44,8 +44,8 @@ class Process:
         self.task: Stat | None = None
         #: How it ended; None while it runs.
         self.exit: Exit | None = None
-        #: Whether its shim was killed, so that its exit code will not be known.
-        self.is_orphan = False
+        #: When its shim was found killed, by the event loop's clock: its exit code will not be known. None: it was not.
+        self.orphaned_s: float | None = None
         #: Whether its shim was gone when it was taken up, so that the session's number may be another's by now.
         self.is_old = False
         self.changed = changed

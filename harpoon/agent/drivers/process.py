@@ -40,6 +40,8 @@ _DEFAULTS: Final = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, si
 #: How soon to look again into the shim file of a shim that was just starting when its agent was killed.
 _LATE_S: Final = 0.05
 _RETRY_S: Final = 1.0
+#: A shim and its task that end no further apart were killed together; the kernel takes them one after the other.
+_TOGETHER_S: Final = 0.5
 _UNKNOWN: Final = Exit(code=None, detail="ended, and its exit code is not known, because its shim was killed")
 _KILLED: Final = Exit(code=-signal.SIGKILL, detail="was killed by KILL, and its whole group with it")
 
@@ -204,8 +206,9 @@ class ProcessDriver:
         if process.task is None and said.task is not None:
             process.hear(said.task)
         if process.task is None or not self._watch_orphan(process, process.task):
-            # Of a task that had begun and is gone as well, only KILL can have taken the shim.
-            process.exit = _UNKNOWN if process.is_orphan or said.task is None else _KILLED
+            # Only KILL can have taken the shim; what went with it, was killed with it.
+            is_alone = process.orphaned_s is not None and self._loop.time() - process.orphaned_s > _TOGETHER_S
+            process.exit = _UNKNOWN if is_alone or said.task is None else _KILLED
 
     def _watch_orphan(self, process: Process, task: Stat) -> bool:
         """Watch a task whose shim was killed, if it is still there."""
@@ -216,14 +219,15 @@ class ProcessDriver:
         if not processes.is_there(task):
             os.close(descriptor)
             return False
-        process.is_orphan = True
+        if process.orphaned_s is None:
+            process.orphaned_s = self._loop.time()
+            _log.warning("shim_lost", task=process.name, pid=task.pid)
         self._watch(process, descriptor)
-        _log.warning("shim_lost", task=process.name, pid=task.pid)
         return True
 
     def _collect(self, process: Process) -> int | None:
         """Collect an ended shim if it is a child of this daemon, and return its exit status if it had one."""
-        if process.is_orphan or process.is_old or process.shim not in self._children:
+        if process.orphaned_s is not None or process.is_old or process.shim not in self._children:
             return None
         self._children.discard(process.shim)
         ended = os.waitid(os.P_PID, process.shim, os.WEXITED)
