@@ -67,7 +67,12 @@ async def serve_server(settings: ServerSettings, *, stop: asyncio.Event, ready: 
     store = await _open_store(settings, clock)
     try:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
-            await _serve(settings, store, session, stop, ready)
+            while not stop.is_set():
+                try:
+                    await _serve(settings, store, session, stop, ready)
+                except* HoldLost as lost:
+                    # As after a long pause of this machine: starting is recovering, with new and higher tokens.
+                    _log.warning("starting_again", reasons=sorted({str(error) for error in _leaves(lost)}))
     finally:
         await store.close()
 
@@ -102,6 +107,7 @@ async def _serve(
             raise NotFound(f"there is no agent {agent}")
         return connect(row.value.endpoint)
 
+    drain = asyncio.Event()
     doors = Doors(
         view=controller.view,
         registry=controller.registry,
@@ -110,17 +116,23 @@ async def _serve(
         instance=means.instance,
         clock=means.clock,
         logs=logs,
-        drain=stop,
+        drain=drain,
         metrics=controller.metrics.registry,
         token=settings.token,
     )
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(controller.run(), name="controller")
-        listed = group.create_task(controller.roster.follow(settings.agents, connect), name="listed-agents")
-        doing = group.create_task(_open_doors(settings, doors, ready), name="site")
-        await asyncio.wait((doing, running), return_when=asyncio.FIRST_COMPLETED)
-        running.cancel()
-        listed.cancel()
+    async with asyncio.TaskGroup() as outer:
+        following = outer.create_task(controller.follow(), name="view")
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(controller.run(), name="controller")
+            listed = group.create_task(controller.roster.follow(settings.agents, connect), name="listed-agents")
+            site = group.create_task(_open_doors(settings, doors, ready), name="site")
+            stopping = group.create_task(stop.wait(), name="stop")
+            await asyncio.wait((site, stopping), return_when=asyncio.FIRST_COMPLETED)
+            drain.set()
+            await site
+            for task in (running, listed, stopping):
+                task.cancel()
+        following.cancel()
     await controller.close()
 
 

@@ -64,6 +64,15 @@ class Controller:
         _log.info("controller_opened", cluster=cluster, token=str(hold.token), revision=view.revision)
         return cls(means, metrics, view, lease, hold)
 
+    async def follow(self) -> None:
+        """Keep the view in step with the store until cancelled; before `run` begins, and until it has ended.
+
+        Apart from `run`, because requests under way still need the view when a hold was lost.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.view.mirror.run(), name="mirror")
+            group.create_task(self._verify(), name="verify")
+
     async def run(self) -> None:
         """Keep jobs in their declared state until cancelled.
 
@@ -75,8 +84,6 @@ class Controller:
             group.create_task(self._transformer.run(), name="transformer")
             group.create_task(self.shepherd.run(), name="shepherd")
             group.create_task(self._scheduler.run(), name="scheduler")
-            group.create_task(self.view.mirror.run(), name="mirror")
-            group.create_task(self._verify(), name="verify")
             group.create_task(self._guard(), name="guard")
 
     async def close(self) -> None:

@@ -39,7 +39,9 @@ def test_what_is_no_stat_line_is_none(text):
 
 
 def test_a_process_is_known_by_its_number_and_start():
-    with subprocess.Popen(["sleep", "100"], env={"MARK": "x=1"}) as sleeping:
+    with subprocess.Popen(["sh", "-c", "echo up; exec sleep 100"], env={"MARK": "x=1"}, stdout=-1) as sleeping:
+        assert sleeping.stdout is not None
+        assert sleeping.stdout.readline() == b"up\n"
         stat = processes.stat_of(sleeping.pid)
         assert stat is not None
         assert stat.parent == os.getpid()

@@ -56,6 +56,7 @@ class House:
         )
         controller = await Controller.open(means, self.metrics)
         async with asyncio.TaskGroup() as group:
+            following = group.create_task(controller.follow())
             running = group.create_task(controller.run())
             for endpoint, agent in self.agents.items() if registers else ():
                 await controller.roster.register(an_agent(agent, endpoint))
@@ -64,6 +65,7 @@ class House:
                     await asyncio.sleep(0.001)
             yield controller
             running.cancel()
+            following.cancel()
         await controller.close()
 
 

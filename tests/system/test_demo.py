@@ -22,7 +22,9 @@ def test_the_demonstration_holds() -> None:
 
 
 def test_an_agent_killed_in_the_middle_is_named_with_the_step() -> None:
-    with subprocess.Popen([sys.executable, str(DEMO)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(
+        [sys.executable, str(DEMO)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
         guard = threading.Timer(90, demo.kill)
         guard.start()
         for line in demo.stdout:
