@@ -5,6 +5,7 @@
 ``POST /v1/adopt``             `Adopt` → `Snapshot`
 ``POST /v1/commands``          `Commands` → `Results`
 ``GET /v1/tasks/{id}/logs``    ``?stream=stdout|stderr&tail=N&follow=true|false`` → text
+``GET /v1/agent``              who it is, as it registers itself: `Agent`; for servers that list it
 ``GET /v1/health``             open to all
 ``GET /metrics``               for Prometheus
 =============================  ========================================================================
@@ -29,6 +30,7 @@ from harpoon.agent.metrics import Metrics
 from harpoon.agent.tasks import Tasks
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, HarpoonError, Invalid, NotFound, Unavailable
+from harpoon.model.agent import Agent
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.wire import Adopt, Commands, Results, Snapshot
@@ -43,6 +45,8 @@ KEEPALIVE_S: Final = 5.0
 TAIL_MAX: Final = 1_000_000
 #: What was sent and not acknowledged for so long has nobody to read it.
 _GONE_AFTER_MS: Final = 15_000
+#: A follower that has not taken a snapshot, or some events, for so long is left.
+_STUCK_S: Final = 60.0
 #: Commands carried out before others get their turn.
 _SLICE: Final = 8
 _STATUS: Final = {Invalid: 400, NotFound: 404, Fenced: 409, Unavailable: 503}
@@ -67,6 +71,8 @@ class Parts:
     metrics: Metrics
     #: Once set, streams end.
     stop: asyncio.Event
+    #: Tells who the agent is, given the port it listens at.
+    describe: Callable[[int], Agent]
 
 
 class Api:
@@ -82,6 +88,7 @@ class Api:
         app.router.add_post("/v1/adopt", self._adopt)
         app.router.add_post("/v1/commands", self._commands)
         app.router.add_get("/v1/tasks/{id}/logs", self._logs)
+        app.router.add_get("/v1/agent", self._agent)
         app.router.add_get("/v1/health", self._health)
         app.router.add_get("/metrics", self._metrics)
         return app
@@ -156,12 +163,12 @@ class Api:
         try:
             await response.prepare(request)
             _give_up_early(request)
-            await response.write(snapshot)
+            await _write(response, snapshot)
             while not follower.is_cut:
                 events = await follower.take(KEEPALIVE_S)
                 if not follower.is_cut:
-                    await response.write(b": \n\n" if events is None else events)
-        except ConnectionResetError:
+                    await _write(response, b": \n\n" if events is None else events)
+        except (ConnectionResetError, TimeoutError):
             pass
         finally:
             feed.leave(follower)
@@ -195,6 +202,10 @@ class Api:
             pass
         return response
 
+    async def _agent(self, request: web.Request) -> web.Response:
+        assert request.transport is not None
+        return _answer(self._parts.describe(request.transport.get_extra_info("sockname")[1]))
+
     async def _health(self, _request: web.Request) -> web.Response:
         return _answer({"status": "ok", "agent": self._parts.name, "version": __version__})
 
@@ -221,6 +232,12 @@ class Api:
 
 def _answer(noun: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=codec.dump(noun), status=status, content_type="application/json", headers=headers)
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    """Write to a stream, unless its reader takes nothing for too long."""
+    async with asyncio.timeout(_STUCK_S):
+        await response.write(data)
 
 
 def _give_up_early(request: web.Request) -> None:

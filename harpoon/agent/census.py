@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Collection
 from typing import Final
 
+import structlog
+
 from harpoon.agent import processes
 
 #: Between two looks at all processes; one takes some 2 ms where there are 3,000.
@@ -14,6 +16,7 @@ _LATER_S: Final = 0.2
 #: Waits for killed processes to be gone: 2 s in all.
 _WAITS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
+_log = structlog.get_logger(__name__)
 Sessions = dict[int, list[int]]
 
 
@@ -38,7 +41,12 @@ class Census:
             Whether all of it is gone; what sleeps in the kernel cannot be killed, and is not waited for long.
         """
         for wait in _WAITS_S:
-            found = await self._take()
+            try:
+                found = await self._take()
+            except OSError as error:
+                _log.warning("processes_not_counted", reason=str(error))
+                await asyncio.sleep(wait)
+                continue
             rest = [
                 pid
                 for session in sessions
@@ -73,8 +81,11 @@ class Census:
 
     def _look(self) -> None:
         assert self._coming is not None
-        self._coming.set_result(_count())
-        self._coming = None
+        coming, self._coming = self._coming, None
+        try:
+            coming.set_result(_count())
+        except OSError as error:
+            coming.set_exception(error)
         self._last = self._loop.time()
 
 

@@ -12,6 +12,7 @@ import aiohttp
 
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Invalid, NotFound, Unavailable
+from harpoon.model.agent import Agent
 from harpoon.model.name import TaskId
 from harpoon.model.token import Token
 from harpoon.model.wire import Adopt, Changed, Commands, Results, Snapshot
@@ -32,6 +33,13 @@ _STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=
 
 class AgentTransport(Protocol):
     """The way to one agent. A simulation hands in its own."""
+
+    async def describe(self) -> Agent:
+        """Ask the agent who it is, as it would register itself.
+
+        Raises:
+            Unavailable: It could not be asked.
+        """
 
     async def adopt(self, order: Adopt) -> Snapshot:
         """Have the agent take a token for the highest, and tell all it has.
@@ -65,6 +73,17 @@ class AgentClient:
         self._session = session
         self._url = endpoint.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+
+    async def describe(self) -> Agent:
+        """See `AgentTransport.describe`."""
+        try:
+            async with self._session.get(
+                f"{self._url}/v1/agent", headers=self._headers, timeout=CALL_TIMEOUT, allow_redirects=False
+            ) as response:
+                await _check(response)
+                return codec.load(Agent, await _read(response.content, ERROR_BYTES_MAX))
+        except (aiohttp.ClientError, OSError, TimeoutError, Invalid, NotFound) as error:
+            raise Unavailable(f"{self._url}: {_describe(error)}") from error
 
     async def adopt(self, order: Adopt) -> Snapshot:
         """See `AgentTransport.adopt`."""

@@ -104,6 +104,7 @@ async def _open(
             fence=fence,
             metrics=metrics,
             stop=stop,
+            describe=lambda port: settings.describe(told, home.uid, port),
         )
 
 

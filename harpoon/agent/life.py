@@ -110,7 +110,8 @@ class Life:
             try:
                 launch = prepare(self.record, self.place, self._means.whereabouts)
                 process = self._process = self._means.driver.start(launch, self._wake.set)
-            except Invalid as error:
+            except (Invalid, ValueError) as error:
+                # ValueError: text that no program can be given.
                 self._end(TaskState.FAILED, str(error), None)
                 return
             except OSError as error:

@@ -8,7 +8,6 @@ from harpoon.kit.errors import Unavailable
 from harpoon.model.agent import Agent, LinkState
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
-
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
 from tests.fakes import FakeAgent
 

@@ -15,7 +15,7 @@ DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
 def test_the_demonstration_holds() -> None:
-    done = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, timeout=90)
+    done = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 failed" in done.stdout
     assert "everything held; nothing is left" in done.stdout

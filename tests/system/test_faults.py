@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually
+from tests.system.cluster import Cluster, eventually, free_port
 
 pytestmark = pytest.mark.system
 
@@ -205,3 +205,13 @@ def test_a_server_that_stood_still_starts_again_by_itself_with_a_higher_token(cl
     assert {id_: task["pid"] for id_, task in cluster.tasks().items()}.items() > {
         id_: task["pid"] for id_, task in before.items()
     }.items()
+
+
+def test_an_agent_that_the_server_lists_need_not_register_itself(cluster: Cluster) -> None:
+    cluster.agent_ports["a1"] = free_port()
+    cluster.start_server("--agent", f"a1=http://127.0.0.1:{cluster.agent_ports['a1']}")
+    state = ("--listen", f"127.0.0.1:{cluster.agent_ports['a1']}", "--state-dir", str(cluster.directory / "a1"))
+    cluster._start("a1", "agent", "--name", "a1", *state)
+    cluster.connected("a1")
+    cluster.done(cluster.put_job("web", 2))
+    assert len(cluster.tasks()) == 2
