@@ -10,8 +10,8 @@ from typing import Final
 from harpoon.agent.drivers.handle import Launch
 from harpoon.agent.record import Place, Record
 from harpoon.kit.errors import Invalid
-from harpoon.model.job import expand, port_variable
 from harpoon.model.task import parse_task_id
+from harpoon.model.variables import expand, port_variable
 
 #: What a task finds in PATH when the agent itself was started without one.
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

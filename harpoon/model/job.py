@@ -4,7 +4,6 @@ Every ``__post_init__`` checks what one noun can know of itself and raises ``Val
 message; the codec adds the path. What needs several nouns is checked in `Spec`.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,27 +11,13 @@ from enum import StrEnum
 
 from harpoon.model.name import check_name, check_port_name, check_variable
 from harpoon.model.units import Cpu, Duration, Size
+from harpoon.model.variables import BUILT_IN_VARIABLES, expand, port_variable
 
 SCALE_MAX = 10_000
 PORTS_MAX = 32
 CHECKS_MAX = 16
 ENV_MAX = 256
 TEXT_MAX = 128 * 1024
-
-#: Environment variables that every task gets beside its own and ``PORT_<NAME>``.
-BUILT_IN_VARIABLES = frozenset(
-    {
-        "HARPOON_TASK",
-        "HARPOON_NAMESPACE",
-        "HARPOON_JOB",
-        "HARPOON_SLOT",
-        "HARPOON_AGENT",
-        "HARPOON_ADDRESS",
-        "PATH",
-        "HOME",
-    }
-)
-_REFERENCE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|(\{)|)")
 
 
 class JobType(StrEnum):
@@ -222,32 +207,6 @@ def _check_ports(template: TaskTemplate) -> None:
     fixed = [port for port in template.ports.values() if port]
     if len(fixed) != len(set(fixed)):
         raise ValueError("two ports have the same number")
-
-
-def port_variable(name: str) -> str:
-    """Return the environment variable in which a task finds its port ``name``."""
-    return f"PORT_{name.upper()}"
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace ``$NAME`` by its value and ``$$`` by a dollar.
-
-    Raises:
-        ValueError: A name that ``variables`` lacks, a lone dollar, or ``${``, which is kept for expressions.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[1]:
-            return "$"
-        if match[3]:
-            raise ValueError("'${…}' expressions are not supported yet; write $NAME, or '$$' for a dollar")
-        if not match[2]:
-            raise ValueError("a lone '$'; write '$$' for a dollar")
-        if match[2] not in variables:
-            raise ValueError(f"${match[2]} is not in the task's environment; add it to env, or write '$$' for a dollar")
-        return variables[match[2]]
-
-    return _REFERENCE.sub(value, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
