@@ -24,6 +24,7 @@ import aiohttp
 import structlog
 import uvloop
 
+from harpoon.agent import processes
 from harpoon.agent.client import AgentClient
 from harpoon.agent.daemon import serve
 from harpoon.agent.settings import AgentSettings
@@ -54,7 +55,11 @@ def rows() -> list[Row]:
         tempfile.TemporaryDirectory(prefix="bench-agent-", dir=MEMORY if Path(MEMORY).is_dir() else None) as name,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        found = runner.run(_measure(Path(name)))
+        try:
+            found = runner.run(_measure(Path(name)))
+        finally:
+            # Only a run that failed half-way left any.
+            processes.kill([pid for pid in processes.pids() if processes.has_variable(pid, "HARPOON_AGENT", "bench")])
     # Before and after: a noisy machine must not decide the ratio.
     raw_start = (raw_start + floor_start()) / 2
     kills = sorted(found.kills_ms)

@@ -29,6 +29,7 @@ from harpoon.agent.fence import Fence
 from harpoon.agent.metrics import Metrics
 from harpoon.agent.tasks import Tasks
 from harpoon.kit import codec
+from harpoon.kit.address import is_local_name
 from harpoon.kit.errors import Fenced, HarpoonError, Invalid, NotFound, Unavailable
 from harpoon.model.agent import Agent
 from harpoon.model.name import TaskId
@@ -40,6 +41,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: A thousand tasks with long commands and environments.
 BODY_BYTES_MAX: Final = 64 << 20
+#: A body that takes longer is a fault, or an attack.
+BODY_TIMEOUT_S: Final = 20.0
+#: Parameters in which people try to send a token. URLs end up in logs, so none is taken there.
+_TOKEN_PARAMETERS: Final = frozenset({"token", "access_token", "auth", "authorization", "bearer", "api_key"})
 #: A stream says something at least so often, so that its reader knows the agent is there.
 KEEPALIVE_S: Final = 5.0
 TAIL_MAX: Final = 1_000_000
@@ -110,6 +115,10 @@ class Api:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Ask for the token, and make errors answers."""
         token = self._parts.token
+        if request.query.keys() & _TOKEN_PARAMETERS:
+            return _answer({"title": "a token never goes into the URL; send it as Authorization: Bearer <token>"}, 400)
+        if token is None and not is_local_name(request.host):
+            return _answer({"title": "without a token this agent answers to localhost only"}, 403)
         if token is not None and request.path != "/v1/health":
             shown = request.headers.get("Authorization", "").encode(errors="surrogateescape")
             if not hmac.compare_digest(shown, f"Bearer {token}".encode()):
@@ -125,6 +134,10 @@ class Api:
             return _answer({"title": str(error), "code": code, "mark": None if mark is None else mark.token}, 409)
         except (Invalid, NotFound, Unavailable) as error:
             return _answer({"title": str(error)}, _STATUS[type(error)])
+        except TimeoutError:
+            return _answer({"title": f"the body did not arrive within {BODY_TIMEOUT_S:g} s"}, 408)
+        except web.HTTPException as error:
+            return _answer({"title": error.reason}, error.status)
 
     async def _adopt(self, request: web.Request) -> web.Response:
         order = await self._body(request, Adopt)
@@ -227,7 +240,9 @@ class Api:
         # A page in a browser on this machine can send other types without asking first.
         if request.content_type != "application/json":
             raise Invalid("send application/json")
-        return codec.load(kind, await request.read())
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await request.read()
+        return codec.load(kind, body)
 
 
 def _answer(noun: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from harpoon.agent import health, processes, settings
 from harpoon.agent.api import Api, Parts
+from harpoon.agent.connection import Runner
 from harpoon.agent.drivers.process import ProcessDriver
 from harpoon.agent.feed import Feed
 from harpoon.agent.fence import Fence
@@ -144,7 +145,7 @@ async def _driver() -> AsyncIterator[ProcessDriver]:
 @asynccontextmanager
 async def _listening(app: web.Application, told: AgentSettings, feed: Feed) -> AsyncIterator[int]:
     """Serve the API; at the end, end those who follow, and stop."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_WORDS_S)
+    runner = Runner(app, access_log=None, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     try:
         try:

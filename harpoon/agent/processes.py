@@ -78,6 +78,14 @@ def pids() -> list[int]:
     return [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208 a hot path
 
 
+def signal_group(group: int, number: int) -> None:
+    """Signal a process group, if it is there."""
+    # Numbers below 2 mean other things to the kernel than a group of ours.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if group > 1:
+            os.killpg(group, number)
+
+
 def is_running(pid: int) -> bool:
     """Whether a process runs, and is not just uncollected."""
     stat = stat_of(pid)

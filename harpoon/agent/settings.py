@@ -1,6 +1,5 @@
 """What an agent is told at its start, and what it finds out about its host."""
 
-import ipaddress
 import os
 import platform
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from harpoon.kit.address import is_loopback
 from harpoon.kit.errors import Invalid
 from harpoon.model.agent import Agent, Capacity, PortRange
 from harpoon.model.name import check_name
@@ -75,16 +75,6 @@ class AgentSettings:
             raise ValueError(f"the path of the state directory has at most {STATE_PATH_MAX} characters")
         if self.log_bytes_max < 4096:
             raise ValueError("log_bytes_max is at least 4096")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens at ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def advertised_address(settings: AgentSettings) -> str:

@@ -7,7 +7,6 @@ it, without details, and logs it with its traceback.
 
 import asyncio
 import hmac
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 from itertools import count
@@ -23,6 +22,7 @@ from harpoon.api.meters import METERS, Meters
 from harpoon.api.objects import job_json
 from harpoon.api.problem import Refused, problem, request_id
 from harpoon.api.stay import STAYS, Stays
+from harpoon.kit.address import is_local_name
 from harpoon.kit.errors import Conflict, Fenced, Gone, HarpoonError, Invalid, NotFound, PreconditionFailed, Unavailable
 from harpoon.model.job import Job
 from harpoon.store.port import StoreUnavailable
@@ -128,28 +128,18 @@ def _check_token(request: web.Request, token: str) -> None:
     scheme, _, shown = values[0].partition(" ") if len(values) == 1 else ("", "", "")
     is_right = hmac.compare_digest(shown.strip().encode(errors="surrogateescape"), token.encode())
     if scheme.lower() != "bearer" or not is_right:
-        what = "is not the one of this server" if values else "is needed"
+        what = "the token is not the one of this server" if values else "a token is needed"
         challenge = 'Bearer realm="harpoon"' + (', error="invalid_token"' if values else "")
         raise Refused(
             401,
-            f"a token {what}; send it as the header Authorization: Bearer <token>",
+            f"{what}; send it as the header Authorization: Bearer <token>",
             headers={hdrs.WWW_AUTHENTICATE: challenge},
         )
 
 
 def _check_host(request: web.Request) -> None:
-    """Refuse requests that came by a name of someone else.
-
-    Scenario: no token is needed on loopback. A page in a browser on this machine has its own name resolve to
-    127.0.0.1, and from then on may send anything here as if to itself. The name it was loaded by gives it away.
-    """
-    host = request.host.lower()
-    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    try:
-        is_local = ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        is_local = name == "localhost"
-    if not is_local:
+    """Refuse requests that came by a name of someone else."""
+    if not is_local_name(request.host):
         raise Refused(403, "without a token this server answers to localhost only; start it with --token-file")
 
 

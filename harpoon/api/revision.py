@@ -54,7 +54,8 @@ def read_if_match(request: web.Request, view: View) -> int | None:
         raise _bad_header("If-Match", 'give back one ETag as it was shown, such as "1.42" with its quotes')
     revision = parse_revision(match[1])
     if revision.incarnation != view.incarnation:
-        raise PreconditionFailed(f"{text} is of a store that was since restored; read the object again")
+        other = f"{text} is of incarnation {revision.incarnation} of the store, which is at {view.incarnation}"
+        raise PreconditionFailed(f"{other}; read the object again")
     return revision.number
 
 

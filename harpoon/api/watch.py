@@ -179,7 +179,8 @@ async def _after(request: web.Request, query: Query) -> int | None:
         raise bad_parameter("after", str(error)) from error
     oldest = view.external(view.mirror.oldest)
     if asked.incarnation != view.incarnation:
-        raise Gone(f"{text} is of a store that was since restored; start afresh, with a snapshot", oldest=oldest)
+        other = f"{text} is of incarnation {asked.incarnation} of the store, which is at {view.incarnation}"
+        raise Gone(f"{other}; start afresh, with a snapshot", oldest=oldest)
     if asked.number > view.revision:
         if asked.number > await doors.store.revision():
             raise Gone(f"{text} is ahead of the store, which was perhaps rolled back; start afresh", oldest=oldest)

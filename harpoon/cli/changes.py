@@ -15,7 +15,13 @@ from harpoon.kit.errors import Invalid, NotFound
 from harpoon.kit.yaml import Document
 from harpoon.model.name import DEFAULT_NAMESPACE
 
-JobName = Annotated[str, typer.Argument(help="The job's name.", metavar="NAME", show_default=False)]
+
+def _bare(name: str) -> str:
+    """Take the name out of ``job/NAME``, as other verbs write it."""
+    return name.removeprefix("job/")
+
+
+JobName = Annotated[str, typer.Argument(help="The job's name.", metavar="NAME", show_default=False, callback=_bare)]
 File = Annotated[str, typer.Argument(help="A manifest of one job; - reads standard input.", show_default=False)]
 NamespaceOfFile = Annotated[
     str | None,

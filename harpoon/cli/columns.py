@@ -65,7 +65,8 @@ def kind_of(text: str) -> Kind:
     for kind in KINDS:
         if text.lower() in (kind.name, kind.plural, *_SHORT.get(kind.name, ())):
             return kind
-    raise Invalid(f"there is no kind {text!r}; kinds are {', '.join(kind.plural for kind in KINDS)}")
+    kinds = ", ".join(kind.plural for kind in KINDS)
+    raise Invalid(f"there is no kind {text!r}; kinds are {kinds}. Was a job's name meant? write job/{text}")
 
 
 def _at(row: Object, *path: str) -> Any:

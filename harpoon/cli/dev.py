@@ -149,7 +149,7 @@ def _tell(ground: _Ground, data: Path, *, is_keeping: bool) -> None:
         f"harpoon runs: server {ground.where.url} (pid {ground.server.pid}), {names}\n"
         f"state and logs: {data}\n\n"
         "In another terminal:\n"
-        f"  harpoon apply -f examples/web.yaml{server}\n"
+        f"  harpoon schedule FILE{server}     (examples/web.yaml of the source, or any manifest of yours)\n"
         f"  harpoon get tasks{server}\n"
         f"  harpoon watch{server}\n\n"
         f"Ctrl-C {end}."

@@ -57,16 +57,18 @@ def wait_until(subject: str, look: Look, timeout: timedelta, *, again: str) -> S
     span = timedelta(0)
     try:
         with progress() as shown:
-            while (left := timeout - (_elapsed() - began)) > timedelta(0):
+            is_first = True
+            while (left := timeout - (_elapsed() - began)) > timedelta(0) or is_first:
+                is_first = False
                 try:
-                    last, failure = look(min(span, left)), None
+                    last, failure = look(max(timedelta(0), min(span, left))), None
                 except Unavailable as error:
                     failure = error
                 if failure is None and last.is_done:
                     return last
                 _show(shown, subject, last, failure, _elapsed() - began, timeout)
                 if failure is not None:
-                    time.sleep(min(RETRY_AFTER, left).total_seconds())
+                    time.sleep(max(timedelta(0), min(RETRY_AFTER, left)).total_seconds())
                 span = LOOK_EVERY
     except KeyboardInterrupt:
         terminal.say(f"interrupted; {subject} goes on by itself. To wait again: {again}")

@@ -39,7 +39,7 @@ def parse_duration(text: object) -> timedelta:
     """
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError('write a duration as a number and a unit in quotes, such as "250ms", "10s", "5m", "2h"')
+        raise ValueError("write a duration as a whole number and a unit: 250ms, 10s, 5m, 2h, or at most 3650d")
     milliseconds = int(match[1]) * _MILLISECONDS[match[2]]
     if milliseconds > DURATION_MAX / timedelta(milliseconds=1):
         raise ValueError("a duration is at most 3650d")

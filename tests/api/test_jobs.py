@@ -79,7 +79,7 @@ async def test_an_etag_of_another_incarnation_fails_its_precondition() -> None:
         await rig.put()
         answer = await rig.ask("PUT", WEB, a_manifest(scale=3), If_Match='"2.1"')
         assert answer.status == 412
-        assert "restored" in answer.json["detail"]
+        assert "of incarnation 2" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(

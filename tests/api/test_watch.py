@@ -234,7 +234,7 @@ async def test_after_a_restart_a_watch_goes_on_from_the_store() -> None:
         assert [event["revision"] for event in await reader.changes(1)] == ["1.4"]
 
 
-@pytest.mark.parametrize(("after", "word"), [("2.1", "restored"), ("1.99", "ahead"), ("1.1", "no longer kept")])
+@pytest.mark.parametrize(("after", "word"), [("2.1", "incarnation 2"), ("1.99", "ahead"), ("1.1", "no longer kept")])
 async def test_what_cannot_be_resumed_is_gone_and_says_from_where_it_can(after: str, word: str) -> None:
     async with a_rig() as rig:
         for number in range(4):

@@ -105,7 +105,7 @@ def test_dev_runs_a_job_starts_again_what_is_killed_and_leaves_nothing_behind(
     url = f"http://127.0.0.1:{port}"
     with dev(port, tmp_path / "data") as process:
         told = read_until(process, "Ctrl-C stops everything")
-        assert "harpoon apply -f examples/web.yaml" in told
+        assert "harpoon schedule FILE" in told
         manifest = tmp_path / "clock.yaml"
         manifest.write_text(
             "{apiVersion: harpoon/v1, kind: Job, metadata: {name: clock}, spec: {task: {command: [sleep, '1000']}}}"

@@ -104,7 +104,7 @@ def test_processor_shares_are_read(text: object, millicores: int) -> None:
     ],
 )
 def test_other_durations_are_refused_with_what_would_be_right(text: object) -> None:
-    with pytest.raises(ValueError, match=r"write a duration as a number and a unit|at most 3650d"):
+    with pytest.raises(ValueError, match=r"write a duration as a whole number and a unit|at most 3650d"):
         parse_duration(text)
 
 
