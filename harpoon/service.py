@@ -100,40 +100,53 @@ async def _serve(
     # What is loaded stays; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+    try:
+        await _run_controller(settings, means, controller, stop, ready)
+    finally:
+        await controller.close()
 
-    def logs(agent: str) -> AgentClient:
-        row = controller.view.agents.rows.get(agent)
-        if row is None:
-            raise NotFound(f"there is no agent {agent}")
-        return connect(row.value.endpoint)
 
-    drain = asyncio.Event()
-    doors = Doors(
-        view=controller.view,
-        registry=controller.registry,
-        roster=controller.roster,
-        store=store,
-        instance=means.instance,
-        clock=means.clock,
-        logs=logs,
-        drain=drain,
-        metrics=controller.metrics.registry,
-        token=settings.token,
-    )
+async def _run_controller(
+    settings: ServerSettings, means: Means, controller: Controller, stop: asyncio.Event, ready: Callable[[str], None]
+) -> None:
+    """Run the loops and the doors; the view goes on until the last request is answered."""
+    doors = _doors(settings, means, controller)
     async with asyncio.TaskGroup() as outer:
         following = outer.create_task(controller.follow(), name="view")
         async with asyncio.TaskGroup() as group:
             running = group.create_task(controller.run(), name="controller")
-            listed = group.create_task(controller.roster.follow(settings.agents, connect), name="listed-agents")
+            listed = group.create_task(controller.roster.follow(settings.agents, means.connect), name="listed-agents")
             site = group.create_task(_open_doors(settings, doors, ready), name="site")
             stopping = group.create_task(stop.wait(), name="stop")
             await asyncio.wait((site, stopping), return_when=asyncio.FIRST_COMPLETED)
-            drain.set()
+            doors.drain.set()
             await site
             for task in (running, listed, stopping):
                 task.cancel()
         following.cancel()
-    await controller.close()
+
+
+def _doors(settings: ServerSettings, means: Means, controller: Controller) -> Doors:
+    def logs(agent: str) -> AgentClient:
+        row = controller.view.agents.rows.get(agent)
+        if row is None:
+            raise NotFound(f"there is no agent {agent}")
+        client = means.connect(row.value.endpoint)
+        assert isinstance(client, AgentClient), "only agents reached over HTTP have logs to pass on"
+        return client
+
+    return Doors(
+        view=controller.view,
+        registry=controller.registry,
+        roster=controller.roster,
+        store=means.store,
+        instance=means.instance,
+        clock=means.clock,
+        logs=logs,
+        drain=asyncio.Event(),
+        metrics=controller.metrics.registry,
+        token=settings.token,
+    )
 
 
 async def _open_doors(settings: ServerSettings, doors: Doors, ready: Callable[[str], None]) -> None:
