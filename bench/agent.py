@@ -41,6 +41,8 @@ TASKS = 1_000
 KILLS = 60
 STEADY_S = 2.0
 MEMORY = "/dev/shm"
+#: Another run on this machine has another.
+NAME = f"bench-{os.getpid()}"
 PROGRAM = ("/bin/sleep", "1000")
 TOKEN = Token(incarnation=1, revision=1)
 
@@ -59,7 +61,7 @@ def rows() -> list[Row]:
             found = runner.run(_measure(Path(name)))
         finally:
             # Only a run that failed half-way left any.
-            processes.kill([pid for pid in processes.pids() if processes.has_variable(pid, "HARPOON_AGENT", "bench")])
+            processes.kill([pid for pid in processes.pids() if processes.has_variable(pid, "HARPOON_AGENT", NAME)])
     # Before and after: a noisy machine must not decide the ratio.
     raw_start = (raw_start + floor_start()) / 2
     kills = sorted(found.kills_ms)
@@ -198,7 +200,7 @@ async def _kill(watch: Watch, task: TaskId) -> float:
 async def _agent(state: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Watch]]:
     """Run an agent as a process of its own, and follow it."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.agent", str(state), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "bench.agent", str(state), NAME, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
@@ -224,10 +226,10 @@ def _pss_kib(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-async def _serve(state: Path) -> None:
+async def _serve(state: Path, name: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    settings = AgentSettings(name="bench", state_dir=state, port=0)
+    settings = AgentSettings(name=name, state_dir=state, port=0)
     await serve(
         settings, clock=SystemClock(), rng=system_random(), stop=stop, ready=lambda port: print(port, flush=True)
     )
@@ -235,4 +237,4 @@ async def _serve(state: Path) -> None:
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    uvloop.run(_serve(Path(sys.argv[1])))
+    uvloop.run(_serve(Path(sys.argv[1]), sys.argv[2]))

@@ -77,14 +77,17 @@ class Log:
         async with self._still:
             if self._is_gone:
                 return
+            skipped = 0
             try:
-                skipped = await asyncio.to_thread(self._rotate, keep)
+                copy = await asyncio.to_thread(self._set_aside, keep)
+                if copy is not None:
+                    skipped = copy.skipped
+                    copy.finish()
             except OSError as error:
                 # Whatever it is, and be it a full disk, the log must not grow on.
                 _log.warning("log_rotation_failed", path=self._path, reason=str(error))
                 with contextlib.suppress(OSError):
                     self._empty()
-                skipped = 0
             self._skipped = {n: size for n, size in self._skipped.items() if n > self._rotation - KEPT}
             self._skipped[self._rotation] = skipped
             self._rotation += 1
@@ -176,20 +179,62 @@ class Log:
         finally:
             os.close(descriptor)
 
-    def _rotate(self, keep: int) -> int:
-        """Do it. Returns how many bytes at the beginning were not kept."""
+    def _set_aside(self, keep: int) -> "_Copy | None":
+        """Copy most of what it holds; None: there is no log."""
         for age in range(KEPT, 1, -1):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self._path}.{age - 1}").rename(f"{self._path}.{age}")
-        with _opened(self._path) as source:
-            if source is None:
-                return 0
-            skipped = max(0, os.fstat(source).st_size - keep)
-            with Path(f"{self._path}.1").open("wb") as file:
-                # The task prints on while this copies; but it must not lead the copy on for ever.
-                _copy(source, file.fileno(), skipped, 2 * keep)
-        self._empty()
-        return skipped
+        try:
+            source = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+                return None
+            raise
+        try:
+            state = os.fstat(source)
+            if not stat.S_ISREG(state.st_mode):
+                os.close(source)
+                return None
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            copy = _Copy(source, os.open(f"{self._path}.1", flags, 0o600), max(0, state.st_size - keep))
+        except OSError:
+            os.close(source)
+            raise
+        try:
+            copy.go_on(keep)
+        except OSError:
+            copy.close()
+            raise
+        return copy
+
+
+class _Copy:
+    """A log being copied before it is emptied."""
+
+    def __init__(self, source: int, target: int, skipped: int) -> None:
+        self.skipped = skipped
+        self._source = source
+        self._target = target
+        self._offset = skipped
+
+    def go_on(self, most: int) -> None:
+        """Copy on, to the log's end but no more than ``most`` bytes: its task may print as fast as this copies."""
+        while most > 0 and (sent := os.sendfile(self._target, self._source, self._offset, min(most, 1 << 20))):
+            self._offset += sent
+            most -= sent
+
+    def finish(self) -> None:
+        """Copy what has come since, and empty the log at once: what comes in between is lost."""
+        try:
+            self.go_on(1 << 20)
+            os.ftruncate(self._source, 0)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of both files."""
+        os.close(self._source)
+        os.close(self._target)
 
 
 class Rotator:
@@ -227,12 +272,6 @@ class Rotator:
                     hot = hot if log in hot else [*hot, log]
                     looked[log] = 0
             sizes = looked if is_whole else sizes | looked
-
-
-def _copy(source: int, target: int, offset: int, most: int) -> None:
-    while most > 0 and (sent := os.sendfile(target, source, offset, min(most, 1 << 20))):
-        offset += sent
-        most -= sent
 
 
 def _after_end(block: bytes, skip: int) -> int:

@@ -29,8 +29,8 @@ async def get_endpoints(request: web.Request) -> web.StreamResponse:
         shown = view.external(view.revision).encode()
         return answer(request, b'{"revision":"%s","endpoints":%s}' % (shown, endpoints_json(view, key)))
     with request.app[STAYS].admit(request) as stay:
-        stream = Stream(request, stay, content_type)
-        return await stream.serve(lambda: _follow(request.app[DOORS], stream, Encoding(content_type), key))
+        stream = Stream(request, stay, Encoding(content_type))
+        return await stream.serve(lambda: _follow(request.app[DOORS], stream, key))
 
 
 def endpoints_json(view: View, key: str) -> bytes:
@@ -55,9 +55,9 @@ def endpoints_json(view: View, key: str) -> bytes:
     return orjson.dumps([told for _, _, told in sorted(listed, key=lambda one: one[:2])])
 
 
-async def _follow(doors: Doors, stream: Stream, encoding: Encoding, key: str) -> None:
+async def _follow(doors: Doors, stream: Stream, key: str) -> None:
     """Write the list, and again whenever it differs; a bookmark when it has not for some time."""
-    view = doors.view
+    view, encoding = doors.view, stream.encoding
     told = b""
     is_quiet = False
     while True:

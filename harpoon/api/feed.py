@@ -1,11 +1,12 @@
 """Fan-out: what the view hears is encoded once for each selection, and the same bytes go to all who selected so.
 
-A revision costs one pass over the distinct selections, one encoding for each that it concerns, and one queue entry a
-watcher. Watchers write in their own time; one that does not keep up overflows its own queue and nobody else's.
+A revision costs one pass over the distinct selections and one encoding for each that it concerns; a turn of the loop
+costs one write a watcher. One that does not keep up fills its own queue, and overflows nobody else's.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from aiohttp import web
 from prometheus_client import Counter
@@ -15,43 +16,51 @@ from harpoon.api.items import Item, Scene, items_of
 from harpoon.api.limits import Limits
 from harpoon.api.selection import Selection
 from harpoon.api.stay import Ending, Stay
+from harpoon.api.stream import Stream
 from harpoon.control.view import View
 from harpoon.store.table import RowChange
 
 
 class Watcher:
-    """The queue of one watcher that has caught up with the present."""
+    """One watcher that has caught up with the present, and the queue of what it has not taken yet."""
 
-    def __init__(self, stay: Stay, selection: Selection, encoding: Encoding, limits: Limits) -> None:
+    def __init__(self, stay: Stay, stream: Stream, selection: Selection, limits: Limits) -> None:
+        self.stream = stream
         self.selection = selection
-        self.encoding = encoding
         self._stay = stay
         self._limits = limits
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._is_filled = asyncio.Event()
 
-    def offer(self, chunk: bytes) -> None:
-        """Queue whole events to be written; a queue that is full ends the watch."""
-        size = self._size + len(chunk)
+    def offer(self, events: bytes, framed: bytes) -> None:
+        """Write whole events at once, or queue them while the reader is behind; a queue that is full ends the watch.
+
+        Args:
+            events: In the watcher's encoding.
+            framed: The same as a piece of an answer; see `Stream.framed`.
+        """
+        if self._stay.ending is not None or (not self._chunks and self.stream.push(framed)):
+            return
+        size = self._size + len(events)
         is_full = len(self._chunks) >= self._limits.queue_events or size > self._limits.queue_bytes
         if is_full and self._chunks:
             self._chunks.clear()
-            self._size = 0
             self._stay.end(Ending.SLOW)
             return
-        self._chunks.append(chunk)
+        self._chunks.append(events)
         self._size = size
         self._is_filled.set()
 
-    async def take(self) -> bytes:
-        """Wait until something is queued, and return all of it as one piece: what came within one turn of the loop."""
-        await self._is_filled.wait()
-        self._is_filled.clear()
-        taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._size = 0
-        return taken
+    async def drain(self) -> None:
+        """Write what is queued, whenever something is, in the reader's time."""
+        while True:
+            await self._is_filled.wait()
+            self._is_filled.clear()
+            taken = b"".join(self._chunks)
+            self._chunks.clear()
+            self._size = 0
+            await self.stream.write(taken)
 
 
 class Feed:
@@ -62,6 +71,8 @@ class Feed:
         self._limits = limits
         self._encoded = encoded
         self._watchers: dict[Selection, set[Watcher]] = {}
+        #: Revision and JSON of events of this turn of the loop, to be written at its end.
+        self._pending: dict[Selection, list[tuple[str, bytes]]] = {}
         #: JSON of recent events, oldest first: None where a revision does not concern a selection.
         self._cache: dict[tuple[int, Selection], bytes | None] = {}
         self._cache_size = 0
@@ -69,6 +80,7 @@ class Feed:
 
     def join(self, watcher: Watcher) -> None:
         """Have ``watcher`` told of every revision after the view's present one."""
+        self._flush()
         self._watchers.setdefault(watcher.selection, set()).add(watcher)
 
     def leave(self, watcher: Watcher) -> None:
@@ -77,6 +89,13 @@ class Feed:
         told.discard(watcher)
         if not told:
             self._watchers.pop(watcher.selection, None)
+
+    def bookmark(self, watcher: Watcher) -> None:
+        """Tell a watcher who has joined that it has been told everything up to the present revision."""
+        self._flush()
+        shown = self._view.external(self._view.revision)
+        event = frame(watcher.stream.encoding, "bookmark", shown, event_json("bookmark", shown))
+        watcher.offer(event, watcher.stream.framed(event))
 
     def event(self, scene: Scene, revision: int, changes: tuple[RowChange, ...], selection: Selection) -> bytes | None:
         """Return the JSON of the event that tells one revision, or None when it does not concern the selection.
@@ -95,26 +114,32 @@ class Feed:
         return body
 
     def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
-        if self._watchers:
-            self._tell(revision, items_of(Scene(self._view), changes))
-
-    def _tell(self, revision: int, items: list[Item]) -> None:
+        items = items_of(Scene(self._view), changes) if self._watchers else ()
         if not items:
             return
         shown = self._view.external(revision)
-        for selection, watchers in self._watchers.items():
+        for selection in self._watchers:
             body = self._encode(revision, items, selection)
-            if body is None:
-                continue
-            self._keep((revision, selection), body)
-            framed: dict[Encoding, bytes] = {}
-            for watcher in watchers:
-                chunk = framed.get(watcher.encoding)
-                if chunk is None:
-                    chunk = framed[watcher.encoding] = frame(watcher.encoding, "change", shown, body)
-                watcher.offer(chunk)
+            if body is not None:
+                self._keep((revision, selection), body)
+                if not self._pending:
+                    asyncio.get_running_loop().call_soon(self._flush)
+                self._pending.setdefault(selection, []).append((shown, body))
 
-    def _encode(self, revision: int, items: list[Item], selection: Selection) -> bytes | None:
+    def _flush(self) -> None:
+        """Write what came within this turn of the loop, as one piece to each watcher and the same to all alike."""
+        pending, self._pending = self._pending, {}
+        for selection, events in pending.items():
+            written: dict[tuple[Encoding, bool], tuple[bytes, bytes]] = {}
+            for watcher in self._watchers.get(selection, ()):
+                stream = watcher.stream
+                form = (stream.encoding, stream.is_chunked)
+                if form not in written:
+                    joined = b"".join([frame(stream.encoding, "change", shown, body) for shown, body in events])
+                    written[form] = (joined, stream.framed(joined))
+                watcher.offer(*written[form])
+
+    def _encode(self, revision: int, items: Sequence[Item], selection: Selection) -> bytes | None:
         told = [change for item in items if (change := item.told(selection)) is not None]
         if not told:
             return None

@@ -72,7 +72,7 @@ async def _pass_on(request: web.Request, query: Query, shown: ShownTask) -> web.
     log = await client.logs(task.id, cast("LogStream", stream), tail, follow=is_following)
     try:
         with request.app[STAYS].admit(request) as stay:
-            answer = Stream(request, stay, "text/plain")
+            answer = Stream(request, stay, None)
 
             async def copy() -> None:
                 try:

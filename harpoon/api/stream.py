@@ -6,6 +6,7 @@ them, and its last word can be read. One that is ended within an event is aborte
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import orjson
 from aiohttp import hdrs, web
@@ -21,25 +22,41 @@ _SLOW = (
     b'{"type":"error","code":"slow_reader","detail":"events came faster than they were read; resume from the last id"}'
 )
 
+#: A reader for whom more bytes than that are buffered is behind; where aiohttp, too, begins to wait.
+_BEHIND: Final = 1 << 16
+
 
 class Stream:
     """One streamed answer."""
 
-    def __init__(self, request: web.Request, stay: Stay, content_type: str) -> None:
+    def __init__(self, request: web.Request, stay: Stay, encoding: Encoding | None) -> None:
+        """Make one; without an encoding it is plain text, not events."""
         self._request = request
         self._stay = stay
-        self._content_type = content_type
+        self._encoding = encoding
+        self._transport = request.transport
         self._farewell_s = request.app[DOORS].limits.farewell_s
         self._is_torn = False
         view = request.app[DOORS].view
         headers = {
-            "Content-Type": content_type,
+            "Content-Type": encoding or "text/plain",
             # For proxies that would gather the stream before they pass it on.
             "X-Accel-Buffering": "no",
             "Harpoon-Revision": view.external(view.revision),
         }
         self._response = web.StreamResponse(headers=headers)
         self._response.force_close()
+
+    @property
+    def encoding(self) -> Encoding:
+        """How events are written."""
+        assert self._encoding is not None, "plain text has no events"
+        return self._encoding
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the answer is sent in pieces that say their length; since HTTP/1.1 it is."""
+        return hdrs.TRANSFER_ENCODING in self._response.headers
 
     async def serve(self, work: Callable[[], Awaitable[None]]) -> web.StreamResponse:
         """Send the headers, do ``work``, which writes, and say the last word; for HEAD, send the headers only."""
@@ -68,19 +85,33 @@ class Stream:
         await self._response.write(data)
         self._stay.writing_since = None
 
+    def framed(self, data: bytes) -> bytes:
+        """Return ``data`` as a piece of the answer; the same for all streams that are chunked alike."""
+        return b"%x\r\n%s\r\n" % (len(data), data) if self.is_chunked and data else data
+
+    def push(self, framed: bytes) -> bool:
+        """Write a piece of whole events without waiting, if the reader keeps up; return whether that is so."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            # Whoever left need not be told.
+            return True
+        if transport.get_write_buffer_size() > _BEHIND:
+            return False
+        transport.write(framed)
+        return True
+
     async def _part(self, fault: bytes | None) -> None:
-        ending, transport = self._stay.ending, self._request.transport
+        ending = self._stay.ending
         if ending is Ending.SLOW:
             self._request.app[METERS].slow_readers.inc()
-        is_events = self._content_type in tuple(Encoding)
         # What cannot tell that it breaks off must not seem whole.
-        is_torn = self._is_torn or (fault is not None and not is_events)
-        word = self._last_word(Encoding(self._content_type), fault) if is_events else b""
+        is_torn = self._is_torn or (fault is not None and self._encoding is None)
+        word = b"" if self._encoding is None else _last_word(self._encoding, ending, fault)
         if ending is None and not is_torn:
             await self._response.write(word)
             await self._response.write_eof()
-        elif transport is not None:
-            self._break_off(transport, None if is_torn or ending is Ending.GONE else word)
+        elif self._transport is not None:
+            self._break_off(self._transport, None if is_torn or ending is Ending.GONE else word)
 
     def _break_off(self, transport: asyncio.Transport, word: bytes | None) -> None:
         """Close the connection of a reader who may not have taken what was written, without waiting for that.
@@ -90,15 +121,14 @@ class Stream:
         if word is None:
             transport.abort()
             return
-        if hdrs.TRANSFER_ENCODING in self._response.headers:
-            word = (b"%x\r\n%s\r\n" % (len(word), word) if word else b"") + b"0\r\n\r\n"
-        transport.write(word)
+        transport.write(self.framed(word) + (b"0\r\n\r\n" if self.is_chunked else b""))
         transport.close()
         # What it still has not taken by then is dropped.
         asyncio.get_running_loop().call_later(self._farewell_s, transport.abort)
 
-    def _last_word(self, encoding: Encoding, fault: bytes | None) -> bytes:
-        if self._stay.ending is Ending.BYE:
-            return bye_frame(encoding)
-        error = _SLOW if self._stay.ending is Ending.SLOW else fault
-        return b"" if error is None else error_frame(encoding, error)
+
+def _last_word(encoding: Encoding, ending: Ending | None, fault: bytes | None) -> bytes:
+    if ending is Ending.BYE:
+        return bye_frame(encoding)
+    error = _SLOW if ending is Ending.SLOW else fault
+    return b"" if error is None else error_frame(encoding, error)

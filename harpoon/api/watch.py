@@ -35,14 +35,14 @@ _SLICE = 200
 class Watch:
     """One watch, from its first event to its last."""
 
-    def __init__(self, doors: Doors, feed: Feed, stay: Stay, stream: Stream, watcher: Watcher) -> None:
+    def __init__(self, doors: Doors, feed: Feed, stay: Stay, watcher: Watcher) -> None:
         self._doors = doors
         self._feed = feed
         self._stay = stay
-        self._stream = stream
         self._watcher = watcher
+        self._stream = watcher.stream
         self._selection = watcher.selection
-        self._encoding = watcher.encoding
+        self._encoding = watcher.stream.encoding
         self._cursor = 0
 
     async def run(self, after: int | None) -> None:
@@ -58,9 +58,8 @@ class Watch:
                 await self._read_history()
                 # The store may be ahead of the view: what was read there is not to be heard again.
                 await self._doors.view.mirror.reached(self._cursor)
-            self._stay.on_tick = self._bookmark
-            while True:
-                await self._stream.write(await self._watcher.take())
+            self._stay.on_tick = lambda: self._feed.bookmark(self._watcher)
+            await self._watcher.drain()
         except Compacted as error:
             await self._lose(gone(self._doors.view, error))
         finally:
@@ -73,11 +72,11 @@ class Watch:
         shown = view.external(self._cursor)
         head = event_json("snapshot", shown)[:-1] + b',"items":['
         await self._stream.write(frame_head(self._encoding, "snapshot", shown) + head, is_whole=False)
-        items = _items(scene, self._selection)
         comma = b""
-        while part := list(islice(items, _SLICE)):
-            await self._stream.write(comma + b",".join(part), is_whole=False)
-            comma = b","
+        for part in _parts(scene, self._selection):
+            if part:
+                await self._stream.write(comma + b",".join(part), is_whole=False)
+                comma = b","
             await asyncio.sleep(0)
         await self._stream.write(b"]}" + frame_tail(self._encoding))
         await self._write("synced", self._cursor, event_json("synced", shown))
@@ -133,18 +132,18 @@ class Watch:
         body = b'{"type":"error","code":"gone","oldest":"%s"}' % error.oldest.encode()
         await self._stream.write(frame(self._encoding, "error", "", body))
 
-    def _bookmark(self) -> None:
-        shown = self._doors.view.external(self._doors.view.revision)
-        self._watcher.offer(frame(self._encoding, "bookmark", shown, event_json("bookmark", shown)))
 
-
-def _items(scene: Scene, selection: Selection) -> Iterator[bytes]:
-    """Yield the objects of a snapshot, as JSON."""
+def _parts(scene: Scene, selection: Selection) -> Iterator[list[bytes]]:
+    """Yield the objects of a snapshot, as JSON, by as many as are looked at in one go; perhaps none of them."""
     records = records_of(scene.view)
     for kind in sorted(selection.kinds):
-        for key, row in scene.rows(records[kind]).items():
-            if selection.takes(traits_of(scene, kind, key, row)):
-                yield item_json(kind, key, object_of(scene, kind, key, row))
+        rows = iter(scene.rows(records[kind]).items())
+        while looked_at := list(islice(rows, _SLICE)):
+            yield [
+                item_json(kind, key, object_of(scene, kind, key, row))
+                for key, row in looked_at
+                if selection.takes(traits_of(scene, kind, key, row))
+            ]
 
 
 async def watch(request: web.Request) -> web.StreamResponse:
@@ -156,8 +155,8 @@ async def watch(request: web.Request) -> web.StreamResponse:
     after = await _after(request, query)
     with request.app[STAYS].admit(request) as stay:
         stream = Stream(request, stay, encoding)
-        watcher = Watcher(stay, selection, encoding, doors.limits)
-        one = Watch(doors, feed, stay, stream, watcher)
+        watcher = Watcher(stay, stream, selection, doors.limits)
+        one = Watch(doors, feed, stay, watcher)
         return await stream.serve(lambda: one.run(after))
 
 

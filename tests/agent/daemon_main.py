@@ -12,6 +12,7 @@ import structlog
 from harpoon.agent.daemon import serve
 from harpoon.agent.settings import AgentSettings
 from harpoon.kit.clock import SystemClock, system_random
+from harpoon.model.agent import PortRange
 
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
@@ -20,6 +21,7 @@ async def main(told: dict) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     told |= {"state_dir": Path(told["state_dir"]), "servers": tuple(told.get("servers", ()))}
+    told["ports"] = PortRange(low=told["ports"][0], high=told["ports"][1])
     if "register_after" in told:
         told["register_after"] = timedelta(seconds=told["register_after"])
     settings = AgentSettings(**told)

@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,11 @@ from aiohttp import web
 from harpoon.agent import processes
 from harpoon.agent.client import AgentClient
 from harpoon.agent.daemon import serve
+from harpoon.agent.drivers import shimfile
 from harpoon.agent.settings import AgentSettings
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import Unavailable
+from harpoon.model.agent import PortRange
 from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask, StopTask
 from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
@@ -154,6 +157,12 @@ def free_port() -> int:
             return port
 
 
+def some_ports() -> PortRange:
+    """A range for tasks that another test at the same time hardly has too."""
+    low = random.randrange(20_000, 29_900, 100)
+    return PortRange(low=low, high=low + 99)
+
+
 @contextlib.asynccontextmanager
 async def connected(port: int, **rig: object) -> AsyncIterator[Rig]:
     """Command an agent that is there, with its stream followed."""
@@ -180,7 +189,8 @@ async def agent(state: Path, **told: object) -> AsyncIterator[Rig]:
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     bearer = told.get("token")
-    settings = AgentSettings(**{"name": "agent-1", "port": free_port(), "state_dir": state} | told)  # type: ignore[arg-type]
+    fixed = {"name": "agent-1", "port": free_port(), "state_dir": state, "ports": some_ports()}
+    settings = AgentSettings(**fixed | told)  # type: ignore[arg-type]
     try:
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(
@@ -212,7 +222,9 @@ class Daemon:
 @contextlib.asynccontextmanager
 async def daemon(state: Path, **told: object) -> AsyncIterator[Daemon]:
     """Start a daemon; leave it dead, and its tasks alone."""
-    settings = json.dumps({"name": "agent-1", "port": free_port(), "state_dir": str(state)} | told)
+    ports = some_ports()
+    fixed = {"name": "agent-1", "port": free_port(), "state_dir": str(state), "ports": [ports.low, ports.high]}
+    settings = json.dumps(fixed | told)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.agent.daemon_main", settings, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -240,20 +252,37 @@ async def serving(routes: dict) -> tuple[web.AppRunner, int]:
 
 def clean(state: Path) -> None:
     """Kill what is left of the tasks of a state directory."""
-    tasks = {run.parent.name for run in state.glob("tasks/*/shim.*")}
-    killed = [pid for pid in processes.pids() if _task_of(pid) in tasks]
-    processes.kill(killed)
-    for pid in killed:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+    for file in state.glob("tasks/*/shim.*"):
+        _settled(file)
+    while killed := pids_of(state):
+        processes.kill(killed)
+        for pid in killed:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
-def _task_of(pid: int) -> str | None:
+def pids_of(directory: Path) -> list[int]:
+    """The processes of the tasks of a state directory, or of one task."""
+    return [pid for pid in processes.pids() if _home_of(pid).startswith(f"{directory.absolute()}/")]
+
+
+def _settled(file: Path) -> None:
+    """Wait until a shim has come as far as to be known by its environment."""
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        said = shimfile.read(str(file))
+        if said is None or said.task is not None or said.status is not None:
+            return
+        time.sleep(0.001)
+
+
+def _home_of(pid: int) -> str:
+    """The home directory a process was told; a task's is within its agent's state directory."""
     with contextlib.suppress(OSError):
         for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\x00"):
-            if variable.startswith(b"HARPOON_TASK="):
+            if variable.startswith(b"HOME="):
                 return variable.partition(b"=")[2].decode()
-    return None
+    return ""
 
 
 def is_alive(pid: int) -> bool:

@@ -7,12 +7,11 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 
-from harpoon.agent import processes
 from harpoon.agent.drivers import process
 from harpoon.agent.record import Place
 from harpoon.model.job import Backoff, Restart, RestartPolicy, TaskTemplate
 from harpoon.model.task import TaskState
-from tests.agent.rig import agent, is_alive
+from tests.agent.rig import agent, is_alive, pids_of
 
 NEVER = Restart(policy=RestartPolicy.NEVER)
 
@@ -92,8 +91,7 @@ async def test_a_process_that_cannot_be_watched_is_not_left_running(tmp_path, mo
     async with agent(tmp_path) as rig:
         task = await rig.running(await rig.start("sleep", "1000"))
         assert task.restarts == 1
-        ours = [pid for pid in processes.pids() if processes.has_variable(pid, "HARPOON_TASK", task.id)]
-        assert len(ours) == 2
+        assert len(pids_of(tmp_path / "tasks" / task.id)) == 2
 
 
 async def test_a_full_disk_keeps_new_tasks_out_and_old_ones_from_nothing(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Logs: bounded however much is printed, and readable while they grow and are moved aside."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -227,3 +228,19 @@ async def test_a_task_that_is_none_has_no_log(tmp_path, task):
             assert response.status == 404
         with pytest.raises(NotFound):
             await rig.client.logs(TaskId("default.none.0.1-1"))
+
+
+async def test_a_log_that_cannot_be_copied_is_emptied_all_the_same(tmp_path, monkeypatch):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "stdout"
+    append(path, "x" * 5000)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(os, "sendfile", full)
+    log = Log(str(path))
+    await log.rotate(1000)
+    append(path, "new\n")
+    assert log.size() == 4
+    assert (await text(log)).endswith("new\n")
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

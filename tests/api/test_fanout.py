@@ -227,3 +227,19 @@ async def test_watchers_who_leave_are_forgotten_at_once() -> None:
         async with asyncio.timeout(PATIENCE_S):
             while await counted(rig, "harpoon_http_stays"):
                 await asyncio.sleep(0.005)
+
+
+async def test_a_client_of_the_old_protocol_gets_plain_lines() -> None:
+    async with a_rig() as rig:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(b"GET /v1/watch?kinds=jobs HTTP/1.0\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"chunked" not in head
+            told = [json.loads(await reader.readline())["type"] for _ in range(2)]
+            await rig.write(a_job())
+            told.append(json.loads(await reader.readline())["type"])
+            rig.doors.drain.set()
+            told += [json.loads(line)["type"] for line in (await reader.read()).splitlines()]
+        writer.close()
+        assert told == ["snapshot", "synced", "change", "bye"]
