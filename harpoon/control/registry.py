@@ -218,6 +218,7 @@ class Registry:
                     prunes += self._prunes(job)
         revision: int | None = self._view.revision
         if writes:
+            _check_size(writes)
             revision = await self._store.commit(compares, (writes + prunes)[:WRITES_MAX])
             if revision is None:
                 await self._view.mirror.reached(await self._store.revision())
@@ -252,6 +253,14 @@ def _record(job: Job) -> bytes:
             f"job {job.name} takes {len(record)} bytes; at most {JOB_BYTES_MAX} fit: move data out of the manifest"
         )
     return record
+
+
+def _check_size(writes: Sequence[Write]) -> None:
+    size = sum(len(write.value) for write in writes if isinstance(write, Put))
+    if size > 2 * JOB_BYTES_MAX:
+        raise Invalid(
+            f"these documents take {size} bytes together; at most {2 * JOB_BYTES_MAX} fit one commit: apply fewer"
+        )
 
 
 def _version(job: Job) -> Version:

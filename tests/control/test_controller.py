@@ -341,6 +341,16 @@ async def test_several_jobs_are_applied_in_one_revision_or_not_at_all() -> None:
         assert "default/c" not in controller.view.jobs.rows
 
 
+async def test_what_is_too_large_for_a_commit_is_refused_with_its_size() -> None:
+    async with House(MemoryStore(), ()).running() as controller:
+        heavy = {f"V{number}": "x" * 100_000 for number in range(4)}
+        with pytest.raises(Invalid, match="apply fewer"):
+            await controller.registry.apply([a_manifest("a", env=heavy), a_manifest("b", env=heavy)])
+        with pytest.raises(Invalid, match="move data out of the manifest"):
+            await controller.registry.put(a_manifest("c", env=heavy | {"W": "y" * 120_000, "Z": "y" * 120_000}))
+        assert controller.view.jobs.rows == {}
+
+
 async def test_what_is_not_there_is_said_so() -> None:
     async with House(MemoryStore(), ()).running() as controller:
         registry = controller.registry
