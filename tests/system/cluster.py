@@ -132,7 +132,7 @@ class Cluster:
         return False
 
     def log(self, name: str) -> str:
-        return (self.directory / f"{name}.log").read_text()[-4000:]
+        return (self.directory / f"{name}.log").read_text()[-20_000:]
 
     def task_processes(self) -> Iterator[int]:
         """Yield the processes that carry this directory in their environment: tasks and their shims."""
