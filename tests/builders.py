@@ -12,19 +12,11 @@ from harpoon.model import wire
 from harpoon.model.agent import Agent, Capacity, Link, LinkState, PortRange
 from harpoon.model.decision import Want
 from harpoon.model.instant import Instant
-from harpoon.model.job import (
-    Job,
-    PlacementRules,
-    Requirement,
-    Resources,
-    Restart,
-    RestartPolicy,
-    Spec,
-    TaskTemplate,
-    Update,
-)
+from harpoon.model.job import Dependency, Job, OnLost, Spec, Update
 from harpoon.model.name import TaskId
+from harpoon.model.rules import Distinct, PlacementRules, Preference, Requirement, Spread
 from harpoon.model.task import Number, Placement, Reservation, Task, TaskState, task_id
+from harpoon.model.template import Resources, Restart, RestartPolicy, TaskTemplate
 
 #: The wall clock at the beginning of every test: 2026-01-01T00:00:00Z.
 T0 = 1_767_225_600_000
@@ -56,6 +48,11 @@ def a_job(
     surge: int = 1,
     unavailable: int = 0,
     require: Sequence[Requirement] = (),
+    prefer: Sequence[Preference] = (),
+    spread: Sequence[str] = (),
+    distinct: Distinct | None = None,
+    depends_on: Sequence[str] = (),
+    on_lost: OnLost = OnLost.REPLACE,
     task: TaskTemplate | None = None,
     is_terminating: bool = False,
     **template: Any,
@@ -64,8 +61,15 @@ def a_job(
     spec = Spec(
         task=a_template(**template) if task is None else task,
         scale=scale,
-        placement=PlacementRules(require=tuple(require)),
+        placement=PlacementRules(
+            require=tuple(require),
+            prefer=tuple(prefer),
+            spread=tuple(Spread(tag=tag) for tag in spread),
+            distinct=distinct,
+        ),
         update=Update(surge=surge, unavailable=unavailable),
+        depends_on=tuple(Dependency(job=name) for name in depends_on),
+        on_lost=on_lost,
     )
     return Job(
         namespace=namespace,

@@ -106,6 +106,7 @@ class FakeAgent:
                     state=state,
                     ready=self.makes_ready,
                     address="127.0.0.1",
+                    ports={name: port or 20000 + len(self.obeyed) for name, port in command.template.ports.items()},
                     cluster=self.cluster,
                     reason="as the fake does",
                 )

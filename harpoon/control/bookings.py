@@ -10,9 +10,9 @@ from typing import Final
 from harpoon.control.view import View, job_key
 from harpoon.core.fleet import Fleet, reservation
 from harpoon.model.agent import Link, LinkState
-from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation, Task, parse_task_id
+from harpoon.model.template import TaskTemplate
 from harpoon.store.table import RowChange
 
 #: Versions of a job that are looked through for the template of a task without a placement; more are not kept.
@@ -82,7 +82,7 @@ class Bookings:
             if stray is not None:
                 self.fleet.add(stray)
         elif booked is not None:
-            self.fleet.remove(booked)
+            self.fleet.remove(task)
             return True
         return False
 

@@ -18,8 +18,10 @@ import structlog
 from harpoon.control.bookings import Bookings
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
+from harpoon.control.references import References, bindings, replacing, unmet
 from harpoon.control.view import JOBS, PENDING, VERSIONS, View, job_key_of, placement_key
-from harpoon.core.place import place
+from harpoon.core.held import hold_back
+from harpoon.core.place import Decision, place
 from harpoon.core.rollout import Rollout, Standing, rollout
 from harpoon.kit import codec
 from harpoon.kit.loop import Loop
@@ -30,7 +32,7 @@ from harpoon.model.job import Job
 from harpoon.model.task import Placement, TaskState
 from harpoon.store.hold import Hold
 from harpoon.store.port import Compare, Delete, Put, Write
-from harpoon.store.table import Row, RowChange
+from harpoon.store.table import RowChange
 
 #: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
 WRITES_AT_ONCE: Final = 90
@@ -71,6 +73,7 @@ class Scheduler:
         self._clock = means.clock
         self._metrics = metrics
         self._bookings = Bookings(view)
+        self._references = References()
         self._wrote: dict[str, int] = {}
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
         self._complete: set[str] = set()
@@ -86,6 +89,7 @@ class Scheduler:
     async def run(self) -> None:
         """Schedule until cancelled."""
         self._bookings.load()
+        self._references.load(self._view)
         self._view.mirror.listen(self._hear)
         for key in self._view.jobs.rows:
             self._loop.wake(key)
@@ -97,9 +101,10 @@ class Scheduler:
         has_grown = self._bookings.hear(changes)
         for change in changes:
             if change.table is view.jobs:
-                self._loop.wake(change.key)
+                self._references.hear(change)
+                self._wake(change.key)
             elif change.table is view.placements:
-                self._loop.wake(job_key_of(change.key.partition("/")[2]))
+                self._wake(job_key_of(change.key.partition("/")[2]))
             elif change.table is view.actual:
                 self._hear_task(change)
             elif change.table is view.links:
@@ -114,6 +119,16 @@ class Scheduler:
         lives = change.new is not None and change.new.value.state in _LIVING
         if not (lives and key in self._complete):
             self._loop.wake(key)
+        self._wake_users(key)
+
+    def _wake(self, key: str) -> None:
+        """Wake a job, and those that refer to it."""
+        self._loop.wake(key)
+        self._wake_users(key)
+
+    def _wake_users(self, key: str) -> None:
+        for user in self._references.users(key):
+            self._loop.wake(user)
 
     def _wake_jobs_of_lost_agents(self) -> None:
         for name, link in self._view.links.rows.items():
@@ -149,22 +164,31 @@ class Scheduler:
             Standing(placement=placed.value, task=tasks[task].value if task in tasks else None)
             for task, placed in placements.items()
         ]
-        rolled = rollout(job, standings, now, is_halted=is_halted)
+        bound, missing = bindings(view, job), unmet(view, job)
+        rolled = rollout(
+            job, standings, now, is_halted=is_halted, is_held=bool(missing), bindings=replacing(job, bound)
+        )
         if rolled.due is not None:
             self._loop.wake_after(key, rolled.due)
-        return self._place(key, row, rolled, now, compares)
-
-    def _place(
-        self, key: str, row: Row[Job], rolled: Rollout, now: Instant, compares: tuple[Compare, ...]
-    ) -> _Deed | None:
-        view, job = self._view, row.value
         decision = place(
-            job, rolled.wants, self._bookings.fleet, now, incarnation=view.incarnation, revision=view.revision
+            job,
+            rolled.wants,
+            self._bookings.fleet,
+            now,
+            incarnation=view.incarnation,
+            revision=view.revision,
+            bindings=bound,
         )
+        decision = replace(decision, pending=hold_back(job, rolled.held, missing, decision.pending, now))
+        return self._deed(key, job, rolled, decision, compares)
+
+    def _deed(
+        self, key: str, job: Job, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]
+    ) -> _Deed | None:
         wants = {want.slot: want for want in rolled.wants}
         units = [self._put_unit(placement, wants[placement.slot]) for placement in decision.placements]
         units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
-        if not (rolled.wants or rolled.drops or rolled.due) and self._is_complete(job, key):
+        if not (rolled.wants or rolled.drops or rolled.held or rolled.due) and self._is_complete(job, key):
             self._complete.add(key)
         pending = self._pending_unit(key, decision.pending)
         units += [pending] if pending else []

@@ -7,12 +7,14 @@ A placement counts from `Fleet.add` to `Fleet.remove`, whoever that is due to: t
 than its record stands, until its task is gone.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 from harpoon.model.agent import Agent, Link, LinkState
-from harpoon.model.job import Job, TaskTemplate
+from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation
+from harpoon.model.template import TaskTemplate
 
 
 def reservation(template: TaskTemplate) -> Reservation:
@@ -36,8 +38,10 @@ class Host:
     memory: int = 0
     #: Fixed port → the placements that have it; more than one only if records say so that were not decided here.
     ports: dict[int, set[TaskId]] = field(default_factory=dict)
-    #: (namespace, job, generation) → how many placements.
-    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+
+    def copy(self) -> "Host":
+        """Return one that changes apart from this."""
+        return replace(self, ports={port: set(holders) for port, holders in self.ports.items()})
 
 
 class Fleet:
@@ -45,12 +49,13 @@ class Fleet:
 
     def __init__(self) -> None:
         self._hosts: dict[str, Host] = {}
-        self._placements: dict[TaskId, Placement] = {}
+        #: ``<namespace>.<job>``, with which its tasks' ids begin → its placements.
+        self._jobs: dict[str, dict[TaskId, Placement]] = {}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fleet):
             return NotImplemented
-        return self._hosts == other._hosts and self._placements == other._placements
+        return self._hosts == other._hosts and self._jobs == other._jobs
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -64,15 +69,18 @@ class Fleet:
 
     def placement(self, task: TaskId) -> Placement | None:
         """Return the placement of that id, if it counts."""
-        return self._placements.get(task)
+        return self._jobs.get(_job_of(task), {}).get(task)
 
-    def has_others(self, job: Job) -> bool:
-        """Return whether placements of other generations of this job count anywhere."""
-        return any(
-            (namespace, name) == (job.namespace, job.name) and generation != job.generation
-            for host in self._hosts.values()
-            for namespace, name, generation in host.counts
-        )
+    def placements_of(self, job: Job) -> Collection[Placement]:
+        """Return the placements of a job that count, of all generations."""
+        return self._jobs.get(f"{job.namespace}.{job.name}", {}).values()
+
+    def fork(self) -> "Fleet":
+        """Return a fleet that is as this one and changes apart from it; the cost is that of everything in it."""
+        twin = Fleet()
+        twin._hosts = {name: host.copy() for name, host in self._hosts.items()}
+        twin._jobs = {job: dict(placements) for job, placements in self._jobs.items()}
+        return twin
 
     def set_agent(self, agent: Agent) -> None:
         """Register an agent, or take its new registration."""
@@ -93,34 +101,39 @@ class Fleet:
 
     def add(self, placement: Placement) -> None:
         """Count a placement; one that counts already is replaced."""
-        self.remove(placement)
-        self._placements[placement.task] = placement
+        task = placement.task
+        self.remove(task)
+        self._jobs.setdefault(_job_of(task), {})[task] = placement
         host = self._hosts.setdefault(placement.agent, Host())
         host.cpu += placement.reserve.cpu
         host.memory += placement.reserve.memory
         for port in placement.reserve.ports:
-            host.ports.setdefault(port, set()).add(placement.task)
-        key = (placement.namespace, placement.job, placement.generation)
-        host.counts[key] = host.counts.get(key, 0) + 1
+            host.ports.setdefault(port, set()).add(task)
+        self._prune(placement.agent)
 
-    def remove(self, placement: Placement) -> None:
+    def remove(self, task: TaskId) -> None:
         """Count the placement of this id no longer. Nothing if it does not count."""
-        known = self._placements.pop(placement.task, None)
+        job = _job_of(task)
+        siblings = self._jobs.get(job, {})
+        known = siblings.pop(task, None)
         if known is None:
             return
-        host = self._hosts[known.agent]
+        if not siblings:
+            del self._jobs[job]
+        host = self._hosts.setdefault(known.agent, Host())
         host.cpu -= known.reserve.cpu
         host.memory -= known.reserve.memory
         for port in known.reserve.ports:
-            host.ports[port].discard(known.task)
+            host.ports[port].discard(task)
             if not host.ports[port]:
                 del host.ports[port]
-        key = (known.namespace, known.job, known.generation)
-        host.counts[key] -= 1
-        if not host.counts[key]:
-            del host.counts[key]
         self._prune(known.agent)
 
     def _prune(self, name: str) -> None:
+        """Leave no trace of an agent of which there is nothing to know."""
         if self._hosts[name] == Host():
             del self._hosts[name]
+
+
+def _job_of(task: TaskId) -> str:
+    return task.rsplit(".", 2)[0]

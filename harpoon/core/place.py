@@ -7,13 +7,16 @@ Rules.
 
 1. An agent is feasible when its link is connected, every requirement holds, and processor, memory and fixed ports
    are free. What is reserved counts until it is given back; only what a want says has ended is free for it.
-2. Of the feasible agents, those to avoid are taken last; then the one with the fewest tasks of this job's generation
-   (spread); then the one that is fullest afterwards (bin-pack); then the first by name.
-3. A slot that fits nowhere is pending, and *every* predicate that *every* agent failed is told.
-4. A slot that would fit once what it replaces has made room has that dropped first, and waits for the room.
+2. Where slots must be on distinct agents, one that has another slot of the job is not feasible, of whatever generation;
+   one that has a task of the very slot that is replaced is.
+3. Of the feasible agents, those to avoid are taken last; then, for each tag the job is spread over, one whose value has
+   the fewest tasks of this job's generation; then one that itself has the fewest; then the one that is preferred
+   most; then the one that is fullest afterwards (bin-pack); then the first by name.
+4. A slot that fits nowhere is pending, and *every* predicate that *every* agent failed is told.
+5. A slot that would fit once what it replaces has made room has that dropped first, and waits for the room.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harpoon.core.blockers import Refusal, blockers, sentence
@@ -38,7 +41,16 @@ class Decision:
     drops: tuple[Drop, ...] = ()
 
 
-def place(job: Job, wants: Sequence[Want], fleet: Fleet, now: Instant, *, incarnation: int, revision: int) -> Decision:
+def place(
+    job: Job,
+    wants: Sequence[Want],
+    fleet: Fleet,
+    now: Instant,
+    *,
+    incarnation: int,
+    revision: int,
+    bindings: Mapping[str, str] | None = None,
+) -> Decision:
     """Choose an agent for each wanted slot.
 
     Args:
@@ -48,6 +60,7 @@ def place(job: Job, wants: Sequence[Want], fleet: Fleet, now: Instant, *, incarn
         now: When this is decided.
         incarnation: Of the store.
         revision: Of the view this is decided on; with the incarnation it numbers the placements.
+        bindings: Variable → value, of those that are endpoints of other jobs; the placements keep them.
     """
     if not wants:
         return Decision(placements=(), pending=None)
@@ -64,9 +77,10 @@ def place(job: Job, wants: Sequence[Want], fleet: Fleet, now: Instant, *, incarn
         reason="",
         decided_ms=now.wall,
         reserve=board.need,
+        bindings=bindings or None,
     )
     placements, unplaced = _fill(board, pattern, sorted(wants, key=lambda want: want.slot), fleet)
-    pending = _pending(job, unplaced, board.refusals(), fleet, now) if unplaced else None
+    pending = _pending(job, unplaced, board.refusals(unplaced[0].slot), fleet, now) if unplaced else None
     return Decision(placements=placements, pending=pending, drops=_make_room(board, unplaced, fleet))
 
 
@@ -92,18 +106,18 @@ def _fill(
 def _try(board: Board, pattern: Placement, want: Want, fleet: Fleet) -> Placement | None:
     ended = _known(fleet, want.ended)
     board.give_back(ended)
-    could = board.feasible
-    chosen = board.best(want.avoid)
+    could = board.feasible(want.slot)
+    chosen = board.best(want.slot, want.avoid)
     if chosen is None:
         board.take_back(ended)
         return None
-    name, count = chosen.agent.name, chosen.count
+    name = chosen.agent.name
     placement = replace(
         pattern,
         slot=want.slot,
         agent=name,
         failures=want.failures,
-        reason=f"{want.reason}; spread: {name} has {count} of this job's tasks; {could} of {board.size} agents could"
+        reason=f"{want.reason}; {board.standing(chosen)}; {could} of {board.size} agents could"
         + ("; it was to be avoided, but no other could" if name in want.avoid else ""),
     )
     board.take_back((placement,))
@@ -116,7 +130,7 @@ def _make_room(board: Board, unplaced: Iterable[Want], fleet: Fleet) -> tuple[Dr
     for want in unplaced:
         running = _known(fleet, [task for task in want.replaces if task not in want.ended])
         board.give_back(running)
-        chosen = board.best(want.avoid)
+        chosen = board.best(want.slot, want.avoid)
         board.take_back(running)
         if chosen is None:
             continue
@@ -124,7 +138,7 @@ def _make_room(board: Board, unplaced: Iterable[Want], fleet: Fleet) -> tuple[Dr
         reason = f"it makes room for its successor, for which there is none beside it: {want.reason}"
         drops += [Drop(task=placement.task, agent=placement.agent, reason=reason) for placement in gone]
         board.give_back(gone)
-        board.reserve(chosen)
+        board.reserve(chosen, want.slot)
     return tuple(drops)
 
 
@@ -137,7 +151,8 @@ def _pending(
     job: Job, unplaced: Sequence[Want], refusals: dict[str, tuple[Refusal, ...]], fleet: Fleet, now: Instant
 ) -> Pending:
     hint = ""
-    if job.spec.update.unavailable == 0 and fleet.has_others(job):
+    has_others = any(one.generation != job.generation for one in fleet.placements_of(job))
+    if job.spec.update.unavailable == 0 and has_others:
         hint = "; older tasks of this job keep their room until they are replaced, unless update.unavailable is above 0"
     return Pending(
         namespace=job.namespace,

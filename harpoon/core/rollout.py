@@ -3,8 +3,9 @@
 It knows nothing of agents' room (`core.place`) and remembers nothing: placements and tasks say how far a migrate
 has come, so that it may be interrupted, or overtaken by another one, anywhere.
 
-Rules, slot by slot. The *current* placement is the newest live one of the present generation, else the newest dead
-one; *dead* is one whose task has failed or is lost. All others are *old*.
+Rules, slot by slot. A placement is *present* when it is of the job's generation and was made with the bindings wanted
+now. The *current* placement is the newest live one that is present, else the newest dead one; *dead* is one whose task
+has failed or is lost. All others are *old*.
 
 1. A slot without placements wants one at once. A slot that is not wanted any more loses all of them.
 2. An old placement that is ready goes once the current one is ready, never before; one that is not ready, as soon as a
@@ -14,28 +15,37 @@ one; *dead* is one whose task has failed or is lost. All others are *old*.
    commit that places its successor.
 4. A dead current placement is replaced, elsewhere if possible: a lost one at once, a failed one after a backoff, the
    first time at once. While evicting is halted, because so many agents are lost, lost ones stay.
-5. A task that finished by itself, where its restart policy allows that, is as good as ready. Where the policy is to
+5. While a job's dependencies do not hold, slots without a current placement are held back; what is placed stays.
+6. Bindings that changed make a placement old, but no sooner than `REBIND_MIN` after it was decided: what others'
+   endpoints do in the course of a migrate is to be followed in few steps.
+7. A task that finished by itself, where its restart policy allows that, is as good as ready. Where the policy is to
    run always, it was ended by somebody else, and is replaced like a failed one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
+from types import MappingProxyType
+from typing import Final
 
 from harpoon.model.decision import Drop, Want
 from harpoon.model.instant import Instant
-from harpoon.model.job import Job, RestartPolicy
+from harpoon.model.job import Job, OnLost
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Task, TaskState
+from harpoon.model.template import RestartPolicy
 
 #: The wait before the second replacement in a row; each further one waits twice as long, up to `BACKOFF_MAX`.
 BACKOFF_MIN = timedelta(seconds=1)
 BACKOFF_MAX = timedelta(minutes=1)
+#: A placement is not replaced for the sake of its bindings before it is so old.
+REBIND_MIN = timedelta(seconds=5)
 #: A task that ran for so long before it failed was a good one: counting begins anew.
 STEADY = timedelta(minutes=10)
 
 _MILLISECOND = timedelta(milliseconds=1)
+_NO_BINDINGS: Final[Mapping[str, str]] = MappingProxyType({})
 #: As much of a task's own reason as a placement's reason repeats.
 _QUOTE_MAX = 200
 
@@ -54,11 +64,21 @@ class Rollout:
 
     wants: tuple[Want, ...]
     drops: tuple[Drop, ...]
-    #: Span until something changes by time alone (a backoff ends); None: nothing will.
+    #: Slots that would want a placement, if the job's dependencies held.
+    held: tuple[int, ...]
+    #: Span until something changes by time alone (a backoff ends, bindings may be renewed); None: nothing will.
     due: timedelta | None
 
 
-def rollout(job: Job, standings: Sequence[Standing], now: Instant, *, is_halted: bool = False) -> Rollout:
+def rollout(
+    job: Job,
+    standings: Sequence[Standing],
+    now: Instant,
+    *,
+    is_halted: bool = False,
+    is_held: bool = False,
+    bindings: Mapping[str, str] = _NO_BINDINGS,
+) -> Rollout:
     """Return what brings the job's placements nearer to its spec; nothing once they are there.
 
     Args:
@@ -66,6 +86,8 @@ def rollout(job: Job, standings: Sequence[Standing], now: Instant, *, is_halted:
         standings: All its placements, in any order.
         now: Only its ``wall`` matters, since what it is compared with is stored.
         is_halted: So many agents are lost at once that the fault is likelier here: nothing is evicted.
+        is_held: A dependency of the job does not hold.
+        bindings: Variable → value wanted now, of those whose change is to replace tasks.
     """
     scale = 0 if job.is_terminating else job.spec.scale
     gone = "the job is unscheduled" if job.is_terminating else f"the job is scaled down to {scale}"
@@ -73,12 +95,16 @@ def rollout(job: Job, standings: Sequence[Standing], now: Instant, *, is_halted:
     surplus: list[Drop] = []
     for standing in sorted(standings, key=lambda s: (s.placement.slot, s.placement.number)):
         if standing.placement.slot < scale:
-            records[standing.placement.slot].append(_look(job, standing, is_halted=is_halted))
+            records[standing.placement.slot].append(_look(job, standing, bindings, now, is_halted=is_halted))
         else:
             surplus.append(_drop(standing.placement, gone))
-    slots = [_Slot(number=number, records=known, current=_current(known, job)) for number, known in records.items()]
-    wants, due = _wants(job, slots, now)
-    return Rollout(wants=wants, drops=(*(drop for slot in slots for drop in _drops(slot)), *surplus), due=due)
+    slots = [_Slot(number=number, records=known, current=_current(known)) for number, known in records.items()]
+    drops = (*(drop for slot in slots for drop in _drops(slot)), *surplus)
+    free = [slot for slot in slots if not (is_held and slot.current is None)]
+    wants, due = _wants(job, free, now)
+    held = tuple(slot.number for slot in slots if slot not in free and not slot.is_filled) if is_held else ()
+    dues = [due, *(record.fresh_for for slot in slots for record in slot.records)]
+    return Rollout(wants=wants, drops=drops, held=held, due=min((one for one in dues if one is not None), default=None))
 
 
 class _Health(Enum):
@@ -89,7 +115,7 @@ class _Health(Enum):
     SETTLED = auto()
     #: May become ready.
     WAITING = auto()
-    #: Lost, but not to be evicted now.
+    #: Lost, but not to be replaced.
     HELD = auto()
     LOST = auto()
     FAILED = auto()
@@ -106,6 +132,9 @@ class _Record:
     placement: Placement
     task: Task | None
     health: _Health
+    is_present: bool
+    #: Span after which its bindings make it old; None: they do not differ, or it is old already.
+    fresh_for: timedelta | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +156,27 @@ class _Slot:
         return is_live or any(r.health is _Health.HELD for r in self.records)
 
 
-def _look(job: Job, standing: Standing, *, is_halted: bool) -> _Record:
-    return _Record(standing.placement, standing.task, _health(job, standing.task, is_halted=is_halted))
+def _look(job: Job, standing: Standing, bindings: Mapping[str, str], now: Instant, *, is_halted: bool) -> _Record:
+    placement = standing.placement
+    fresh_for = _fresh_for(placement, bindings, now)
+    is_present = placement.generation == job.generation and (fresh_for is None or fresh_for > timedelta(0))
+    return _Record(
+        placement,
+        standing.task,
+        _health(job, standing.task, is_halted=is_halted),
+        is_present,
+        fresh_for if is_present else None,
+    )
+
+
+def _fresh_for(placement: Placement, bindings: Mapping[str, str], now: Instant) -> timedelta | None:
+    """Return how long a placement's bindings still do, 0 if they do not; None: they are those wanted."""
+    known = placement.bindings or _NO_BINDINGS
+    if all(known.get(name, "") == value for name, value in bindings.items()):
+        return None
+    age = (now.wall - placement.decided_ms) * _MILLISECOND
+    # A clock that was set back behind the decision would make the wait endless.
+    return REBIND_MIN - age if timedelta(0) <= age < REBIND_MIN else timedelta(0)
 
 
 def _health(job: Job, task: Task | None, *, is_halted: bool) -> _Health:
@@ -143,13 +191,13 @@ def _health(job: Job, task: Task | None, *, is_halted: bool) -> _Health:
             is_foul = job.spec.task.restart.policy is RestartPolicy.ALWAYS
             return _Health.FAILED if is_foul else _Health.SETTLED
         case TaskState.LOST:
-            return _Health.HELD if is_halted else _Health.LOST
+            return _Health.HELD if is_halted or job.spec.on_lost is OnLost.WAIT else _Health.LOST
         case _:
             return _Health.WAITING
 
 
-def _current(records: Sequence[_Record], job: Job) -> _Record | None:
-    present = [record for record in records if record.placement.generation == job.generation]
+def _current(records: Sequence[_Record]) -> _Record | None:
+    present = [record for record in records if record.is_present]
     live = [record for record in present if record.health not in _DEAD]
     return next(reversed(live or present), None)
 
@@ -203,7 +251,7 @@ def _wants(job: Job, slots: Sequence[_Slot], now: Instant) -> tuple[tuple[Want, 
 
 def _want(job: Job, slot: _Slot, replaced: Sequence[_Record], now: Instant) -> Want:
     current = slot.current
-    dead = (r.placement for r in slot.records if r.health in _DEAD and r.placement.generation == job.generation)
+    dead = (record.placement for record in slot.records if record.health in _DEAD and record.is_present)
     return Want(
         slot=slot.number,
         failures=0 if current is None else _failures(current, now),
@@ -223,7 +271,10 @@ def _reason(job: Job, slot: _Slot) -> str:
         return f"slot {slot.number} has no placement"
     current = slot.current
     if current is None:
-        return f"version {job.version} replaces version {slot.records[-1].placement.version}"
+        newest = slot.records[-1].placement
+        if newest.generation == job.generation:
+            return "endpoints that its environment names have changed"
+        return f"version {job.version} replaces version {newest.version}"
     assert current.task is not None, "a placement that was not reported is not dead"
     said = f": {current.task.reason[:_QUOTE_MAX]}" if current.task.reason else ""
     return f"{current.placement.task} on {current.placement.agent} is {current.task.state}{said}"

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from harpoon.model.command import Command, ForgetTask, StartTask, StopTask
 from harpoon.model.instant import Instant
-from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Task, TaskState
+from harpoon.model.template import TaskTemplate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def transform(
         StartTask(
             task=task_id,
             generation=desired[task_id].placement.generation,
-            template=desired[task_id].template,
+            template=desired[task_id].template.bound(desired[task_id].placement.bindings),
             reason=desired[task_id].placement.reason,
         )
         for task_id in sorted(desired.keys() - actual.keys())

@@ -69,6 +69,7 @@ def complain(language: Language, document: object, faults: Sequence[Fault], erro
     ``faults`` come first where they stand: what pydantic says there is about the null put in their place.
     """
     found = error.errors(include_url=False, include_input=False) if error is not None else []
+    found = [details for details in found if _is_meant(language.kind, document, details["loc"])]
     nearest = nsmallest(PROBLEMS_MAX, found, key=lambda details: _order(details["loc"]))
     told = {fault.location for fault in faults}
     explained = [_explain(language, document, details) for details in nearest]
@@ -117,6 +118,20 @@ def _resolve(kind: Any, parts: Location) -> tuple[Location, Any]:
         location.append(part)
         parent, kind = kind, _child(kind, part)
     return tuple(location), parent
+
+
+def _is_meant(kind: Any, document: object, parts: Location) -> bool:
+    """Return whether a finding is about what was meant: of a text or a noun, the one that the value looks like."""
+    value = document
+    for part in parts:
+        kind, members = _strip(kind)
+        if members:
+            kind = next((member for member in members if getattr(member, "__name__", "") == part), Any)
+            if str in members and is_dataclass(kind) is not isinstance(value, dict):
+                return False
+            continue
+        kind, value = _child(kind, part), _look_up(value, (part,))
+    return True
 
 
 def _strip(kind: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -1,11 +1,21 @@
 """An agent: the host daemon that runs tasks, as registered, and the link to it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from harpoon.model.name import check_name
 from harpoon.model.units import Cpu, Size
+
+#: What a server can dial: a name or an address, perhaps a port and a path; no user, no query.
+_ENDPOINT = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,10})(:[0-9]{1,5})?(/[A-Za-z0-9._~/%-]{0,255})?",
+    re.ASCII,
+)
+#: Tags, and facts; and the characters of each. Agents tell about ten, of some tens of characters.
+_TRAITS_MAX = 256
+_TRAIT_LENGTH_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +59,18 @@ class Agent:
 
     def __post_init__(self) -> None:
         check_name("an agent's name", self.name)
-        if not self.endpoint.startswith(("http://", "https://")):
-            raise ValueError("endpoint is a URL that starts with http:// or https://")
+        _check_endpoint(self.endpoint)
+        for traits in (self.tags, self.facts):
+            if len(traits) > _TRAITS_MAX or any(len(k) + len(v) > _TRAIT_LENGTH_MAX for k, v in traits.items()):
+                raise ValueError(f"tags and facts are at most {_TRAITS_MAX} of {_TRAIT_LENGTH_MAX} characters each")
+
+
+def _check_endpoint(endpoint: str) -> None:
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None:
+        raise ValueError("endpoint is a URL such as http://10.0.0.2:4451; it holds no user and no query")
+    if match[3] is not None and not 1 <= int(match[3][1:]) <= 65535:
+        raise ValueError("the port of an endpoint is 1 to 65535")
 
 
 class LinkState(StrEnum):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
+from harpoon.model.template import TaskTemplate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

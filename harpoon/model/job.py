@@ -1,23 +1,19 @@
 """A job: what a user wants run, how much of it, and by which policies.
 
 Every ``__post_init__`` checks what one noun can know of itself and raises ``ValueError`` with the fix in the
-message; the codec adds the path. What needs several nouns is checked in `Spec`.
+message; the codec adds the path.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 
-from harpoon.model.name import check_name, check_port_name, check_variable
-from harpoon.model.units import Cpu, Duration, Size
-from harpoon.model.variables import BUILT_IN_VARIABLES, expand, port_variable
+from harpoon.model.name import check_name
+from harpoon.model.rules import PlacementRules
+from harpoon.model.template import TaskTemplate
 
 SCALE_MAX = 10_000
-PORTS_MAX = 32
-CHECKS_MAX = 16
-ENV_MAX = 256
-TEXT_MAX = 128 * 1024
+DEPENDENCIES_MAX = 32
 
 
 class JobType(StrEnum):
@@ -26,210 +22,31 @@ class JobType(StrEnum):
     SERVICE = "service"
 
 
-class Driver(StrEnum):
-    """What runs a task on an agent."""
+class OnLost(StrEnum):
+    """What becomes of a task whose agent is lost, and which may run on there unseen."""
 
-    PROCESS = "process"
-
-
-class OnFail(StrEnum):
-    """What a check that keeps failing does to its task."""
-
-    UNREADY = "unready"
-    RESTART = "restart"
+    #: It is replaced on another agent; if the lost one comes back, what still runs there is stopped.
+    REPLACE = "replace"
+    #: Its slot waits for the agent.
+    WAIT = "wait"
 
 
-class RestartPolicy(StrEnum):
-    """When the agent starts a task again that has ended by itself."""
+class Condition(StrEnum):
+    """What another job must be."""
 
-    ALWAYS = "always"
-    ON_FAILURE = "on_failure"
-    NEVER = "never"
-
-
-class StopSignal(StrEnum):
-    """The signal that asks a task to end."""
-
-    TERM = "TERM"
-    INT = "INT"
-    QUIT = "QUIT"
-    HUP = "HUP"
-    USR1 = "USR1"
-    USR2 = "USR2"
-    KILL = "KILL"
+    #: Every slot has a ready task of its present generation, and nothing older is left.
+    READY = "ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """What one task reserves on its agent; reserved is not enforced."""
+class Dependency:
+    """What another job of the namespace must be before a slot of this one is first placed."""
 
-    #: Thousandths of a processor.
-    cpu: Cpu = 0
-    #: Bytes.
-    memory: Size = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpProbe:
-    """GET ``path`` on the task's port; any status from 200 to 399 is a pass."""
-
-    port: str
-    path: str = "/"
+    job: str
+    is_: Condition = Condition.READY
 
     def __post_init__(self) -> None:
-        if not self.path.startswith("/") or any(c <= " " or c == "\x7f" for c in self.path):
-            raise ValueError("path starts with '/' and holds no blanks or control characters")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """How an agent finds out whether a task can serve."""
-
-    http: HttpProbe
-    every: Duration = timedelta(seconds=2)
-    timeout: Duration = timedelta(seconds=1)
-    #: Passes in a row that make it ready.
-    ready_after: int = 1
-    #: Failures in a row that do ``on_fail``.
-    fail_after: int = 3
-    #: Failures before the first pass do not count for so long.
-    start_within: Duration = timedelta(minutes=1)
-    on_fail: OnFail = OnFail.UNREADY
-
-    def __post_init__(self) -> None:
-        if self.every < timedelta(milliseconds=10):
-            raise ValueError("every is at least 10ms")
-        if self.timeout <= timedelta(0):
-            raise ValueError("timeout is more than 0")
-        if not (1 <= self.ready_after <= 100 and 1 <= self.fail_after <= 100):
-            raise ValueError("ready_after and fail_after are 1 to 100")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
-    """How long to wait before the n-th try: ``initial * factor**(n-1)``, at most ``max``, less or more ``jitter``."""
-
-    initial: Duration = timedelta(seconds=1)
-    factor: float = 2.0
-    max: Duration = timedelta(minutes=1)
-    #: Share of the span by which it may be off, either way.
-    jitter: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.factor <= 100:
-            raise ValueError("factor is 1 to 100")
-        if not 0 <= self.jitter <= 1:
-            raise ValueError("jitter is 0 to 1")
-        if self.initial > self.max:
-            raise ValueError("initial is at most max")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restart:
-    """How often the agent itself starts a task again before it calls it failed."""
-
-    policy: RestartPolicy = RestartPolicy.ALWAYS
-    attempts: int = 5
-    within: Duration = timedelta(minutes=10)
-    backoff: Backoff = field(default_factory=Backoff)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.attempts <= 1000:
-            raise ValueError("attempts is 0 to 1000")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """How a task is ended: out of the ready set, ``drain``, ``signal``, ``grace``, KILL to its whole process group."""
-
-    drain: Duration = timedelta(seconds=1)
-    signal: StopSignal = StopSignal.TERM
-    grace: Duration = timedelta(seconds=10)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTemplate:
-    """What one task is. Its canonical hash is the job's generation: another template, another generation."""
-
-    #: Program and arguments; no shell. ``$NAME`` stands for the task's environment, ``$$`` for a dollar.
-    command: tuple[str, ...]
-    driver: Driver = Driver.PROCESS
-    env: Mapping[str, str] = field(default_factory=dict)
-    #: Name → port; 0 takes a free one of the agent's range. The task finds it in ``$PORT_<NAME>``.
-    ports: Mapping[str, int] = field(default_factory=dict)
-    #: Where the command starts; its scratch directory when absent.
-    working_directory: str | None = None
-    resources: Resources = field(default_factory=Resources)
-    checks: tuple[Check, ...] = ()
-    restart: Restart = field(default_factory=Restart)
-    stop: Stop = field(default_factory=Stop)
-
-    def __post_init__(self) -> None:
-        _check_command(self)
-        _check_ports(self)
-        if len(self.env) > ENV_MAX:
-            raise ValueError(f"env holds at most {ENV_MAX} variables")
-        for name, value in self.env.items():
-            check_variable(name)
-            if "\x00" in value or len(value) > TEXT_MAX:
-                raise ValueError(f"the value of {name} holds no NUL and at most {TEXT_MAX} characters")
-        if self.working_directory is not None and (
-            not self.working_directory.startswith("/") or "\x00" in self.working_directory
-        ):
-            raise ValueError("working_directory is an absolute path")
-        if len(self.checks) > CHECKS_MAX:
-            raise ValueError(f"checks holds at most {CHECKS_MAX}")
-        for check in self.checks:
-            if check.http.port not in self.ports:
-                raise ValueError(f"a check asks port {check.http.port!r}, which ports does not name")
-
-
-def _check_command(template: TaskTemplate) -> None:
-    if not template.command or not template.command[0]:
-        raise ValueError('command names a program, such as ["python3", "-m", "http.server"]')
-    if sum(map(len, template.command)) > TEXT_MAX or any("\x00" in part for part in template.command):
-        raise ValueError(f"command holds no NUL and at most {TEXT_MAX} characters in all")
-    known = BUILT_IN_VARIABLES | template.env.keys() | {port_variable(port) for port in template.ports}
-    for index, part in enumerate(template.command):
-        try:
-            expand(part, dict.fromkeys(known, ""))
-        except ValueError as error:
-            raise ValueError(f"command[{index}]: {error}") from error
-
-
-def _check_ports(template: TaskTemplate) -> None:
-    if len(template.ports) > PORTS_MAX:
-        raise ValueError(f"ports holds at most {PORTS_MAX}")
-    for name, port in template.ports.items():
-        check_port_name(name)
-        if not 0 <= port <= 65535:
-            raise ValueError(f"port {name!r} is 0 (any free one) to 65535")
-    fixed = [port for port in template.ports.values() if port]
-    if len(fixed) != len(set(fixed)):
-        raise ValueError("two ports have the same number")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
-    """A predicate on one tag or fact of an agent (``name``, ``arch``, ``os`` are facts); exactly one test is set."""
-
-    tag: str
-    equals: str | None = None
-    in_: tuple[str, ...] | None = None
-    not_in: tuple[str, ...] | None = None
-    exists: bool | None = None
-
-    def __post_init__(self) -> None:
-        tests = (self.equals, self.in_, self.not_in, self.exists)
-        if sum(test is not None for test in tests) != 1:
-            raise ValueError("a requirement sets exactly one of equals, in, not_in, exists")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementRules:
-    """Where a job's tasks may run."""
-
-    require: tuple[Requirement, ...] = ()
+        check_name("job", self.job)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,10 +74,23 @@ class Spec:
     scale: int = 1
     placement: PlacementRules = field(default_factory=PlacementRules)
     update: Update = field(default_factory=Update)
+    #: Slots of a new generation wait until all of these hold; what runs is left alone when they no longer do.
+    depends_on: tuple[Dependency, ...] = ()
+    on_lost: OnLost = OnLost.REPLACE
 
     def __post_init__(self) -> None:
         if not 0 <= self.scale <= SCALE_MAX:
             raise ValueError(f"scale is 0 to {SCALE_MAX}")
+        if len(self.depends_on) > DEPENDENCIES_MAX:
+            raise ValueError(f"depends_on holds at most {DEPENDENCIES_MAX}")
+        names = [dependency.job for dependency in self.depends_on]
+        if len(names) != len(set(names)):
+            raise ValueError("depends_on names a job twice")
+
+    def others(self) -> frozenset[str]:
+        """Return the names of the other jobs that this one refers to."""
+        used = (value.job for value in self.task.endpoints().values())
+        return frozenset((*(dependency.job for dependency in self.depends_on), *used))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,4 +139,6 @@ class Version:
     spec: Spec
     at_ms: int
     tags: Mapping[str, str] = field(default_factory=dict)
+    #: The version that this one brought back.
+    reverted_from: int | None = None
     v: int = 1

@@ -16,19 +16,13 @@ NOT_YET = frozenset(
         "/spec/deadline",
         "/spec/parameters",
         "/spec/cron",
-        "/spec/depends_on",
-        "/spec/on_lost",
         "/spec/exclusive",
-        "/spec/placement/prefer",
-        "/spec/placement/spread",
-        "/spec/placement/distinct",
         "/spec/update/healthy_for",
         "/spec/update/deadline",
         "/spec/update/on_failure",
         "/spec/task/image",
         "/spec/task/volumes",
-        "/spec/task/checks/*/tcp",
-        "/spec/task/checks/*/exec",
+        "/spec/task/env/*/secret",
     }
 )
 #: Values likewise: pointer → the values of the language that this release refuses.

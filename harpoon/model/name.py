@@ -6,8 +6,10 @@ from typing import NewType
 #: Jobs, namespaces and agents. No dot and no slash, so that ids and keys made of names can be split again.
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
-_PORT_NAME = re.compile(r"[a-z]([a-z0-9_]{0,30}[a-z0-9])?", re.ASCII)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+PORT_NAME_PATTERN = r"^[a-z]([a-z0-9_]{0,30}[a-z0-9])?$"
+_PORT_NAME = re.compile(PORT_NAME_PATTERN, re.ASCII)
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+_VARIABLE = re.compile(VARIABLE_PATTERN, re.ASCII)
 
 #: ``<namespace>.<job>.<slot>.<placement>``, such as ``default.web.0.1-42``.
 TaskId = NewType("TaskId", str)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from harpoon.model.name import TaskId
 
+#: Of a slot and of the parts of a placement's number: they fit into 64 bits.
+_DIGITS_MAX = 18
+
 
 class TaskState(StrEnum):
     """Where a task is in its life."""
@@ -77,6 +80,8 @@ class Placement:
     reserve: Reservation = field(default_factory=Reservation)
     #: How many placements of this slot and generation failed just before this one.
     failures: int = 0
+    #: Variable → value, for those that are endpoints of other jobs; None: there are none.
+    bindings: Mapping[str, str] | None = None
     v: int = 1
 
     @property
@@ -141,6 +146,10 @@ def task_id(namespace: str, job: str, slot: int, number: Number) -> TaskId:
     return TaskId(f"{namespace}.{job}.{slot}.{number}")
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
 def parse_task_id(text: str) -> TaskName:
     """Take a task id apart.
 
@@ -149,6 +158,6 @@ def parse_task_id(text: str) -> TaskName:
     """
     parts = text.split(".")
     number = parts[-1].split("-")
-    if len(parts) != 4 or len(number) != 2 or not all(p.isascii() and p.isdigit() for p in (parts[2], *number)):
+    if len(parts) != 4 or len(number) != 2 or not all(map(_is_number, (parts[2], *number))):
         raise ValueError(f"a task id is <namespace>.<job>.<slot>.<placement>; got {text[:200]!r}")
     return TaskName(parts[0], parts[1], int(parts[2]), Number(int(number[0]), int(number[1])))

@@ -5,7 +5,7 @@ plain dictionaries that pydantic takes, so that this floor needs nothing but the
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -99,15 +99,18 @@ def format_cpu(millicores: int) -> str:
     return f"{millicores}m"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """Marks a field whose text form is not its value: how to parse and how to write it."""
+    """Marks a field whose text form is not its value: how to parse and how to write it. It equals itself alone."""
 
     parse: Callable[[object], Any]
     format: Callable[[Any], str]
-    pattern: str
     #: What the value is inside the process: ``timedelta`` or ``int``.
     inner: type
+    #: What it is called.
+    name: str
+    #: What may be written, as JSON Schema.
+    schema: Mapping[str, Any]
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
         """Describe parsing and writing to pydantic, in its own plain dictionaries."""
@@ -117,15 +120,50 @@ class Unit:
             "serialization": {"type": "function-plain", "function": self.format},
         }
 
-    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
-        """Describe the text form to JSON Schema."""
-        return {"type": "string", "pattern": self.pattern}
-
     def _accept(self, value: object) -> object:
         is_parsed = isinstance(value, timedelta) and self.inner is timedelta
         return value if is_parsed else self.parse(value)
 
 
-Duration = Annotated[timedelta, Unit(parse_duration, format_duration, r"^\d+(ms|s|m|h|d)$", timedelta)]
-Size = Annotated[int, Unit(parse_size, format_size, r"^\d+(Ki|Mi|Gi|Ti|k|M|G|T)?$", int)]
-Cpu = Annotated[int, Unit(parse_cpu, format_cpu, r"^\d+m$|^\d+(\.\d{1,3})?$", int)]
+Duration = Annotated[
+    timedelta,
+    Unit(
+        parse_duration,
+        format_duration,
+        timedelta,
+        "duration",
+        {"type": "string", "pattern": "^[0-9]{1,12}(ms|s|m|h|d)$", "examples": ["250ms", "10s", "5m"]},
+    ),
+]
+Size = Annotated[
+    int,
+    Unit(
+        parse_size,
+        format_size,
+        int,
+        "size",
+        {
+            "type": ["string", "integer"],
+            "pattern": "^[0-9]{1,19}(Ki|Mi|Gi|Ti|k|M|G|T)?$",
+            "minimum": 0,
+            "maximum": SIZE_MAX,
+            "examples": ["64Mi", "1Gi"],
+        },
+    ),
+]
+Cpu = Annotated[
+    int,
+    Unit(
+        parse_cpu,
+        format_cpu,
+        int,
+        "cpu",
+        {
+            "type": ["string", "number"],
+            "pattern": r"^([0-9]{1,9}m|[0-9]{1,6}(\.[0-9]{1,3})?)$",
+            "minimum": 0,
+            "maximum": 999_999.999,
+            "examples": ["500m", 0.5],
+        },
+    ),
+]

@@ -34,7 +34,7 @@ changes = st.one_of(
 def test_the_kept_index_equals_one_built_afresh(history):
     kept, agents, links, placed = Fleet(), {}, {}, {}
     for verb, noun in history:
-        getattr(kept, verb)(noun)
+        getattr(kept, verb)(noun.task if verb == "remove" else noun)
         match verb:
             case "set_agent":
                 agents[noun.name] = noun
@@ -68,12 +68,27 @@ def test_it_tells_what_is_reserved_on_an_agent():
     assert fleet.host("a2") is None
 
 
-def test_it_knows_whether_a_job_has_tasks_of_other_generations():
+def test_it_tells_the_placements_of_a_job():
     fleet = Fleet()
     fleet.add(a_placement(generation="g0", job="db"))
-    fleet.add(a_placement(generation="g1"))
-    assert not fleet.has_others(a_job(generation="g1"))
-    assert fleet.has_others(a_job(generation="g2"))
+    fleet.add(mine := a_placement(generation="g1"))
+    assert list(fleet.placements_of(a_job())) == [mine]
+    assert not fleet.placements_of(a_job(name="other"))
+
+
+@settings(max_examples=100)
+@given(st.lists(changes, max_size=20), st.lists(changes, max_size=20))
+def test_a_fork_changes_apart(history, future):
+    def play(fleet, changes):
+        for verb, noun in changes:
+            getattr(fleet, verb)(noun.task if verb == "remove" else noun)
+        return fleet
+
+    kept = play(Fleet(), history)
+    fork = kept.fork()
+    assert fork == kept
+    play(fork, future)
+    assert kept == play(Fleet(), history)
 
 
 def test_it_is_no_other_thing():

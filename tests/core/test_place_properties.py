@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from harpoon.core.fleet import Fleet
 from harpoon.core.place import place
 from harpoon.model.agent import LinkState
-from harpoon.model.job import Requirement
+from harpoon.model.rules import Requirement
 from harpoon.model.units import format_cpu
 from tests.builders import a_job, a_link, a_placement, a_want, an_agent, at
 
@@ -156,7 +156,7 @@ def test_what_is_dropped_to_make_room_makes_enough_of_it(scene):
     for drop in decision.drops:
         dropped = known[drop.task]
         assert dropped.slot in pending
-        then.remove(dropped)
+        then.remove(dropped.task)
         host = then.host(drop.agent)
         assert could(job, host.agent, host)
         then.add(

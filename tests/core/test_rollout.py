@@ -6,8 +6,9 @@ import pytest
 
 from harpoon.core.rollout import Standing, rollout
 from harpoon.model.decision import Drop
-from harpoon.model.job import RestartPolicy
+from harpoon.model.job import OnLost
 from harpoon.model.task import TaskState
+from harpoon.model.template import RestartPolicy
 from tests.builders import a_job, a_placement, a_task, at
 
 READY, STARTING, FAILED, FINISHED, LOST = (
@@ -279,3 +280,63 @@ def test_a_lost_old_one_goes_once_its_successor_is_ready_even_while_evicting_is_
 def test_a_lost_old_one_does_not_hold_up_a_migrate():
     lost = old(0, LOST)
     assert dropped(roll(a_job(), lost, new(0, STARTING))) == [lost.placement.task]
+
+
+# Dependencies, endpoints, lost agents.
+
+
+def test_new_slots_are_held_back_while_a_dependency_does_not_hold():
+    rolled = rollout(a_job(scale=2), [], at(), is_held=True)
+    assert (slots(rolled), rolled.held) == ([], (0, 1))
+
+
+def test_what_is_placed_stays_and_is_replaced_while_a_dependency_does_not_hold():
+    job = a_job(scale=3)
+    rolled = rollout(job, [new(0), new(1, FAILED)], at(), is_held=True)
+    assert (slots(rolled), rolled.held, rolled.drops) == ([1], (2,), ())
+
+
+def test_a_migrate_is_held_back_with_the_old_ones_running():
+    rolled = rollout(a_job(scale=1), [old(0)], at(), is_held=True)
+    assert (slots(rolled), rolled.held, rolled.drops) == ([], (0,), ())
+
+
+def test_nothing_is_held_back_when_all_is_there():
+    assert rollout(a_job(), [new(0)], at(), is_held=True).held == ()
+
+
+def rebound(*standings, seconds, bindings, **job):
+    return rollout(a_job(scale=len(standings), **job), standings, at(seconds), bindings=bindings)
+
+
+def test_tasks_with_outdated_endpoints_are_replaced_as_in_a_migrate():
+    stale = new(0, bindings={"API": "h:1"})
+    rolled = rebound(stale, new(1, bindings={"API": "h:2"}), seconds=60, bindings={"API": "h:2"})
+    assert slots(rolled) == [0]
+    assert rolled.wants[0].reason == "endpoints that its environment names have changed"
+    assert (rolled.wants[0].replaces, rolled.drops) == ((), ())
+    fresh = standing(0, STARTING, revision=3, bindings={"API": "h:2"})
+    assert rebound(stale, fresh, seconds=60, bindings={"API": "h:2"}).drops == ()
+    ready = standing(0, READY, revision=3, bindings={"API": "h:2"})
+    assert dropped(rollout(a_job(), [stale, ready], at(60), bindings={"API": "h:2"})) == [stale.placement.task]
+
+
+def test_endpoints_that_keep_changing_replace_a_task_only_so_often():
+    rolled = rebound(new(0, bindings={"API": "h:1"}), seconds=2, bindings={"API": "h:2"})
+    assert (slots(rolled), rolled.due) == ([], timedelta(seconds=3))
+    assert slots(rebound(new(0, bindings={"API": "h:1"}), seconds=5, bindings={"API": "h:2"})) == [0]
+
+
+def test_a_clock_that_was_set_back_does_not_keep_endpoints_outdated():
+    assert slots(rebound(new(0, bindings={"API": "h:1"}), seconds=-60, bindings={"API": "h:2"})) == [0]
+
+
+def test_a_placement_without_bindings_has_empty_ones():
+    assert slots(rebound(new(0), seconds=60, bindings={"API": ""})) == []
+    assert slots(rebound(new(0), seconds=60, bindings={"API": "h:1"})) == [0]
+
+
+def test_a_lost_task_of_a_job_that_waits_for_its_agent_is_not_replaced():
+    rolled = roll(a_job(scale=1, on_lost=OnLost.WAIT), new(0, LOST))
+    assert (slots(rolled), rolled.drops, rolled.due) == ([], (), None)
+    assert slots(roll(a_job(scale=1, on_lost=OnLost.WAIT), new(0, FAILED))) == [0]

@@ -16,22 +16,22 @@ from harpoon.kit.codec import canonical, decode, dump, dump_full, load
 from harpoon.kit.errors import Invalid
 from harpoon.model.agent import Agent, Link, PortRange
 from harpoon.model.decision import Pending
-from harpoon.model.job import (
+from harpoon.model.job import Dependency, Job, Metadata, Spec, Update, Version
+from harpoon.model.manifest import Manifest
+from harpoon.model.rules import Preference, Requirement
+from harpoon.model.task import Placement, Task, TaskState
+from harpoon.model.template import (
     Backoff,
     Check,
+    Endpoints,
+    ExecProbe,
     HttpProbe,
-    Job,
-    Metadata,
-    Requirement,
+    OnChange,
     Resources,
     Restart,
-    Spec,
     TaskTemplate,
-    Update,
-    Version,
+    TcpProbe,
 )
-from harpoon.model.manifest import Manifest
-from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.token import Token
 from harpoon.model.units import Cpu, Duration, Size
 from harpoon.model.wire import Adopt, Changed, Commands, Results, Snapshot
@@ -55,12 +55,20 @@ SPECIAL: dict[Any, st.SearchStrategy[Any]] = {
     Requirement: st.builds(Requirement, tag=TEXT, in_=st.lists(TEXT).map(tuple))
     | st.builds(Requirement, tag=TEXT, exists=st.booleans())
     | st.builds(Requirement, tag=TEXT, equals=TEXT),
+    Preference: st.builds(Preference, tag=TEXT, not_in=st.lists(TEXT).map(tuple), weight=st.integers(1, 100)),
+    Endpoints: st.builds(Endpoints, endpoints=st.just("api/http"), on_change=st.sampled_from(OnChange)),
+    ExecProbe: st.builds(ExecProbe, command=st.just(("true", "$HOME"))),
+    TcpProbe: st.just(TcpProbe(port="http")),
+    Dependency: st.builds(Dependency, job=NAMES),
 }
 #: Fields whose noun allows less than their type: noun → field → values.
 NARROW: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Agent: {"name": NAMES, "endpoint": st.just("http://127.0.0.1:4451")},
     Metadata: {"name": NAMES, "namespace": NAMES, "tags": st.dictionaries(NAMES, TEXT, max_size=3)},
-    Spec: {"scale": st.integers(0, 10_000)},
+    Spec: {
+        "scale": st.integers(0, 10_000),
+        "depends_on": st.lists(SPECIAL[Dependency], max_size=2, unique_by=lambda one: one.job).map(tuple),
+    },
     Update: {"surge": st.integers(1, 9), "unavailable": st.integers(0, 9)},
     Check: {"ready_after": st.integers(1, 100), "fail_after": st.integers(1, 100)},
     Restart: {"attempts": st.integers(0, 1000)},
@@ -71,7 +79,7 @@ NARROW: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     },
     TaskTemplate: {
         "command": st.lists(st.just("python3") | st.just("$PORT_HTTP"), min_size=1, max_size=3).map(tuple),
-        "env": st.dictionaries(NAMES, TEXT, max_size=3),
+        "env": st.dictionaries(NAMES, TEXT | SPECIAL[Endpoints], max_size=3),
         "ports": PORTS.map(lambda ports: {**ports, "http": 8080}),
         "working_directory": st.none() | st.just("/srv"),
     },
@@ -102,9 +110,19 @@ def nouns(kind: Any) -> st.SearchStrategy[Any]:
         return SPECIAL[kind]
     hints = get_type_hints(kind, include_extras=True)
     narrow = NARROW.get(kind, {})
+    if kind is Check:
+        return st.one_of([checks(hints, narrow, probe) for probe in ("http", "tcp", "exec_")])
     return st.builds(
         kind, **{f.name: narrow[f.name] if f.name in narrow else of_type(hints[f.name]) for f in fields(kind)}
     )
+
+
+def checks(hints: Any, narrow: Any, probe: str) -> st.SearchStrategy[Any]:
+    """Checks with just one kind of probe."""
+    others = {name: st.none() for name in ("http", "tcp", "exec_") if name != probe}
+    one = {probe: SPECIAL[{"http": HttpProbe, "tcp": TcpProbe, "exec_": ExecProbe}[probe]]}
+    rest = {f.name: narrow.get(f.name, of_type(hints[f.name])) for f in fields(Check) if f.name not in {*others, probe}}
+    return st.builds(Check, **others, **one, **rest)
 
 
 def a_task(**changes: Any) -> Task:

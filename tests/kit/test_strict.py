@@ -75,7 +75,7 @@ def test_a_manifest_is_read() -> None:
         (b"1" * 100_000, "beyond 64 bits"),
         (b"[" * 100_000, "nested deeper than 32"),
         (b'{"a":' * 100_000, "nested deeper than 32"),
-        (b"[" + b"0," * VALUES_MAX + b"0]", "more than 50000 values"),
+        (b"[" + b"0," * VALUES_MAX + b"0]", f"more than {VALUES_MAX} values"),
     ],
 )
 def test_a_document_that_cannot_be_used_at_all_has_one_fault_at_the_root(data: bytes, detail: str) -> None:
@@ -101,24 +101,24 @@ def test_a_document_that_cannot_be_used_at_all_has_one_fault_at_the_root(data: b
         ('"scale":-9223372036854775809', "/spec/scale", "a number beyond 64 bits; write it as text, or smaller"),
         ('"scale":1,"scale":2', "/spec/scale", "the same field twice; keep one"),
         ('"scael":1', "/spec/scael", "unknown field 'scael'; did you mean 'scale'?"),
-        ('"zzz":1', "/spec/zzz", "unknown field 'zzz'; known here: task, type, scale, placement, update"),
-        ('"__proto__":1', "/spec/__proto__", "unknown field '__proto__'; known here: task, type, scale, placement, update"),
-        ('"__class__":1', "/spec/__class__", "unknown field '__class__'; known here: task, type, scale, placement, update"),
-        ('"a/b~c":1', "/spec/a~1b~0c", "unknown field 'a/b~c'; known here: task, type, scale, placement, update"),
+        ('"zzz":1', "/spec/zzz", "unknown field 'zzz'; known here: task, type, scale, placement, update, depends_on, on_lost"),
+        ('"__proto__":1', "/spec/__proto__", "unknown field '__proto__'; known here: task, type, scale, placement, update, depends_on, on_lost"),
+        ('"__class__":1', "/spec/__class__", "unknown field '__class__'; known here: task, type, scale, placement, update, depends_on, on_lost"),
+        ('"a/b~c":1', "/spec/a~1b~0c", "unknown field 'a/b~c'; known here: task, type, scale, placement, update, depends_on, on_lost"),
         ('"\\ud800":1', "/spec/\\ud800", "a field's name holds half of a surrogate pair (\\ud800 to \\udfff); write the whole character"),
         ('"\\u0000":[1]', "/spec/\\x00", "a field's name holds a NUL character; remove it"),
-        ('"\\u202e":1', "/spec/\\u202e", "unknown field '\\u202e'; known here: task, type, scale, placement, update"),
+        ('"\\u202e":1', "/spec/\\u202e", "unknown field '\\u202e'; known here: task, type, scale, placement, update, depends_on, on_lost"),
         ('"type":"servce"', "/spec/type", "expected 'service', got text 'servce'"),
         ('"type":"batch"', "/spec/type", "'batch' is not supported yet; expected 'service'"),
         ('"type":["batch"]', "/spec/type", "expected 'service', got a list"),
         ('"cron":{"at":"x"}', "/spec/cron", "not supported yet"),
-        ('"placement":{"spread":[]}', "/spec/placement/spread", "not supported yet"),
+        ('"exclusive":true', "/spec/exclusive", "not supported yet"),
         ('"placement":[]', "/spec/placement", "expected a mapping, got a list"),
         ('"placement":{"require":{}}', "/spec/placement/require", "expected a list, got a mapping"),
         ('"placement":{"require":[{}]}', "/spec/placement/require/0/tag", "required, but missing"),
         ('"placement":{"require":[{"tag":"x","exists":"yes"}]}', "/spec/placement/require/0/exists", "expected true or false, got text 'yes'"),
         ('"placement":{"require":[{"tag":1,"exists":true}]}', "/spec/placement/require/0/tag", "expected text, got a whole number; put it in quotes"),
-        ('"placement":{"require":[{"tag":"x"}]}', "/spec/placement/require/0", "a requirement sets exactly one of equals, in, not_in, exists"),
+        ('"placement":{"require":[{"tag":"x"}]}', "/spec/placement/require/0", "exactly one of equals, in, not_in, exists is set"),
         ('"update":{"surge":0}', "/spec/update", "surge and unavailable are not both 0, or nothing could ever be replaced"),
     ],
 )  # fmt: skip
@@ -157,12 +157,30 @@ def test_a_fault_of_a_task_is_told_where_it_stands(task: dict[str, Any], where: 
     assert detail in found[f"/spec/task{where}"]
 
 
-def test_a_check_that_is_not_supported_yet_is_told_beside_the_one_that_is() -> None:
-    found = problems(a_manifest(task={"command": ["a"], "checks": [{"tcp": {"port": "http"}}]}))
-    assert found == {
-        "/spec/task/checks/0/http": "required, but missing",
-        "/spec/task/checks/0/tcp": "not supported yet",
-    }
+def test_a_check_sets_one_kind_of_probe() -> None:
+    both = {"tcp": {"port": "http"}, "exec": {"command": ["true"]}}
+    found = problems(a_manifest(task={"command": ["a"], "ports": {"http": 0}, "checks": [both, {}]}))
+    assert found == dict.fromkeys(
+        ("/spec/task/checks/0", "/spec/task/checks/1"), "a check sets exactly one of http, tcp, exec"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "where", "detail"),
+    [
+        (7, "", "expected text, got a whole number; put it in quotes"),
+        ([], "", "expected text, got a list"),
+        ({"secret": "db/password"}, "/secret", "not supported yet"),
+        ({"endpoint": "api/http"}, "/endpoint", "unknown field 'endpoint'; did you mean 'endpoints'?"),
+        ({"endpoints": 7}, "/endpoints", "expected text, got a whole number; put it in quotes"),
+        ({"endpoints": "api"}, "", "endpoints is <job>/<port name>, such as api/http"),
+        ({"endpoints": "api/http", "on_change": "x"}, "/on_change", "expected 'restart' or 'keep', got text 'x'"),
+    ],
+)
+def test_a_variable_is_text_or_the_endpoints_of_a_job(value: object, where: str, detail: str) -> None:
+    found = problems(a_manifest(task={"command": ["a"], "env": {"API": value}}))
+    assert found[f"/spec/task/env/API{where}"] == detail
+    assert all(pointer.startswith(f"/spec/task/env/API{where[:1]}") for pointer in found)
 
 
 def test_everything_wrong_is_told_at_once_and_in_order() -> None:

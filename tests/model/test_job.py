@@ -8,24 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpoon.model.job import (
+from harpoon.model.job import SCALE_MAX, Metadata, Spec, Update
+from harpoon.model.rules import Requirement
+from harpoon.model.template import (
     CHECKS_MAX,
     ENV_MAX,
     PORTS_MAX,
-    SCALE_MAX,
     TEXT_MAX,
     Backoff,
     Check,
     HttpProbe,
-    Metadata,
-    Requirement,
     Restart,
-    Spec,
     TaskTemplate,
-    Update,
-    expand,
-    port_variable,
 )
+from harpoon.model.variables import expand, port_variable
 
 HTTP = Check(http=HttpProbe(port="http"))
 LONG = "a" * (TEXT_MAX + 1)
@@ -95,8 +91,8 @@ def test_a_template_may_use_all_it_has() -> None:
         (lambda: Backoff(jitter=1.1), "jitter is 0 to 1"),
         (lambda: Backoff(initial=timedelta(minutes=2)), "initial is at most max"),
         (lambda: Restart(attempts=-1), "attempts is 0 to 1000"),
-        (lambda: Requirement(tag="zone"), "sets exactly one of"),
-        (lambda: Requirement(tag="zone", equals="a", exists=True), "sets exactly one of"),
+        (lambda: Requirement(tag="zone"), "exactly one of equals"),
+        (lambda: Requirement(tag="zone", equals="a", exists=True), "exactly one of equals"),
         (lambda: Update(surge=-1), "surge and unavailable are 0 to"),
         (lambda: Update(unavailable=SCALE_MAX + 1), "surge and unavailable are 0 to"),
         (lambda: Update(surge=0), "not both 0"),

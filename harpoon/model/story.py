@@ -1,0 +1,65 @@
+"""What happened lately to a job, a task or an agent, as it is told."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Happening(StrEnum):
+    """What happened, in one word."""
+
+    # Of jobs.
+    SCHEDULED = "scheduled"
+    #: Its task template changed: a new generation.
+    MIGRATED = "migrated"
+    SCALED = "scaled"
+    #: Something else that was declared changed.
+    CHANGED = "changed"
+    UNSCHEDULED = "unscheduled"
+    #: Nothing is left of it.
+    GONE = "gone"
+    #: Slots cannot be placed, or may not yet.
+    PENDING = "pending"
+    # Of tasks.
+    PLACED = "placed"
+    #: Its placement was taken back, so it is to stop.
+    WITHDRAWN = "withdrawn"
+    STARTING = "starting"
+    RUNNING = "running"
+    READY = "ready"
+    UNREADY = "unready"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    FAILED = "failed"
+    LOST = "lost"
+    UNCLAIMED = "unclaimed"
+    # Of agents.
+    REGISTERED = "registered"
+    CONNECTED = "connected"
+    INTERRUPTED = "interrupted"
+    UNKNOWN = "unknown"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened."""
+
+    #: In which it happened; several may have.
+    revision: str
+    #: When, UTC milliseconds, by the clock of whoever it happened to; of what has no time of its own, not before this.
+    at_ms: int
+    #: ``job/<name>``, ``task/<id>`` or ``agent/<name>``.
+    subject: str
+    event: Happening
+    #: Why, with the evidence; may be empty.
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventList:
+    """What is still known to have happened to something, oldest first."""
+
+    revision: str
+    #: Everything after this revision is known; before it, nothing.
+    oldest: str
+    items: tuple[Event, ...]
