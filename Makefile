@@ -13,10 +13,10 @@ READY := $(VENV)/.ready
 # What decides, and what everything rests on: every branch of it is tested.
 PURE := harpoon/core/*,harpoon/model/*,harpoon/kit/*
 
-.PHONY: help demo check test coverage bench format clean
+.PHONY: help demo check test coverage conformance fuzz bench docs format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 demo: $(READY) ## see the whole way of a service, asserted step by step (under 40 s)
 	@$(BIN)/python examples/demo.py
@@ -36,8 +36,17 @@ endif
 coverage: $(READY) ## what the last `make test` did not reach
 	@$(BIN)/coverage report
 
+conformance: $(READY) ## judge the watch of a server of ours, or of any: make conformance SERVER=http://… TOKEN_FILE=…
+	@$(BIN)/python -m pytest tests/conformance $(if $(SERVER),--server $(SERVER)) $(if $(TOKEN_FILE),--token-file $(TOKEN_FILE)) $(ARGS)
+
+fuzz: $(READY) ## at least 20,000 requests made from the OpenAPI document, right and wrong ones, to a real server (minutes)
+	@HARPOON_FUZZ_EXAMPLES=150 $(BIN)/python -m pytest -q tests/fuzz/test_openapi.py $(ARGS)
+
 bench: $(READY) ## figures beside the raw floors of the same run; some only: make bench ARGS=store
 	@$(BIN)/python -m bench $(ARGS)
+
+docs: $(READY) ## write docs/openapi.json and docs/job.schema.json anew
+	@$(BIN)/python -m harpoon.api.published docs
 
 format: $(READY) ## lay out the code
 	@$(BIN)/ruff format --quiet .

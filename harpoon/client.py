@@ -126,9 +126,9 @@ class Client:
         headers = {"If-Match": if_match} if if_match is not None else {"If-None-Match": "*"} if is_new else {}
         return self._call("PUT", path, body=body, headers=headers)
 
-    def post(self, *path: str, body: object) -> Answer:
-        """Do ``/v1/<path…>``; the errors are those of `get`."""
-        return self._call("POST", path, body=body)
+    def post(self, *path: str, body: object, if_match: str | None = None) -> Answer:
+        """Do ``/v1/<path…>``, to the version with this ETag only if one is given; the errors are those of `put`."""
+        return self._call("POST", path, body=body, headers={} if if_match is None else {"If-Match": if_match})
 
     def delete(self, *path: str) -> Answer:
         """Delete ``/v1/<path…>``; the errors are those of `get`."""
@@ -259,8 +259,9 @@ def error_of(status: int, data: bytes, url: str) -> HarpoonError:
         return HarpoonError(f"{url} answered {status}, and not as harpoon does; is another service listening there?")
     message = str(problem.get("detail") or problem["title"])
     if status in (400, 413, 415, 422):
-        errors = problem.get("errors") or ()
-        return Invalid(message, [Problem(pointer=str(e["pointer"]), detail=str(e["detail"])) for e in errors])
+        errors = problem.get("errors")
+        told = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+        return Invalid(message, [Problem(pointer=str(e.get("pointer")), detail=str(e.get("detail"))) for e in told])
     if status == 410:
         return Gone(message, oldest=str(problem.get("oldest") or ""))
     if status == 412:

@@ -76,6 +76,8 @@ class ServerSettings:
     lost_after: timedelta = timedelta(seconds=30)
     #: Every key is looked at again at least so often, woken or not: what a wake-up missed heals within it.
     resync: timedelta = timedelta(seconds=30)
+    #: A watcher that was away for longer has to start afresh; an SQLite store keeps at most 100,000 revisions anyway.
+    keep_history: timedelta = timedelta(minutes=10)
 
     def __post_init__(self) -> None:
         check_name("an instance's name", self.instance)
@@ -92,8 +94,8 @@ class ServerSettings:
             check_name("an agent's name", name)
             if not endpoint.startswith(("http://", "https://")):
                 raise ValueError(f"agent {name}: write its URL, such as http://127.0.0.1:4451; got {endpoint!r}")
-        if min(self.lost_after, self.resync) <= timedelta(0):
-            raise ValueError("lost_after and resync are more than 0")
+        if min(self.lost_after, self.resync, self.keep_history) <= timedelta(0):
+            raise ValueError("lost_after, resync and keep_history are more than 0")
 
     @property
     def store_path(self) -> Path | None:

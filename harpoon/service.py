@@ -8,7 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import aiohttp
 import orjson
@@ -26,6 +26,7 @@ from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import HarpoonError, NotFound
+from harpoon.kit.lag import watch_lag
 from harpoon.kit.loop import Pace
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Store, StoreUnavailable
@@ -35,6 +36,9 @@ from harpoon.store.sqlite import SqliteStore
 OPEN_FILES: Final = 65_536
 #: Connections to agents are few and long; the default of 100 would make the 101st agent wait for ever.
 CONNECTIONS: Final = 0
+
+#: Objects made since the last look at the young ones; looks at those until the middle-aged are looked at; then all.
+GC_THRESHOLDS: Final = (20_000, 5, 1000)
 
 _log = structlog.get_logger(__name__)
 
@@ -100,6 +104,8 @@ async def _serve(
     # What is loaded stays; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+    # Records have no cycles, and looking for some in all of them would make everybody wait: that is to be rare.
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         await _run_controller(settings, means, controller, stop, ready)
     finally:
@@ -118,10 +124,11 @@ async def _run_controller(
             listed = group.create_task(controller.roster.follow(settings.agents, means.connect), name="listed-agents")
             site = group.create_task(_open_doors(settings, doors, ready), name="site")
             stopping = group.create_task(stop.wait(), name="stop")
+            lag = group.create_task(watch_lag(means.clock, controller.metrics.loop_lag.observe), name="lag")
             await asyncio.wait((site, stopping), return_when=asyncio.FIRST_COMPLETED)
             doors.drain.set()
             await site
-            for task in (running, listed, stopping):
+            for task in (running, listed, stopping, lag):
                 task.cancel()
         following.cancel()
 
@@ -145,6 +152,7 @@ def _doors(settings: ServerSettings, means: Means, controller: Controller) -> Do
         logs=logs,
         drain=asyncio.Event(),
         metrics=controller.metrics.registry,
+        bookings=controller.bookings,
         token=settings.token,
     )
 
@@ -159,12 +167,12 @@ async def _open_store(settings: ServerSettings, clock: SystemClock) -> Store:
     if path is None:
         return MemoryStore()
     path.parent.mkdir(parents=True, exist_ok=True)
-    return await SqliteStore.open(path, clock=clock)
+    return await SqliteStore.open(path, clock=clock, kept_for=settings.keep_history)
 
 
 def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     """Run ``serve`` on the fastest loop there is until SIGTERM or SIGINT."""
-    _configure_logs()
+    configure_logs(sys.stderr.buffer)
     _raise_limit_of_open_files()
 
     async def main() -> int:
@@ -195,7 +203,8 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
     return leaves
 
 
-def _configure_logs() -> None:
+def configure_logs(stream: BinaryIO) -> None:
+    """Log one JSON object a line."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -204,7 +213,7 @@ def _configure_logs() -> None:
             structlog.processors.JSONRenderer(serializer=_dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
 

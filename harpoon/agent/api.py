@@ -115,7 +115,7 @@ class Api:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Ask for the token, and make errors answers."""
         token = self._parts.token
-        if request.query.keys() & _TOKEN_PARAMETERS:
+        if {name.lower() for name in request.query} & _TOKEN_PARAMETERS:
             return _answer({"title": "a token never goes into the URL; send it as Authorization: Bearer <token>"}, 400)
         if token is None and not is_local_name(request.host):
             return _answer({"title": "without a token this agent answers to localhost only"}, 403)
@@ -234,14 +234,19 @@ class Api:
 
     def _check_uid(self, uid: str) -> None:
         if uid != self._parts.uid:
-            raise OtherAgent(f"this agent is {self._parts.uid}, and {uid} was meant")
+            raise OtherAgent(f"this agent is {self._parts.uid}, and {uid[:80]!r} was meant")
 
     async def _body(self, request: web.Request, kind: type[T]) -> T:
         # A page in a browser on this machine can send other types without asking first.
         if request.content_type != "application/json":
             raise Invalid("send application/json")
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            body = await request.read()
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Invalid("send the body uncompressed")
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await request.read()
+        except web.RequestPayloadError as error:
+            raise Invalid("the body breaks off, or is not framed as HTTP frames it") from error
         return codec.load(kind, body)
 
 

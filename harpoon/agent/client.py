@@ -28,6 +28,8 @@ ERROR_BYTES_MAX: Final = 64 << 10
 CALL_TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
 #: An agent says something at least each 5 s; one that missed two of them is not there.
 SILENCE_S: Final = 12.0
+#: What talking to an agent may end in; ``ValueError``: its endpoint or a header of its cannot be made sense of.
+_FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 _STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=SILENCE_S)
 
 
@@ -82,7 +84,7 @@ class AgentClient:
             ) as response:
                 await _check(response)
                 return codec.load(Agent, await _read(response.content, ERROR_BYTES_MAX))
-        except (aiohttp.ClientError, OSError, TimeoutError, Invalid, NotFound) as error:
+        except (*_FAILURES, Invalid, NotFound) as error:
             raise Unavailable(f"{self._url}: {_describe(error)}") from error
 
     async def adopt(self, order: Adopt) -> Snapshot:
@@ -103,7 +105,7 @@ class AgentClient:
                 await _check(response)
                 async for block in _blocks(response.content):
                     yield _event(block)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             raise Unavailable(f"{self._url}: {_describe(error)}") from error
         raise Unavailable(f"{self._url}: the agent ended the stream")
 
@@ -135,7 +137,7 @@ class AgentClient:
                 allow_redirects=False,
             )
             await _check(response)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             raise Unavailable(f"{self._url}: {_describe(error)}") from error
         return response
 
@@ -147,7 +149,7 @@ class AgentClient:
             ) as response:
                 await _check(response)
                 return codec.load(kind, await _read(response.content, BODY_BYTES_MAX))
-        except (aiohttp.ClientError, OSError, TimeoutError, Invalid, NotFound) as error:
+        except (*_FAILURES, Invalid, NotFound) as error:
             raise Unavailable(f"{self._url}: {_describe(error)}") from error
 
 

@@ -40,7 +40,7 @@ class Listener(web.Server):
 
     def __call__(self) -> Connection:
         """Make a connection."""
-        return Connection(self, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]  # none
+        return Connection(self, loop=asyncio.get_running_loop(), access_log=None, auto_decompress=False)  # type: ignore[arg-type]  # none
 
 
 class Runner(web.AppRunner):

@@ -9,19 +9,19 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from harpoon.agent import health, processes, settings
+from harpoon.agent import probes, processes, settings
 from harpoon.agent.api import Api, Parts
 from harpoon.agent.connection import Runner
 from harpoon.agent.drivers.process import ProcessDriver
 from harpoon.agent.feed import Feed
 from harpoon.agent.fence import Fence
-from harpoon.agent.health import Prober
 from harpoon.agent.home import Home, open_home
 from harpoon.agent.launch import Whereabouts
 from harpoon.agent.logs import Rotator
 from harpoon.agent.means import Means
 from harpoon.agent.metrics import Metrics
 from harpoon.agent.ports import Ports
+from harpoon.agent.probes import Prober
 from harpoon.agent.record import Record
 from harpoon.agent.registration import Registration
 from harpoon.agent.settings import AgentSettings
@@ -81,12 +81,12 @@ async def _open(
     metrics = Metrics()
     feed = Feed(metrics)
     fence = Fence(home.mark)
-    async with health.probe_session() as session, _driver() as driver:
+    async with probes.probe_session() as session, _driver() as driver:
         means = Means(
             clock=clock,
             rng=rng,
             driver=driver,
-            prober=Prober(session, clock, rng),
+            prober=Prober(session, driver.programs, clock, rng),
             ports=Ports(told.ports),
             metrics=metrics,
             whereabouts=Whereabouts(agent=told.name, address=address),

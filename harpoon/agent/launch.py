@@ -4,13 +4,15 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from harpoon.agent.drivers.handle import Launch
+from harpoon.agent.drivers.handle import Launch, Program
+from harpoon.agent.drivers.programs import MARK
 from harpoon.agent.record import Place, Record
 from harpoon.kit.errors import Invalid
 from harpoon.model.task import parse_task_id
+from harpoon.model.template import TaskTemplate
 from harpoon.model.variables import expand, port_variable
 
 #: What a task finds in PATH when the agent itself was started without one.
@@ -44,9 +46,43 @@ def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
     Raises:
         Invalid: It cannot be run here, and trying again would not help: no such command or directory.
     """
+    program = _resolve(record.template.command, record, place, whereabouts)
+    return Launch(
+        arguments=program.arguments,
+        environment=program.environment,
+        directory=program.directory,
+        stdout=place.log("stdout"),
+        stderr=place.log("stderr"),
+        shim_file=place.shim_file(record.launch),
+    )
+
+
+def prepare_check(command: tuple[str, ...], record: Record, place: Place, whereabouts: Whereabouts) -> Program:
+    """Make ready what a check of this task runs: like the task's own command, but marked as not being the task.
+
+    Raises:
+        Invalid: It cannot be run here now.
+    """
+    program = _resolve(command, record, place, whereabouts)
+    return replace(program, environment={**program.environment, MARK: place.path})
+
+
+def check_env(template: TaskTemplate) -> dict[str, str]:
+    """Return a template's variables.
+
+    Raises:
+        Invalid: One of them is not text. Who orders a task has found out the endpoints of other jobs before.
+    """
+    text = {name: value for name, value in template.env.items() if isinstance(value, str)}
+    for name, value in template.endpoints().items():
+        raise Invalid(f"env {name}: the endpoints of {value.endpoints} were ordered without their value")
+    return text
+
+
+def _resolve(command: tuple[str, ...], record: Record, place: Place, whereabouts: Whereabouts) -> Program:
     variables = environment(record, place, whereabouts)
     try:
-        arguments = tuple(expand(part, variables) for part in record.template.command)
+        arguments = tuple(expand(part, variables) for part in command)
     except ValueError as error:
         raise Invalid(f"command: {error}") from error
     directory = place.scratch if record.template.working_directory is None else record.template.working_directory
@@ -59,23 +95,20 @@ def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
         arguments = (_ENV, *(f"{name}={value}" for name, value in own.items()), program, *arguments[1:])
     else:
         arguments = (program, *arguments[1:])
-    return Launch(
-        arguments=arguments,
-        environment=passed,
-        directory=directory,
-        stdout=place.log("stdout"),
-        stderr=place.log("stderr"),
-        shim_file=place.shim_file(record.launch),
-    )
+    return Program(arguments=arguments, environment=passed, directory=directory)
 
 
 def environment(record: Record, place: Place, whereabouts: Whereabouts) -> dict[str, str]:
-    """Return all variables of a task; nothing of the agent's own but ``PATH``."""
+    """Return all variables of a task; nothing of the agent's own but ``PATH``.
+
+    Raises:
+        Invalid: One of them has no value.
+    """
     name = parse_task_id(record.id)
     return {
         "PATH": os.environ.get("PATH") or _PATH,
         "HOME": place.scratch,
-        **record.template.env,
+        **check_env(record.template),
         **{port_variable(port): str(number) for port, number in record.ports.items()},
         "HARPOON_TASK": record.id,
         "HARPOON_NAMESPACE": name.namespace,

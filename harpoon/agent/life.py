@@ -18,9 +18,10 @@ import structlog
 from harpoon.agent.drivers.handle import Process
 from harpoon.agent.drivers.shimfile import Exit
 from harpoon.agent.health import Standing
-from harpoon.agent.launch import explain_failure, prepare
+from harpoon.agent.launch import explain_failure, prepare, prepare_check
 from harpoon.agent.logs import Log
 from harpoon.agent.means import Means
+from harpoon.agent.probes import Target
 from harpoon.agent.record import Place, Record
 from harpoon.core.restart import Ended, LeaveEnded, StartAgain, kept_history, next_restart
 from harpoon.kit.errors import Invalid
@@ -150,15 +151,14 @@ class Life:
         if self.task.state is not TaskState.RUNNING:
             self._begin_checks(is_ready=False)
             self._show(TaskState.RUNNING, _RUNS, pid=process.pid)
+        whereabouts = self._means.whereabouts
+        target = Target(
+            address=whereabouts.address,
+            ports=self.record.ports,
+            program=lambda command: prepare_check(command, self.record, self.place, whereabouts),
+        )
         watches = [
-            group.create_task(
-                self._means.prober.watch(
-                    standing,
-                    self._means.whereabouts.address,
-                    self.record.ports[standing.check.http.port],
-                    self._check_changed,
-                )
-            )
+            group.create_task(self._means.prober.watch(standing, target, self._check_changed))
             for standing in self._standings
         ]
         try:
@@ -171,7 +171,12 @@ class Life:
             )
         finally:
             for watch in watches:
-                watch.cancel()
+                # Twice would cut short its cleaning up.
+                if not watch.cancelling():
+                    watch.cancel()
+            # A check's program belongs to the task: it is gone before the task is ended, or its end told.
+            if watches:
+                await asyncio.wait(watches)
 
     def _begin_checks(self, *, is_ready: bool) -> None:
         self._standings = tuple(Standing(check, is_passing=is_ready) for check in self.record.template.checks)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harpoon.agent.drivers.process import ProcessDriver
-from harpoon.agent.health import Prober
 from harpoon.agent.launch import Whereabouts
 from harpoon.agent.metrics import Metrics
 from harpoon.agent.ports import Ports
+from harpoon.agent.probes import Prober
 from harpoon.kit.clock import Clock, Random
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task

@@ -67,10 +67,17 @@ def arguments_of(pid: int) -> list[str]:
 
 def has_variable(pid: int, name: str, value: str) -> bool:
     """Whether a process was started with this variable in its environment."""
+    return value in variables_of(pid, name)
+
+
+def variables_of(pid: int, name: str) -> list[str]:
+    """Return what a process was started with as this variable: one value, as a rule, or none."""
+    start = f"{name}=".encode()
     try:
-        return f"{name}={value}".encode() in Path(f"{_PROC}/{pid}/environ").read_bytes().split(b"\x00")
+        lines = Path(f"{_PROC}/{pid}/environ").read_bytes().split(b"\x00")
     except OSError:
-        return False
+        return []
+    return [line.removeprefix(start).decode(errors="surrogateescape") for line in lines if line.startswith(start)]
 
 
 def pids() -> list[int]:

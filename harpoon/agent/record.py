@@ -21,9 +21,9 @@ from typing import Final
 from harpoon.agent import processes
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
-from harpoon.model.job import Restart, RestartPolicy, TaskTemplate
 from harpoon.model.name import TaskId, check_name
 from harpoon.model.task import Task, TaskState, parse_task_id
+from harpoon.model.template import Restart, RestartPolicy, TaskTemplate
 
 #: Longest task id: it names a directory.
 _ID_MAX: Final = 200
@@ -56,6 +56,11 @@ class Record:
     restarted_ms: tuple[int, ...] = ()
     exit_code: int | None = None
     v: int = 1
+
+    @property
+    def has_programs(self) -> bool:
+        """Whether checks of it run programs."""
+        return any(check.exec_ is not None for check in self.template.checks)
 
     def task(self, agent: str, address: str) -> Task:
         """Return the task as it is told when no process of it is known."""
@@ -135,7 +140,7 @@ class Place:
     def last_launch(self) -> int:
         """Return the number of the launch that was begun last; 0: none was."""
         numbers = [file.suffix[1:] for file in Path(self.path).glob("shim.*")]
-        return max((int(number) for number in numbers if number.isdigit()), default=0)
+        return max((int(number) for number in numbers if number.isdecimal() and len(number) < 10), default=0)
 
     def _write(self, name: str, record: Record) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -11,7 +11,9 @@ from typing import Final
 
 import structlog
 
+from harpoon.agent.drivers import programs
 from harpoon.agent.home import Home
+from harpoon.agent.launch import check_env
 from harpoon.agent.life import Life
 from harpoon.agent.logs import Log
 from harpoon.agent.means import Means
@@ -76,6 +78,8 @@ class Tasks:
             self._lives[record.id] = life
             if not life.is_over:
                 life.adopt()
+        # Programs of checks that a killed daemon could not end. Tasks without such checks have left none.
+        programs.kill_strays({life.place.path for life in self._lives.values() if life.record.has_programs})
         _log.info("tasks_found", **{str(state): number for state, number in sorted(self.count().items())})
 
     async def run(self) -> None:
@@ -118,6 +122,7 @@ class Tasks:
             task = check_task_id(command.task)
         except ValueError as error:
             raise Invalid(str(error)) from error
+        check_env(command.template)
         record = Record(
             id=task,
             generation=command.generation,

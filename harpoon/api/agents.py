@@ -3,39 +3,47 @@
 import orjson
 from aiohttp import web
 
-from harpoon.api.answer import answer, answer_list
+from harpoon.api.answer import answer
+from harpoon.api.blocking import BLOCKING, agent_changed
 from harpoon.api.body import read_json
 from harpoon.api.doors import DOORS
-from harpoon.api.objects import agent_with_use
-from harpoon.api.query import Query, path_name
+from harpoon.api.objects import UsedAgent, used_agent
+from harpoon.api.operation import TAG, Answer, Operation
+from harpoon.api.pages import PAGING, Listed, answer_pages
+from harpoon.api.query import Query, has_tags, path_name
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, NotFound, Problem
 from harpoon.model.agent import Agent
+from harpoon.model.shown import AgentList, AgentObject, Revised
 
 
 async def list_agents(request: web.Request) -> web.Response:
-    """Show all agents."""
+    """Show all agents, or those that have these tags."""
     view = request.app[DOORS].view
-    Query(request)
-    items = [agent_with_use(view, row.value) for _, row in sorted(view.agents.rows.items())]
-    return answer_list(request, items, revision=view.revision)
+    tags = Query(request).tags()
+
+    async def gather() -> Listed:
+        used = [used_agent(view, row) for _, row in sorted(view.agents.rows.items()) if has_tags(row.value.tags, tags)]
+        return Listed(revision=view.revision, items=used, encode=UsedAgent.json)
+
+    return await answer_pages(request, gather)
 
 
 async def get_agent(request: web.Request) -> web.Response:
-    """Show one agent."""
+    """Show one agent; wait for anything of it to change, if asked to."""
     view = request.app[DOORS].view
-    Query(request)
     name = path_name(request, "name")
+    if name in view.agents.rows:
+        await agent_changed(request, name)
     row = view.agents.rows.get(name)
     if row is None:
         raise NotFound(f"there is no agent {name}")
-    return answer(request, agent_with_use(view, row.value), tag=row.mod_revision)
+    return answer(request, used_agent(view, row).json(), tag=row.mod_revision)
 
 
 async def put_agent(request: web.Request) -> web.Response:
     """Register an agent; it does so itself, so it is read as a peer's word: what is not known here is ignored."""
     doors = request.app[DOORS]
-    Query(request)
     name = path_name(request, "name")
     agent = codec.load(Agent, await read_json(request))
     if agent.name != name:
@@ -49,14 +57,29 @@ async def put_agent(request: web.Request) -> web.Response:
 async def delete_agent(request: web.Request) -> web.Response:
     """Drop an agent that cannot be reached, and what it reported."""
     doors = request.app[DOORS]
-    Query(request)
     revision = await doors.roster.remove(path_name(request, "name"))
     return answer(request, orjson.dumps({"revision": doors.view.external(revision)}), revision=revision)
 
 
 ROUTES = (
-    web.get("/v1/agents", list_agents),
-    web.get("/v1/agents/{name}", get_agent),
-    web.put("/v1/agents/{name}", put_agent),
-    web.delete("/v1/agents/{name}", delete_agent),
+    Operation("GET", "/v1/agents", list_agents, tag="agents", query=(TAG, *PAGING), answers={200: AgentList}),
+    Operation(
+        "GET",
+        "/v1/agents/{name}",
+        get_agent,
+        tag="agents",
+        query=BLOCKING,
+        answers={200: Answer(json=AgentObject, has_tag=True)},
+    ),
+    Operation(
+        "PUT",
+        "/v1/agents/{name}",
+        put_agent,
+        tag="agents",
+        body=Agent,
+        is_peer=True,
+        answers={200: Answer(json=Revised, has_tag=True)},
+        refuses=(409,),
+    ),
+    Operation("DELETE", "/v1/agents/{name}", delete_agent, tag="agents", answers={200: Revised}, refuses=(409,)),
 )

@@ -1,7 +1,5 @@
 """Answers: JSON bytes made by the codec, with the revision they are of."""
 
-from collections.abc import Iterable
-
 from aiohttp import web
 
 from harpoon.api.doors import DOORS
@@ -25,10 +23,3 @@ def answer(
     if tag is not None:
         headers["ETag"] = etag(view, tag)
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
-
-
-def answer_list(request: web.Request, items: Iterable[bytes], *, revision: int) -> web.Response:
-    """Answer ``{revision, items}`` with items that are JSON already."""
-    shown = request.app[DOORS].view.external(revision)
-    body = b'{"revision":"%s","items":[%s]}' % (shown.encode(), b",".join(items))
-    return answer(request, body, revision=revision)

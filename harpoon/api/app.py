@@ -1,4 +1,4 @@
-"""The application: its routes, who may use them, and the one place where errors become answers.
+"""The application: its routes, who may use them, and the one place where errors are caught.
 
 Every request passes two gates. `_answered` gives it an id, turns errors into problem details, counts and logs it.
 `_admitted` lets in who shows the token. What neither of them expects is a fault of ours: `harpoon.api.site` answers
@@ -8,27 +8,46 @@ it, without details, and logs it with its traceback.
 import asyncio
 import hmac
 import re
-from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, Final
 
 import structlog
 from aiohttp import hdrs, web
 
-from harpoon.api import agents, apply, changes, endpoints, jobs, logs, status, tasks, watch
-from harpoon.api.doors import DOORS, Doors
+from harpoon.api import (
+    agents,
+    apply,
+    changes,
+    endpoints,
+    events,
+    jobs,
+    logs,
+    plan,
+    reference,
+    status,
+    tasks,
+    versions,
+    waiting,
+    watch,
+    why,
+)
+from harpoon.api.blocking import caught_up
+from harpoon.api.body import DECODING
+from harpoon.api.crowd import BULKS, REQUESTS, Crowd
+from harpoon.api.doors import DEADLINE, DOORS, Doors
+from harpoon.api.errors import to_problem
 from harpoon.api.feed import FEED, Feed
+from harpoon.api.idempotency import UNDERWAY, Underway, check_key
 from harpoon.api.meters import METERS, Meters
-from harpoon.api.objects import job_json
-from harpoon.api.problem import Refused, problem, request_id
+from harpoon.api.operation import Handler, operation_of
+from harpoon.api.pages import SNAPSHOTS, Snapshots
+from harpoon.api.plan import PLANNING
+from harpoon.api.problem import Refused, request_id
+from harpoon.api.reference import REFERENCE, Reference
 from harpoon.api.stay import STAYS, Stays
 from harpoon.kit.address import is_local_name
-from harpoon.kit.errors import Conflict, Fenced, Gone, HarpoonError, Invalid, NotFound, PreconditionFailed, Unavailable
-from harpoon.model.job import Job
+from harpoon.kit.errors import HarpoonError, Unavailable
 from harpoon.store.port import StoreUnavailable
-from harpoon.store.table import Row
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ROUTES: Final = (
     *status.ROUTES,
@@ -37,12 +56,16 @@ ROUTES: Final = (
     *logs.ROUTES,
     *tasks.ROUTES,
     *agents.ROUTES,
+    *versions.ROUTES,
+    *events.ROUTES,
+    *waiting.ROUTES,
+    *why.ROUTES,
     *changes.ROUTES,
     *apply.ROUTES,
+    *plan.ROUTES,
     *watch.ROUTES,
+    *reference.ROUTES,
 )
-#: Answered without a token.
-_OPEN: Final = frozenset({status.HEALTH_PATH})
 _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 #: Parameters in which people try to send a token. Queries end up in logs and histories, so none is taken there.
@@ -57,8 +80,15 @@ def make_app(doors: Doors) -> web.Application:
     stays = Stays(doors.limits)
     meters = Meters(doors.metrics, stays=stays.__len__)
     app[DOORS], app[STAYS], app[METERS] = doors, stays, meters
+    app[DECODING] = asyncio.Lock()
     app[FEED] = Feed(doors.view, doors.limits, meters.encoded)
-    app.add_routes(ROUTES)
+    app[UNDERWAY] = Underway()
+    app[PLANNING] = asyncio.Lock()
+    app[REQUESTS] = Crowd(doors.limits.requests, "requests")
+    app[BULKS] = Crowd(doors.limits.bulks, "requests with many documents")
+    app[SNAPSHOTS] = Snapshots(doors.limits)
+    app[REFERENCE] = Reference(ROUTES)
+    app.add_routes([operation.route() for operation in ROUTES])
     app.on_response_prepare.append(_stamp)
     app.on_shutdown.append(_drain)
     return app
@@ -84,7 +114,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         response = await handler(request)
     except (HarpoonError, StoreUnavailable, Refused, web.HTTPException) as error:
-        response = _to_problem(request, error)
+        response = to_problem(request, error)
     seconds = loop.time() - begun
     request.app[METERS].count(request, response, seconds)
     if response.status >= 400 or request.method not in _READS:
@@ -107,15 +137,28 @@ async def _admitted(request: web.Request, handler: Handler) -> web.StreamRespons
     for name in request.query:
         if name.lower() in _TOKEN_PARAMETERS:
             raise Refused(400, "a token never goes into the URL; send it as the header Authorization: Bearer <token>")
-    if request.rel_url.raw_path not in _OPEN:
+    operation = operation_of(request)
+    if operation is None or not operation.is_open:
         if doors.token is None:
             _check_host(request)
         else:
             _check_token(request, doors.token)
+    if operation is not None:
+        check_key(request)
+    if operation is not None and operation.is_open:
+        return await _handled(request, handler)
+    with request.app[REQUESTS].admit(apart=len(request.app[STAYS])):
+        return await _handled(request, handler)
+
+
+async def _handled(request: web.Request, handler: Handler) -> web.StreamResponse:
+    doors = request.app[DOORS]
     if request.method in _READS:
+        await caught_up(request)
         return await handler(request)
     try:
-        async with asyncio.timeout(doors.limits.mutation_s):
+        async with asyncio.timeout(doors.limits.mutation_s) as scope:
+            DEADLINE.set(scope)
             return await handler(request)
     except TimeoutError as error:
         raise Unavailable(
@@ -141,59 +184,6 @@ def _check_host(request: web.Request) -> None:
     """Refuse requests that came by a name of someone else."""
     if not is_local_name(request.host):
         raise Refused(403, "without a token this server answers to localhost only; start it with --token-file")
-
-
-def _to_problem(request: web.Request, error: Exception) -> web.Response:
-    """Tell an error: the one place that maps errors to statuses."""
-    text = str(error)
-    match error:
-        case Invalid():
-            faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.problems]
-            return problem(400, text, errors=faults)
-        case NotFound():
-            return problem(404, text)
-        case PreconditionFailed():
-            return problem(412, text, current=_current(request, error.current))
-        case Fenced():
-            return problem(409, text, code="fenced")
-        case Conflict():
-            return problem(409, text, current=_current(request, error.current))
-        case Gone():
-            return problem(410, text, oldest=error.oldest)
-        case StoreUnavailable():
-            return problem(503, text, code="store_unavailable", headers=_SOON, maybe_applied=error.maybe_applied)
-        case Unavailable():
-            return problem(503, text, headers=_SOON)
-        case _:
-            return _of_http(request, error)
-
-
-#: A store restarts and a link comes back within seconds.
-_SOON: Final[dict[str, str]] = {hdrs.RETRY_AFTER: "1"}
-
-
-def _of_http(request: web.Request, error: Exception) -> web.Response:
-    path = request.rel_url.raw_path[:200]
-    match error:
-        case Refused():
-            return problem(error.status, str(error), headers=error.headers)
-        case web.HTTPMethodNotAllowed():
-            allowed = ", ".join(sorted(error.allowed_methods))
-            detail = f"{request.method[:20]} is not possible at {path}; possible are {allowed}"
-            return problem(405, detail, headers={hdrs.ALLOW: allowed})
-        case web.HTTPNotFound():
-            return problem(404, f"there is nothing at {path}", code="no_such_route")
-        case web.HTTPException():
-            return problem(error.status, error.text or error.reason)
-        case _:
-            return problem(500, "an error that this release cannot tell; the log has it")
-
-
-def _current(request: web.Request, current: object) -> bytes | None:
-    """Return the object that stands, as JSON, if the error knows it."""
-    if isinstance(current, Row) and isinstance(current.value, Job):
-        return job_json(request.app[DOORS].view, current.value, current.mod_revision)
-    return None
 
 
 async def _stamp(_request: web.Request, response: web.StreamResponse) -> None:

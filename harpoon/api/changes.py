@@ -6,22 +6,28 @@ from datetime import timedelta
 from aiohttp import web
 
 from harpoon.api.answer import answer
+from harpoon.api.blocking import job_changed, read_after, read_wait
 from harpoon.api.doors import DOORS
-from harpoon.api.query import Query, bad_parameter
+from harpoon.api.operation import AFTER, DURATION, Operation, Parameter
 from harpoon.api.stay import STAYS, Stay
-from harpoon.control.changes import ChangeState, ChangeStatus
 from harpoon.control.view import job_key
 from harpoon.kit import codec
-from harpoon.model.units import format_duration, parse_duration
+from harpoon.model.status import ChangeState, ChangeStatus
 
 
 async def get_change(request: web.Request) -> web.Response:
-    """Show how far a change has come; wait for it to come through, or never to, if asked to."""
+    """Show how far a change has come; wait for it to come through, or never to, if asked to.
+
+    With ``after``, any news of its job since that revision ends the wait.
+    """
     doors = request.app[DOORS]
-    wait = _read_wait(Query(request, "wait"), doors.limits.wait_s)
+    wait, after = read_wait(request), read_after(request)
     change = request.match_info["id"]
     status = doors.registry.change(change)
-    if wait and status.state is ChangeState.PROGRESSING and request.method != "HEAD":
+    if after is not None and status.state is ChangeState.PROGRESSING:
+        await job_changed(request, job_key(status.namespace, status.job))
+        status = doors.registry.change(change)
+    elif wait and status.state is ChangeState.PROGRESSING:
         with request.app[STAYS].admit(request) as stay:
             await _wait(request, stay, status, wait)
         status = doors.registry.change(change)
@@ -43,17 +49,13 @@ async def _wait(request: web.Request, stay: Stay, status: ChangeStatus, wait: ti
         return
 
 
-def _read_wait(query: Query, most_s: float) -> timedelta:
-    text = query.one("wait")
-    if text is None:
-        return timedelta(0)
-    try:
-        wait = parse_duration(text)
-    except ValueError as error:
-        raise bad_parameter("wait", str(error)) from error
-    if wait.total_seconds() > most_s:
-        raise bad_parameter("wait", f"at most {format_duration(timedelta(seconds=most_s))}; ask again to wait longer")
-    return wait
-
-
-ROUTES = (web.get("/v1/changes/{id}", get_change),)
+ROUTES = (
+    Operation(
+        "GET",
+        "/v1/changes/{id}",
+        get_change,
+        tag="changes",
+        query=(Parameter("wait", DURATION, "How long to wait for it to come through; at most 5m."), AFTER),
+        answers={200: ChangeStatus},
+    ),
+)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from harpoon.agent.client import AgentClient
 from harpoon.api.limits import Limits
+from harpoon.control.bookings import Bookings
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.view import View
@@ -35,9 +37,13 @@ class Doors:
     drain: asyncio.Event
     #: What ``/metrics`` shows; the doors add their own.
     metrics: CollectorRegistry
+    #: The index that slots are placed by, for reading; None: nothing is scheduled here, or not yet.
+    bookings: Callable[[], Bookings | None] = lambda: None
     #: The bearer token every request must show; None: no authentication, for loopback only.
     token: str | None = None
     limits: Limits = field(default_factory=Limits)
 
 
 DOORS: web.AppKey[Doors] = web.AppKey("doors", Doors)
+#: When a mutation is given up; one that goes on for as long as its body takes puts it off.
+DEADLINE: ContextVar[asyncio.Timeout] = ContextVar("deadline")

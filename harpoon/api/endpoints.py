@@ -9,11 +9,13 @@ from harpoon.api.answer import answer
 from harpoon.api.doors import DOORS, Doors
 from harpoon.api.frames import Encoding, event_json, frame, negotiate
 from harpoon.api.jobs import existing
-from harpoon.api.query import Query
+from harpoon.api.operation import Answer, Operation
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control.view import View, job_key
+from harpoon.model.shown import EndpointList
 from harpoon.model.task import TaskState, parse_task_id
+from harpoon.model.watched import EndpointsStreamEvent
 
 _JSON = "application/json"
 
@@ -21,7 +23,6 @@ _JSON = "application/json"
 async def get_endpoints(request: web.Request) -> web.StreamResponse:
     """Show where the ready tasks of a job are; as a stream, the whole list again each time that it differs."""
     view = request.app[DOORS].view
-    Query(request)
     job = existing(request).value
     key = job_key(job.namespace, job.name)
     content_type = negotiate(request, among=(_JSON, Encoding.SSE, Encoding.NDJSON))
@@ -77,4 +78,12 @@ async def _follow(doors: Doors, stream: Stream, key: str) -> None:
             is_quiet = True
 
 
-ROUTES = (web.get("/v1/namespaces/{ns}/jobs/{name}/endpoints", get_endpoints),)
+ROUTES = (
+    Operation(
+        "GET",
+        "/v1/namespaces/{ns}/jobs/{name}/endpoints",
+        get_endpoints,
+        tag="jobs",
+        answers={200: Answer(json=EndpointList, events=EndpointsStreamEvent)},
+    ),
+)

@@ -93,7 +93,7 @@ def _row(table: Table[Any], entry: Entry) -> Row[Any] | None:
         value = codec.load(table.kind, entry.value)
     except Invalid:
         return None
-    return Row(value, entry.create_revision, entry.mod_revision, entry.value)
+    return Row(value, entry.create_revision, entry.mod_revision)
 
 
 async def _close(stream: AsyncIterator[Any]) -> None:

@@ -4,8 +4,8 @@ An agent's object is made of two records, and a task is selected by its job's ta
 together with the other rows *of the same revision*. A `Scene` has them, also for revisions that have passed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from harpoon.api.objects import agent_json, job_json, task_json
@@ -17,7 +17,7 @@ from harpoon.store.table import Row, RowChange, Table
 Revisions = Sequence[tuple[int, tuple[RowChange, ...]]]
 
 #: Stands for a row that was there, but of which nothing is known any more.
-FORGOTTEN: Final[Row[Any]] = Row(None, 0, 0, b"")
+FORGOTTEN: Final[Row[Any]] = Row(None, 0, 0)
 
 
 class Scene:
@@ -52,6 +52,20 @@ class Scene:
         """Return all rows as they stood when the scene was made, if nothing was rewound or played."""
         return self._base.get(id(table), table.rows)
 
+    def of_job(self, table: Table[Any], job: str) -> Iterator[tuple[str, Row[Any]]]:
+        """Yield the placements or tasks of a job as they stood, by their keys; given the job's key."""
+        of_it = job.replace("/", ".") + "."
+        if id(table) in self._base:
+            keys = {key for key in self._base[id(table)] if key.partition("/")[2].startswith(of_it)}
+        else:
+            present = self.view.placements_of(job) if table is self.view.placements else self.view.tasks_of(job)
+            keys = {f"{row.value.agent}/{task}" for task, row in present.items()}
+        keys.update(key for of, key in self._then if of == id(table) and key.partition("/")[2].startswith(of_it))
+        for key in sorted(keys):
+            row = self.row(table, key)
+            if row is not None:
+                yield key, row
+
 
 def tables_of(view: View, kinds: Iterable[Kind]) -> set[Table[Any]]:
     """Return the tables that objects of these kinds are made of, and selected by."""
@@ -74,14 +88,19 @@ class Item:
     kind: Kind
     put: bytes
     delete: bytes
+    #: It is as it was, but its job has other tags: only those are told whose selection it enters or leaves.
+    is_retagged: bool = False
 
     def told(self, selection: Selection) -> bytes | None:
         """Return the JSON of the change for those who select so; what leaves the selection is deleted for them."""
-        if self.kind not in selection.kinds:
+        if self.kind not in selection.kinds or (self.is_retagged and not selection.tags):
             return None
+        was_taken = self.old is not None and selection.takes(self.old)
         if self.new is not None and selection.takes(self.new):
-            return self.put
-        return self.delete if self.old is not None and selection.takes(self.old) else None
+            # Of tags that are not known any more it may be that they were others.
+            is_known = was_taken and self.old is not None and self.old.tags is not None
+            return None if self.is_retagged and is_known else self.put
+        return self.delete if was_taken else None
 
 
 def items_of(scene: Scene, changes: Sequence[RowChange]) -> list[Item]:
@@ -90,18 +109,21 @@ def items_of(scene: Scene, changes: Sequence[RowChange]) -> list[Item]:
     records = records_of(view)
     kinds = {id(table): kind for kind, table in records.items()}
     written = {(id(change.table), change.key) for change in changes}
+    before = {change.key: _tags(change.old) for change in changes if change.table is view.jobs}
     items = []
     for change in changes:
         table, key = id(change.table), change.key
         if table in kinds:
-            items.append(_item(scene, kinds[table], key, change.old, change.new))
+            items.append(_item(scene, kinds[table], key, change.old, change.new, before))
+        if change.table is view.jobs and before[key] != _tags(change.new):
+            items += _retagged(scene, change, written)
         if change.table is view.links:
             # A link is part of its agent's object. A revision that writes both is told where the agent's record is; so
             # is, further on, an agent whose record is of a later revision than this link.
             row = scene.row(view.agents, key)
             is_later = row is not None and change.new is not None and row.mod_revision > change.new.mod_revision
             if row is not None and not is_later and (id(view.agents), key) not in written:
-                items.append(_item(scene, Kind.AGENT, key, row, row))
+                items.append(_item(scene, Kind.AGENT, key, row, row, before))
     return items
 
 
@@ -151,11 +173,40 @@ def object_of(scene: Scene, kind: Kind, key: str, row: Row[Any]) -> bytes:
             return agent_json(row.value, None if link is None else link.value)
 
 
-def _item(scene: Scene, kind: Kind, key: str, old: Row[Any] | None, new: Row[Any] | None) -> Item:
+def _item(
+    scene: Scene,
+    kind: Kind,
+    key: str,
+    old: Row[Any] | None,
+    new: Row[Any] | None,
+    before: Mapping[str, Mapping[str, str] | None],
+) -> Item:
+    """Return what became of one object; ``before`` has the former tags of jobs that the revision wrote."""
     head = b'{"kind":"%s","key":"%s","type":' % (kind.encode(), key.encode())
     is_own = kind in (Kind.JOB, Kind.AGENT)
-    before = None if old is None else traits_of(scene, kind, key, old if is_own else None)
+    was = None if old is None else traits_of(scene, kind, key, old if is_own else None)
+    if was is not None and not is_own and (job := job_key(was.namespace or "", was.name)) in before:
+        was = was._replace(tags=before[job])
     if new is None:
-        return Item(before, None, kind, b"", head + b'"delete"}')
+        return Item(was, None, kind, b"", head + b'"delete"}')
     put = b'%s"put","object":%s}' % (head, object_of(scene, kind, key, new))
-    return Item(before, traits_of(scene, kind, key, new), kind, put, head + b'"delete"}')
+    return Item(was, traits_of(scene, kind, key, new), kind, put, head + b'"delete"}')
+
+
+def _retagged(scene: Scene, change: RowChange, written: Collection[tuple[int, str]]) -> Iterator[Item]:
+    """Yield the placements and tasks of a job with other tags, but for those that the revision itself writes."""
+    view = scene.view
+    before = {change.key: _tags(change.old)}
+    for kind, table in ((Kind.PLACEMENT, view.placements), (Kind.TASK, view.actual)):
+        for key, row in scene.of_job(table, change.key):
+            # In what was read from the store, some rows are already those of a later revision, which will tell them.
+            is_later = change.new is not None and row.mod_revision > change.new.mod_revision
+            if (id(table), key) not in written and not is_later:
+                yield replace(_item(scene, kind, key, row, row, before), is_retagged=True)
+
+
+def _tags(row: Row[Any] | None) -> Mapping[str, str] | None:
+    """Return the tags of a job: none when there is no job, None when they are not known any more."""
+    if row is None:
+        return {}
+    return None if row.value is None else row.value.tags

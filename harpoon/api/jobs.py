@@ -1,85 +1,83 @@
 """Jobs: schedule, migrate, scale, unschedule; and how they stand."""
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Final
 
 import orjson
 from aiohttp import web
 
-from harpoon.api.answer import answer, answer_list
-from harpoon.api.body import read_json
+from harpoon.api.answer import answer
+from harpoon.api.blocking import BLOCKING, job_changed
+from harpoon.api.body import decode, read_json
 from harpoon.api.doors import DOORS
+from harpoon.api.idempotency import once
 from harpoon.api.objects import job_json, joined, status_json, tasks_of_job
+from harpoon.api.operation import IF_MATCH, IF_NEW, TAG, Answer, Operation
+from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, path_name
 from harpoon.api.revision import read_if_match, read_is_new
-from harpoon.control.registry import Accepted, Outcome
-from harpoon.control.status import job_status
+from harpoon.control.registry import Accepted, Extra
+from harpoon.control.status import Scene, job_scene, job_status, scene_status
 from harpoon.control.view import View, job_key
-from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, NotFound, Problem
 from harpoon.model.job import Job, Metadata
 from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
+from harpoon.model.shown import Declared, JobList, JobObject, Outcome, Scaling, Unscheduled
+from harpoon.model.status import JobStatus
 from harpoon.store.table import Row
-
-#: Jobs summarised before others get their turn on the event loop.
-_SLICE = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
-    """The body of a scale."""
-
-    scale: int
 
 
 async def put_job(request: web.Request) -> web.Response:
     """Schedule or migrate a job."""
     doors = request.app[DOORS]
-    Query(request)
     namespace, name = path_name(request, "ns"), path_name(request, "name")
     if_match, is_new = read_if_match(request, doors.view), read_is_new(request)
     if if_match is not None and is_new:
         raise Invalid("If-Match and If-None-Match: * contradict each other; send one of them")
-    manifest = codec.decode(Manifest, await read_json(request), not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    data = await read_json(request)
+    manifest = await decode(request, Manifest, data, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
     _check_path(manifest.metadata, {"namespace": namespace, "name": name})
     accepted = await doors.registry.put(manifest, if_match=if_match, is_new=is_new)
-    return _answer_accepted(request, accepted)
+    return answer_accepted(request, accepted)
 
 
 async def scale_job(request: web.Request) -> web.Response:
     """Change how many slots a job has."""
     doors = request.app[DOORS]
-    Query(request)
     namespace, name = path_name(request, "ns"), path_name(request, "name")
     if_match = read_if_match(request, doors.view)
-    scaling = codec.decode(Scaling, await read_json(request))
-    accepted = await doors.registry.scale(namespace, name, scaling.scale, if_match=if_match)
-    return _answer_accepted(request, accepted)
+    body = await read_json(request)
+    scaling = await decode(request, Scaling, body)
+
+    async def scale(extra: Extra | None) -> Accepted:
+        return await doors.registry.scale(namespace, name, scaling.scale, if_match=if_match, extra=extra)
+
+    return await once(request, body, scale, lambda told: answer_accepted(request, told[0]))
 
 
 async def delete_job(request: web.Request) -> web.Response:
     """Unschedule a job."""
     doors = request.app[DOORS]
-    Query(request)
     namespace, name = path_name(request, "ns"), path_name(request, "name")
     accepted = await doors.registry.delete(namespace, name, if_match=read_if_match(request, doors.view))
     return answer(request, _accepted_json(doors.view, accepted), status=202, revision=accepted.revision)
 
 
 async def get_job(request: web.Request) -> web.Response:
-    """Show a job."""
+    """Show a job; wait for anything of it to change, if asked to."""
     view = request.app[DOORS].view
-    Query(request)
+    row = existing(request)
+    await job_changed(request, job_key(row.value.namespace, row.value.name))
     row = existing(request)
     shown = job_json(view, row.value, row.mod_revision, status_json(job_status(view, row)))
     return answer(request, shown, tag=row.mod_revision)
 
 
 async def get_status(request: web.Request) -> web.Response:
-    """Show how a job stands, with all of its tasks."""
+    """Show how a job stands, with all of its tasks; wait for any of it to change, if asked to."""
     view = request.app[DOORS].view
-    Query(request)
+    row = existing(request)
+    await job_changed(request, job_key(row.value.namespace, row.value.name))
     row = existing(request)
     tasks = tasks_of_job(view, job_key(row.value.namespace, row.value.name))
     return answer(request, status_json(job_status(view, row), (task.json() for task in tasks)), tag=row.mod_revision)
@@ -88,25 +86,26 @@ async def get_status(request: web.Request) -> web.Response:
 async def list_jobs(request: web.Request) -> web.Response:
     """Show the jobs of a namespace, or of all."""
     view = request.app[DOORS].view
-    query = Query(request, many=("tag",))
+    query = Query(request)
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
     tags = query.tags()
-    # Items may be younger than the revision told, never older: whoever watches from it misses nothing.
-    revision = view.revision
-    wanted = [
-        key
-        for key, row in view.jobs.rows.items()
-        if (namespace is None or row.value.namespace == namespace)
-        and all(row.value.tags.get(name) == value for name, value in tags)
-    ]
-    items = []
-    for place, key in enumerate(sorted(wanted), 1):
-        row = view.jobs.rows.get(key)
-        if row is not None:
-            items.append(job_json(view, row.value, row.mod_revision, status_json(job_status(view, row))))
-        if place % _SLICE == 0:
-            await asyncio.sleep(0)
-    return answer_list(request, items, revision=revision)
+
+    async def gather() -> Listed:
+        wanted = [
+            key
+            for key, row in view.jobs.rows.items()
+            if (namespace is None or row.value.namespace == namespace)
+            and all(row.value.tags.get(name) == value for name, value in tags)
+        ]
+        scenes = [job_scene(view, view.jobs.rows[key]) for key in sorted(wanted)]
+        return Listed(revision=view.revision, items=scenes, encode=lambda scene: _scene_json(view, scene))
+
+    return await answer_pages(request, gather)
+
+
+def _scene_json(view: View, scene: Scene) -> bytes:
+    row = scene.row
+    return job_json(view, row.value, row.mod_revision, status_json(scene_status(view, scene)))
 
 
 def existing(request: web.Request) -> Row[Job]:
@@ -133,7 +132,8 @@ def _check_path(metadata: Metadata, path: Mapping[str, str]) -> None:
         raise Invalid(f"{' and '.join(fault.pointer for fault in faults)} must be what the path says", faults)
 
 
-def _answer_accepted(request: web.Request, accepted: Accepted) -> web.Response:
+def answer_accepted(request: web.Request, accepted: Accepted) -> web.Response:
+    """Answer a mutation of one job."""
     view = request.app[DOORS].view
     head = _accepted_json(view, accepted)
     body = joined(head, job=job_json(view, accepted.job, accepted.revision))
@@ -145,12 +145,39 @@ def _accepted_json(view: View, accepted: Accepted) -> bytes:
     return orjson.dumps({"revision": view.external(accepted.revision), "change": accepted.change})
 
 
+_JOB: Final = "/v1/namespaces/{ns}/jobs/{name}"
+#: Answers to what declares a job.
+DECLARED: Final = {
+    200: Answer(json=Declared, description="It stands like that already; nothing was written.", has_tag=True),
+    202: Answer(json=Declared, has_tag=True),
+}
 ROUTES = (
-    web.get("/v1/jobs", list_jobs),
-    web.get("/v1/namespaces/{ns}/jobs", list_jobs),
-    web.get("/v1/namespaces/{ns}/jobs/{name}", get_job),
-    web.put("/v1/namespaces/{ns}/jobs/{name}", put_job),
-    web.delete("/v1/namespaces/{ns}/jobs/{name}", delete_job),
-    web.get("/v1/namespaces/{ns}/jobs/{name}/status", get_status),
-    web.post("/v1/namespaces/{ns}/jobs/{name}/scale", scale_job),
+    Operation(
+        "GET", "/v1/jobs", list_jobs, tag="jobs", query=(TAG, *PAGING), answers={200: JobList}, id="list_all_jobs"
+    ),
+    Operation("GET", "/v1/namespaces/{ns}/jobs", list_jobs, tag="jobs", query=(TAG, *PAGING), answers={200: JobList}),
+    Operation("GET", _JOB, get_job, tag="jobs", query=BLOCKING, answers={200: Answer(json=JobObject, has_tag=True)}),
+    Operation(
+        "PUT", _JOB, put_job, tag="jobs", headers=(IF_MATCH, IF_NEW), body=Manifest, answers=DECLARED, refuses=(409,)
+    ),
+    Operation("DELETE", _JOB, delete_job, tag="jobs", headers=(IF_MATCH,), answers={202: Unscheduled}),
+    Operation(
+        "GET",
+        f"{_JOB}/status",
+        get_status,
+        tag="jobs",
+        query=BLOCKING,
+        answers={200: Answer(json=JobStatus, has_tag=True)},
+        id="get_job_status",
+    ),
+    Operation(
+        "POST",
+        f"{_JOB}/scale",
+        scale_job,
+        tag="jobs",
+        headers=(IF_MATCH,),
+        body=Scaling,
+        answers=DECLARED,
+        refuses=(409,),
+    ),
 )

@@ -17,12 +17,29 @@ class Limits:
     headers: int = 64
     #: A connection that is idle, or still sending its headers, is closed after so long.
     idle_s: float = 60.0
+    #: Connections at once: those that stay open, and as many again that come and go.
+    connections: int = 20_000
+    #: Requests answered at once, without those that stay open: their bodies together are a gigabyte at most.
+    requests: int = 1000
+    #: A reader has so long to take an answer whole: the largest list there may be, over a bad line.
+    answer_s: float = 300.0
     #: What is left of a refused body is read for so long, so that the refusal arrives before the connection closes.
     linger_s: float = 2.0
     #: A mutation that the store has not answered by then is answered "unknown": less than clients' usual 60 s.
     mutation_s: float = 30.0
     #: Longest ``wait`` of a change; proxies often cut after more.
     wait_s: float = 300.0
+    #: Documents sent as lines, all together: a few hundred thousand small ones.
+    bulk_bytes: int = 64 << 20
+    #: Such requests at once: each may have some ten megabytes under way, and one keeps a processor busy.
+    bulks: int = 4
+    #: A snapshot that is read page by page is kept for so long: a person leafs, a program takes seconds.
+    snapshot_s: float = 300.0
+    #: Snapshots at once, and items in all of them: references, some 200 bytes each beside what the view has anyway.
+    snapshots: int = 256
+    snapshot_items: int = 1_000_000
+    #: A read that wants a revision waits so long for this instance to have it; it is milliseconds behind, or stuck.
+    catch_up_s: float = 5.0
     #: Requests that stay open at once, watches and waits: 10,000 sockets are well within one process.
     stays: int = 10_000
     #: Events queued for one watcher: a second of a very busy registry.

@@ -8,6 +8,7 @@ from harpoon.agent.client import LogStream
 from harpoon.api.doors import DOORS
 from harpoon.api.jobs import existing as existing_job
 from harpoon.api.objects import ShownTask, tasks_of_job
+from harpoon.api.operation import FLAG, TEXT, Answer, Operation, Parameter, choice, whole
 from harpoon.api.query import Query, bad_parameter
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
@@ -26,17 +27,17 @@ _UNKNOWN_TO_AGENT: Final = (TaskState.PENDING, TaskState.PLACED)
 
 async def get_task_logs(request: web.Request) -> web.StreamResponse:
     """Pass on the log of a task."""
-    query = Query(request, "stream", "tail", "follow")
+    query = Query(request)
     return await _pass_on(request, query, existing_task(request.app[DOORS].view, request.match_info["id"]))
 
 
 async def get_job_logs(request: web.Request) -> web.StreamResponse:
     """Pass on the log of a task of a job: of the one named, of the latest in a slot, or of the only slot there is."""
     view = request.app[DOORS].view
-    query = Query(request, "slot", "task", "stream", "tail", "follow")
+    query = Query(request)
     job = existing_job(request).value
     tasks = tasks_of_job(view, job_key(job.namespace, job.name))
-    slot, task_id = query.count("slot", most=SCALE_MAX), query.one("task")
+    slot, task_id = query.count("slot"), query.one("task")
     if slot is not None and task_id is not None:
         raise bad_parameter("slot", "name either a slot or a task")
     if task_id is not None:
@@ -64,7 +65,7 @@ async def _pass_on(request: web.Request, query: Query, shown: ShownTask) -> web.
     stream = query.one("stream") or "stdout"
     if stream not in _STREAMS:
         raise bad_parameter("stream", f"write one of {', '.join(_STREAMS)}")
-    tail, is_following = query.count("tail", most=_TAIL_MAX), query.flag("follow")
+    tail, is_following = query.count("tail"), query.flag("follow")
     task = shown.task
     if task.state in _UNKNOWN_TO_AGENT:
         raise Conflict(f"{task.id} has no log yet: it is {task.state}, {task.reason}")
@@ -86,7 +87,27 @@ async def _pass_on(request: web.Request, query: Query, shown: ShownTask) -> web.
         log.close()
 
 
+_QUERY: Final = (
+    Parameter("stream", choice(*_STREAMS), "Which of the two."),
+    Parameter("tail", whole(0, _TAIL_MAX), "Only so many of the last lines."),
+    Parameter("follow", FLAG, "Go on until the task is forgotten."),
+)
+_LOG: Final = {200: Answer(text="text/plain", description="As the task wrote it.")}
 ROUTES = (
-    web.get("/v1/tasks/{id}/logs", get_task_logs),
-    web.get("/v1/namespaces/{ns}/jobs/{name}/logs", get_job_logs),
+    Operation(
+        "GET", "/v1/tasks/{id}/logs", get_task_logs, tag="tasks", query=_QUERY, answers=_LOG, refuses=(409, 502, 504)
+    ),
+    Operation(
+        "GET",
+        "/v1/namespaces/{ns}/jobs/{name}/logs",
+        get_job_logs,
+        tag="jobs",
+        query=(
+            Parameter("slot", whole(0, SCALE_MAX), "Of the latest task in this slot; needed when there are several."),
+            Parameter("task", TEXT, "Of this task."),
+            *_QUERY,
+        ),
+        answers=_LOG,
+        refuses=(409, 502, 504),
+    ),
 )

@@ -5,16 +5,17 @@ The nouns are written by the codec; what is added is spliced into its bytes, so 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import orjson
 
-from harpoon.control.status import JobStatus
 from harpoon.control.view import View
 from harpoon.kit import codec
 from harpoon.model.agent import Agent, Capacity, Link, LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
+from harpoon.model.status import JobStatus
 from harpoon.model.task import Placement, Task, TaskState, parse_task_id
 from harpoon.store.table import Row
 
@@ -88,14 +89,28 @@ def agent_json(agent: Agent, link: Link | None) -> bytes:
     return joined(codec.dump_full(agent), link=orjson.dumps(shown))
 
 
-def agent_with_use(view: View, agent: Agent) -> bytes:
-    """Return the agent object with what is reserved on it and how many of its tasks are not over."""
-    link = view.links.rows.get(agent.name)
-    reserved = [row.value.reserve for row in view.placements_on(agent.name).values()]
-    use = Capacity(cpu=sum(one.cpu for one in reserved), memory=sum(one.memory for one in reserved))
-    running = sum(not row.value.state.is_over for row in view.tasks_on(agent.name).values())
-    head = agent_json(agent, None if link is None else link.value)
-    return joined(head, reserved=codec.dump_full(use), tasks=running)
+class UsedAgent(NamedTuple):
+    """All that an agent's object is made of, as it stood at one revision."""
+
+    row: Row[Agent]
+    link: Row[Link] | None
+    placements: tuple[Row[Placement], ...]
+    tasks: tuple[Row[Task], ...]
+
+    def json(self) -> bytes:
+        """Return the agent object with what is reserved on it and how many of its tasks are not over."""
+        reserved = [row.value.reserve for row in self.placements]
+        use = Capacity(cpu=sum(one.cpu for one in reserved), memory=sum(one.memory for one in reserved))
+        running = sum(not row.value.state.is_over for row in self.tasks)
+        head = agent_json(self.row.value, None if self.link is None else self.link.value)
+        return joined(head, reserved=codec.dump_full(use), tasks=running)
+
+
+def used_agent(view: View, row: Row[Agent]) -> UsedAgent:
+    """Take note of what an agent's object is made of; the view may then go on."""
+    name = row.value.name
+    placed, tasks = view.placements_on(name).values(), view.tasks_on(name).values()
+    return UsedAgent(row, view.links.rows.get(name), tuple(placed), tuple(tasks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +134,14 @@ class ShownTask:
 
 def tasks_of_job(view: View, key: str) -> list[ShownTask]:
     """Return every task of a job in the order of their slots, with slots that wait for one, given the job's key."""
-    pending = view.pending.rows.get(key)
-    shown = [*_tasks(view.tasks_of(key), view.placements_of(key)), *([] if pending is None else _pending(pending))]
+    return shown_tasks(view.tasks_of(key), view.placements_of(key), view.pending.rows.get(key))
+
+
+def shown_tasks(
+    tasks: Mapping[TaskId, Row[Task]], placements: Mapping[TaskId, Row[Placement]], pending: Row[Pending] | None
+) -> list[ShownTask]:
+    """Return every task of a job in the order of their slots, given what they are made of."""
+    shown = [*_tasks(tasks, placements), *([] if pending is None else _pending(pending))]
     return sorted(shown, key=_by_slot)
 
 

@@ -25,6 +25,8 @@ _CODES: Final = {
     413: "too_large",
     415: "unsupported_media_type",
     417: "expectation_failed",
+    422: "unprocessable",
+    429: "too_many",
     500: "internal",
     502: "agent_unreachable",
     503: "unavailable",
@@ -35,9 +37,12 @@ _CODES: Final = {
 class Refused(Exception):
     """What HTTP itself forbids, before any noun of the house is touched; carries the status it is answered with."""
 
-    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, *, code: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
+        self.code = code
         self.headers = headers or {}
 
 

@@ -1,9 +1,10 @@
 """Parameters of a URL, read strictly: what a route does not know is refused, never ignored."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from aiohttp import web
 
+from harpoon.api.operation import operation_of
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.name import check_name
 
@@ -11,35 +12,17 @@ Tags = tuple[tuple[str, str], ...]
 
 
 class Query:
-    """The query parameters of one request."""
+    """The query parameters of one request; the operation has refused what it does not declare."""
 
-    def __init__(self, request: web.BaseRequest, *known: str, many: Iterable[str] = ()) -> None:
-        """Read them.
-
-        Args:
-            request: Whose.
-            known: Parameters that may be given once.
-            many: Parameters that may be given any number of times.
-
-        Raises:
-            Invalid: A parameter that is neither, or one of ``known`` twice; all of them are told at once.
-        """
-        given = request.query
-        repeatable = frozenset(many)
-        faults = []
-        for name in dict.fromkeys(given):
-            if name not in known and name not in repeatable:
-                allowed = ", ".join((*known, *sorted(repeatable))) or "none"
-                faults.append(Problem(pointer=f"?{name[:80]}", detail=f"not a parameter here; these are: {allowed}"))
-            elif name in known and len(given.getall(name)) > 1:
-                faults.append(Problem(pointer=f"?{name}", detail="give it once"))
-        if faults:
-            names = ", ".join(fault.pointer[1:] for fault in faults)
-            raise Invalid(f"query parameters that cannot be: {names}", faults)
-        self._given = given
+    def __init__(self, request: web.Request) -> None:
+        operation = operation_of(request)
+        assert operation is not None, "a handler is reached through its operation"
+        self._known = {parameter.name: parameter for parameter in operation.parameters}
+        self._given = request.query
 
     def one(self, name: str) -> str | None:
         """Return the value of a parameter, or None when it is absent."""
+        assert name in self._known, f"the operation does not declare {name}"
         value: str | None = self._given.get(name)
         return value
 
@@ -55,8 +38,8 @@ class Query:
         except ValueError as error:
             raise bad_parameter(parameter, str(error)) from error
 
-    def flag(self, parameter: str) -> bool:
-        """Return whether a parameter is ``true``; absent means it is not.
+    def flag(self, parameter: str, *, default: bool = False) -> bool:
+        """Return whether a parameter is ``true``.
 
         Raises:
             Invalid: It is neither ``true`` nor ``false``.
@@ -64,19 +47,20 @@ class Query:
         value = self.one(parameter)
         if value not in (None, "true", "false"):
             raise bad_parameter(parameter, "write true or false")
-        return value == "true"
+        return default if value is None else value == "true"
 
-    def count(self, parameter: str, *, most: int) -> int | None:
-        """Return the value of a parameter that counts something, or None when it is absent.
+    def count(self, parameter: str) -> int | None:
+        """Return the value of a parameter that is declared as a whole number, or None when it is absent.
 
         Raises:
-            Invalid: It is not a whole number of at most ``most``.
+            Invalid: It is not a whole number within the declared bounds.
         """
         value = self.one(parameter)
         if value is None:
             return None
-        if not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= most):
-            raise bad_parameter(parameter, f"write a whole number, 0 to {most}")
+        low, high = self._known[parameter].schema["minimum"], self._known[parameter].schema["maximum"]
+        if not (value.isascii() and value.isdigit() and len(value) <= 10 and low <= int(value) <= high):
+            raise bad_parameter(parameter, f"write a whole number, {low} to {high}")
         return int(value)
 
     def tags(self) -> Tags:
@@ -85,6 +69,7 @@ class Query:
         Raises:
             Invalid: One of them has no ``=`` or no key.
         """
+        assert "tag" in self._known, "the operation does not declare tag"
         tags = set()
         for text in self._given.getall("tag", ()):
             key, mark, value = text.partition("=")
@@ -92,6 +77,11 @@ class Query:
                 raise bad_parameter("tag", f"write tag=<key>=<value>; got {text[:80]!r}")
             tags.add((key, value))
         return tuple(sorted(tags))
+
+
+def has_tags(held: Mapping[str, str], asked: Tags) -> bool:
+    """Whether what holds these tags is asked for: all of ``asked`` must hold."""
+    return all(held.get(key) == value for key, value in asked)
 
 
 def bad_parameter(name: str, detail: str) -> Invalid:

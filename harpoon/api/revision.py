@@ -46,12 +46,12 @@ def read_if_match(request: web.Request, view: View) -> int | None:
         Invalid: ``If-Match`` is not one entity tag as an answer carried it; a weak one, ``*`` and lists are not.
         PreconditionFailed: It is of another incarnation.
     """
-    text = _single(request, "If-Match")
+    text = single_header(request, "If-Match")
     if text is None:
         return None
     match = _ETAG.fullmatch(text)
     if match is None:
-        raise _bad_header("If-Match", 'give back one ETag as it was shown, such as "1.42" with its quotes')
+        raise bad_header("If-Match", 'give back one ETag as it was shown, such as "1.42" with its quotes')
     revision = parse_revision(match[1])
     if revision.incarnation != view.incarnation:
         other = f"{text} is of incarnation {revision.incarnation} of the store, which is at {view.incarnation}"
@@ -65,18 +65,24 @@ def read_is_new(request: web.Request) -> bool:
     Raises:
         Invalid: ``If-None-Match`` is anything but ``*``.
     """
-    text = _single(request, "If-None-Match")
+    text = single_header(request, "If-None-Match")
     if text not in (None, "*"):
-        raise _bad_header("If-None-Match", "only * is possible here: the object must not exist")
+        raise bad_header("If-None-Match", "only * is possible here: the object must not exist")
     return text == "*"
 
 
-def _single(request: web.Request, header: str) -> str | None:
+def single_header(request: web.Request, header: str) -> str | None:
+    """Return the value of a header that may be given once, or None.
+
+    Raises:
+        Invalid: It is given more often.
+    """
     values = request.headers.getall(header, ())
     if len(values) > 1:
-        raise _bad_header(header, "give it once")
+        raise bad_header(header, "give it once")
     return values[0].strip(" \t") if values else None
 
 
-def _bad_header(header: str, detail: str) -> Invalid:
+def bad_header(header: str, detail: str) -> Invalid:
+    """Make the error that tells what is wrong with one header."""
     return Invalid(f"{header}: {detail}", [Problem(pointer=header, detail=detail)])

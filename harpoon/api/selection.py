@@ -17,7 +17,8 @@ class Kind(StrEnum):
     AGENT = "agent"
 
 
-_PLURALS: Final = {f"{kind}s": kind for kind in Kind}
+#: What they are called in a query.
+PLURALS: Final = {f"{kind}s": kind for kind in Kind}
 
 
 class Traits(NamedTuple):
@@ -60,12 +61,12 @@ def read_selection(query: Query) -> Selection:
         Invalid: There is no such kind, or a name is none.
     """
     names = query.one("kinds")
-    kinds = list(_PLURALS) if names is None else names.split(",")
+    kinds = list(PLURALS) if names is None else names.split(",")
     for kind in kinds:
-        if kind not in _PLURALS:
-            raise bad_parameter("kinds", f"these can be watched: {','.join(_PLURALS)}; got {kind[:80]!r}")
+        if kind not in PLURALS:
+            raise bad_parameter("kinds", f"these can be watched: {','.join(PLURALS)}; got {kind[:80]!r}")
     return Selection(
-        kinds=frozenset(_PLURALS[kind] for kind in kinds),
+        kinds=frozenset(PLURALS[kind] for kind in kinds),
         namespace=query.name("namespace"),
         name=query.name("name"),
         tags=query.tags(),

@@ -9,9 +9,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from harpoon import __version__
 from harpoon.api.answer import answer
 from harpoon.api.doors import DOORS
-from harpoon.api.query import Query
+from harpoon.api.operation import Answer, Operation
 from harpoon.control.view import ROOT
 from harpoon.model.agent import LinkState
+from harpoon.model.shown import Health, InstanceStatus
 from harpoon.model.task import TaskState
 
 #: The hold whose holder decides for all.
@@ -21,7 +22,6 @@ _LEADER = f"{ROOT}holds/scheduler"
 async def get_health(request: web.Request) -> web.Response:
     """Say that this instance answers; open to all, so it says little."""
     doors = request.app[DOORS]
-    Query(request)
     told = {
         "status": "draining" if doors.drain.is_set() else "ok",
         "instance": doors.instance,
@@ -34,7 +34,6 @@ async def get_health(request: web.Request) -> web.Response:
 async def get_status(request: web.Request) -> web.Response:
     """Say who leads, and count what there is."""
     doors = request.app[DOORS]
-    Query(request)
     leader = await doors.store.get(_LEADER)
     view = doors.view
     links = Counter(
@@ -59,14 +58,19 @@ async def get_status(request: web.Request) -> web.Response:
 
 async def get_metrics(request: web.Request) -> web.Response:
     """Show all counters, in Prometheus' text form."""
-    Query(request)
     body = generate_latest(request.app[DOORS].metrics)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-HEALTH_PATH = "/v1/health"
 ROUTES = (
-    web.get(HEALTH_PATH, get_health),
-    web.get("/v1/status", get_status),
-    web.get("/metrics", get_metrics),
+    Operation(
+        "GET",
+        "/v1/health",
+        get_health,
+        tag="instance",
+        answers={200: Health, 503: Answer(json=Health, description="It is told to stop.")},
+        is_open=True,
+    ),
+    Operation("GET", "/v1/status", get_status, tag="instance", answers={200: InstanceStatus}),
+    Operation("GET", "/metrics", get_metrics, tag="instance", answers={200: Answer(text="text/plain")}),
 )

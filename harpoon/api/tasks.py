@@ -4,39 +4,54 @@ import asyncio
 
 from aiohttp import web
 
-from harpoon.api.answer import answer, answer_list
+from harpoon.api.answer import answer
+from harpoon.api.blocking import BLOCKING, task_changed
 from harpoon.api.doors import DOORS
-from harpoon.api.objects import ShownTask, jobs_with_tasks, tasks_of_job
-from harpoon.api.query import Query, checked_name, path_name
+from harpoon.api.objects import ShownTask, jobs_with_tasks, shown_tasks, tasks_of_job
+from harpoon.api.operation import TAG, Answer, Operation
+from harpoon.api.pages import PAGING, Listed, answer_pages
+from harpoon.api.query import Query, checked_name, has_tags, path_name
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import Invalid, NotFound
+from harpoon.model.shown import TaskList
+from harpoon.model.status import TaskObject
 from harpoon.model.task import parse_task_id
 
-#: Tasks shown before others get their turn on the event loop.
-_SLICE = 200
+#: Jobs whose tasks are gathered before others get their turn on the event loop.
+_SLICE = 50
 
 
 async def list_tasks(request: web.Request) -> web.Response:
-    """Show the tasks of a namespace, or of all."""
+    """Show the tasks of a namespace, or of all; with tags, those of jobs that have them."""
     view = request.app[DOORS].view
-    Query(request)
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
-    # Items may be younger than the revision told, never older: whoever watches from it misses nothing.
-    revision = view.revision
-    items: list[bytes] = []
-    for key in jobs_with_tasks(view, namespace):
-        for task in tasks_of_job(view, key):
-            items.append(task.json())
-            if len(items) % _SLICE == 0:
+    tags = Query(request).tags()
+
+    async def gather() -> Listed:
+        revision = view.revision
+        # All of one revision first, then the rest in slices.
+        stood = [
+            (dict(view.tasks_of(key)), dict(view.placements_of(key)), view.pending.rows.get(key))
+            for key in jobs_with_tasks(view, namespace)
+            if not tags or ((row := view.jobs.rows.get(key)) is not None and has_tags(row.value.tags, tags))
+        ]
+        items: list[ShownTask] = []
+        for place, (tasks, placements, pending) in enumerate(stood, 1):
+            items += shown_tasks(tasks, placements, pending)
+            if place % _SLICE == 0:
                 await asyncio.sleep(0)
-    return answer_list(request, items, revision=revision)
+        return Listed(revision=revision, items=items, encode=ShownTask.json)
+
+    return await answer_pages(request, gather)
 
 
 async def get_task(request: web.Request) -> web.Response:
-    """Show one task, or one slot that waits for one."""
-    Query(request)
+    """Show one task, or one slot that waits for one; wait for it to change, if asked to."""
     namespace = path_name(request, "ns")
-    shown = existing(request.app[DOORS].view, request.match_info["id"])
+    view, asked = request.app[DOORS].view, request.match_info["id"]
+    task = existing(view, asked).task.id
+    await task_changed(request, "/".join(task.split(".")[:2]), task)
+    shown = existing(view, asked)
     if shown.task.id.partition(".")[0] != namespace:
         raise NotFound(f"there is no task {shown.task.id} in namespace {namespace}")
     return answer(request, shown.json(), tag=shown.revision)
@@ -65,7 +80,18 @@ def existing(view: View, task_id: str) -> ShownTask:
 
 
 ROUTES = (
-    web.get("/v1/tasks", list_tasks),
-    web.get("/v1/namespaces/{ns}/tasks", list_tasks),
-    web.get("/v1/namespaces/{ns}/tasks/{id}", get_task),
+    Operation(
+        "GET", "/v1/tasks", list_tasks, tag="tasks", query=(TAG, *PAGING), answers={200: TaskList}, id="list_all_tasks"
+    ),
+    Operation(
+        "GET", "/v1/namespaces/{ns}/tasks", list_tasks, tag="tasks", query=(TAG, *PAGING), answers={200: TaskList}
+    ),
+    Operation(
+        "GET",
+        "/v1/namespaces/{ns}/tasks/{id}",
+        get_task,
+        tag="tasks",
+        query=BLOCKING,
+        answers={200: Answer(json=TaskObject, has_tag=True)},
+    ),
 )

@@ -12,6 +12,7 @@ it has been written, nothing after it.
 import asyncio
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final
 
 from aiohttp import web
 
@@ -20,14 +21,22 @@ from harpoon.api.feed import FEED, Feed, Watcher
 from harpoon.api.frames import Encoding, event_json, frame, frame_head, frame_tail, negotiate
 from harpoon.api.history import History, gone
 from harpoon.api.items import Revisions, Scene, item_json, object_of, records_of, tables_of, traits_of
+from harpoon.api.operation import NAME, REVISION, TAG, Answer, Operation, Parameter
 from harpoon.api.query import Query, bad_parameter
 from harpoon.api.revision import parse_revision
-from harpoon.api.selection import Selection, read_selection
+from harpoon.api.selection import PLURALS, Selection, read_selection
 from harpoon.api.stay import STAYS, Stay
 from harpoon.api.stream import Stream
 from harpoon.kit.errors import Gone, Unavailable
+from harpoon.model.watched import WatchEvent
 from harpoon.store.port import Compacted, SlowWatcher
 
+#: Kinds with commas between them.
+_KINDS: Final = {
+    "type": "string",
+    "pattern": "^({0})(,({0}))*$".format("|".join(PLURALS)),
+    "default": ",".join(PLURALS),
+}
 #: Objects or changes encoded before others get their turn on the event loop: some 2 ms.
 _SLICE = 200
 
@@ -149,7 +158,7 @@ def _parts(scene: Scene, selection: Selection) -> Iterator[list[bytes]]:
 async def watch(request: web.Request) -> web.StreamResponse:
     """Tell what is, and what changes."""
     doors, feed = request.app[DOORS], request.app[FEED]
-    query = Query(request, "kinds", "namespace", "name", "after", many=("tag",))
+    query = Query(request)
     selection = read_selection(query)
     encoding = Encoding(negotiate(request, among=(Encoding.NDJSON, Encoding.SSE)))
     after = await _after(request, query)
@@ -193,4 +202,21 @@ async def _after(request: web.Request, query: Query) -> int | None:
     return asked.number
 
 
-ROUTES = (web.get("/v1/watch", watch),)
+ROUTES = (
+    Operation(
+        "GET",
+        "/v1/watch",
+        watch,
+        tag="watch",
+        query=(
+            Parameter("kinds", _KINDS, "What to tell of, separated by commas; everything when absent."),
+            Parameter("namespace", NAME, "Only what is of this namespace, and agents, which are of none."),
+            Parameter("name", NAME, "Only what belongs to this job, or this agent."),
+            Parameter("after", REVISION, "Every change after this revision; when absent, a snapshot comes first."),
+            TAG,
+        ),
+        headers=(Parameter("Last-Event-ID", REVISION, "As `after`, which it overrides: how an SSE client resumes."),),
+        answers={200: Answer(events=WatchEvent)},
+        refuses=(410,),
+    ),
+)

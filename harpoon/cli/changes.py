@@ -1,4 +1,4 @@
-"""Verbs that change what is wanted: apply, schedule, migrate, unschedule, delete, scale."""
+"""Verbs that change what is wanted: apply, schedule, migrate, scale, rollback, unschedule, delete."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from harpoon.cli import documents, output, terminal, waiting
-from harpoon.cli.options import Format, Namespace, Output, Patience, Remote
+from harpoon.cli.options import Format, JobName, Namespace, NamespaceOfFile, Output, Patience, Remote
 from harpoon.cli.verb import verb
 from harpoon.client import Answer, Client
 from harpoon.config import APPLY_DOCUMENTS_MAX
@@ -15,18 +15,7 @@ from harpoon.kit.errors import Invalid, NotFound
 from harpoon.kit.yaml import Document
 from harpoon.model.name import DEFAULT_NAMESPACE
 
-
-def _bare(name: str) -> str:
-    """Take the name out of ``job/NAME``, as other verbs write it."""
-    return name.removeprefix("job/")
-
-
-JobName = Annotated[str, typer.Argument(help="The job's name.", metavar="NAME", show_default=False, callback=_bare)]
 File = Annotated[str, typer.Argument(help="A manifest of one job; - reads standard input.", show_default=False)]
-NamespaceOfFile = Annotated[
-    str | None,
-    typer.Option("--namespace", "-n", help="For manifests that name none.", metavar="NS", show_default="default"),
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +106,30 @@ def scale(
     client = remote.client()
     answer = client.post("namespaces", namespace, "jobs", name, "scale", body={"scale": count})
     _finish(client, [_accepted(namespace, name, answer, "changed")], patience, form)
+
+
+@verb("rollback", examples=("harpoon rollback web", "harpoon rollback web --to 3 --timeout 2m"))
+def rollback(
+    *,
+    remote: Remote,
+    name: JobName,
+    to: Annotated[
+        int | None,
+        typer.Option(help="The version to go back to.", min=1, metavar="VERSION", show_default="the one before"),
+    ] = None,
+    patience: Patience,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Make a job what it was: the version before the present one that differs from it, or the one named.
+
+    It becomes a new version, and is rolled out as any other: new tasks are ready before old ones are stopped.
+    """
+    client, path = remote.client(), ("namespaces", namespace, "jobs", name)
+    present = client.get(*path)
+    body = {} if to is None else {"version": to}
+    answer = client.post(*path, "rollback", body=body, if_match=present.etag)
+    _finish(client, [_accepted(namespace, name, answer, "rolled back")], patience, form)
 
 
 @verb("unschedule", examples=("harpoon unschedule web", "harpoon unschedule web -n shop --no-wait"))

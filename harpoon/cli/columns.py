@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from harpoon.cli.nearest import did_you_mean
 from harpoon.cli.table import Column, Object
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Invalid
@@ -41,14 +42,17 @@ def pairs(mapping: object, *, joint: str = "=") -> str:
 
 def addresses(task: Object) -> str:
     """Write where a task's or endpoint's ports are: ``http=127.0.0.1:8000``."""
-    ports, host = task.get("ports") or {}, task.get("address") or ""
+    ports, host = task.get("ports"), str(task.get("address") or "")
+    if not isinstance(ports, Mapping):
+        return ""
     host = f"[{host}]" if ":" in host else host
     return ",".join(f"{name}={host}:{port}" for name, port in ports.items())
 
 
 def name_of(row: Object) -> str:
     """Return what identifies a row within its kind and namespace."""
-    return str(_at(row, "metadata", "name") or row.get("name") or row.get("id") or row.get("task") or "")
+    named = _at(row, "metadata", "name") or row.get("name") or row.get("id") or row.get("task") or row.get("reason")
+    return str(named or "")
 
 
 def namespace_of(row: Object) -> str:
@@ -66,7 +70,9 @@ def kind_of(text: str) -> Kind:
         if text.lower() in (kind.name, kind.plural, *_SHORT.get(kind.name, ())):
             return kind
     kinds = ", ".join(kind.plural for kind in KINDS)
-    raise Invalid(f"there is no kind {text!r}; kinds are {kinds}. Was a job's name meant? write job/{text}")
+    near = did_you_mean(text.lower(), [word for kind in KINDS for word in (kind.name, kind.plural)])
+    hint = near or f"; kinds are {kinds}. Was a job's name meant? write job/{text}"
+    raise Invalid(f"there is no kind {text!r}{hint}")
 
 
 def _at(row: Object, *path: str) -> Any:
@@ -89,12 +95,15 @@ def _text(*path: str) -> Any:
 def _used(resource: str, row: Object) -> str:
     """Write ``reserved/offered`` of one resource of an agent."""
     values = [str(_at(row, which, resource) or "0") for which in ("reserved", "capacity")]
-    return "/".join(values if resource == "cpu" else map(_rounded, values))
+    return "/".join(values if resource == "cpu" else map(rounded, values))
 
 
-def _rounded(size: str) -> str:
+def rounded(size: str) -> str:
     """Write a size with three digits, which is what fits a column: ``24684084Ki`` is ``23.5Gi``."""
-    amount = float(parse_size(size))
+    try:
+        amount = float(parse_size(size))
+    except ValueError:
+        return size
     for unit in ("", "Ki", "Mi", "Gi"):
         if amount < 1000:
             return f"{amount:.3g}{unit}"
@@ -103,7 +112,9 @@ def _rounded(size: str) -> str:
 
 
 def _first_sentence(row: Object) -> str:
-    waiting = _at(row, "status", "waiting") or []
+    waiting = _at(row, "status", "waiting")
+    if not isinstance(waiting, list):
+        return ""
     return str(waiting[0]) + (f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else "") if waiting else ""
 
 
@@ -177,5 +188,36 @@ ENDPOINT: Final = Kind(
         Column("ADDRESS", addresses),
     ),
 )
-KINDS: Final = (JOB, TASK, AGENT, ENDPOINT)
+WAITING: Final = Kind(
+    name="waiting",
+    plural="waiting",
+    watched=("jobs", "placements", "tasks", "agents"),
+    columns=(
+        Column("COUNT", _text("count")),
+        Column("KIND", _text("kind")),
+        Column("SINCE", lambda row: age(row.get("since_ms"))),
+        Column("REASON", _text("reason"), is_sentence=True),
+        Column("WHO", lambda row: ", ".join(map(str, row.get("subjects") or ())), is_sentence=True),
+    ),
+)
+#: What happened, as `harpoon events` and `describe` show it.
+EVENT: Final = (
+    Column("AGE", lambda row: age(row.get("at_ms"))),
+    Column("REVISION", _text("revision"), is_wide=True),
+    Column("WHAT", _text("subject")),
+    Column("EVENT", _text("event"), is_state=True),
+    Column("DETAIL", _text("detail"), is_sentence=True),
+)
+#: A job's versions; the present one is marked.
+VERSION: Final = (
+    Column("VERSION", lambda row: f"{row['version']}{' *' if row.get('is_current') else ''}"),
+    Column("AGE", lambda row: age(row.get("at_ms"))),
+    Column("GENERATION", _text("generation")),
+    Column("SCALE", _text("spec", "scale")),
+    Column("TASKS", _text("tasks")),
+    Column("REVERTED FROM", _text("reverted_from")),
+    Column("TAGS", lambda row: pairs(row.get("tags")), is_wide=True),
+    Column("COMMAND", lambda row: " ".join(map(str, _at(row, "spec", "task", "command") or ())), is_sentence=True),
+)
+KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING)
 _SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",)}

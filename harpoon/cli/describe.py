@@ -1,99 +1,104 @@
-"""One object on one screen: what it is, how it stands, and why."""
+"""The verb ``describe``: one object on one screen, with what happened to it last and what it wrote last."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final
 
-from harpoon.cli import columns, terminal
-from harpoon.cli.columns import Kind
-from harpoon.cli.table import Object, Table
+import typer
+
+from harpoon.cli import columns, output, screens, terminal
+from harpoon.cli.listing import read_list
+from harpoon.cli.options import Format, Namespace, Output, Remote
+from harpoon.cli.subject import TASK_POINTS, Subject, subject_of
+from harpoon.cli.table import Object
+from harpoon.cli.verb import verb
+from harpoon.client import Client
+from harpoon.kit.errors import HarpoonError
+from harpoon.model.name import DEFAULT_NAMESPACE
+
+#: Events and log lines that one screen has room for.
+LINES: Final = 10
 
 
-def lines(kind: Kind, value: Object) -> Iterator[str]:
-    """Yield the lines that describe a job, a task or an agent."""
-    if kind is columns.JOB:
-        yield from _job(value)
+@verb(
+    "describe",
+    examples=("harpoon describe job/web", "harpoon describe task/default.web.0.1-42", "harpoon describe agent/a1"),
+)
+def describe(
+    remote: Remote,
+    what: Annotated[
+        str, typer.Argument(help="job/NAME, task/ID or agent/NAME.", metavar="KIND/NAME", show_default=False)
+    ],
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Show one job, task or agent on a screen: how it stands, why, what happened to it last and what it wrote last.
+
+    With -o wide, also the checks of tasks that are ready, and nothing shortened.
+    """
+    subject, client = subject_of(what, namespace), remote.client()
+    value = client.get(*subject.path).body
+    if subject.kind is columns.JOB:
+        value = {**value, "status": client.get(*subject.path, "status").body}
+    if form in (Output.JSON, Output.YAML):
+        output.write(value, form)
+    elif form is Output.NAME:
+        output.write_name(subject.kind, value)
     else:
-        yield from fields({key: inner for key, inner in value.items() if key != "v"})
+        for line in _lines(client, subject, value, is_wide=form is Output.WIDE):
+            terminal.show(line)
 
 
-def fields(value: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each field, and one for each entry of a list."""
-    width = max((len(key) for key in value), default=0)
-    for key, inner in value.items():
-        title = f"{_word(key).capitalize()}:".ljust(width + 3)
-        if isinstance(inner, list) and inner:
-            yield title.rstrip()
-            for one in inner:
-                yield f"  - {_inline(one)}"
-        else:
-            yield (title + _field(key, inner)).rstrip()
+def _lines(client: Client, subject: Subject, value: Object, *, is_wide: bool) -> Iterator[str]:
+    logged: Object | None = None
+    if subject.kind is columns.AGENT:
+        tasks = [task for task in read_list(client, ("tasks",))["items"] if task.get("agent") == subject.name]
+        yield from screens.agent(value, tasks, is_wide=is_wide)
+    elif subject.kind is columns.TASK:
+        yield from screens.task(value)
+        logged = value
+    else:
+        yield from screens.job(value, is_wide=is_wide)
+        logged = most_interesting(value["status"].get("tasks") or ())
+    yield from _events(client, subject, is_wide=is_wide)
+    if logged is not None:
+        yield from _log(client, logged)
 
 
-def _job(value: Object) -> Iterator[str]:
-    metadata, spec, status = value["metadata"], value["spec"], value["status"]
-    task = spec["task"]
-    yield from fields(
-        {
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "state": f"{status['state']}, {status['summary']}",
-            "scale": spec["scale"],
-            "version": f"{metadata['version']} (generation {metadata['generation']})",
-            "tags": metadata.get("tags") or {},
-            "created": f"{columns.age(metadata.get('created_ms')) or '-'} ago",
-            "changed": f"{columns.age(metadata.get('updated_ms')) or '-'} ago, change {status['change']}",
-            "command": " ".join(task["command"]),
-            "ports": task.get("ports") or {},
-            "resources": task.get("resources") or {},
-            "placement": spec.get("placement", {}).get("require") or [],
-            "update": spec.get("update") or {},
-        }
-    )
-    yield from _waiting(status)
-    tasks = status.get("tasks") or []
-    if tasks:
-        yield ""
-        yield from Table(columns.TASK.columns, is_wide=True).lines(tasks)
+def most_interesting(tasks: Iterable[Object]) -> Object | None:
+    """Return the task whose log says most: the newest that failed or is not ready, else the newest."""
+    started = [task for task in tasks if task.get("state") not in ("pending", "placed")]
+    return max(started, key=lambda task: (not task.get("ready"), task.get("since_ms") or 0), default=None)
 
 
-def _waiting(status: Object) -> Iterator[str]:
-    """Yield what the job waits for, and what each slot without an agent lacks."""
-    sentences = status.get("waiting") or []
-    if sentences:
-        yield "Waits for:"
-        yield from (f"  - {terminal.plain(sentence)}" for sentence in sentences)
-    pending = status.get("pending") or {}
-    if pending:
-        slots = ", ".join(map(str, pending.get("slots") or ()))
-        yield f"Not placed:   slots {slots}, for {columns.age(pending.get('since_ms')) or 'a moment'}"
-        yield from (f"  - {terminal.plain(text)}" for text in _blockers(pending.get("blockers") or ()))
+def _events(client: Client, subject: Subject, *, is_wide: bool) -> Iterator[str]:
+    if subject.kind is columns.TASK and subject.name.count(".") < TASK_POINTS:
+        return  # a slot without an agent: nothing has happened to a task that there is not
+    try:
+        answer = client.get(*subject.path, "events", query={"limit": str(LINES)}).body
+    except HarpoonError as error:
+        yield from ("", f"Events cannot be read: {terminal.plain(str(error))}")
+        return
+    if events := answer["items"][-LINES:]:
+        yield from ("", "Events:")
+        yield from screens.indented(screens.table(columns.EVENT, events, is_wide=is_wide))
 
 
-def _blockers(blockers: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    for one in blockers:
-        agents = ", ".join(one.get("agents") or ())
-        more = int(one.get("agents_count") or 0) - len(one.get("agents") or ())
-        told = agents + (f" and {more} more" if more > 0 else "")
-        yield f"{one['predicate']}: wants {one['wanted']}, finds {one['found']}" + (f" on {told}" if told else "")
+def _log(client: Client, task: Object) -> Iterator[str]:
+    """Yield the end of what a task wrote: its errors if it is not ready, and whatever there is otherwise."""
+    streams = ("stdout", "stderr") if task.get("ready") else ("stderr", "stdout")
+    for stream in streams:
+        lines = _tail(client, str(task["id"]), stream)
+        if lines:
+            yield from ("", f"Log of {task['id']}, {stream}:")
+            yield from screens.indented(map(terminal.plain, lines))
+            return
 
 
-def _word(key: str) -> str:
-    return key.removesuffix("_ms").replace("_", " ")
-
-
-def _field(key: str, value: Any) -> str:
-    if key.endswith("_ms"):
-        return f"{columns.age(value) or '-'} ago"
-    return _inline(value)
-
-
-def _inline(value: Any) -> str:
-    """Write a value on one line, without braces and quotes."""
-    if isinstance(value, Mapping):
-        told = {key: inner for key, inner in value.items() if inner not in (None, "", {}, [])}
-        return ", ".join(f"{_word(key)} {_field(key, inner)}" for key, inner in told.items()) or "-"
-    if isinstance(value, list):
-        return ", ".join(map(_inline, value)) or "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return terminal.plain(str(value)) if value not in (None, "") else "-"
+def _tail(client: Client, task: str, stream: str) -> Sequence[str]:
+    """Return the last lines of a log; none if there is none yet, or its agent cannot be asked."""
+    query: Mapping[str, Any] = {"stream": stream, "tail": str(LINES)}
+    try:
+        text = b"".join(client.read_text("tasks", task, "logs", query=query))
+    except HarpoonError:
+        return ()
+    return text.decode("utf-8", "replace").splitlines()[-LINES:]

@@ -19,6 +19,7 @@ import typer
 
 from harpoon.cli import terminal
 from harpoon.cli.children import Child, ending, stop_groups, wait_for_end
+from harpoon.cli.options import directory_of
 from harpoon.cli.run import DATA, listen_of
 from harpoon.cli.verb import verb
 from harpoon.client import Client
@@ -98,7 +99,7 @@ def _lay(where: Listen, agents: int, data: Path) -> _Ground:
             "or choose another address with --listen"
         )
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        directory_of("--data", data).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Invalid(f"--data {data}: {error.strerror}") from error
     url = where.url

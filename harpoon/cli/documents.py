@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from harpoon.cli import terminal
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.kit.yaml import SIZE_MAX, Document, load_documents, locate
 
@@ -17,7 +18,7 @@ def read_documents(files: Sequence[str]) -> list[Document]:
     Raises:
         Invalid: A file is not there, or cannot be read in one way; every fault of a file is told with its place.
     """
-    documents = [document for name in files for path in _paths(name) for document in _read(path)]
+    documents = [document for name in files for path in _found(name) for document in _read(path)]
     if not documents:
         raise Invalid(f"there is no document in {', '.join(files)}")
     return documents
@@ -76,11 +77,19 @@ def place_in_many(documents: Sequence[Document]) -> Callable[[str], str]:
 
     def place(pointer: str) -> str:
         index, _, rest = pointer.removeprefix("/documents/").partition("/")
-        if not pointer.startswith("/documents/") or not index.isdigit() or int(index) >= len(documents):
+        found = documents[int(index) :][:1] if index.isdecimal() and len(index) < 10 else ()
+        if not pointer.startswith("/documents/") or not found:
             return pointer
-        return place_in(documents[int(index)])(f"/{rest}" if rest else "")
+        return place_in(found[0])(f"/{rest}" if rest else "")
 
     return place
+
+
+def _found(name: str) -> list[Path | None]:
+    try:
+        return _paths(name)
+    except OSError as error:
+        raise Invalid(f"{terminal.plain(name)}: {error.strerror or error}") from error
 
 
 def _paths(name: str) -> list[Path | None]:

@@ -5,14 +5,22 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
 
-from harpoon.cli import terminal
-from harpoon.cli.outcome import ExitCode
+import typer
+
+from harpoon.cli import terminal, usage
+from harpoon.cli.outcome import ExitCode, code_of, complain
 from harpoon.cli.verb import app
+from harpoon.kit.errors import HarpoonError
 
 #: Module → the verbs that importing it registers.
 VERBS: Final[Mapping[str, Sequence[str]]] = {
-    "harpoon.cli.changes": ("apply", "schedule", "migrate", "scale", "unschedule", "delete"),
-    "harpoon.cli.reads": ("version", "get", "describe", "status"),
+    "harpoon.cli.plan": ("plan", "diff"),
+    "harpoon.cli.changes": ("apply", "schedule", "migrate", "scale", "rollback", "unschedule", "delete"),
+    "harpoon.cli.reads": ("version", "get", "status"),
+    "harpoon.cli.describe": ("describe",),
+    "harpoon.cli.why": ("why",),
+    "harpoon.cli.past": ("versions", "events"),
+    "harpoon.cli.explain": ("explain",),
     "harpoon.cli.streams": ("watch", "wait", "logs"),
     "harpoon.cli.run": ("server", "agent"),
     "harpoon.cli.dev": ("dev",),
@@ -21,14 +29,26 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
 
 def run_verb() -> None:
     """Run the verb that the process's arguments name; it ends by ``SystemExit``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the verb that these arguments name, and return its exit code."""
     try:
-        load(sys.argv[1:])
-        app(prog_name="harpoon")
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+        load(arguments)
+        return int(app(list(arguments), prog_name="harpoon", standalone_mode=False) or ExitCode.OK)
+    except usage.UsageError as error:
+        usage.complain(error)
+        return ExitCode.USAGE
+    except HarpoonError as error:
+        complain(error)
+        return code_of(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
     except OSError as error:  # such as a full disk behind stdout; what a verb itself opens, it answers for
-        terminal.say(f"error: {error.strerror or error}")
-        sys.exit(ExitCode.FAILED)
+        where = f"{error.filename}: " if error.filename else ""
+        terminal.say(f"error: {where}{error.strerror or error}")
+        return ExitCode.FAILED
 
 
 def load(arguments: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Options that several verbs share, in groups."""
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -29,8 +30,19 @@ class Output(StrEnum):
     NAME = "name"
 
 
+def _bare(name: str) -> str:
+    """Take the name out of ``job/NAME``, as other verbs write it."""
+    return name.removeprefix("job/")
+
+
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to write it.")]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Where the job is.", metavar="NS")]
+NamespaceOfFile = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="For manifests that name none.", metavar="NS", show_default="default"),
+]
+#: The name of a job, which may be written ``job/NAME``.
+JobName = Annotated[str, typer.Argument(help="The job's name.", metavar="NAME", show_default=False, callback=_bare)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +71,9 @@ class Scope:
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of every namespace.")] = False
     tag: Annotated[
         list[str] | None,
-        typer.Option("--tag", "-l", help="Only those with this tag; may be repeated, all must hold.", metavar="K=V"),
+        typer.Option(
+            "--selector", "--tag", "-l", help="Only those with this tag; may be repeated, all must hold.", metavar="K=V"
+        ),
     ] = None
 
     @property
@@ -70,7 +84,7 @@ class Scope:
             Invalid: One is not written so.
         """
         for tag in self.tag or ():
-            if not tag.partition("=")[1]:
+            if not all(tag.partition("=")[:2]):
                 raise Invalid(f"write a tag as key=value; got {tag!r}")
         return tuple(self.tag or ())
 
@@ -101,6 +115,24 @@ def span_of(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise Invalid(f"{text!r}: {error}") from error
+
+
+def directory_of(option: str, path: Path) -> Path:
+    """Return a directory named by an option, which may still have to be made.
+
+    Raises:
+        Invalid: It is no directory, or cannot be made there.
+    """
+    try:
+        there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    except OSError as error:
+        raise Invalid(f"{option} {path}: {error.strerror or error}") from error
+    if not there.is_dir():
+        what = "it is a file" if there == path else f"{there} is a file"
+        raise Invalid(f"{option} {path} cannot be a directory: {what}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise Invalid(f"{option} {path} cannot be used: this user may not write in {there}")
+    return path
 
 
 def token_of(path: Path | None) -> str | None:

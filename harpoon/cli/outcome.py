@@ -26,6 +26,8 @@ class ExitCode(IntEnum):
     NOT_PLACED = 8
     #: No server there, or it cannot serve now.
     UNREACHABLE = 9
+    #: What was compared differs (plan, diff).
+    DIFFERS = 10
     INTERRUPTED = 130
 
 

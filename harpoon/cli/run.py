@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from harpoon.cli.options import token_of
+from harpoon.cli.options import directory_of, token_of
 from harpoon.cli.verb import verb
 from harpoon.config import DEFAULT_LISTEN, Listen, ServerSettings, instance_name, parse_listen
 from harpoon.kit.errors import Invalid
@@ -61,6 +61,9 @@ def server(  # noqa: PLR0913, PLR0917 one parameter an option
     resync: Annotated[
         str, typer.Option(help="Everything is looked at again so often, woken or not.", metavar="DURATION")
     ] = "30s",
+    keep_history: Annotated[
+        str, typer.Option(help="A watcher may be away for so long, and resume; with --data.", metavar="DURATION")
+    ] = "10m",
 ) -> None:
     """Run a server until SIGTERM or Ctrl-C. Tasks run on without it."""
     if data is not None and store is not None:
@@ -68,12 +71,13 @@ def server(  # noqa: PLR0913, PLR0917 one parameter an option
     settings = told(
         lambda: ServerSettings(
             listen=parse_listen(listen),
-            store=store or f"sqlite:///{data or DATA}/{DATABASE}",
+            store=store or f"sqlite:///{directory_of('--data', data or DATA)}/{DATABASE}",
             token=token_of(token_file),
             instance=instance or instance_name(socket.gethostname()),
             agents=mapping_of("--agent", agent or ()),
             lost_after=parse_duration(lost_after),
             resync=parse_duration(resync),
+            keep_history=parse_duration(keep_history),
         )
     )
     from harpoon import service  # noqa: PLC0415 the other verbs do without it
@@ -122,7 +126,7 @@ def agent(  # noqa: PLR0913, PLR0917 one parameter an option
     settings = told(
         lambda: AgentSettings(
             name=called,
-            state_dir=state_dir or DATA / called,
+            state_dir=directory_of("--state-dir", state_dir or DATA / called),
             host=host,
             port=port,
             servers=tuple(server or ()),

@@ -58,7 +58,7 @@ def watch(
     )
     for message in remote.client().watch(selection, lost=_tell_loss):
         if form is Output.JSON:
-            output.write_line(message)
+            output.write_one(message, form)
         else:
             _show(message)
 

@@ -10,7 +10,8 @@ SENTENCE_MAX: Final = 80
 
 Object = Mapping[str, Any]
 
-_STATE_COLOURS: Final[Mapping[str, str]] = {
+#: What a word of state is coloured.
+STATE_COLOURS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ready", "running", "connected", "finished", "done", "yes"), "green"),
     **dict.fromkeys(("progressing", "waiting", "pending", "placed", "starting", "stopping"), "yellow"),
     **dict.fromkeys(("terminating", "interrupted", "unknown"), "yellow"),
@@ -58,6 +59,6 @@ class Table:
     def _line(self, texts: Sequence[str], *, is_painted: bool = False) -> str:
         padded = []
         for column, text, width in zip(self._columns, texts, self._widths, strict=True):
-            colour = _STATE_COLOURS.get(text, "") if is_painted and column.is_state else ""
+            colour = STATE_COLOURS.get(text, "") if is_painted and column.is_state else ""
             padded.append(terminal.paint(text, colour) + " " * (width - len(text)))
         return "   ".join(padded).rstrip()

@@ -4,6 +4,7 @@ A reservation outlives its placement's record: until the agent reports the task 
 memory are not given to another. That is what makes "never over-committed" true in the middle of a migrate.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -17,6 +18,8 @@ from harpoon.store.table import RowChange
 
 #: Versions of a job that are looked through for the template of a task without a placement; more are not kept.
 VERSIONS_SEARCHED: Final = 50
+#: Tasks counted before others get their turn on the event loop.
+_SLICE: Final = 500
 
 
 class Bookings:
@@ -25,17 +28,20 @@ class Bookings:
     def __init__(self, view: View) -> None:
         self._view = view
         self.fleet = Fleet()
+        #: Agents whose link is lost.
+        self._lost: set[str] = set()
 
-    def load(self) -> None:
-        """Build the index from the view as it stands."""
+    async def load(self) -> None:
+        """Build the index from the view; what changes meanwhile is to be told to `hear`. Others get their turn."""
         view = self._view
-        self.fleet = Fleet()
         for agent in view.agents.rows.values():
             self.fleet.set_agent(agent.value)
         for link in view.links.rows.values():
-            self.fleet.set_link(link.value)
-        for key in (*view.placements.rows, *view.actual.rows):
+            self._set_link(link.value)
+        for number, key in enumerate((*view.placements.rows, *view.actual.rows)):
             self._settle(_task_of(key))
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
 
     def hear(self, changes: Iterable[RowChange]) -> bool:
         """Follow one revision; return whether something may fit now that did not before."""
@@ -51,7 +57,7 @@ class Bookings:
                 has_grown = True
             elif change.table is view.links:
                 forgotten = Link(agent=change.key, state=LinkState.UNKNOWN, since_ms=0)
-                self.fleet.set_link(forgotten if change.new is None else change.new.value)
+                self._set_link(forgotten if change.new is None else change.new.value)
                 has_grown = True
         return has_grown
 
@@ -65,19 +71,26 @@ class Bookings:
 
     def is_halted(self) -> bool:
         """Whether so many agents are lost at once that nothing is replaced: the fault is likelier here than there."""
-        view = self._view
-        lost = sum(
-            row.value.state is LinkState.LOST for name, row in view.links.rows.items() if name in view.agents.rows
-        )
-        return lost >= 2 and 2 * lost > len(view.agents.rows)
+        agents = self._view.agents.rows
+        lost = sum(name in agents for name in self._lost)
+        return lost >= 2 and 2 * lost > len(agents)
+
+    def _set_link(self, link: Link) -> None:
+        self.fleet.set_link(link)
+        if link.state is LinkState.LOST:
+            self._lost.add(link.agent)
+        else:
+            self._lost.discard(link.agent)
 
     def _settle(self, task: TaskId) -> bool:
         """Count for a task what the view says of it now; return whether that freed anything."""
-        placed, reported = self._view.placement(task), self._view.task(task)
-        booked = self.fleet.placement(task)
+        placed, booked = self._view.placement(task), self.fleet.placement(task)
         if placed is not None:
-            self.fleet.add(placed.value)
-        elif reported is not None and not reported.value.state.is_over:
+            if booked is not placed.value:
+                self.fleet.add(placed.value)
+            return False
+        reported = self._view.task(task)
+        if reported is not None and not reported.value.state.is_over:
             stray = self._stray(reported.value, None if booked is None else booked.reserve)
             if stray is not None:
                 self.fleet.add(stray)

@@ -1,34 +1,11 @@
 """Changes: accepted mutations that can be waited for. They have no record: how far one has come is derived."""
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from harpoon.control.status import change_id, job_status
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import Invalid, NotFound
-
-
-class ChangeState(StrEnum):
-    """How far a change has come."""
-
-    #: New tasks ready and old ones gone; for an unscheduled job, everything gone.
-    DONE = "done"
-    PROGRESSING = "progressing"
-    #: A later change took its place.
-    SUPERSEDED = "superseded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeStatus:
-    """A change and how far it has come."""
-
-    id: str
-    namespace: str
-    job: str
-    state: ChangeState
-    is_done: bool
-    summary: str
-    waiting: tuple[str, ...] = ()
+from harpoon.model.status import ChangeState, ChangeStatus
 
 
 def change_status(view: View, change: str) -> ChangeStatus:
@@ -55,10 +32,18 @@ def change_status(view: View, change: str) -> ChangeStatus:
     return replace(told, state=state, is_done=status.is_done, summary=status.summary, waiting=status.waiting)
 
 
+#: Of the parts of a number: they fit into 64 bits.
+_DIGITS_MAX = 18
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
 def _parse(view: View, change: str) -> tuple[str, str, int]:
     parts = change.split(".")
     number = parts[-1].split("-")
-    if len(parts) != 3 or len(number) != 2 or not all(part.isascii() and part.isdigit() for part in number):
+    if len(parts) != 3 or len(number) != 2 or not all(map(_is_number, number)):
         raise Invalid(f"a change's id is <namespace>.<job>.<incarnation>-<revision>; got {change[:200]!r}")
     if int(number[0]) != view.incarnation or int(number[1]) > view.revision:
         raise NotFound(f"there is no change {change[:200]}")

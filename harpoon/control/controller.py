@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 import structlog
 
+from harpoon.control.bookings import Bookings
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.registry import Registry
@@ -55,12 +56,13 @@ class Controller:
             Conflict: Another instance holds it.
         """
         cluster, incarnation = await _cluster(means.store)
+        view = View(means.store, incarnation=incarnation, cluster=cluster)
+        # The longest part comes first: a lease is not to run out over it.
+        await view.mirror.load()
         lease = await means.store.lease(LEASE_TTL_S)
         hold = await acquire(means.store, lease, "scheduler", means.instance, incarnation)
         if hold is None:
             raise Conflict("another server instance is at work on this store; stop it first")
-        view = View(means.store, incarnation=incarnation, cluster=cluster)
-        await view.mirror.load()
         _log.info("controller_opened", cluster=cluster, token=str(hold.token), revision=view.revision)
         return cls(means, metrics, view, lease, hold)
 
@@ -85,6 +87,10 @@ class Controller:
             group.create_task(self.shepherd.run(), name="shepherd")
             group.create_task(self._scheduler.run(), name="scheduler")
             group.create_task(self._guard(), name="guard")
+
+    def bookings(self) -> Bookings | None:
+        """Return the index that slots are placed by, for reading; None: nothing is scheduled here yet."""
+        return self._scheduler.bookings
 
     async def close(self) -> None:
         """Give all holds back, so that a successor need not wait for the lease to run out."""

@@ -32,4 +32,10 @@ class Metrics:
             buckets=(0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1),
             registry=self.registry,
         )
+        self.loop_lag = Histogram(
+            "harpoon_loop_lag_seconds",
+            "How late the event loop was, 20 times a second: what its work makes everybody wait.",
+            buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+            registry=self.registry,
+        )
         self.revision = Gauge("harpoon_registry_revision", "Revision of the view.", registry=self.registry)

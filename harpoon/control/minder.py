@@ -5,6 +5,7 @@ here, in order. `core.signals` lists the duties that this shell has.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, assert_never
 
@@ -81,11 +82,10 @@ class Minder:
     async def command(self, commands: Sequence[Command]) -> None:
         """Send commands and feed what becomes of them."""
         self._feed(signals.Sent(tuple(command.task for command in commands)))
-        for command in commands:
-            self._metrics.commands.labels(command.kind).inc()
-            _log.info(
-                "command_sent", agent=self._agent.name, kind=command.kind, task=command.task, reason=command.reason
-            )
+        for kind, count in Counter(command.kind for command in commands).items():
+            self._metrics.commands.labels(kind).inc(count)
+        told = [f"{command.kind} {command.task}: {command.reason}" for command in commands]
+        _log.info("commands_sent", agent=self._agent.name, token=str(self._hold.token), commands=told)
         batch = wire.Commands(
             token=self._hold.token, instance=self._means.instance, uid=self._agent.uid, commands=tuple(commands)
         )

@@ -6,12 +6,13 @@ References stay within a namespace. One to a job that is not there is no error: 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from harpoon.control.status import JobState, job_status
+from harpoon.control.status import job_status
 from harpoon.control.view import View, job_key
 from harpoon.core.held import Unmet
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.job import Condition, Job, Spec
 from harpoon.model.manifest import Manifest
+from harpoon.model.status import JobState
 from harpoon.model.task import TaskState
 from harpoon.model.template import OnChange
 from harpoon.store.table import RowChange

@@ -4,44 +4,41 @@ A mutation is answered once the store has committed it and the view shows it, so
 own write. It does not wait for tasks: that is what the returned change is for.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
-from harpoon.control.changes import ChangeStatus, change_status
-from harpoon.control.status import JobStatus, change_id, job_status
+from harpoon.control.changes import change_status
+from harpoon.control.receipts import Receipts
+from harpoon.control.records import (
+    check_documents,
+    check_precondition,
+    check_size,
+    job_record,
+    manifest_of,
+    next_job,
+    version_of,
+)
+from harpoon.control.references import check_references
+from harpoon.control.status import change_id, job_status
+from harpoon.control.versions import outdated_versions, version_to_restore
 from harpoon.control.view import JOBS, VERSIONS, View, job_key
 from harpoon.control.waiting import Waiters
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
-from harpoon.kit.errors import Invalid, NotFound, PreconditionFailed, Problem, Unavailable
-from harpoon.model.job import Job, Metadata, Spec, Version
+from harpoon.kit.errors import Invalid, NotFound, Problem, Unavailable
+from harpoon.model.job import Job
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import check_name
-from harpoon.store.port import COMMIT_BYTES_MAX, WRITES_MAX, Compare, Delete, Put, Store, Write
-from harpoon.store.table import Row
+from harpoon.model.shown import Outcome
+from harpoon.model.status import ChangeStatus, JobStatus
+from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, Write
+from harpoon.store.table import Row, Table
 
-#: Documents of one all-or-nothing apply; each writes a job and a version. What is left of the commit may prune.
-APPLY_MAX: Final = 40
-#: A job is written twice in one commit, as it is and as a version; with some room for the keys.
-JOB_BYTES_MAX: Final = COMMIT_BYTES_MAX // 2 - 1024
-#: Past versions kept of a job, beside those that tasks still run.
-VERSIONS_KEPT: Final = 10
-#: Of an outdated stretch of versions, so many are looked at by each mutation; those still in use stay for a later one.
-PRUNED_AT_ONCE: Final = 5
+T = TypeVar("T")
+
 #: Tries of a mutation without a precondition against others that change the same job.
 TRIES: Final = 5
-
-
-class Outcome(StrEnum):
-    """What a mutation came to."""
-
-    CREATED = "created"
-    CHANGED = "changed"
-    #: The job stands like that already; nothing was written.
-    UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +51,10 @@ class Accepted:
     outcome: Outcome
 
 
-def generation_of(spec: Spec) -> str:
-    """Return the hash of a job's task template: equal templates, equal generations, however they were spelled."""
-    return hashlib.sha256(codec.canonical(spec.task)).hexdigest()[:12]
+#: Given the revision of the commit, what the mutation came to.
+Outcomes = Callable[[int], tuple[Accepted, ...]]
+#: What else is to be written in the commit of a mutation, and the condition for all of it; see `control.receipts`.
+Extra = Callable[[Outcomes], tuple[Compare, Sequence[Write]]]
 
 
 class Registry:
@@ -66,7 +64,10 @@ class Registry:
         self._store = store
         self._view = view
         self._clock = clock
-        self._waiters = Waiters(view)
+        #: Of those who wait for a job or an agent to change.
+        self.waiters = Waiters(view)
+        #: Of mutations that carried an idempotency key.
+        self.receipts = Receipts(store, clock)
 
     async def put(self, manifest: Manifest, *, if_match: int | None = None, is_new: bool = False) -> Accepted:
         """Create or replace a job.
@@ -81,36 +82,51 @@ class Registry:
         """
         for _ in range(TRIES):
             row = self._row(manifest.metadata.namespace, manifest.metadata.name)
-            _check(row, if_match=if_match, is_new=is_new)
+            check_precondition(row, if_match=if_match, is_new=is_new)
+            check_references(self._view, {"": manifest})
             accepted = await self._commit((self._next(manifest, row),))
             if accepted is not None:
                 return accepted[0]
         raise Unavailable("others keep changing this job; try again")
 
-    async def apply(self, manifests: Sequence[Manifest]) -> tuple[Accepted, ...]:
-        """Create or replace several jobs in one commit, all or nothing.
+    async def apply(self, manifests: Sequence[Manifest], *, extra: Extra | None = None) -> tuple[Accepted, ...]:
+        """Create or replace several jobs in one commit, all or nothing, and write ``extra`` with them.
 
         Raises:
             Invalid: More than `APPLY_MAX`, or one job twice.
         """
-        if len(manifests) > APPLY_MAX:
-            raise Invalid(f"apply takes at most {APPLY_MAX} documents at once; got {len(manifests)}")
-        names = [job_key(manifest.metadata.namespace, manifest.metadata.name) for manifest in manifests]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                detail = f"job {name} is declared twice; keep one"
-                raise Invalid(detail, [Problem(pointer=f"/documents/{index}/metadata/name", detail=detail)])
+        check_documents(manifests)
         for _ in range(TRIES):
-            rows = [self._row(manifest.metadata.namespace, manifest.metadata.name) for manifest in manifests]
-            accepted = await self._commit(
-                tuple(self._next(manifest, row) for manifest, row in zip(manifests, rows, strict=True))
-            )
+            accepted = await self.try_apply(manifests, extra=extra)
             if accepted is not None:
                 return accepted
         raise Unavailable("others keep changing these jobs; try again")
 
-    async def scale(self, namespace: str, name: str, scale: int, *, if_match: int | None = None) -> Accepted:
-        """Change how many slots a job has; its tasks are not replaced.
+    async def try_apply(
+        self, manifests: Sequence[Manifest], *, extra: Extra | None = None
+    ) -> tuple[Accepted, ...] | None:
+        """Create or replace different jobs in one commit; None when one of them was changed by someone else meanwhile.
+
+        Raises:
+            Invalid: One of them refers to a job that does not exist, or they are too large together.
+        """
+        jobs = self.drafts(manifests)
+        return await self._commit(jobs, extra=extra)
+
+    def drafts(self, manifests: Sequence[Manifest]) -> list[tuple[Job, Row[Job] | None]]:
+        """Return the jobs that different documents ask for, each with how it stands; the same when nothing changes.
+
+        Raises:
+            Invalid: They refer to each other in a circle.
+        """
+        rows = [self._row(manifest.metadata.namespace, manifest.metadata.name) for manifest in manifests]
+        check_references(self._view, {f"/documents/{index}": one for index, one in enumerate(manifests)})
+        return [self._next(manifest, row) for manifest, row in zip(manifests, rows, strict=True)]
+
+    async def scale(
+        self, namespace: str, name: str, scale: int, *, if_match: int | None = None, extra: Extra | None = None
+    ) -> Accepted:
+        """Change how many slots a job has, and write ``extra`` with it; its tasks are not replaced.
 
         Raises:
             Invalid: ``scale`` is out of range.
@@ -119,14 +135,48 @@ class Registry:
         """
         for _ in range(TRIES):
             row = self._existing(namespace, name)
-            _check(row, if_match=if_match, is_new=False)
-            if row.value.is_terminating:
-                raise NotFound(f"job {name} is being unscheduled; schedule it again to change it")
+            check_precondition(row, if_match=if_match, is_new=False)
+            _check_stays(row.value)
             try:
                 spec = replace(row.value.spec, scale=scale)
             except ValueError as error:
                 raise Invalid(str(error), [Problem(pointer="/scale", detail=str(error))]) from error
-            accepted = await self._commit((self._next(_manifest(row.value, spec), row),))
+            accepted = await self._commit((self._next(manifest_of(row.value, spec), row),), extra=extra)
+            if accepted is not None:
+                return accepted[0]
+        raise Unavailable("others keep changing this job; try again")
+
+    async def rollback(
+        self,
+        namespace: str,
+        name: str,
+        version: int | None,
+        *,
+        if_match: int | None = None,
+        extra: Extra | None = None,
+    ) -> Accepted:
+        """Bring an earlier version of a job back, with its tags, as a new version.
+
+        Args:
+            namespace: Of the job.
+            name: Of the job.
+            version: Which; None: the newest earlier one whose spec is another than the present.
+            if_match: The ``mod_revision`` that the job must have.
+            extra: To be written with it.
+
+        Raises:
+            NotFound: There is no such job or version, or the job is being unscheduled.
+            PreconditionFailed: ``if_match`` does not hold.
+        """
+        for _ in range(TRIES):
+            row = self._existing(namespace, name)
+            check_precondition(row, if_match=if_match, is_new=False)
+            _check_stays(row.value)
+            restored = version_to_restore(self._view, row.value, version)
+            manifest = manifest_of(replace(row.value, tags=restored.tags), restored.spec)
+            check_references(self._view, {"": manifest})
+            jobs = (self._next(manifest, row),)
+            accepted = await self._commit(jobs, reverted_from=restored.version, extra=extra)
             if accepted is not None:
                 return accepted[0]
         raise Unavailable("others keep changing this job; try again")
@@ -140,7 +190,7 @@ class Registry:
         """
         for _ in range(TRIES):
             row = self._existing(namespace, name)
-            _check(row, if_match=if_match, is_new=False)
+            check_precondition(row, if_match=if_match, is_new=False)
             job = row.value
             if not job.is_terminating:
                 job = replace(job, is_terminating=True, version=job.version + 1, updated_ms=self._clock.now().wall)
@@ -159,7 +209,7 @@ class Registry:
 
     async def changed(self, key: str, after: int) -> None:
         """Return once anything of a job (by key) has changed after a revision; perhaps earlier, so look again."""
-        await self._waiters.changed(key, after)
+        await self.waiters.changed(key, after)
 
     def change(self, change: str) -> ChangeStatus:
         """Return how far a change has come.
@@ -186,24 +236,16 @@ class Registry:
 
     def _next(self, manifest: Manifest, row: Row[Job] | None) -> tuple[Job, Row[Job] | None]:
         """Return the job that the manifest asks for; the very same record when it changes nothing."""
-        now_ms = self._clock.now().wall
         old = None if row is None else row.value
-        metadata, spec = manifest.metadata, manifest.spec
-        if old is not None and not old.is_terminating and old.spec == spec and old.tags == metadata.tags:
-            return old, row
-        job = Job(
-            namespace=metadata.namespace,
-            name=metadata.name,
-            spec=spec,
-            generation=generation_of(spec),
-            version=1 if old is None else old.version + 1,
-            created_ms=now_ms if old is None else old.created_ms,
-            updated_ms=now_ms,
-            tags=metadata.tags,
-        )
-        return job, row
+        return next_job(manifest, old, self._clock.now().wall), row
 
-    async def _commit(self, jobs: Sequence[tuple[Job, Row[Job] | None]]) -> tuple[Accepted, ...] | None:
+    async def _commit(
+        self,
+        jobs: Sequence[tuple[Job, Row[Job] | None]],
+        *,
+        reverted_from: int | None = None,
+        extra: Extra | None = None,
+    ) -> tuple[Accepted, ...] | None:
         """Write the jobs that changed in one commit; None when one of them was changed by someone else meanwhile."""
         compares: list[Compare] = []
         writes: list[Write] = []
@@ -212,13 +254,20 @@ class Registry:
             if row is None or job is not row.value:
                 key = job_key(job.namespace, job.name)
                 compares.append(Compare(JOBS + key, mod=0 if row is None else row.mod_revision))
-                writes.append(Put(JOBS + key, _record(job)))
+                spec = codec.dump(job.spec)
+                writes.append(self._put(self._view.jobs, key, job, job_record(job, spec)))
                 if not job.is_terminating:
-                    writes.append(Put(f"{VERSIONS}{key}/{job.version}", codec.dump(_version(job))))
-                    prunes += self._prunes(job)
+                    version, at = version_of(job, reverted_from), f"{key}/{job.version}"
+                    record = codec.dump_around(version, version.spec, spec)
+                    writes.append(self._put(self._view.versions, at, version, record))
+                    prunes += [Delete(VERSIONS + outdated) for outdated in outdated_versions(self._view, job)]
+        if extra is not None:
+            compare, others = extra(lambda at: tuple(self._accepted(job, row, at) for job, row in jobs))
+            compares.append(compare)
+            writes += others
         revision: int | None = self._view.revision
         if writes:
-            _check_size(writes)
+            check_size(writes)
             revision = await self._store.commit(compares, (writes + prunes)[:WRITES_MAX])
             if revision is None:
                 await self._view.mirror.reached(await self._store.revision())
@@ -227,6 +276,10 @@ class Registry:
         assert revision is not None
         return tuple(self._accepted(job, row, revision) for job, row in jobs)
 
+    def _put(self, table: Table[T], key: str, noun: T, record: bytes) -> Put:
+        table.expect(key, noun, record)
+        return Put(table.prefix + key, record)
+
     def _accepted(self, job: Job, row: Row[Job] | None, revision: int) -> Accepted:
         is_unchanged = row is not None and job is row.value
         at = row.mod_revision if row is not None and is_unchanged else revision
@@ -234,56 +287,7 @@ class Registry:
         change = change_id(self._view, job.namespace, job.name, at)
         return Accepted(revision=at, change=change, job=job, outcome=outcome)
 
-    def _prunes(self, job: Job) -> list[Write]:
-        """Return the deletion of versions that are neither recent nor run by any task."""
-        key = job_key(job.namespace, job.name)
-        in_use = {placement.value.version for placement in self._view.placements_of(key).values()}
-        newest = job.version - VERSIONS_KEPT
-        return [
-            Delete(f"{VERSIONS}{key}/{outdated}")
-            for outdated in range(newest, newest - PRUNED_AT_ONCE, -1)
-            if outdated not in in_use and f"{key}/{outdated}" in self._view.versions.rows
-        ]
 
-
-def _record(job: Job) -> bytes:
-    record = codec.dump(job)
-    if len(record) > JOB_BYTES_MAX:
-        raise Invalid(
-            f"job {job.name} takes {len(record)} bytes; at most {JOB_BYTES_MAX} fit: move data out of the manifest"
-        )
-    return record
-
-
-def _check_size(writes: Sequence[Write]) -> None:
-    size = sum(len(write.value) for write in writes if isinstance(write, Put))
-    if size > 2 * JOB_BYTES_MAX:
-        raise Invalid(
-            f"these documents take {size} bytes together; at most {2 * JOB_BYTES_MAX} fit one commit: apply fewer"
-        )
-
-
-def _version(job: Job) -> Version:
-    return Version(
-        namespace=job.namespace,
-        name=job.name,
-        version=job.version,
-        generation=job.generation,
-        spec=job.spec,
-        at_ms=job.updated_ms,
-        tags=job.tags,
-    )
-
-
-def _check(row: Row[Job] | None, *, if_match: int | None, is_new: bool) -> None:
-    if is_new and row is not None:
-        what = "is still being unscheduled" if row.value.is_terminating else "exists already; use migrate to change it"
-        raise PreconditionFailed(f"job {row.value.name} {what}", current=row)
-    if if_match is not None and (row is None or row.mod_revision != if_match):
-        what = "does not exist" if row is None else "was changed by someone else meanwhile"
-        raise PreconditionFailed(f"the job {what}", current=row)
-
-
-def _manifest(job: Job, spec: Spec) -> Manifest:
-    metadata = Metadata(name=job.name, namespace=job.namespace, tags=job.tags)
-    return Manifest(apiVersion="harpoon/v1", kind="Job", metadata=metadata, spec=spec)
+def _check_stays(job: Job) -> None:
+    if job.is_terminating:
+        raise NotFound(f"job {job.name} is being unscheduled; schedule it again to change it")

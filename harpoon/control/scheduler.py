@@ -11,6 +11,7 @@ Rules of this file:
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -36,6 +37,8 @@ from harpoon.store.table import RowChange
 
 #: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
 WRITES_AT_ONCE: Final = 90
+#: Deciding goes on for so long at a stretch.
+SLICE: Final = timedelta(milliseconds=5)
 #: States of a task that need no decision as long as its job has nothing to replace.
 _LIVING: Final = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.STOPPING})
 
@@ -73,6 +76,7 @@ class Scheduler:
         self._clock = means.clock
         self._metrics = metrics
         self._bookings = Bookings(view)
+        self._is_loaded = False
         self._references = References()
         self._wrote: dict[str, int] = {}
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
@@ -86,11 +90,17 @@ class Scheduler:
             pace=means.pace,
         )
 
+    @property
+    def bookings(self) -> Bookings | None:
+        """The index it places by, for reading; None: it has not begun."""
+        return self._bookings if self._is_loaded else None
+
     async def run(self) -> None:
         """Schedule until cancelled."""
-        self._bookings.load()
         self._references.load(self._view)
         self._view.mirror.listen(self._hear)
+        await self._bookings.load()
+        self._is_loaded = True
         for key in self._view.jobs.rows:
             self._loop.wake(key)
         await self._loop.run()
@@ -137,14 +147,20 @@ class Scheduler:
                     self._loop.wake(job_key_of(task))
 
     async def _handle(self, keys: Sequence[str]) -> None:
-        now = self._clock.now()
-        is_halted = self._bookings.is_halted()
-        deeds = [deed for key in keys if (deed := self._decide(key, now, is_halted=is_halted)) is not None]
-        self._metrics.decision_seconds.observe((self._clock.now().elapsed - now.elapsed).total_seconds())
+        begun = self._clock.now()
         async with asyncio.TaskGroup() as group:
-            for deed in deeds:
-                for writes in deed.commits():
-                    group.create_task(self._commit(deed, writes))
+            for key in keys:
+                now = self._clock.now()
+                deed = self._decide(key, now, is_halted=self._bookings.is_halted())
+                if deed is not None:
+                    for writes in deed.commits():
+                        group.create_task(self._commit(deed, writes))
+                if now.elapsed - begun.elapsed > SLICE:
+                    self._metrics.decision_seconds.observe((now.elapsed - begun.elapsed).total_seconds())
+                    # Each decision is whole by itself, so that others may have their turn in between.
+                    await asyncio.sleep(0)
+                    begun = self._clock.now()
+        self._metrics.decision_seconds.observe((self._clock.now().elapsed - begun.elapsed).total_seconds())
 
     def _decide(self, key: str, now: Instant, *, is_halted: bool) -> _Deed | None:
         view = self._view
@@ -179,7 +195,8 @@ class Scheduler:
             revision=view.revision,
             bindings=bound,
         )
-        decision = replace(decision, pending=hold_back(job, rolled.held, missing, decision.pending, now))
+        if rolled.held:
+            decision = replace(decision, pending=hold_back(job, rolled.held, missing, decision.pending, now))
         return self._deed(key, job, rolled, decision, compares)
 
     def _deed(

@@ -15,6 +15,7 @@ from harpoon.control.view import View
 from harpoon.core import machine
 from harpoon.model.agent import Agent
 from harpoon.model.command import Command
+from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task
 from harpoon.store.hold import Hold, acquire
@@ -55,9 +56,10 @@ class Shepherd:
         minder = self._minders.get(agent)
         return minder is not None and machine.commandable(minder.state)
 
-    def is_pending(self, agent: str, task: TaskId) -> bool:
-        """Whether a command for this task was sent and its effect may still be on its way."""
-        return machine.is_pending(self._minders[agent].state, task, self._means.clock.now())
+    def pending(self, agent: str, tasks: Iterable[TaskId], now: Instant) -> frozenset[TaskId]:
+        """Return those of an agent's tasks for which a command was sent whose effect may still be on its way."""
+        state = self._minders[agent].state
+        return frozenset(task for task in tasks if machine.is_pending(state, task, now))
 
     async def command(self, agent: str, commands: Sequence[Command]) -> None:
         """Send commands to an agent; what becomes of them shows in its tasks."""

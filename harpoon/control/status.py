@@ -1,13 +1,13 @@
 """How a job stands: a pure summary of its record, its placements and what the agents report."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from typing import NamedTuple
 
 from harpoon.control.view import View, job_key
 from harpoon.model.decision import Pending
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
+from harpoon.model.status import JobState, JobStatus
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.store.table import Row
 
@@ -15,58 +15,37 @@ from harpoon.store.table import Row
 WAITING_MAX = 10
 
 
-class JobState(StrEnum):
-    """How a job stands, in one word."""
-
-    #: Every slot has one ready task of the present generation, and nothing older is left.
-    READY = "ready"
-    #: On its way there.
-    PROGRESSING = "progressing"
-    #: Some slot cannot be placed.
-    WAITING = "waiting"
-    #: A task has failed and is being replaced.
-    DEGRADED = "degraded"
-    #: Unscheduled; tasks are still being stopped.
-    TERMINATING = "terminating"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobStatus:
-    """Where a job stands, with what it waits for. Not stored: derived whenever it is asked for."""
-
-    state: JobState
-    summary: str
-    scale: int
-    #: Slots that an agent has been chosen for.
-    placed: int
-    running: int
-    ready: int
-    #: Ready tasks of the present generation.
-    current: int
-    #: Tasks of older generations that are still there.
-    outdated: int
-    failed: int
-    #: The id of the latest change.
-    change: str
-    #: The latest change is done: new ones ready *and* old ones gone.
-    is_done: bool
-    #: What it waits for, one sentence each.
-    waiting: tuple[str, ...] = ()
-    pending: Pending | None = None
-    tasks: tuple[Task, ...] = field(default=())
-
-
 def change_id(view: View, namespace: str, name: str, revision: int) -> str:
     """Return the id of the change that wrote a job's record at ``revision``."""
     return f"{namespace}.{name}.{view.incarnation}-{revision}"
 
 
+class Scene(NamedTuple):
+    """All that the status of a job is made of, as it stood at one revision."""
+
+    row: Row[Job]
+    placements: Mapping[TaskId, Row[Placement]]
+    tasks: Mapping[TaskId, Row[Task]]
+    pending: Row[Pending] | None
+
+
+def job_scene(view: View, row: Row[Job]) -> Scene:
+    """Take note of what a job's status is made of; the view may then go on."""
+    key = job_key(row.value.namespace, row.value.name)
+    return Scene(row, dict(view.placements_of(key)), dict(view.tasks_of(key)), view.pending.rows.get(key))
+
+
 def job_status(view: View, row: Row[Job]) -> JobStatus:
     """Summarise one job; the cost is that of its own tasks."""
-    job = row.value
-    key = job_key(job.namespace, job.name)
-    placements = {task: placed.value for task, placed in view.placements_of(key).items()}
-    tasks = {task: reported.value for task, reported in view.tasks_of(key).items()}
+    key = job_key(row.value.namespace, row.value.name)
+    return scene_status(view, Scene(row, view.placements_of(key), view.tasks_of(key), view.pending.rows.get(key)))
+
+
+def scene_status(view: View, scene: Scene) -> JobStatus:
+    """Summarise one job as it stood; of the view, only what never changes is read."""
+    row, job = scene.row, scene.row.value
+    placements = {task: placed.value for task, placed in scene.placements.items()}
+    tasks = {task: reported.value for task, reported in scene.tasks.items()}
     ready = [task for task in tasks.values() if task.ready]
     current = _current_slots(job, placements.values(), tasks)
     leftovers = [
@@ -74,8 +53,7 @@ def job_status(view: View, row: Row[Job]) -> JobStatus:
         for task in placements.keys() | tasks.keys()
         if task not in placements or placements[task].generation != job.generation
     ]
-    pending_row = view.pending.rows.get(key)
-    pending = None if pending_row is None else pending_row.value
+    pending = None if scene.pending is None else scene.pending.value
     is_done = not job.is_terminating and not leftovers and len(placements) == len(current) == job.spec.scale
     failed = sum(task.state is TaskState.FAILED for task in tasks.values())
     waiting = () if is_done else _waiting(job, placements.values(), tasks, pending, leftovers)
@@ -93,7 +71,6 @@ def job_status(view: View, row: Row[Job]) -> JobStatus:
         is_done=is_done,
         waiting=waiting,
         pending=pending,
-        tasks=tuple(tasks[task] for task in sorted(tasks)),
     )
 
 

@@ -7,6 +7,7 @@ has passed; that memory belongs to the machine (`core.machine`), not to this loo
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -42,7 +43,8 @@ class Transformer:
             self._everything,
             rng=means.rng,
             failures=metrics.passes_failed.labels("transformer"),
-            pace=means.pace,
+            # An agent is a thousand tasks to compare.
+            pace=replace(means.pace, slice=1),
         )
 
     async def run(self) -> None:
@@ -104,5 +106,7 @@ class Transformer:
                 # A record that cannot be read is not a task that nobody wants.
                 _log.error("placement_unusable", task=task, agent=agent)
                 actual.pop(task, None)
-        commands = transform(desired, actual, self._clock.now(), cluster=view.cluster)
-        return [command for command in commands if not self._shepherd.is_pending(agent, command.task)]
+        now = self._clock.now()
+        commands = transform(desired, actual, now, cluster=view.cluster)
+        pending = self._shepherd.pending(agent, (command.task for command in commands), now)
+        return [command for command in commands if command.task not in pending]

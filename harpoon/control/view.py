@@ -9,9 +9,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from harpoon.model.agent import Agent, Link
 from harpoon.model.decision import Pending
-from harpoon.model.job import Job, TaskTemplate, Version
+from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, Task, parse_task_id
+from harpoon.model.task import Placement, Task
+from harpoon.model.template import TaskTemplate
 from harpoon.store.port import Store
 from harpoon.store.table import Mirror, Row, RowChange, Table
 
@@ -35,13 +36,8 @@ def job_key(namespace: str, name: str) -> str:
 
 
 def job_key_of(task: str) -> str:
-    """Return the key of the job that a task belongs to.
-
-    Raises:
-        ValueError: ``task`` is no task id.
-    """
-    name = parse_task_id(task)
-    return f"{name.namespace}/{name.job}"
+    """Return the key of the job that a task belongs to, given the task's id."""
+    return task.rsplit(".", 2)[0].replace(".", "/", 1)
 
 
 def placement_key(placement: Placement) -> str:
@@ -50,27 +46,27 @@ def placement_key(placement: Placement) -> str:
 
 
 class _Index(Generic[T]):
-    """Rows of one table of tasks by job, by agent and by task."""
+    """Rows of one table of tasks by job and by agent."""
 
     def __init__(self) -> None:
         self.by_job: dict[str, dict[TaskId, Row[T]]] = {}
         self.by_agent: dict[str, dict[TaskId, Row[T]]] = {}
-        self.by_task: dict[TaskId, Row[T]] = {}
 
     def apply(self, change: RowChange) -> None:
-        agent, _, text = change.key.partition("/")
-        task = TaskId(text)
+        agent, _, task = change.key.partition("/")
         for index, key in ((self.by_job, job_key_of(task)), (self.by_agent, agent)):
+            rows = index.get(key)
             if change.new is not None:
-                index.setdefault(key, {})[task] = change.new
-            elif key in index:
-                index[key].pop(task, None)
-                if not index[key]:
+                if rows is None:
+                    rows = index[key] = {}
+                rows[TaskId(task)] = change.new
+            elif rows is not None:
+                rows.pop(TaskId(task), None)
+                if not rows:
                     del index[key]
-        if change.new is not None:
-            self.by_task[task] = change.new
-        else:
-            self.by_task.pop(task, None)
+
+    def row(self, task: TaskId) -> Row[T] | None:
+        return self.by_job.get(job_key_of(task), _NOTHING).get(task)
 
 
 class View:
@@ -110,7 +106,7 @@ class View:
 
     def placement(self, task: TaskId) -> Row[Placement] | None:
         """Return the placement that makes this task."""
-        return self._placements.by_task.get(task)
+        return self._placements.row(task)
 
     def tasks_of(self, key: str) -> Mapping[TaskId, Row[Task]]:
         """Return what agents report of a job's tasks, given its key."""
@@ -122,7 +118,7 @@ class View:
 
     def task(self, task: TaskId) -> Row[Task] | None:
         """Return a task as its agent reports it."""
-        return self._actual.by_task.get(task)
+        return self._actual.row(task)
 
     def template(self, placement: Placement) -> TaskTemplate | None:
         """Return the template that a placement runs, or None when its version is gone."""

@@ -1,21 +1,36 @@
-"""Waiting for anything of one job to change, without asking again and again."""
+"""Waiting for anything of one job, or of one agent, to change, without asking again and again."""
 
 import asyncio
+from collections.abc import Callable
 
 from harpoon.control.view import View, job_key_of
 from harpoon.store.table import RowChange
 
 
 class Waiters:
-    """Those who wait, by the key of the job they wait for."""
+    """Those who wait, by the key of the job or agent they wait for."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         view.mirror.listen(self._hear)
 
+    async def touched(self, key: str, after: int, concerns: Callable[[RowChange], bool]) -> None:
+        """Return once a change that ``concerns`` somebody has happened after a revision, or may have.
+
+        Args:
+            key: Of the job, or `agent_key`, whose changes are looked at.
+            after: May lie far back, or ahead.
+            concerns: Whether a change is one to return for.
+        """
+        while (happened := self._view.mirror.since(after)) is not None:
+            if any(concerns(change) for _, changes in happened for change in changes):
+                return
+            after = max(after, self._view.revision)
+            await self.changed(key, after)
+
     async def changed(self, key: str, after: int) -> None:
-        """Return once anything of the job has changed after a revision; perhaps earlier, so look again."""
+        """Return once anything of the job, or agent, has changed after a revision; perhaps earlier, so look again."""
         if self._view.revision > after:
             return
         waiter = asyncio.get_running_loop().create_future()
@@ -31,14 +46,24 @@ class Waiters:
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         if not self._waiters:
             return
-        view = self._view
         for change in changes:
-            if change.table is view.placements or change.table is view.actual:
-                key = job_key_of(change.key.partition("/")[2])
-            elif change.table is view.jobs or change.table is view.pending:
-                key = change.key
-            else:
-                continue
-            for waiter in self._waiters.get(key, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+            for key in keys_of(self._view, change):
+                for waiter in self._waiters.get(key, ()):
+                    if not waiter.done():
+                        waiter.set_result(None)
+
+
+def agent_key(name: str) -> str:
+    """Return the key by which an agent is waited for; no job has it."""
+    return f"@{name}"
+
+
+def keys_of(view: View, change: RowChange) -> tuple[str, ...]:
+    """Return the keys of the job and the agent whose objects a change is part of."""
+    table = change.table
+    if table is view.placements or table is view.actual:
+        agent, _, task = change.key.partition("/")
+        return (job_key_of(task), agent_key(agent))
+    if table is view.jobs or table is view.pending:
+        return (change.key,)
+    return (agent_key(change.key),) if table is view.agents or table is view.links else ()

@@ -102,14 +102,20 @@ class Fleet:
     def add(self, placement: Placement) -> None:
         """Count a placement; one that counts already is replaced."""
         task = placement.task
-        self.remove(task)
-        self._jobs.setdefault(_job_of(task), {})[task] = placement
-        host = self._hosts.setdefault(placement.agent, Host())
+        siblings = self._jobs.setdefault(_job_of(task), {})
+        if task in siblings:
+            self.remove(task)
+            siblings = self._jobs.setdefault(_job_of(task), {})
+        siblings[task] = placement
+        host = self._hosts.get(placement.agent)
+        if host is None:
+            host = self._hosts[placement.agent] = Host()
         host.cpu += placement.reserve.cpu
         host.memory += placement.reserve.memory
         for port in placement.reserve.ports:
             host.ports.setdefault(port, set()).add(task)
-        self._prune(placement.agent)
+        if host.agent is None:
+            self._prune(placement.agent)
 
     def remove(self, task: TaskId) -> None:
         """Count the placement of this id no longer. Nothing if it does not count."""
@@ -127,7 +133,8 @@ class Fleet:
             host.ports[port].discard(task)
             if not host.ports[port]:
                 del host.ports[port]
-        self._prune(known.agent)
+        if host.agent is None:
+            self._prune(known.agent)
 
     def _prune(self, name: str) -> None:
         """Leave no trace of an agent of which there is nothing to know."""

@@ -10,8 +10,8 @@ from signal import Signals
 from typing import Final
 
 from harpoon.model.instant import Instant
-from harpoon.model.job import Backoff, Restart, RestartPolicy
 from harpoon.model.task import TaskState
+from harpoon.model.template import Backoff, Restart, RestartPolicy
 from harpoon.model.units import format_duration
 
 #: Restarts so young always count for the backoff, so that not even a policy with a tiny window is a hot loop.

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from harpoon.model.decision import Drop, Want
 from harpoon.model.instant import Instant
@@ -45,13 +45,14 @@ REBIND_MIN = timedelta(seconds=5)
 STEADY = timedelta(minutes=10)
 
 _MILLISECOND = timedelta(milliseconds=1)
+#: States in which a task needs nothing done as long as it is what it should be.
+_LIVING: Final = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.STOPPING, TaskState.UNCLAIMED})
 _NO_BINDINGS: Final[Mapping[str, str]] = MappingProxyType({})
 #: As much of a task's own reason as a placement's reason repeats.
 _QUOTE_MAX = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(NamedTuple):
     """One placement of the job, and what its agent reports of it (None: nothing yet)."""
 
     placement: Placement
@@ -89,6 +90,32 @@ def rollout(
         is_held: A dependency of the job does not hold.
         bindings: Variable → value wanted now, of those whose change is to replace tasks.
     """
+    if _is_settled(job, standings, bindings):
+        return _NOTHING_TO_DO
+    return _roll(job, standings, now, is_halted=is_halted, is_held=is_held, bindings=bindings)
+
+
+def _is_settled(job: Job, standings: Sequence[Standing], bindings: Mapping[str, str]) -> bool:
+    """Return whether all is plainly as it should be, which it mostly is; not to find that out by `_roll` is for speed."""
+    if len(standings) != job.spec.scale or job.is_terminating or bindings:
+        return False
+    slots = set()
+    for placement, task in standings:
+        if placement.generation != job.generation or (task is not None and task.state not in _LIVING):
+            return False
+        slots.add(placement.slot)
+    return len(slots) == len(standings) == max(slots, default=-1) + 1
+
+
+def _roll(
+    job: Job,
+    standings: Sequence[Standing],
+    now: Instant,
+    *,
+    is_halted: bool,
+    is_held: bool,
+    bindings: Mapping[str, str],
+) -> Rollout:
     scale = 0 if job.is_terminating else job.spec.scale
     gone = "the job is unscheduled" if job.is_terminating else f"the job is scaled down to {scale}"
     records: dict[int, list[_Record]] = {slot: [] for slot in range(scale)}
@@ -105,6 +132,9 @@ def rollout(
     held = tuple(slot.number for slot in slots if slot not in free and not slot.is_filled) if is_held else ()
     dues = [due, *(record.fresh_for for slot in slots for record in slot.records)]
     return Rollout(wants=wants, drops=drops, held=held, due=min((one for one in dues if one is not None), default=None))
+
+
+_NOTHING_TO_DO: Final = Rollout(wants=(), drops=(), held=(), due=None)
 
 
 class _Health(Enum):

@@ -58,3 +58,11 @@ class Fenced(HarpoonError):
 
 class Unavailable(HarpoonError):
     """Not now; trying again later may work."""
+
+
+class Unreachable(Unavailable):
+    """Nothing answers there, or the connection broke before the answer was whole."""
+
+
+class Denied(HarpoonError):
+    """The server does not let this caller do that."""

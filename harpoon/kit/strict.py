@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 #: Lists and mappings within each other.
 DEPTH_MAX = 32
 #: Values in one document.
-VALUES_MAX = 50_000
+VALUES_MAX = 20_000
 #: Numbers that every reader of JSON keeps exact or refuses: 64 bits.
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 #: Characters of an input that a message may quote.

@@ -5,7 +5,6 @@ from enum import StrEnum
 
 from harpoon.model.decision import Blocker
 from harpoon.model.edit import Edit
-from harpoon.model.manifest import Manifest
 from harpoon.model.name import TaskId
 
 
@@ -94,11 +93,3 @@ class Plan:
     #: Whether applying would change any job's record.
     has_changes: bool
     plans: tuple[JobPlan, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRequest:
-    """What is to be foretold."""
-
-    #: In their order they compete for room.
-    documents: tuple[Manifest, ...]

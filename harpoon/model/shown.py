@@ -255,3 +255,17 @@ class ProblemDetails:
     oldest: str | None = None
     #: Whether it may have been done all the same, on 503.
     maybe_applied: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedLine:
+    """What became of one document that is applied for itself: where it stands, and either a change or a problem."""
+
+    #: Which document it was, counted from 0.
+    index: int
+    namespace: str | None = None
+    job: str | None = None
+    #: Id of the change, to be waited for at ``/v1/changes/{id}``.
+    change: str | None = None
+    outcome: Outcome | None = None
+    problem: ProblemDetails | None = None

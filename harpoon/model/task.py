@@ -92,7 +92,7 @@ class Placement:
     @property
     def task(self) -> TaskId:
         """The id of the task that this placement makes."""
-        return task_id(self.namespace, self.job, self.slot, self.number)
+        return TaskId(f"{self.namespace}.{self.job}.{self.slot}.{self.incarnation}-{self.revision}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ Every ``__post_init__`` checks what one noun can know of itself and raises ``Val
 message; the codec adds the path.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -222,8 +222,7 @@ class TaskTemplate:
     def __post_init__(self) -> None:
         _check_ports(self.ports)
         _check_env(self.env)
-        known = BUILT_IN_VARIABLES | self.env.keys() | {port_variable(port) for port in self.ports}
-        _check_command("command", self.command, known)
+        _check_command("command", self.command, self)
         if self.working_directory is not None and (
             not self.working_directory.startswith("/") or "\x00" in self.working_directory
         ):
@@ -234,7 +233,7 @@ class TaskTemplate:
             if check.port is not None and check.port not in self.ports:
                 raise ValueError(f"a check asks port {check.port!r}, which ports does not name")
             if check.exec_ is not None:
-                _check_command(f"checks[{index}].exec.command", check.exec_.command, known)
+                _check_command(f"checks[{index}].exec.command", check.exec_.command, self)
 
     def endpoints(self) -> Mapping[str, Endpoints]:
         """Return the variables that are endpoints of other jobs."""
@@ -249,12 +248,15 @@ class TaskTemplate:
         return replace(self, env=env)
 
 
-def _check_command(what: str, command: tuple[str, ...], known: Iterable[str]) -> None:
+def _check_command(what: str, command: tuple[str, ...], template: TaskTemplate) -> None:
     if not command or not command[0]:
         raise ValueError(f'{what} names a program, such as ["python3", "-m", "http.server"]')
     if sum(map(len, command)) > TEXT_MAX or any("\x00" in part for part in command):
         raise ValueError(f"{what} holds no NUL and at most {TEXT_MAX} characters in all")
-    variables = dict.fromkeys(known, "")
+    if not any("$" in part for part in command):
+        return
+    ports = {port_variable(port) for port in template.ports}
+    variables = dict.fromkeys(BUILT_IN_VARIABLES | template.env.keys() | ports, "")
     for index, part in enumerate(command):
         try:
             expand(part, variables)

@@ -21,7 +21,7 @@ from harpoon.store.commit import check
 from harpoon.store.feed import Feed
 from harpoon.store.leases import OwnLease, leases_of
 from harpoon.store.port import Change, Compare, Entry, Lease, Page, StoreUnavailable, Write
-from harpoon.store.retention import KEPT_REVISIONS
+from harpoon.store.retention import KEPT_FOR, KEPT_REVISIONS
 from harpoon.store.sqlite_file import FileLock, Synchronous
 from harpoon.store.sqlite_reader import Reader, Readers
 from harpoon.store.sqlite_tables import Tables
@@ -37,7 +37,7 @@ _WAITING_BYTES_MAX: Final = 64 << 20
 class SqliteStore:
     """The contract of `store.port` over one file; made by `open`, given up by `close`."""
 
-    def __init__(self, lock: FileLock, tables: Tables, readers: Readers, clock: Clock) -> None:
+    def __init__(self, lock: FileLock, tables: Tables, readers: Readers, clock: Clock, kept_for: timedelta) -> None:
         self._loop = asyncio.get_running_loop()
         self._lock = lock
         self._readers = readers
@@ -48,12 +48,14 @@ class SqliteStore:
         self._waiting_bytes = 0
         self._is_closed = False
         self._has_ended = asyncio.Event()
-        self._writer = Writer(tables, clock, partial(self._call, self._hear))
+        self._writer = Writer(tables, clock, partial(self._call, self._hear), kept_for)
         # A daemon: a process that ends without closing the store loses nothing that was acknowledged.
         threading.Thread(target=self._write, name="store-writer", daemon=True).start()
 
     @classmethod
-    async def open(cls, path: str | Path, *, clock: Clock, synchronous: Synchronous = "FULL") -> Self:
+    async def open(
+        cls, path: str | Path, *, clock: Clock, synchronous: Synchronous = "FULL", kept_for: timedelta = KEPT_FOR
+    ) -> Self:
         """Open a file, and lay it out if it is new.
 
         Args:
@@ -61,12 +63,13 @@ class SqliteStore:
             clock: What leases and history are timed by.
             synchronous: FULL: an acknowledged commit survives a power failure. NORMAL: it survives the end of the
                 process only, and revisions may be used again after a power failure; for tests and experiments.
+            kept_for: How long history is kept, unless it becomes too much.
 
         Raises:
             StoreUnavailable: Another process, or this one, has the file open, or it cannot be used.
         """
         parts = await asyncio.get_running_loop().run_in_executor(None, _open, Path(path), synchronous)
-        return cls(*parts, clock)
+        return cls(*parts, clock, kept_for)
 
     async def get(self, key: str) -> Entry | None:
         """Return the key as it is now, or None."""

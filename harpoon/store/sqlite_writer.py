@@ -25,7 +25,7 @@ from harpoon.store.commit import decide
 from harpoon.store.feed import Revision
 from harpoon.store.leases import Leases, OwnLease
 from harpoon.store.port import Change, Compare, Entry, StoreUnavailable, Write
-from harpoon.store.retention import Retention
+from harpoon.store.retention import KEPT_FOR, Retention
 from harpoon.store.sqlite_tables import Tables, Target
 
 #: Bounds of one transaction.
@@ -99,15 +99,18 @@ class Writer:
         tables: What is written; closed at the end.
         clock: What leases and history are timed by.
         tell: Called in the thread with each report; must hand it over and return.
+        kept_for: How long history is kept.
     """
 
-    def __init__(self, tables: Tables, clock: Clock, tell: Callable[[Report], None]) -> None:
+    def __init__(
+        self, tables: Tables, clock: Clock, tell: Callable[[Report], None], kept_for: timedelta = KEPT_FOR
+    ) -> None:
         self._tables = tables
         self._clock = clock
         self._tell = tell
         self._inbox: SimpleQueue[Request] = SimpleQueue()
         self._leases = Leases()
-        self._retention = Retention(tables.revision, clock.now().elapsed)
+        self._retention = Retention(tables.revision, clock.now().elapsed, kept_for)
         #: Whether there may be rows of the log to delete, and frames of the write-ahead log to fold.
         self._is_trimming = True
         self._is_dirty = True

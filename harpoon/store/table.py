@@ -22,6 +22,11 @@ from harpoon.store.recent import Recent
 
 #: Records handled before others get their turn on the event loop.
 _SLICE: Final = 200
+#: What a change weighs beside the values before and after, roughly.
+_CHANGE_BYTES: Final = 500
+
+#: Records that were written here and have not come back yet; beyond, they are decoded like others.
+_EXPECTED_MAX: Final = 10_000
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -34,8 +39,6 @@ class Row(Generic[T]):
     value: T
     create_revision: int
     mod_revision: int
-    #: The value as stored.
-    raw: bytes
 
 
 class RowChange(NamedTuple):
@@ -64,20 +67,25 @@ class Table(Generic[T]):
         self._rows: dict[str, Row[T]] = {}
         #: Key after the prefix → row.
         self.rows: Mapping[str, Row[T]] = MappingProxyType(self._rows)
+        self._expected: dict[str, tuple[bytes, T]] = {}
         self._unreadable: dict[str, int] = {}
         #: Records that cannot be decoded → their revision. They are not in ``rows``, which does not mean they do not
         #: exist: whoever takes an absent row for a reason to act must look here too.
         self.unreadable: Mapping[str, int] = MappingProxyType(self._unreadable)
 
+    def expect(self, key: str, value: T, raw: bytes) -> None:
+        """Take ``value`` for what ``raw`` says, when that comes to stand under ``key``; whoever writes it knows."""
+        if len(self._expected) >= _EXPECTED_MAX:
+            self._expected.clear()
+        self._expected[key] = (raw, value)
+
     def compare(self, key: str, entry: Entry | None) -> RowChange | None:
         """Return what changes if the record under ``key`` is ``entry``, or None if nothing does. For the mirror."""
         old = self._rows.get(key)
-        if entry is not None and old is not None and (old.mod_revision, old.raw) == (entry.mod_revision, entry.value):
-            return None
         new = None if entry is None else self._decode(key, entry)
         if entry is None:
             self._unreadable.pop(key, None)
-        return None if old is new else RowChange(self, key, old, new)
+        return None if old == new else RowChange(self, key, old, new)
 
     def adopt(self, change: RowChange) -> None:
         """Make a change come true. For the mirror."""
@@ -89,14 +97,15 @@ class Table(Generic[T]):
     def _decode(self, key: str, entry: Entry) -> Row[T] | None:
         if self._unreadable.get(key) == entry.mod_revision:
             return None
+        raw, expected = self._expected.pop(key, (None, None))
         try:
-            value = codec.load(self.kind, entry.value)
+            value = expected if expected is not None and raw == entry.value else codec.load(self.kind, entry.value)
         except Invalid as error:
             self._unreadable[key] = entry.mod_revision
             _log.error("record_unreadable", table=self.name, key=key, revision=entry.mod_revision, reason=str(error))
             return None
         self._unreadable.pop(key, None)
-        return Row(value, entry.create_revision, entry.mod_revision, entry.value)
+        return Row(value, entry.create_revision, entry.mod_revision)
 
 
 class Mirror:
@@ -104,14 +113,15 @@ class Mirror:
 
     Args:
         store: What is mirrored.
-        prefix: What is watched; the prefixes of all tables begin with it.
-        tables: None of them lies within another.
+        prefix: What is watched; ends with a slash.
+        tables: Their prefixes are this one and a name with a slash.
     """
 
     def __init__(self, store: Store, prefix: str, tables: Sequence[Table[Any]]) -> None:
         self._store = store
         self._prefix = prefix
         self._tables = {table.prefix: table for table in tables}
+        assert all(table.prefix.rindex("/", 0, -1) == len(prefix) - 1 for table in tables)
         self._listeners: list[Callable[[int, tuple[RowChange, ...]], None]] = []
         self._is_loaded = False
         #: Everything up to here is applied, in all tables.
@@ -141,7 +151,13 @@ class Mirror:
         Raises:
             StoreUnavailable: The store could not answer.
         """
-        await self._list()
+        async for page in self._store.list(self._prefix):
+            for part in _slices(page.entries, _SLICE):
+                changes = tuple(found for entry in part if (found := self._compare(entry.key, entry)))
+                # Nobody reads yet, so it need not come true all at once.
+                self._apply(page.revision, changes, 0)
+                await asyncio.sleep(0)
+            self.revision = page.revision
         self.recent.reset(self.revision)
         self._is_loaded = True
 
@@ -212,17 +228,18 @@ class Mirror:
         changes = tuple(change for change in wrong if table.prefix + change.key not in touched)
         if changes:
             _log.error("mirror_repaired", table=table.name, rows=len(changes), key=changes[0].key)
-            self._apply(self.revision, changes)
+            self._apply(self.revision, changes, 0)
             self.recent.reset(self.revision)
         return len(changes)
 
     async def _list(self) -> None:
         """Read everything, and apply as one revision what differs from what is here."""
-        revision = self.revision
+        revision, size = self.revision, 0
         present: set[str] = set()
         changes: list[RowChange] = []
         async for page in self._store.list(self._prefix):
             revision = page.revision
+            size += sum(len(entry.value) for entry in page.entries)
             for part in _slices(page.entries, _SLICE):
                 for entry in part:
                     present.add(entry.key)
@@ -232,12 +249,13 @@ class Mirror:
             for key in {*table.rows, *table.unreadable}:
                 if table.prefix + key not in present:
                     changes += _some(self._compare(table.prefix + key, None))
-        self._apply(revision, tuple(changes))
+        self._apply(revision, tuple(changes), size)
 
     async def _follow(self, stream: AsyncIterator[tuple[int, tuple[Change, ...]]]) -> None:
         handled = 0
         async for revision, changes in stream:
-            self._apply(revision, tuple(found for key, entry in changes if (found := self._compare(key, entry))))
+            found = tuple(found for key, entry in changes if (found := self._compare(key, entry)))
+            self._apply(revision, found, sum(len(entry.value) for _, entry in changes if entry is not None))
             handled += 1 + len(changes)
             if handled >= _SLICE:
                 handled = 0
@@ -246,18 +264,17 @@ class Mirror:
     def _compare(self, key: str, entry: Entry | None) -> RowChange | None:
         if self._touched is not None:
             self._touched.add(key)
-        for prefix, table in self._tables.items():
-            if key.startswith(prefix):
-                return table.compare(key[len(prefix) :], entry)
-        return None
+        start = key.find("/", len(self._prefix)) + 1
+        table = self._tables.get(key[:start])
+        return None if table is None else table.compare(key[start:], entry)
 
-    def _apply(self, revision: int, changes: tuple[RowChange, ...]) -> None:
-        """Let all tables come to ``revision``, and then tell of it."""
+    def _apply(self, revision: int, changes: tuple[RowChange, ...], size: int) -> None:
+        """Let all tables come to ``revision``, and then tell of it; ``size``: bytes of the records behind the changes."""
         for change in changes:
             change.table.adopt(change)
         self.revision = revision
         if changes:
-            self.recent.append(revision, changes, sum(map(_size, changes)))
+            self.recent.append(revision, changes, _CHANGE_BYTES * len(changes) + 2 * size)
             for hear in self._listeners:
                 hear(revision, changes)
         while self._waiting and self._waiting[0][0] <= revision:
@@ -272,7 +289,3 @@ def _slices(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
 
 def _some(change: RowChange | None) -> tuple[RowChange, ...]:
     return () if change is None else (change,)
-
-
-def _size(change: RowChange) -> int:
-    return 500 + sum(len(row.raw) for row in (change.old, change.new) if row is not None)

@@ -25,9 +25,9 @@ from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import Unavailable
 from harpoon.model.agent import PortRange
 from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask, StopTask
-from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task, TaskState
+from harpoon.model.template import TaskTemplate
 from harpoon.model.token import Token
 from harpoon.model.wire import Adopt, Commands, Results, Snapshot
 

@@ -16,7 +16,7 @@ from harpoon.agent.settings import AgentSettings, advertised_address, describe
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import Fenced, Invalid, Unavailable
 from harpoon.model.agent import PortRange
-from harpoon.model.job import Restart, RestartPolicy
+from harpoon.model.template import Restart, RestartPolicy
 from harpoon.model.token import Token
 from harpoon.model.wire import Adopt
 from tests.agent.rig import PATIENCE_S, TOKEN, agent, connected, daemon, free_port, serving

@@ -9,8 +9,8 @@ from harpoon.agent import home
 from harpoon.agent.fence import Fence
 from harpoon.kit.errors import Fenced, Invalid, Unavailable
 from harpoon.model.command import StartTask
-from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
+from harpoon.model.template import TaskTemplate
 from harpoon.model.token import Token
 from tests.agent.rig import TOKEN, agent
 
@@ -67,7 +67,7 @@ async def test_a_higher_token_overtakes_by_a_command_as_well(tmp_path, token):
 async def test_commands_for_another_uid_are_refused(tmp_path):
     async with agent(tmp_path) as rig:
         for call in (rig.adopt(HIGHER, uid="other"), rig.send(sleep("default.a.0.1-1"), uid="other")):
-            with pytest.raises(Unavailable, match="other was meant"):
+            with pytest.raises(Unavailable, match="'other' was meant"):
                 await call
         assert (await rig.adopt()).mark == TOKEN
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from harpoon.agent.health import Standing
-from harpoon.model.job import Backoff, Check, HttpProbe, OnFail, Restart
+from harpoon.agent.health import Standing, check_name
 from harpoon.model.task import TaskState
+from harpoon.model.template import Backoff, Check, ExecProbe, HttpProbe, OnFail, Restart, TcpProbe
 from tests.agent.programs import WEB, python, sh
 from tests.agent.rig import agent
 
@@ -17,7 +17,8 @@ PROBE = HttpProbe(port="http", path="/ready?x=1")
 
 
 def standing(**check: object) -> Standing:
-    return Standing(Check(http=PROBE, **check))  # type: ignore[arg-type]
+    probe = {} if check.keys() & {"tcp", "exec_"} else {"http": PROBE}
+    return Standing(Check(**probe, **check))  # type: ignore[arg-type]
 
 
 def ms(milliseconds: int) -> timedelta:
@@ -85,6 +86,41 @@ def test_a_check_is_asked_often_until_it_first_passes_and_then_as_told():
     check.hear(None, SOON)
     assert check.pause(SOON, 20) == timedelta(seconds=2)
     assert standing(every=ms(10)).pause(ms(10), 20) == ms(10)
+
+
+def test_a_program_is_run_less_often_than_a_port_is_asked_until_it_first_passes():
+    check = standing(every=timedelta(seconds=2), exec_=ExecProbe(command=("true",)))
+    pauses = [check.pause(ms(10), asked) for asked in range(1, 20)]
+    assert ms(100) < pauses[0] < ms(200)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == timedelta(seconds=1)
+    port = standing(every=timedelta(seconds=2), tcp=TcpProbe(port="http"))
+    assert port.pause(ms(10), 1) == standing(every=timedelta(seconds=2)).pause(ms(10), 1)
+
+
+def test_evidence_that_never_stays_the_same_is_told_ever_more_seldom():
+    check = standing(exec_=ExecProbe(command=("true",)))
+    told = [n for n in range(7200) if check.hear(f"exited 1: it is {n}", timedelta(seconds=n / 2))]
+    # In an hour: soon, then each minute. A change of the state is told at once all the same, and what follows it soon.
+    assert told[:4] == [2, 6, 14, 30]
+    assert len(told) <= 66
+    assert check.hear(None, timedelta(hours=1))
+    later = [check.hear(f"exited 1: it is {n}", timedelta(hours=1, seconds=n)) for n in range(5)]
+    assert later == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("probe", "name"),
+    [
+        ({"http": PROBE}, "http http /ready?x=1"),
+        ({"tcp": TcpProbe(port="http")}, "tcp http"),
+        ({"exec_": ExecProbe(command=("pg_isready", "-p", "$PORT_DB", "a b"))}, "exec pg_isready -p '$PORT_DB' 'a b'"),
+        ({"exec_": ExecProbe(command=("sh", "-c", "a\n\x1bb"))}, "exec sh -c 'a  b'"),
+        ({"exec_": ExecProbe(command=("x" * 300,))}, f"exec {'x' * 195}"),
+    ],
+)
+def test_a_check_is_called_by_what_it_asks(probe, name):
+    assert check_name(Check(**probe)) == name
 
 
 def web(tmp_path, **check: object) -> dict:

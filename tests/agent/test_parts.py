@@ -19,8 +19,8 @@ from harpoon.agent.ports import Ports
 from harpoon.agent.record import Place, Record
 from harpoon.kit.errors import Conflict, Invalid
 from harpoon.model.agent import PortRange
-from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
+from harpoon.model.template import TaskTemplate
 
 STAT = "77 (sh) R 70 70 70 0 -1 4194368 22 0 0 0 0 0 0 0 20 0 1 0 394728 2654208"
 HERE = Whereabouts(agent="agent-1", address="10.0.0.1")

@@ -12,8 +12,8 @@ import pytest
 from harpoon.agent import home, processes
 from harpoon.agent.record import Place
 from harpoon.kit.errors import Conflict
-from harpoon.model.job import Backoff, Check, HttpProbe, Restart, RestartPolicy, Stop
 from harpoon.model.task import TaskState
+from harpoon.model.template import Backoff, Check, ExecProbe, HttpProbe, Restart, RestartPolicy, Stop, TcpProbe
 from tests.agent.programs import WEB, python, sh
 from tests.agent.rig import agent, clean, connected, daemon, is_alive
 
@@ -116,8 +116,17 @@ async def test_a_stop_goes_on_under_the_next_agent(tmp_path):
         assert 1.4 <= took <= 4
 
 
-async def test_a_ready_task_stays_ready_across_agents(tmp_path):
-    checks = (Check(http=HttpProbe(port="http"), every=timedelta(seconds=30)),)
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"http": HttpProbe(port="http")},
+        {"tcp": TcpProbe(port="http")},
+        {"exec_": ExecProbe(command=sh("[ ! -e asked ] && touch asked"))},
+    ],
+    ids=("http", "tcp", "exec"),
+)
+async def test_a_ready_task_stays_ready_across_agents(tmp_path, probe):
+    checks = (Check(**probe, every=timedelta(seconds=30)),)
     async with daemon(tmp_path) as first, connected(first.port) as rig:
         await rig.adopt()
         task = await rig.start(*python(WEB, "none"), ports={"http": 0}, checks=checks)
@@ -130,7 +139,7 @@ async def test_a_ready_task_stays_ready_across_agents(tmp_path):
 
 
 async def test_a_task_that_waits_to_start_again_still_does(tmp_path):
-    backoff = Backoff(initial=timedelta(seconds=1), jitter=0)
+    backoff = Backoff(initial=timedelta(seconds=3), jitter=0)
     async with daemon(tmp_path) as first, connected(first.port) as rig:
         await rig.adopt()
         task = await rig.start(
@@ -142,7 +151,7 @@ async def test_a_task_that_waits_to_start_again_still_does(tmp_path):
     async with daemon(tmp_path) as second, connected(second.port) as rig:
         await rig.until(lambda: task in rig.tasks)
         assert rig.tasks[task].state is TaskState.STARTING
-        assert "starts again in 1s" in rig.tasks[task].reason
+        assert "starts again in 3s" in rig.tasks[task].reason
         assert (await rig.running(task)).restarts == 2
 
 

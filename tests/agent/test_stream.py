@@ -11,9 +11,9 @@ from harpoon.agent.feed import Feed
 from harpoon.agent.metrics import Metrics
 from harpoon.kit import codec
 from harpoon.kit.errors import Unavailable
-from harpoon.model.job import TaskTemplate
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task, TaskState
+from harpoon.model.template import TaskTemplate
 from harpoon.model.wire import Changed, Snapshot
 from tests.agent.rig import PATIENCE_S, agent, connected, daemon
 

@@ -11,9 +11,9 @@ import pytest
 
 from harpoon.model.agent import PortRange
 from harpoon.model.command import StartTask, StopTask
-from harpoon.model.job import Backoff, Restart, RestartPolicy, Stop, TaskTemplate
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
+from harpoon.model.template import Backoff, Endpoints, Restart, RestartPolicy, Stop, TaskTemplate
 from tests.agent.programs import SHOW, python, sh
 from tests.agent.rig import agent, is_alive
 
@@ -232,3 +232,13 @@ async def test_a_task_may_use_odd_variables_with_a_program_found_in_its_own_path
         task = await rig.start("own", env={"PATH": str(program.parent), "IFS": "odd"}, restart=NEVER)
         await rig.over(task)
         assert await rig.log(task) == f"odd {program.parent}\n"
+
+
+async def test_a_variable_without_its_value_is_refused_by_name_and_nothing_is_begun(tmp_path):
+    async with agent(tmp_path) as rig:
+        template = TaskTemplate(command=("true",), env={"FINE": "x", "API": Endpoints(endpoints="api/http")})
+        refused = await rig.obey(rig.order(template))
+        assert refused.reason == "env API: the endpoints of api/http were ordered without their value"
+        assert not refused.is_ok
+        assert not rig.tasks
+        assert not list((tmp_path / "tasks").iterdir())

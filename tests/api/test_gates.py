@@ -26,7 +26,7 @@ from tests.api.rig import PATIENCE_S, TOKEN, Answer, Rig, a_manifest, a_rig
 
 WEB = "/v1/namespaces/default/jobs/web"
 EVERY_ROUTE = [
-    (method, route.path.format(ns="default", name="web", id="default.web.0.1-1"))
+    (method, route.path.format(ns="default", name="web", id="default.web.0.1-1", n="1"))
     for route in ROUTES
     for method in ({"GET", "HEAD"} if route.method == "GET" else {route.method})
 ]
@@ -70,6 +70,18 @@ def test_all_routes_of_the_contract_are_there() -> None:
         ("DELETE", "/v1/namespaces/{ns}/jobs/{name}"),
         ("GET", "/v1/namespaces/{ns}/jobs/{name}/status"),
         ("POST", "/v1/namespaces/{ns}/jobs/{name}/scale"),
+        ("GET", "/v1/namespaces/{ns}/jobs/{name}/versions"),
+        ("GET", "/v1/namespaces/{ns}/jobs/{name}/versions/{n}"),
+        ("GET", "/v1/namespaces/{ns}/jobs/{name}/diff"),
+        ("POST", "/v1/namespaces/{ns}/jobs/{name}/rollback"),
+        ("GET", "/v1/namespaces/{ns}/jobs/{name}/events"),
+        ("GET", "/v1/namespaces/{ns}/tasks/{id}/events"),
+        ("GET", "/v1/agents/{name}/events"),
+        ("GET", "/v1/namespaces/{ns}/jobs/{name}/why"),
+        ("GET", "/v1/namespaces/{ns}/tasks/{id}/why"),
+        ("GET", "/v1/agents/{name}/why"),
+        ("GET", "/v1/waiting"),
+        ("POST", "/v1/plan"),
         ("GET", "/v1/namespaces/{ns}/jobs/{name}/endpoints"),
         ("GET", "/v1/namespaces/{ns}/jobs/{name}/logs"),
         ("GET", "/v1/tasks"),
@@ -83,15 +95,21 @@ def test_all_routes_of_the_contract_are_there() -> None:
         ("GET", "/v1/changes/{id}"),
         ("POST", "/v1/apply"),
         ("GET", "/v1/watch"),
+        ("GET", "/v1/openapi.json"),
+        ("GET", "/v1/schemas/job.json"),
+        ("GET", "/docs"),
     }
 
 
-async def test_no_route_but_health_answers_without_the_token() -> None:
+OPEN = {"/v1/health", "/v1/openapi.json", "/v1/schemas/job.json", "/docs"}
+
+
+async def test_no_route_but_health_and_the_reference_answers_without_the_token() -> None:
     async with a_rig(token=TOKEN) as rig:
         rig.headers.clear()
         for method, path in [*EVERY_ROUTE, ("GET", "/nothing"), ("PATCH", WEB)]:
             answer = await rig.ask(method, path)
-            if path == "/v1/health":
+            if path in OPEN:
                 assert answer.status == 200
                 continue
             assert answer.status == 401, (method, path)

@@ -107,6 +107,18 @@ def a_registration(**fields: object) -> dict[str, object]:
     } | fields
 
 
+async def test_tags_select_agents_by_theirs_and_tasks_by_those_of_their_job() -> None:
+    async with a_rig() as rig:
+        web, api = a_placement(revision=7), a_placement(job="api", revision=8)
+        await rig.write(replace(a_job(), tags={"team": "shop"}), a_job(name="api"), web, api, an_agent("a1"))
+        await rig.write(replace(an_agent("a2"), tags={"team": "shop", "zone": "a"}))
+        for path in ("/v1/tasks", "/v1/namespaces/default/tasks"):
+            assert [item["id"] for item in (await rig.get(f"{path}?tag=team=shop")).json["items"]] == [web.task]
+        assert [item["name"] for item in (await rig.get("/v1/agents?tag=team=shop&tag=zone=a")).json["items"]] == ["a2"]
+        assert (await rig.get("/v1/agents?tag=team=shop&tag=zone=b")).json["items"] == []
+        assert (await rig.get("/v1/agents?tag=team")).status == 400
+
+
 async def test_an_agent_registers_itself_and_again_without_writing() -> None:
     async with a_rig() as rig:
         first = await rig.ask("PUT", "/v1/agents/a1", a_registration(of_a_newer_release=True))

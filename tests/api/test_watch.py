@@ -312,6 +312,7 @@ async def test_what_leaves_a_selection_is_deleted_from_it_and_what_enters_is_put
             ("1.2", "job", "put"),
             ("1.3", "placement", "put"),
             ("1.4", "job", "delete"),
+            ("1.4", "placement", "delete"),
             ("1.6", "agent", "put"),
         ]
         rig.view.mirror.recent.reset(rig.view.revision)
@@ -320,6 +321,41 @@ async def test_what_leaves_a_selection_is_deleted_from_it_and_what_enters_is_put
             assert (event["revision"], event["changes"][0]["type"]) == ("1.4", "delete"), (
                 "told though the store knows no before"
             )
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+async def test_the_tasks_of_a_job_enter_and_leave_a_selection_with_its_tags(is_forgotten: bool) -> None:
+    async with a_rig() as rig:
+        shop, desk = {"team": "shop"}, {"team": "desk"}
+        kept, moved = a_placement(), a_placement(slot=1)
+        await rig.write(kept, moved, a_task(kept), a_task(moved), replace(a_job(), tags=desk))
+        async with (
+            rig.watch("tag=team=shop&kinds=tasks") as reader,
+            rig.watch("kinds=tasks") as untagged,
+            rig.watch("name=web&tag=team=desk&kinds=placements") as other,
+        ):
+            for one in (reader, untagged, other):
+                await one.until_type("synced")
+            await rig.write(replace(a_job(version=2), tags=shop))
+            await rig.write(replace(a_job(version=3), tags=shop | {"x": "y"}))
+            # Both at once: the task is told as what the revision makes of it, by the tags that its job had.
+            await rig.write(replace(a_job(version=4), tags=desk), gone=[a_task(moved)])
+            live = await reader.changes(2)
+            assert outline(live) == [
+                ("1.2", [("task", f"a1/{kept.task}", "put"), ("task", f"a1/{moved.task}", "put")]),
+                ("1.4", [("task", f"a1/{kept.task}", "delete"), ("task", f"a1/{moved.task}", "delete")]),
+            ]
+            assert outline(await untagged.changes(1)) == [("1.4", [("task", f"a1/{moved.task}", "delete")])]
+            assert [event["revision"] for event in await other.changes(2)] == ["1.2", "1.4"]
+        if is_forgotten:
+            rig.view.mirror.recent.reset(rig.view.revision)
+        async with rig.watch("tag=team=shop&kinds=tasks&after=1.1") as reader:
+            resumed = await reader.until(lambda event: event["revision"] == "1.4")
+        if is_forgotten:
+            # The store knows no task that is gone by now, and no former tags: what may have left is told as gone.
+            assert state_of(resumed) == {("task", f"a1/{kept.task}"): None, ("task", f"a1/{moved.task}"): None}
+        else:
+            assert resumed == live
 
 
 async def test_a_change_of_its_link_is_a_change_of_the_agent() -> None:

@@ -145,6 +145,7 @@ def _listening(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
 
 def _write(handler: BaseHTTPRequestHandler, told: Told, over: threading.Event) -> None:
     handler.send_response(told.status)
+    handler.send_header("Connection", "close")
     for name, value in told.headers.items():
         handler.send_header(name, value)
     if told.lines is not None:

@@ -2,13 +2,11 @@
 
 import io
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from harpoon.cli import main
-from harpoon.cli.verb import app
 
 main.load(())
 
@@ -36,12 +34,6 @@ class Terminal:
         if server is not None:
             self._monkeypatch.setenv("HARPOON_SERVER", server)
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = self._run(arguments)
+        code = main.run(arguments)
         captured = self._capsys.readouterr()
         return Done(code, captured.out, captured.err)
-
-    def _run(self, arguments: Sequence[str]) -> int:
-        with pytest.raises(SystemExit) as ended:
-            app(list(arguments), prog_name="harpoon")
-        code = ended.value.code
-        return 0 if code is None else int(code)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harpoon.cli.outcome import ExitCode
 from tests.cli.fake_server import FakeServer, Told, free_port, problem
 from tests.cli.terminal_rig import Terminal
 
@@ -170,5 +171,5 @@ def test_a_full_disk_behind_stdout_is_1_without_a_traceback() -> None:
 
 def test_the_documentation_lists_every_code() -> None:
     text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130):
+    for code in ExitCode:
         assert f"| {code} |" in text

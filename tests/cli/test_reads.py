@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
 
-from tests.cli.fake_server import FakeServer, Told
+from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.terminal_rig import Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def test_agents_show_what_is_reserved_of_what_they_have(terminal: Terminal, serv
     out = terminal.run("get", "agents", "-l", "zone=a", server=server.url).out
     assert "200m/2000m" in out
     assert "128Mi/23.5Gi" in out
-    assert "a2" not in out
+    assert server.asked[0].query == {"tag": ["zone=a"]}
 
 
 def test_endpoints_are_those_of_one_job(terminal: Terminal, server: FakeServer) -> None:
@@ -110,22 +110,39 @@ def test_endpoints_are_those_of_one_job(terminal: Terminal, server: FakeServer) 
     assert terminal.run("get", "endpoints", server=server.url).code == 2
 
 
-def test_describe_shows_every_blocker_with_both_values(terminal: Terminal, server: FakeServer) -> None:
-    blocker = {"predicate": "memory", "wanted": "900Gi", "found": "8Gi free", "agents": ["a1"], "agents_count": 3}
-    pending = {"slots": [0, 1], "reason": "no agent has the memory", "since_ms": 1, "blockers": [blocker]}
-    status = a_job(state="waiting", summary="0/3 ready", waiting=["no agent has the memory"], pending=pending)["status"]
-    server.tell(f"{JOBS}/web", Told(body=a_job()))
-    server.tell(f"{JOBS}/web/status", Told(body={**status, "tasks": [a_task(state="pending", ready=False)]}))
-    out = terminal.run("describe", "job/web", server=server.url).out
-    assert "waiting, 0/3 ready" in out
-    assert "memory: wants 900Gi, finds 8Gi free on a1 and 2 more" in out
-    assert "default.web.0.1-7" in out
+def test_what_waits_is_grouped_by_its_reason(terminal: Terminal, server: FakeServer) -> None:
+    subjects = [f"job/default/web{number}" for number in range(3)]
+    group = {"kind": "job", "reason": "no agent has 900Gi of memory", "count": 3, "since_ms": 0, "subjects": subjects}
+    server.tell("GET /v1/waiting", items(group))
+    assert terminal.run("get", "waiting", server=server.url).out.splitlines() == [
+        "COUNT   KIND   SINCE   REASON                         WHO",
+        "3       job    -       no agent has 900Gi of memory   job/default/web0, job/default/web1, job/default/web2",
+    ]
+    assert terminal.run("get", "waiting", "-A", "-o", "name", server=server.url).out.splitlines() == subjects
+    assert [asked.query for asked in server.asked] == [{"namespace": ["default"]}, {}]
 
 
-def test_describe_of_a_task_asks_in_its_own_namespace(terminal: Terminal, server: FakeServer) -> None:
-    server.tell("GET /v1/namespaces/shop/tasks/shop.web.0.1-7", Told(body=a_task(checks=[{"name": "http"}])))
-    out = terminal.run("describe", "task/shop.web.0.1-7", server=server.url).out
-    assert "name http" in out
+def test_nothing_that_waits_is_said_so(terminal: Terminal, server: FakeServer) -> None:
+    server.tell("GET /v1/waiting", items())
+    done = terminal.run("get", "waiting", server=server.url)
+    assert (done.code, done.out, done.err) == (0, "", "nothing waits\n")
+
+
+def test_a_list_in_pages_is_one_list(terminal: Terminal, server: FakeServer) -> None:
+    page = {"revision": "1.9", "items": [a_task(0)], "continue": "there", "remaining": 1}
+    server.tell(TASKS, Told(body=page), items(a_task(1)))
+    assert len(terminal.run("get", "tasks", "-l", "team=shop", "-o", "name", server=server.url).out.splitlines()) == 2
+    assert server.asked[1].query == {"tag": ["team=shop"], "continue": ["there"]}
+
+
+@pytest.mark.parametrize(
+    "line", ["waiting web", "waiting -l a=b", "job/web -l a=b", "endpoints web -l a=b", "job/web -A", "jobs -l =b"]
+)
+def test_what_would_be_ignored_is_refused(terminal: Terminal, server: FakeServer, line: str) -> None:
+    done = terminal.run("get", *line.split(), server=server.url)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert server.asked == []
 
 
 def test_status_is_a_line_for_each_fact(terminal: Terminal, server: FakeServer) -> None:
@@ -136,12 +153,12 @@ def test_status_is_a_line_for_each_fact(terminal: Terminal, server: FakeServer) 
     ]
 
 
-@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("form", ["table", "json", "yaml", "name"])
 def test_following_shows_all_then_each_that_changes_then_what_is_gone(server: FakeServer, form: str) -> None:
     starting = a_task(1, state="starting", ready=False)
     server.tell(TASKS, items(a_task(0), starting), items(a_task(0), a_task(1)), items(a_task(1)))
     server.tell(
-        "GET /v1/watch", *(Told(lines=[{"type": "bookmark", "revision": "1.1"}]),) * 2, Told(lines=[], hangs=True)
+        "GET /v1/watch", *(Told(lines=[{"type": "bookmark", "revision": "1.1"}]),) * 6, Told(lines=[], hangs=True)
     )
     following = subprocess.Popen(
         [sys.executable, "-m", "harpoon", "get", "tasks", "-w", "-o", form],
@@ -151,16 +168,51 @@ def test_following_shows_all_then_each_that_changes_then_what_is_gone(server: Fa
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    shown = [following.stdout.readline() for _ in range(5 if form == "table" else 4)]
+    name = f"task/{a_task(1)['id']}"
+    lines = {"table": 5, "json": 4, "yaml": None, "name": 3}[form]
+    shown = (
+        [following.stdout.readline() for _ in range(lines)]
+        if lines
+        else _until(following.stdout, "name: default.web.0.1-7")
+    )
     following.kill()
     following.communicate()
     if form == "table":
         assert [line.split()[0] for line in shown] == ["TASK", *(a_task(slot)["id"] for slot in (0, 1, 1, 0))]
         assert shown[4].split()[1] == "gone"
-    else:
-        told = [json.loads(line) for line in shown]
-        assert [one["type"] for one in told] == ["put", "put", "put", "delete"]
-        assert told[2]["object"] == a_task(1)
+        return
+    if form == "name":
+        assert [line.strip() for line in shown[1:]] == [name, name]
+        return
+    told = [json.loads(line) for line in shown] if form == "json" else list(yaml.safe_load_all("".join(shown)))
+    assert [one["type"] for one in told] == ["put", "put", "put", "delete"]
+    assert told[2]["object"] == a_task(1)
+
+
+def _until(stream: IO[str], last: str) -> list[str]:
+    """Read lines up to this one."""
+    shown: list[str] = []
+    while not shown or shown[-1].strip() != last:
+        shown.append(stream.readline())
+        assert shown[-1], shown
+    return shown
+
+
+def test_following_waits_for_a_server_that_is_away(server: FakeServer) -> None:
+    server.tell(TASKS, items(a_task(0)), problem(503, "not now"), items(a_task(0), a_task(1)))
+    server.tell("GET /v1/watch", Told(lines=[{"type": "bookmark", "revision": "1.1"}]), Told(lines=[], hangs=True))
+    following = subprocess.Popen(
+        [sys.executable, "-m", "harpoon", "get", "tasks", "-w", "-o", "name"],
+        env={**os.environ, "HARPOON_SERVER": server.url},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    shown = [following.stdout.readline().strip() for _ in range(2)]
+    following.kill()
+    assert shown == [f"task/{a_task(slot)['id']}" for slot in (0, 1)]
+    assert "interrupted, resuming: not now" in following.communicate()[1]
 
 
 def test_version_is_the_packages(terminal: Terminal) -> None:

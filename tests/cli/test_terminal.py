@@ -75,7 +75,7 @@ def test_a_kind_may_be_named_in_singular_and_plural(word: str) -> None:
 
 
 def test_a_kind_that_is_none_is_refused_with_those_there_are() -> None:
-    with pytest.raises(Invalid, match="jobs, tasks, agents, endpoints"):
+    with pytest.raises(Invalid, match="jobs, tasks, agents, endpoints, waiting"):
         kind_of("pods")
 
 

@@ -9,8 +9,9 @@ from harpoon.control.view import ACTUAL, AGENTS, JOBS, LINKS, VERSIONS, View, pl
 from harpoon.kit import codec
 from harpoon.kit.clock import Random
 from harpoon.model.agent import Agent, Capacity, Link, LinkState, PortRange
-from harpoon.model.job import Job, Resources, Spec, TaskTemplate, Version
+from harpoon.model.job import Job, Spec, Version
 from harpoon.model.task import Placement, Reservation, Task, TaskState
+from harpoon.model.template import Resources, TaskTemplate
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, Write
 
@@ -85,13 +86,13 @@ async def test_the_kept_index_equals_one_built_afresh(seed: int) -> None:
     view = View(store, incarnation=1, cluster="c")
     await view.mirror.load()
     kept = Bookings(view)
-    kept.load()
+    await kept.load()
     view.mirror.listen(lambda _, changes: kept.hear(changes))
     following = asyncio.ensure_future(view.mirror.run())
     for _ in range(60):
         revision = await store.commit((), writes(rng))
         await view.mirror.reached(min(revision or 0, await store.revision()))
         fresh = Bookings(view)
-        fresh.load()
+        await fresh.load()
         assert kept.fleet == fresh.fleet
     following.cancel()

@@ -10,15 +10,17 @@ import pytest
 from harpoon.control.controller import Controller
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
-from harpoon.control.registry import Outcome
-from harpoon.control.status import JobState
 from harpoon.kit.clock import Random, SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from harpoon.kit.loop import Pace
 from harpoon.model.agent import Agent, Capacity, LinkState, PortRange
-from harpoon.model.job import Metadata, PlacementRules, Requirement, Resources, Spec, TaskTemplate
+from harpoon.model.job import Metadata, Spec
 from harpoon.model.manifest import Manifest
+from harpoon.model.rules import PlacementRules, Requirement
+from harpoon.model.shown import Outcome
+from harpoon.model.status import JobState
 from harpoon.model.task import TaskState
+from harpoon.model.template import Resources, TaskTemplate
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Store
 from tests.fakes import FakeAgent

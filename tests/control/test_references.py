@@ -141,7 +141,7 @@ def test_references_are_known_as_jobs_come_and_go() -> None:
     known = References()
 
     def hear(key: str, job) -> None:
-        row = None if job is None else Row(job, 1, 1, b"")
+        row = None if job is None else Row(job, 1, 1)
         known.hear(RowChange(None, key, None, row))
 
     hear("default/web", a_job(depends_on=["db", "api"]))

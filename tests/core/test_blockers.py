@@ -1,7 +1,7 @@
 """What is said when slots go nowhere."""
 
 from harpoon.model.agent import LinkState
-from harpoon.model.job import Requirement
+from harpoon.model.rules import Requirement
 from tests.builders import MIB, T0, a_job, a_link, a_placement, an_agent
 from tests.core.placing import a_fleet, put
 

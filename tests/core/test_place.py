@@ -7,7 +7,7 @@ import pytest
 from harpoon.core.place import Decision
 from harpoon.model.agent import LinkState
 from harpoon.model.decision import Blocker
-from harpoon.model.job import Requirement
+from harpoon.model.rules import Requirement
 from harpoon.model.task import Reservation
 from tests.builders import MIB, T0, a_job, a_link, a_placement, a_want, an_agent
 from tests.core.placing import a_fleet, agents_of, others, put

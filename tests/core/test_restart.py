@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from harpoon.core.restart import Ended, LeaveEnded, StartAgain, describe_exit, kept_history, next_restart
 from harpoon.model.instant import Instant
-from harpoon.model.job import Backoff, Restart, RestartPolicy
 from harpoon.model.task import TaskState
+from harpoon.model.template import Backoff, Restart, RestartPolicy
 
 NOW = Instant(elapsed=timedelta(seconds=5), wall=1_000_000_000)
 CRASH = Ended(is_failure=True, detail="exited 1")

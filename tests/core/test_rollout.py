@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given, settings
 
-from harpoon.core.rollout import Standing, rollout
+from harpoon.core.rollout import Standing, _roll, rollout
 from harpoon.model.decision import Drop
 from harpoon.model.job import OnLost
 from harpoon.model.task import TaskState
@@ -340,3 +342,25 @@ def test_a_lost_task_of_a_job_that_waits_for_its_agent_is_not_replaced():
     rolled = roll(a_job(scale=1, on_lost=OnLost.WAIT), new(0, LOST))
     assert (slots(rolled), rolled.drops, rolled.due) == ([], (), None)
     assert slots(roll(a_job(scale=1, on_lost=OnLost.WAIT), new(0, FAILED))) == [0]
+
+
+FATES = st.tuples(
+    st.integers(0, 3),
+    st.sampled_from([*TaskState, None]),
+    st.booleans(),
+    st.sampled_from(["g0", "g1"]),
+    st.integers(1, 2),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 3), st.lists(FATES, max_size=4), st.booleans(), st.booleans())
+def test_finding_at_a_glance_that_all_is_well_comes_to_the_same(scale, fates, is_held, is_terminating):
+    standings = [
+        standing(slot, state, ready=ready, generation=generation, revision=revision)
+        for slot, state, ready, generation, revision in fates
+    ]
+    known = list({one.placement.task: one for one in standings}.values())
+    job = a_job(scale=scale, is_terminating=is_terminating)
+    in_full = _roll(job, known, at(), is_halted=False, is_held=is_held, bindings={})
+    assert rollout(job, known, at(), is_held=is_held) == in_full

@@ -72,7 +72,7 @@ class World:
     def become(self, task_id, state, *, ready=False):
         known = self.standings[task_id]
         task = a_task(known.placement, state=state, ready=ready, since_ms=at(self.seconds).wall)
-        self.standings[task_id] = replace(known, task=task)
+        self.standings[task_id] = known._replace(task=task)
 
     def progress(self, task_id):
         """One step of a healthy task's life."""
@@ -134,7 +134,7 @@ def settle(world, random):
         rolled = world.decide(random)
         for deed in (*rolled.wants, *rolled.drops):
             obey(world, deed)
-        if rolled == Rollout(wants=(), drops=(), due=None) and all(
+        if rolled == Rollout(wants=(), drops=(), held=(), due=None) and all(
             s.task and s.task.ready for s in world.standings.values()
         ):
             return

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harpoon.kit.codec import _is_plain, decode
+from harpoon.kit.codec import _is_plain, decode, dump, dump_around
 from harpoon.kit.errors import Invalid
 from harpoon.kit.strict import INT_MAX, INT_MIN, read
 from harpoon.model.manifest import Manifest
@@ -63,3 +63,8 @@ def test_what_the_short_cut_finds_wrong_is_told_in_plain_words(data: bytes) -> N
     with pytest.raises(Invalid) as caught:
         decode(Manifest, data)
     assert caught.value.problems
+
+
+def test_a_noun_written_around_a_part_is_the_same_as_written_whole() -> None:
+    manifest = decode(Manifest, PLAIN)
+    assert dump_around(manifest, manifest.spec, dump(manifest.spec)) == dump(manifest)

@@ -20,6 +20,7 @@ def an_agent(**changes: Any) -> Agent:
 
 def test_an_agent_has_a_name_a_url_and_a_range_of_ports() -> None:
     assert an_agent(endpoint="https://host").ports.high == 29_999
+    assert an_agent(endpoint="http://[::1]:65535/below/a-proxy").uid == "u"
     assert PortRange(low=1, high=1).low == 1
 
 
@@ -30,6 +31,13 @@ def test_an_agent_has_a_name_a_url_and_a_range_of_ports() -> None:
         ({"name": "../a"}, "an agent's name is 1 to 63"),
         ({"endpoint": "127.0.0.1:4451"}, "endpoint is a URL"),
         ({"endpoint": "unix:///run/agent"}, "endpoint is a URL"),
+        ({"endpoint": "http://user:password@host"}, "holds no user"),
+        ({"endpoint": "http://" + "a" * 64}, "endpoint is a URL"),
+        ({"endpoint": "http://a..b"}, "endpoint is a URL"),
+        ({"endpoint": "http://host:0"}, "the port of an endpoint"),
+        ({"endpoint": "http://host:65536"}, "the port of an endpoint"),
+        ({"facts": {"a": "x" * 5000}}, "tags and facts are at most"),
+        ({"tags": {str(number): "" for number in range(300)}}, "tags and facts are at most"),
     ],
 )
 def test_another_agent_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import urllib.request
@@ -174,6 +175,40 @@ def test_unscheduling_leaves_no_process_behind(cluster: Cluster) -> None:
     assert status == 202
     cluster.done(answer)
     assert cluster.tasks() == {}
+    assert cluster.stop("a1") == cluster.stop("server") == 0
+    assert list(cluster.task_processes()) == []
+
+
+def test_tasks_checked_by_port_and_program_stay_ready_across_agents_and_leave_nothing(cluster: Cluster) -> None:
+    cluster.start_server()
+    cluster.start_agent("a1")
+    cluster.connected("a1")
+    listen = "import os, socket, time; s = socket.create_server((os.environ['HARPOON_ADDRESS'], int(os.environ['PORT_DB']))); time.sleep(1000)"
+    checks = [
+        {"tcp": {"port": "db"}, "every": "100ms"},
+        {"exec": {"command": ["/bin/sh", "-c", "sleep 0.05; test $$1 -gt 0", "sh", "$PORT_DB"]}, "every": "100ms"},
+    ]
+    cluster.done(cluster.put_job("db", 3, command=[sys.executable, "-c", listen], ports={"db": 0}, checks=checks))
+    before = cluster.tasks()
+    assert [len(task["checks"]) for task in before.values()] == [2] * 3
+    assert all(task["ready"] for task in before.values())
+    cluster.kill("a1")
+    cluster.start_agent("a1")
+    # What only the new agent can tell shows that it has told all.
+    broken = [{"exec": {"command": ["/bin/sh", "-c", "echo broken; exit 4"]}, "every": "100ms"}]
+    cluster.put_job("bad", 1, checks=broken)
+    eventually(
+        lambda: [check["detail"] for task in cluster.tasks().values() for check in task["checks"]],
+        lambda details: "exited 4: broken" in details,
+    )
+    now = cluster.tasks()
+    for id_, task in before.items():
+        same = ("pid", "ready", "checks", "restarts")
+        assert [now[id_][field] for field in same] == [task[field] for field in same]
+    for name in ("db", "bad"):
+        status, answer = cluster.request("DELETE", f"/v1/namespaces/default/jobs/{name}")
+        assert status == 202
+        cluster.done(answer)
     assert cluster.stop("a1") == cluster.stop("server") == 0
     assert list(cluster.task_processes()) == []
 

@@ -1,4 +1,4 @@
-"""What a driver is given to run, and what it gives back: a handle on a task's process."""
+"""What is given to be run, and what a driver gives back: a handle on a task's process."""
 
 import contextlib
 import os
@@ -16,16 +16,26 @@ from harpoon.agent.processes import Stat
 NOBODY: Final = -1
 #: The variable by which a process is known for a certain task's.
 OWNER: Final = "HARPOON_TASK"
+#: What programs are started through: the calls that spawn cannot change the directory.
+SHELL: Final = "/bin/sh"
+#: Python ignores some signals; a program is to find all as a fresh process does.
+DEFAULT_SIGNALS: Final = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, signal.SIGSTOP))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Program:
     """What is to be run."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     #: Where it starts.
     directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch(Program):
+    """A task's program, and its files."""
+
     stdout: str
     stderr: str
     #: Where the shim of this very launch writes what it has to say; must not exist.

@@ -49,6 +49,6 @@ class Notices:
             *lines, self._partial = (self._partial + os.read(self._reading, 1 << 16)).split(b"\n")
             for line in lines:
                 number, _, pid = line.partition(b" ")
-                heard = self._expected.pop(int(number), None) if number.isdigit() else None
-                if heard is not None and pid.isdigit():
+                heard = self._expected.pop(int(number), None) if number.isdigit() and len(number) < 20 else None
+                if heard is not None and pid.isdigit() and len(pid) < 20:
                     heard(int(pid))

@@ -24,12 +24,12 @@ import structlog
 from harpoon.agent import descriptors, processes
 from harpoon.agent.census import Census
 from harpoon.agent.drivers import shimfile
-from harpoon.agent.drivers.handle import NOBODY, OWNER, Launch, Process
+from harpoon.agent.drivers.handle import DEFAULT_SIGNALS, NOBODY, OWNER, SHELL, Launch, Process
 from harpoon.agent.drivers.notices import Notices
+from harpoon.agent.drivers.programs import Programs
 from harpoon.agent.drivers.shimfile import Exit, Said
 from harpoon.agent.processes import Stat
 
-SHELL: Final = "/bin/sh"
 _SHIM: Final = "\n".join(
     line
     for line in (Path(__file__).parent / "shim.sh").read_text(encoding="ascii").splitlines()
@@ -39,8 +39,6 @@ _NAME: Final = "harpoon-shim"
 #: What the shim's shell is started with before what is particular to a task.
 _PREFACE: Final = (SHELL, "-c", _SHIM, _NAME)
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-#: Python ignores some signals; a task is to find all as a fresh process does.
-_DEFAULTS: Final = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, signal.SIGSTOP))
 #: How soon to look again into the shim file of a shim that was just starting when its agent was killed.
 _LATE_S: Final = 0.05
 _RETRY_S: Final = 1.0
@@ -58,18 +56,21 @@ class ProcessDriver:
     def __init__(self) -> None:
         """Open what shims tell through. To be made in a running event loop, and closed."""
         self._loop = asyncio.get_running_loop()
-        #: Shims that are children of this daemon: only they can be collected.
+        #: Shims and programs that are children of this daemon: only they can be collected.
         self._children: set[int] = set()
         self._watched: dict[int, Process] = {}
         self._soft_limit = str(descriptors.raise_limit())
         descriptors.keep_from_children()
         self._notices = Notices()
         self._census = Census()
+        #: Runs what is not a task, but runs beside one.
+        self.programs = Programs(self._census, self._children, self._soft_limit)
         if os.getpid() == 1:
             self._loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self._children))
 
     def close(self) -> None:
-        """Let go of all processes; they run on."""
+        """Let go of all tasks' processes, which run on, and kill all others."""
+        self.programs.close()
         for descriptor in self._watched:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
@@ -93,7 +94,7 @@ class ProcessDriver:
                 file_actions=self._descriptors(launch),
                 setsid=True,
                 setsigmask=(),
-                setsigdef=_DEFAULTS,
+                setsigdef=DEFAULT_SIGNALS,
             )
             self._children.add(process.shim)
             self._watch(process, os.pidfd_open(process.shim))

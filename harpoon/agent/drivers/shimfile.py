@@ -4,6 +4,7 @@ It is made anew by the very spawn of the shim, so its presence says that the lau
 to whoever has the agent's lock (`agent.home`), that it was not and never will be.
 """
 
+import re
 import signal
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from harpoon.core.restart import describe_exit
 _UNTOLD = (signal.SIGINT, signal.SIGPIPE)
 #: A shim file has a few lines; what a stray program may have added is not read.
 _BYTES_MAX = 64 << 10
+_TOLD = re.compile(r"(shim|task|exit) ([0-9]{1,10})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +66,14 @@ def parse(text: str) -> Said:
     shim = task = status = None
     words = []
     for line in text.split("\n")[:-1]:
-        verb, _, rest = line.partition(" ")
-        if verb == "shim" and rest.isdigit():
-            shim = int(rest)
-        elif verb == "task" and rest.isdigit():
-            task = int(rest)
-        elif verb == "exit" and rest.isdigit():
-            status = int(rest)
-        elif line:
-            words.append(line)
+        match = _TOLD.fullmatch(line)
+        if match is None:
+            if line:
+                words.append(line)
+        elif match[1] == "shim":
+            shim = int(match[2])
+        elif match[1] == "task":
+            task = int(match[2])
+        else:
+            status = int(match[2])
     return Said(shim=shim, task=task, status=status, words=" ".join(words)[:200])

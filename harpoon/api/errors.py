@@ -1,0 +1,66 @@
+"""Errors as answers: which status, which code, and what else helps."""
+
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from harpoon.api.doors import DOORS
+from harpoon.api.objects import job_json
+from harpoon.api.problem import Refused, problem
+from harpoon.kit.errors import Conflict, Fenced, Gone, Invalid, NotFound, PreconditionFailed, Unavailable
+from harpoon.model.job import Job
+from harpoon.store.port import StoreUnavailable
+from harpoon.store.table import Row
+
+
+def to_problem(request: web.Request, error: Exception) -> web.Response:
+    """Tell an error: the one place that maps errors to statuses."""
+    text = str(error)
+    match error:
+        case Invalid():
+            faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.problems]
+            return problem(400, text, errors=faults)
+        case NotFound():
+            return problem(404, text)
+        case PreconditionFailed():
+            return problem(412, text, current=_current(request, error.current))
+        case Fenced():
+            return problem(409, text, code="fenced")
+        case Conflict():
+            return problem(409, text, current=_current(request, error.current))
+        case Gone():
+            return problem(410, text, oldest=error.oldest)
+        case StoreUnavailable():
+            return problem(503, text, code="store_unavailable", headers=_SOON, maybe_applied=error.maybe_applied)
+        case Unavailable():
+            return problem(503, text, headers=_SOON)
+        case _:
+            return _of_http(request, error)
+
+
+#: A store restarts and a link comes back within seconds.
+_SOON: Final[dict[str, str]] = {hdrs.RETRY_AFTER: "1"}
+
+
+def _of_http(request: web.Request, error: Exception) -> web.Response:
+    path = request.rel_url.raw_path[:200]
+    match error:
+        case Refused():
+            return problem(error.status, str(error), code=error.code, headers=error.headers)
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            detail = f"{request.method[:20]} is not possible at {path}; possible are {allowed}"
+            return problem(405, detail, headers={hdrs.ALLOW: allowed})
+        case web.HTTPNotFound():
+            return problem(404, f"there is nothing at {path}", code="no_such_route")
+        case web.HTTPException():
+            return problem(error.status, error.text or error.reason)
+        case _:
+            return problem(500, "an error that this release cannot tell; the log has it")
+
+
+def _current(request: web.Request, current: object) -> bytes | None:
+    """Return the object that stands, as JSON, if the error knows it."""
+    if isinstance(current, Row) and isinstance(current.value, Job):
+        return job_json(request.app[DOORS].view, current.value, current.mod_revision)
+    return None

@@ -1,0 +1,36 @@
+"""Whole lists: the server may answer in pages, all of one moment."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from harpoon.client import Client, Query
+from harpoon.kit.errors import Gone
+
+#: A moment is kept for some minutes; a list that outlasts it is begun again so often.
+TRIES: Final = 3
+
+
+def read_list(client: Client, path: Sequence[str], query: Query | None = None) -> dict[str, Any]:
+    """Return ``{revision, items}`` with every item there is.
+
+    Raises:
+        Gone: The list changed faster than it could be read.
+        HarpoonError: As for the client.
+    """
+    for last in range(1, TRIES + 1):
+        try:
+            return _read_pages(client, path, query or {})
+        except Gone:
+            if last == TRIES:
+                raise
+    raise AssertionError
+
+
+def _read_pages(client: Client, path: Sequence[str], query: Query) -> dict[str, Any]:
+    whole: dict[str, Any] = dict(client.get(*path, query=query).body)
+    items = [*whole["items"]]
+    while token := whole.pop("continue", None):
+        whole = dict(client.get(*path, query={**query, "continue": token}).body)
+        items += whole["items"]
+    whole.pop("remaining", None)
+    return {**whole, "items": items}

@@ -1,0 +1,190 @@
+"""What a screen shows of a job, a task or an agent: its state in a sentence first, then what explains it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from harpoon.cli import columns, terminal
+from harpoon.cli.fields import inline
+from harpoon.cli.table import STATE_COLOURS, Column, Object, Table
+
+Pairs = Iterable[tuple[str, str]]
+
+
+def job(value: Object, *, is_wide: bool) -> Iterator[str]:
+    """Yield the screen of a job, ``status`` with its tasks included."""
+    metadata, spec, status = value["metadata"], value["spec"], value["status"]
+    task_template, tasks = spec["task"], status.get("tasks") or []
+    yield headline(f"job/{metadata['name']}", status["state"], status["summary"])
+    created, changed = columns.age(metadata.get("created_ms")), columns.age(metadata.get("updated_ms"))
+    yield from _pairs(
+        [
+            ("Namespace", metadata["namespace"]),
+            ("Tags", columns.pairs(metadata.get("tags"))),
+            ("Version", f"{metadata['version']}, generation {metadata['generation']}"),
+            ("Changed", f"{changed or '-'} ago by {status['change']}; created {created or '-'} ago"),
+            ("Wanted", _wanted(spec)),
+            ("Actual", _actual(status)),
+            ("Command", " ".join(task_template["command"])),
+            ("Ports", columns.pairs(task_template.get("ports"))),
+            *(("Placement", line) for line in _placement(spec.get("placement") or {})),
+            ("Update", inline(spec.get("update") or {})),
+            *(("Depends on", inline(one)) for one in spec.get("depends_on") or ()),
+        ]
+    )
+    yield from _waits(status)
+    if tasks:
+        yield ""
+        yield from table(columns.TASK.columns, tasks, is_wide=is_wide)
+    yield from _checks([one for one in tasks if is_wide or not one.get("ready")])
+
+
+def task(value: Object) -> Iterator[str]:
+    """Yield the screen of a task."""
+    readiness = "ready" if value.get("ready") else "not ready"
+    reason = f": {value['reason']}" if value.get("reason") else ""
+    since = columns.age(value.get("since_ms"))
+    yield headline(f"task/{columns.name_of(value)}", str(value["state"]), readiness + reason)
+    yield from _pairs(
+        [
+            ("Since", f"{since} ago" if since else ""),
+            ("Job", f"{value['namespace']}/{value['job']}, slot {value['slot']}" if "job" in value else ""),
+            ("Version", _version(value)),
+            ("Agent", str(value.get("agent") or "")),
+            ("Placed", str(value.get("placement_reason") or "")),
+            ("Address", columns.addresses(value)),
+            ("Process", f"pid {value['pid']}" if value.get("pid") else ""),
+            ("Restarts", str(value.get("restarts") or 0)),
+            ("Last exit", exit_of(value.get("exit_code"))),
+        ]
+    )
+    yield from _checks([value])
+
+
+def agent(value: Object, tasks: Sequence[Object], *, is_wide: bool) -> Iterator[str]:
+    """Yield the screen of an agent and of the tasks on it."""
+    link = value.get("link") or {}
+    since = columns.age(link.get("since_ms"))
+    told = (f"for {since}" if since else "", str(link.get("reason") or ""))
+    yield headline(f"agent/{value['name']}", str(link.get("state")), ": ".join(filter(None, told)))
+    capacity, reserved = value.get("capacity") or {}, value.get("reserved") or {}
+    yield from _pairs(
+        [
+            ("Endpoint", str(value.get("endpoint") or "")),
+            ("Tags", columns.pairs(value.get("tags"))),
+            ("Facts", columns.pairs(value.get("facts"))),
+            ("Cpu", f"{reserved.get('cpu', '0')} reserved of {capacity.get('cpu', '0')}"),
+            ("Memory", f"{_size(reserved)} reserved of {_size(capacity)}"),
+            ("Task ports", f"{value['ports']['low']}-{value['ports']['high']}" if value.get("ports") else ""),
+            ("Tasks", str(len(tasks))),
+        ]
+    )
+    if tasks:
+        yield ""
+        yield from table(columns.TASK.columns, tasks, is_wide=is_wide)
+    yield from _checks([one for one in tasks if not one.get("ready")])
+
+
+def table(titles: Sequence[Column], rows: Sequence[Object], *, is_wide: bool) -> Iterator[str]:
+    """Yield rows under their titles."""
+    return Table(titles, is_wide=is_wide).lines(rows)
+
+
+def indented(lines: Iterable[str]) -> Iterator[str]:
+    """Yield these lines moved to the right."""
+    return (f"  {line}".rstrip() for line in lines)
+
+
+def blockers(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each predicate that agents failed, with both values."""
+    for one in found:
+        told = agents_of(one)
+        yield f"{one['predicate']}: wants {one['wanted']}, finds {one['found']}" + (f" on {told}" if told else "")
+
+
+def agents_of(group: Mapping[str, Any]) -> str:
+    """Name the agents of a group, and count those that are not named."""
+    names = group.get("agents") or ()
+    more = int(group.get("agents_count") or 0) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+
+
+def exit_of(code: object) -> str:
+    """Say how a process ended: its exit code, or the signal that killed it."""
+    if not isinstance(code, int):
+        return ""
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def headline(name: str, state: str, sentence: str) -> str:
+    """Return the first line: what it is, its state, and that in a sentence."""
+    sentence = terminal.plain(sentence.removeprefix(f"{state}, "))
+    return f"{terminal.paint(name, 'bold')}   {terminal.paint(state, STATE_COLOURS.get(state, ''))}" + (
+        f", {sentence}" if sentence else ""
+    )
+
+
+def _pairs(pairs: Pairs) -> Iterator[str]:
+    """Yield a line for each pair that says something; a title is not repeated."""
+    last = ""
+    for title, text in pairs:
+        if text and text != "-":
+            yield f"  {(title if title != last else '').ljust(12)}{terminal.plain(text)}"
+            last = title
+
+
+def _wanted(spec: Object) -> str:
+    resources = {name: given for name, given in (spec["task"].get("resources") or {}).items() if given}
+    each = f", each with {inline(resources)}" if resources else ""
+    return f"{spec['scale']} tasks{each}"
+
+
+def _actual(status: Object) -> str:
+    counts = [f"{status[name]} {name}" for name in ("placed", "running", "ready") if name in status]
+    odd = {"outdated": "of older generations", "failed": "failed"}
+    counts += [f"{status[name]} {told}" for name, told in odd.items() if status.get(name)]
+    return ", ".join(counts)
+
+
+def _placement(rules: Mapping[str, Any]) -> Iterator[str]:
+    for rule, given in rules.items():
+        for one in given if isinstance(given, list) else [given]:
+            if one not in (None, "", {}):
+                yield f"{rule} {inline(one)}"
+
+
+def _size(resources: Mapping[str, Any]) -> str:
+    return columns.rounded(str(resources.get("memory") or "0"))
+
+
+def _version(value: Object) -> str:
+    if not value.get("generation"):
+        return ""
+    return f"{value['version']}, generation {value['generation']}" if value.get("version") else value["generation"]
+
+
+def _waits(status: Object) -> Iterator[str]:
+    """Yield what the job waits for, and what each slot without an agent lacks."""
+    if sentences := status.get("waiting") or []:
+        yield from ("", "Waits for:")
+        yield from (f"  - {terminal.plain(sentence)}" for sentence in sentences)
+    if pending := status.get("pending") or {}:
+        slots = ", ".join(map(str, pending.get("slots") or ()))
+        yield f"Not placed: slots {slots}, for {columns.age(pending.get('since_ms')) or 'a moment'}"
+        yield from (f"  - {terminal.plain(text)}" for text in blockers(pending.get("blockers") or ()))
+
+
+def _checks(tasks: Iterable[Object]) -> Iterator[str]:
+    """Yield the latest result of every check of these tasks."""
+    results = [(task_, check) for task_ in tasks for check in task_.get("checks") or ()]
+    if results:
+        yield from ("", "Checks:")
+    for task_, check in results:
+        yield f"  {check_line(check)}" + f"   ({columns.name_of(task_)})"
+
+
+def check_line(check: Mapping[str, Any]) -> str:
+    """Say how one check stands."""
+    is_passing = check.get("is_passing")
+    verdict = terminal.paint("passing", "green") if is_passing else terminal.paint("failing", "red")
+    detail = f": {check['detail']}" if check.get("detail") else ""
+    return f"{terminal.plain(str(check['name']))} {verdict}{terminal.plain(detail)}"

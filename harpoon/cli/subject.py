@@ -1,0 +1,50 @@
+"""What a verb is about, as it is written on the command line: a job, a task or an agent."""
+
+from typing import Final, NamedTuple
+
+from harpoon.cli import columns
+from harpoon.cli.columns import Kind
+from harpoon.kit.errors import Invalid
+
+#: Points in a task's id, ``<namespace>.<job>.<slot>.<placement>``; a job's name holds none.
+TASK_POINTS: Final = 3
+
+
+class Subject(NamedTuple):
+    """One object, and where it is."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The API's path of it."""
+        if self.kind is columns.AGENT:
+            return ("agents", self.name)
+        return ("namespaces", self.namespace, self.kind.plural, self.name)
+
+    def __str__(self) -> str:
+        """``kind/name``."""
+        return f"{self.kind.name}/{self.name}"
+
+
+def subject_of(text: str, namespace: str) -> Subject:
+    """Read ``job/NAME``, ``NAME``, ``task/ID``, ``ID`` or ``agent/NAME``; also ``job/NS/NAME`` as of `get waiting`.
+
+    Raises:
+        Invalid: It is none of these.
+    """
+    word, mark, name = text.partition("/")
+    if not mark:
+        word, name = ("task" if text.count(".") == TASK_POINTS else "job"), text
+    kind = columns.kind_of(word)
+    if kind not in (columns.JOB, columns.TASK, columns.AGENT) or not name:
+        raise Invalid(f"write job/NAME, task/ID or agent/NAME; got {text!r}")
+    if kind is columns.JOB and "/" in name:
+        namespace, _, name = name.partition("/")
+    elif kind is columns.TASK:
+        namespace = name.partition(".")[0]
+    if not name or not namespace or "/" in name:
+        raise Invalid(f"write job/NAME, task/ID or agent/NAME; got {text!r}")
+    return Subject(kind, namespace, name)

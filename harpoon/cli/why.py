@@ -1,0 +1,97 @@
+"""The verb ``why``: what decides that something is as it is, with the values that were compared."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from harpoon.cli import columns, output, screens, terminal
+from harpoon.cli.options import Format, Namespace, Output, Remote
+from harpoon.cli.subject import subject_of
+from harpoon.cli.verb import verb
+from harpoon.kit.errors import Invalid
+from harpoon.model.name import DEFAULT_NAMESPACE
+
+
+@verb(
+    "why",
+    examples=(
+        "harpoon why web",
+        "harpoon why job/web -n shop -o json",
+        "harpoon why task/default.web.0.1-42",
+        "harpoon why agent/a1",
+    ),
+)
+def why(
+    remote: Remote,
+    what: Annotated[
+        str,
+        typer.Argument(help="job/NAME, NAME, task/ID or agent/NAME.", metavar="WHAT", show_default=False),
+    ],
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Say why a job, a task or an agent is as it is: what decides, what each agent lacks, the nearest fix.
+
+    Exit code 0 whether or not all is well: the question was answered.
+    """
+    if form is Output.NAME:
+        raise Invalid("an explanation has no name; write it as table, wide, json or yaml")
+    subject = subject_of(what, namespace)
+    answer = remote.client().get(*subject.path, "why").body
+    if form in (Output.JSON, Output.YAML):
+        output.write(answer, form)
+    else:
+        for line in _lines(answer, is_wide=form is Output.WIDE):
+            terminal.show(line)
+
+
+def _lines(answer: Mapping[str, Any], *, is_wide: bool) -> Iterator[str]:
+    yield screens.headline(str(answer["subject"]), str(answer["state"]), str(answer["summary"]))
+    yield from (f"  {terminal.plain(reason)}" for reason in answer.get("reasons") or ())
+    for one in answer.get("slots") or ():
+        yield ""
+        yield from _slots(one, answer.get("reasons") or ())
+    waiting = [task for task in answer.get("tasks") or () if is_wide or not task.get("ready")]
+    if waiting:
+        yield ""
+        yield "Tasks:" if is_wide else "Tasks that are not ready:"
+        yield from screens.indented(line for task in waiting for line in _task(task))
+    if dependencies := answer.get("dependencies") or ():
+        yield ""
+        yield "Depends on:"
+        yield from screens.indented(map(_dependency, dependencies))
+
+
+def _slots(one: Mapping[str, Any], told: Sequence[str]) -> Iterator[str]:
+    """Yield why some slots have no agent: what each group of agents fails, and what would help soonest."""
+    slots: Sequence[int] = one.get("slots") or ()
+    title = "Slot" if len(slots) == 1 else "Slots"
+    is_told = any(str(one["reason"]) in reason for reason in told)
+    yield f"{title} {', '.join(map(str, slots))}:" + ("" if is_told else f" {terminal.plain(str(one['reason']))}")
+    for group in one.get("groups") or ():
+        yield f"  {terminal.plain(screens.agents_of(group))}:"
+        for failed in group.get("failed") or ():
+            told = f"{failed['predicate']}: wants {failed['wanted']}, finds {failed['found']}"
+            yield f"    - {terminal.plain(told)}"
+    if left := one.get("agents_left"):
+        yield f"  and {left} more agents, each for other reasons"
+    if fix := one.get("fix"):
+        yield f"  {terminal.paint('Nearest fix', 'bold')}: {terminal.plain(str(fix['sentence']))}"
+        steps = fix.get("steps") or ()
+        yield from (f"    {number}. {terminal.plain(step)}" for number, step in enumerate(steps, 1))
+
+
+def _task(task: Mapping[str, Any]) -> Iterator[str]:
+    since = columns.age(task.get("since_ms"))
+    state = f"{task['state']}{f' for {since}' if since else ''}"
+    restarts = f", restarted {task['restarts']} times" if task.get("restarts") else ""
+    reason = f": {task['reason']}" if task.get("reason") else ""
+    yield terminal.plain(f"{task['id']} on {task['agent'] or 'no agent'}, {state}{restarts}{reason}")
+    for check in task.get("checks") or ():
+        yield f"  - {screens.check_line(check)}"
+
+
+def _dependency(one: Mapping[str, Any]) -> str:
+    told = f"{one['job']}: wants {one['wanted']}, finds {one['found']}"
+    return terminal.plain(f"{told}{'' if one['is_met'] else ' (not met)'}")

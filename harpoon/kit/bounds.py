@@ -1,0 +1,85 @@
+"""What nouns check of themselves, as far as JSON Schema can say it: beside the nouns, since they are plain code.
+
+That each bound is the noun's own is tested at its edge: what a schema lets through, the noun may still refuse, but
+never the other way round.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from harpoon.model import agent, job, name, rules, shown, template, versions
+
+Schema = Mapping[str, Any]
+
+_NAME: Final = {"pattern": name.NAME_PATTERN}
+_SCALE: Final = {"minimum": 0, "maximum": job.SCALE_MAX}
+_COUNT: Final = {"minimum": 1, "maximum": 100}
+_PORT: Final = {"minimum": 1, "maximum": 65535}
+_RULES: Final = {"maxItems": rules.RULES_MAX}
+_COMMAND: Final = {"minItems": 1}
+_TEXT: Final = {"maxLength": template.TEXT_MAX}
+
+#: Beside the type of a field; for a mapping ``values`` is about each of its values.
+FIELDS: Final[Mapping[tuple[type, str], Schema]] = {
+    (job.Spec, "scale"): _SCALE,
+    (job.Spec, "depends_on"): {"maxItems": job.DEPENDENCIES_MAX},
+    (job.Dependency, "job"): _NAME,
+    (job.Update, "surge"): _SCALE,
+    (job.Update, "unavailable"): _SCALE,
+    (job.Metadata, "name"): _NAME,
+    (job.Metadata, "namespace"): _NAME,
+    (job.Metadata, "tags"): {
+        "maxProperties": 64,
+        "propertyNames": {"minLength": 1, "maxLength": 63},
+        "values": {"maxLength": 255},
+    },
+    (rules.PlacementRules, "require"): _RULES,
+    (rules.PlacementRules, "prefer"): _RULES,
+    (rules.PlacementRules, "spread"): _RULES,
+    (rules.Preference, "weight"): {"minimum": -rules.WEIGHT_MAX, "maximum": rules.WEIGHT_MAX, "not": {"const": 0}},
+    (template.Endpoints, "endpoints"): {
+        "pattern": f"{name.NAME_PATTERN.removesuffix('$')}/{name.PORT_NAME_PATTERN.removeprefix('^')}"
+    },
+    (template.HttpProbe, "path"): {"pattern": r"^/[^\x00-\x20\x7f]*$"},
+    (template.ExecProbe, "command"): _COMMAND,
+    (template.Check, "ready_after"): _COUNT,
+    (template.Check, "fail_after"): _COUNT,
+    (template.Backoff, "factor"): {"minimum": 1, "maximum": 100},
+    (template.Backoff, "jitter"): {"minimum": 0, "maximum": 1},
+    (template.Restart, "attempts"): {"minimum": 0, "maximum": 1000},
+    (template.TaskTemplate, "command"): _COMMAND,
+    (template.TaskTemplate, "env"): {
+        "maxProperties": template.ENV_MAX,
+        "propertyNames": {"pattern": name.VARIABLE_PATTERN},
+        "values": _TEXT,
+    },
+    (template.TaskTemplate, "ports"): {
+        "maxProperties": template.PORTS_MAX,
+        "propertyNames": {"pattern": name.PORT_NAME_PATTERN},
+        "values": {"minimum": 0, "maximum": 65535},
+    },
+    (template.TaskTemplate, "working_directory"): {"pattern": "^/"},
+    (template.TaskTemplate, "checks"): {"maxItems": template.CHECKS_MAX},
+    (agent.Agent, "name"): _NAME,
+    (agent.Agent, "endpoint"): {"pattern": "^https?://"},
+    (agent.PortRange, "low"): _PORT,
+    (agent.PortRange, "high"): _PORT,
+    (shown.Scaling, "scale"): _SCALE,
+    (shown.Documents, "documents"): {"minItems": 1},
+    (versions.Rollback, "version"): {"minimum": 1},
+}
+
+
+def _exactly_one(*names: str) -> Schema:
+    """Return the schema of an object that has one of these members, and the others not or null."""
+    return {
+        "oneOf": [{"required": [one], "properties": {one: {"not": {"type": "null"}}}} for one in names],
+    }
+
+
+#: Beside the fields of a noun.
+NOUNS: Final[Mapping[type, Schema]] = {
+    template.Check: _exactly_one("http", "tcp", "exec"),
+    rules.Requirement: _exactly_one("equals", "in", "not_in", "exists"),
+    rules.Preference: _exactly_one("equals", "in", "not_in", "exists"),
+}

@@ -1,0 +1,39 @@
+"""What a manifest may hold, told without a server."""
+
+import json
+
+import pytest
+
+from tests.cli.terminal_rig import Terminal
+
+
+def test_a_field_is_told_with_those_in_it(terminal: Terminal) -> None:
+    done = terminal.run("explain", "job.spec.update")
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "job.spec.update   Update",
+        "  How far a migrate may deviate from `scale` while it is under way.",
+        "",
+        "Fields:",
+        "  surge   whole number, default 1",
+        "      Tasks above `scale` at once.",
+        "  unavailable   whole number, default 0",
+        "      Ready tasks below `scale` at once.",
+    ]
+
+
+@pytest.mark.parametrize("word", ["job.spec.task", "spec.task", "job.spec.task.checks.http"])
+def test_the_word_job_may_be_left_out(terminal: Terminal, word: str) -> None:
+    told = json.loads(terminal.run("explain", word, "-o", "json").out)
+    assert told["path"] == f"job.{word.removeprefix('job.')}"
+    assert {"name", "type", "is_required", "default", "description"} == set(told["fields"][0])
+
+
+def test_what_is_required_says_so(terminal: Terminal) -> None:
+    assert "  command   list of text, required\n" in terminal.run("explain", "job.spec.task").out
+
+
+def test_a_field_that_is_none_is_3_and_the_near_one_is_named(terminal: Terminal) -> None:
+    done = terminal.run("explain", "job.spec.tsak")
+    assert done.code == 3
+    assert "did you mean task" in done.err

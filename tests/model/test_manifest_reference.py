@@ -1,0 +1,77 @@
+"""The reference of the manifest: its examples are manifests, and its tables have every field, with its default."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_origin
+
+import orjson
+import pytest
+
+from harpoon.kit import codec, yaml
+from harpoon.kit.complaint import fields_of
+from harpoon.model.job import Metadata, Spec
+from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
+from tests.documents import FENCED, ROOT
+
+TEXT = (ROOT / "docs" / "manifest.md").read_text()
+EXAMPLES = [body for language, body in FENCED.findall(TEXT) if language == "yaml"]
+#: The path of a field → its default, as the tables write them.
+TOLD = re.findall(r"^\| `((?:metadata|spec)\.[^`]+)` \| ([^|]*?) ?\|", TEXT, re.MULTILINE)
+#: Absent means something here that a word tells better.
+IN_WORDS = {"spec.task.working_directory": "its scratch directory"}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_every_example_is_a_manifest(example):
+    (document,) = yaml.load_documents(example, "docs/manifest.md")
+    data = orjson.dumps(document.value)
+    codec.decode(Manifest, data, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+
+
+def test_the_examples_leave_no_kind_of_check_out():
+    assert all(re.search(rf"^ +- {kind}: {{", TEXT, re.MULTILINE) for kind in ("http", "tcp", "exec"))
+
+
+def test_the_tables_have_every_field_once_and_no_other():
+    paths = [path for path, _ in TOLD]
+    known = {path for path, _ in [*_fields("metadata", Metadata), *_fields("spec", Spec)]}
+    # What only holds other fields may be left to them.
+    wanted = {path for path in known if not any(other.startswith((f"{path}.", f"{path}[")) for other in known)}
+    assert sorted(set(paths)) == sorted(paths)
+    assert wanted <= set(paths)
+    assert set(paths) - known == {"spec.placement.require[]", "spec.placement.prefer[]"}
+
+
+def test_the_tables_tell_the_defaults():
+    known = dict([*_fields("metadata", Metadata), *_fields("spec", Spec)])
+    for path, told in TOLD:
+        assert told == IN_WORDS.get(path, known.get(path, "`[]`")), path
+
+
+def _fields(path: str, kind: Any) -> Iterator[tuple[str, str]]:
+    """Yield every field in a noun, by its path, with its default."""
+    for _, name, default, write in codec._table(kind):
+        yield f"{path}.{name}", _written(default, write)
+        mark, inner = _inner(fields_of(kind)[name])
+        if inner is not None:
+            yield from _fields(f"{path}.{name}{mark}", inner)
+
+
+def _inner(hint: Any) -> tuple[str, Any]:
+    """Return how a path leads into what a field holds, and the noun that it holds there, if any."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return "", hint
+    found = next((inner for argument in get_args(hint) if (inner := _inner(argument))[1] is not None), None)
+    if found is None:
+        return "", None
+    holder = get_origin(hint)
+    mark = "[]" if holder is tuple else ".*" if hasattr(holder, "keys") else ""
+    return mark + found[0], found[1]
+
+
+def _written(default: object, write: Any) -> str:
+    if default is codec._NEVER:
+        return "required"
+    plain = orjson.loads(codec.dump_full(default if write is None or default is None else write(default)))
+    return "" if plain is None else f"`{plain:g}`" if isinstance(plain, float) else f"`{plain}`"
