@@ -8,8 +8,9 @@ import typer
 
 from harpoon.cli import documents, output, terminal, waiting
 from harpoon.cli.options import Format, JobName, Namespace, NamespaceOfFile, Output, Patience, Remote
+from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
-from harpoon.client import Answer, Client
+from harpoon.client.answer import Answer
 from harpoon.config import APPLY_DOCUMENTS_MAX
 from harpoon.kit.errors import Invalid, NotFound
 from harpoon.kit.yaml import Document
@@ -163,12 +164,12 @@ def delete(
     terminal.show(f"agent/{name}" if form is Output.NAME else f"agent/{name} deleted")
 
 
-def _unschedule(client: Client, namespace: str, name: str, patience: Patience, form: Output) -> None:
+def _unschedule(client: Session, namespace: str, name: str, patience: Patience, form: Output) -> None:
     answer = client.delete("namespaces", namespace, "jobs", name)
     _finish(client, [_accepted(namespace, name, answer, "unscheduled")], patience, form)
 
 
-def _apply_some(client: Client, manifests: Sequence[object], read: Sequence[Document]) -> list[_Accepted]:
+def _apply_some(client: Session, manifests: Sequence[object], read: Sequence[Document]) -> list[_Accepted]:
     try:
         answer = client.post("apply", body={"documents": manifests})
     except Invalid as error:
@@ -180,7 +181,7 @@ def _apply_some(client: Client, manifests: Sequence[object], read: Sequence[Docu
 
 
 def _put(
-    client: Client,
+    client: Session,
     document: Document,
     manifest: Mapping[str, Any],
     *,
@@ -204,7 +205,7 @@ def _accepted(namespace: str, name: str, answer: Answer, outcome: str) -> _Accep
     return _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome=done)
 
 
-def _finish(client: Client, accepted: Sequence[_Accepted], patience: Patience, form: Output) -> None:
+def _finish(client: Session, accepted: Sequence[_Accepted], patience: Patience, form: Output) -> None:
     """Write what was accepted, which is durable whatever becomes of the wait; then wait."""
     if form in (Output.JSON, Output.YAML):
         output.write({"results": [asdict(one) for one in accepted]}, form)

@@ -8,10 +8,10 @@ import typer
 from harpoon.cli import columns, output, screens, terminal
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Namespace, Output, Remote
+from harpoon.cli.session import Session
 from harpoon.cli.subject import TASK_POINTS, Subject, subject_of
 from harpoon.cli.table import Object
 from harpoon.cli.verb import verb
-from harpoon.client import Client
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import DEFAULT_NAMESPACE
 
@@ -48,7 +48,7 @@ def describe(
             terminal.show(line)
 
 
-def _lines(client: Client, subject: Subject, value: Object, *, is_wide: bool) -> Iterator[str]:
+def _lines(client: Session, subject: Subject, value: Object, *, is_wide: bool) -> Iterator[str]:
     logged: Object | None = None
     if subject.kind is columns.AGENT:
         tasks = [task for task in read_list(client, ("tasks",))["items"] if task.get("agent") == subject.name]
@@ -70,7 +70,7 @@ def most_interesting(tasks: Iterable[Object]) -> Object | None:
     return max(started, key=lambda task: (not task.get("ready"), task.get("since_ms") or 0), default=None)
 
 
-def _events(client: Client, subject: Subject, *, is_wide: bool) -> Iterator[str]:
+def _events(client: Session, subject: Subject, *, is_wide: bool) -> Iterator[str]:
     if subject.kind is columns.TASK and subject.name.count(".") < TASK_POINTS:
         return  # a slot without an agent: nothing has happened to a task that there is not
     try:
@@ -83,7 +83,7 @@ def _events(client: Client, subject: Subject, *, is_wide: bool) -> Iterator[str]
         yield from screens.indented(screens.table(columns.EVENT, events, is_wide=is_wide))
 
 
-def _log(client: Client, task: Object) -> Iterator[str]:
+def _log(client: Session, task: Object) -> Iterator[str]:
     """Yield the end of what a task wrote: its errors if it is not ready, and whatever there is otherwise."""
     streams = ("stdout", "stderr") if task.get("ready") else ("stderr", "stdout")
     for stream in streams:
@@ -94,7 +94,7 @@ def _log(client: Client, task: Object) -> Iterator[str]:
             return
 
 
-def _tail(client: Client, task: str, stream: str) -> Sequence[str]:
+def _tail(client: Session, task: str, stream: str) -> Sequence[str]:
     """Return the last lines of a log; none if there is none yet, or its agent cannot be asked."""
     query: Mapping[str, Any] = {"stream": stream, "tail": str(LINES)}
     try:

@@ -21,8 +21,8 @@ from harpoon.cli import terminal
 from harpoon.cli.children import Child, ending, stop_groups, wait_for_end
 from harpoon.cli.options import directory_of
 from harpoon.cli.run import DATA, listen_of
+from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
-from harpoon.client import Client
 from harpoon.config import DEFAULT_LISTEN, Listen
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Unavailable
@@ -122,7 +122,7 @@ def _wait_until_up(ground: _Ground) -> None:
     Raises:
         HarpoonError: One of them ended, or it takes too long; with the end of its log.
     """
-    client, names = Client(ground.where.url), {agent.name for agent, _ in ground.agents}
+    names = {agent.name for agent, _ in ground.agents}
     deadline = SystemClock().now().elapsed + UP_WITHIN
     missing = {ground.server.name}
     while SystemClock().now().elapsed < deadline:
@@ -130,7 +130,8 @@ def _wait_until_up(ground: _Ground) -> None:
             if child.returncode is not None:
                 raise HarpoonError(f"{child.name} did not start ({ending(child.returncode)}). {child.last_words()}")
         try:
-            told = client.get("agents").body["items"]
+            with Session(ground.where.url) as session:
+                told = session.get("agents").body["items"]
         except Unavailable:
             told = []
         else:
@@ -174,7 +175,8 @@ def _stop(ground: _Ground, *, is_keeping: bool) -> None:
 def _groups(agent: Child, url: str) -> list[int]:
     """Return the process groups of the tasks that an agent runs: each has one of its own."""
     try:
-        tasks = Client(url).get("tasks").body["tasks"]
+        with Session(url) as session:
+            tasks = session.get("tasks").body["tasks"]
     except HarpoonError as error:
         terminal.say(f"tasks of {agent.name} may run on: {error}")
         return []

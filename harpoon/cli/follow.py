@@ -8,9 +8,10 @@ from typing import Final
 from harpoon.cli import columns, output, terminal
 from harpoon.cli.columns import Kind
 from harpoon.cli.options import Output
+from harpoon.cli.session import Session
 from harpoon.cli.table import Object, Table
 from harpoon.cli.wakeup import Wakeups
-from harpoon.client import Client, Selection
+from harpoon.client.watch import Selection
 from harpoon.kit.errors import NotFound, Unavailable
 
 #: A server that is away is read again after so long, changed or not.
@@ -20,7 +21,7 @@ RETRY_AFTER: Final = timedelta(seconds=1)
 Read = Callable[[], Sequence[Object]]
 
 
-def follow(client: Client, selection: Selection, read: Read, show: Callable[[Sequence[Object]], None]) -> None:
+def follow(client: Session, selection: Selection, read: Read, show: Callable[[Sequence[Object]], None]) -> None:
     """Read and show, and again after each change, for ever; a server that is away is waited for.
 
     Raises:

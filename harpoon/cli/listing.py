@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from harpoon.client import Client, Query
+from harpoon.cli.session import Session
+from harpoon.client.request import Query
 from harpoon.kit.errors import Gone
 
 #: A moment is kept for some minutes; a list that outlasts it is begun again so often.
 TRIES: Final = 3
 
 
-def read_list(client: Client, path: Sequence[str], query: Query | None = None) -> dict[str, Any]:
+def read_list(client: Session, path: Sequence[str], query: Query | None = None) -> dict[str, Any]:
     """Return ``{revision, items}`` with every item there is.
 
     Raises:
@@ -26,7 +27,7 @@ def read_list(client: Client, path: Sequence[str], query: Query | None = None) -
     raise AssertionError
 
 
-def _read_pages(client: Client, path: Sequence[str], query: Query) -> dict[str, Any]:
+def _read_pages(client: Session, path: Sequence[str], query: Query) -> dict[str, Any]:
     whole: dict[str, Any] = dict(client.get(*path, query=query).body)
     items = [*whole["items"]]
     while token := whole.pop("continue", None):

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harpoon import config
 from harpoon.cli import terminal
-from harpoon.client import DEFAULT_URL, Client
+from harpoon.cli.ending import at_end
 from harpoon.kit.errors import Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 from harpoon.model.units import parse_duration
+
+if TYPE_CHECKING:  # verbs that ask no server start without it
+    from harpoon.cli.session import Session
 
 
 class Output(StrEnum):
@@ -49,18 +52,24 @@ JobName = Annotated[str, typer.Argument(help="The job's name.", metavar="NAME", 
 class Remote:
     """Which server to ask, and with which token."""
 
-    server: Annotated[str, typer.Option(envvar="HARPOON_SERVER", help="The server's URL.", metavar="URL")] = DEFAULT_URL
+    server: Annotated[str, typer.Option(envvar="HARPOON_SERVER", help="The server's URL.", metavar="URL")] = (
+        config.DEFAULT_LISTEN.url
+    )
     token_file: Annotated[
         Path | None, typer.Option(envvar="HARPOON_TOKEN_FILE", help="The file that holds the token.", metavar="FILE")
     ] = None
 
-    def client(self) -> Client:
-        """Return a client of that server.
+    def client(self) -> "Session":
+        """Return a client of that server, closed when the verb ends.
 
         Raises:
             Invalid: The URL or the token file is none.
         """
-        return Client(self.server, token=token_of(self.token_file))
+        from harpoon.cli.session import Session  # noqa: PLC0415 see above
+
+        session = Session(self.server, token=token_of(self.token_file))
+        at_end(session.close)
+        return session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,17 @@
 from enum import IntEnum
 
 from harpoon.cli import terminal
-from harpoon.client import Denied, Unreachable
-from harpoon.kit.errors import Conflict, Gone, HarpoonError, Invalid, NotFound, Problem, Unavailable
+from harpoon.kit.errors import (
+    Conflict,
+    Denied,
+    Gone,
+    HarpoonError,
+    Invalid,
+    NotFound,
+    Problem,
+    Unavailable,
+    Unreachable,
+)
 
 
 class ExitCode(IntEnum):

@@ -12,7 +12,7 @@ from harpoon.cli.options import Format, JobName, Namespace, Output, Remote
 from harpoon.cli.subject import Subject, subject_of
 from harpoon.cli.table import Object, Table
 from harpoon.cli.verb import verb
-from harpoon.client import Selection
+from harpoon.client.watch import Selection
 from harpoon.kit.errors import Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 

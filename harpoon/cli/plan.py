@@ -10,9 +10,9 @@ import typer
 from harpoon.cli import difference, documents, output, screens, terminal
 from harpoon.cli.options import Format, NamespaceOfFile, Output, Remote
 from harpoon.cli.outcome import ExitCode
+from harpoon.cli.session import Session
 from harpoon.cli.table import Column
 from harpoon.cli.verb import verb
-from harpoon.client import Client
 from harpoon.kit.errors import Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 
@@ -104,7 +104,7 @@ def diff(
 _DIFFERENCE: Final = ("namespace", "job", "action", "is_new_generation", "changes")
 
 
-def _plan(client: Client, files: Sequence[str], namespace: str | None) -> Mapping[str, Any]:
+def _plan(client: Session, files: Sequence[str], namespace: str | None) -> Mapping[str, Any]:
     read = documents.read_documents(files)
     manifests = [documents.manifest_of(document, namespace) for document in read]
     try:
@@ -129,7 +129,7 @@ def _versions(words: Sequence[str]) -> list[_Version]:
     return found
 
 
-def _compare(client: Client, namespace: str, versions: Sequence[_Version]) -> dict[str, Any]:
+def _compare(client: Session, namespace: str, versions: Sequence[_Version]) -> dict[str, Any]:
     query = {"from": str(versions[0].number), "to": str(versions[1].number) if len(versions) > 1 else None}
     answer = client.get("namespaces", namespace, "jobs", versions[0].name, "diff", query=query).body
     return {"job": versions[0].name, **answer}

@@ -11,10 +11,11 @@ from harpoon.cli.columns import Kind
 from harpoon.cli.follow import Changing, follow
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Output, Remote, Scope
+from harpoon.cli.session import Session
 from harpoon.cli.subject import Subject
 from harpoon.cli.table import Object
 from harpoon.cli.verb import verb
-from harpoon.client import Client, Selection
+from harpoon.client.watch import Selection
 from harpoon.kit.errors import Invalid
 
 
@@ -96,7 +97,7 @@ def _path(kind: Kind, name: str | None, namespace: str | None) -> tuple[str, ...
     return ("namespaces", namespace, kind.plural)
 
 
-def _read(client: Client, kind: Kind, name: str | None, scope: Scope) -> tuple[Any, Sequence[Object]]:
+def _read(client: Session, kind: Kind, name: str | None, scope: Scope) -> tuple[Any, Sequence[Object]]:
     """Return the API's answer, and its objects."""
     namespace = None if scope.all_namespaces else scope.namespace
     if kind is columns.ENDPOINT:

@@ -9,8 +9,9 @@ import typer
 
 from harpoon.cli import output, terminal, waiting
 from harpoon.cli.options import Format, Namespace, Output, Remote, Scope, span_of
+from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
-from harpoon.client import Client, Selection
+from harpoon.client.watch import Selection
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound
 from harpoon.model.name import DEFAULT_NAMESPACE
 
@@ -120,7 +121,7 @@ def logs(  # noqa: PLR0913 one parameter an option
         sys.stdout.buffer.flush()
 
 
-def _task_of(client: Client, namespace: str, job: str, slot: int | None) -> str:
+def _task_of(client: Session, namespace: str, job: str, slot: int | None) -> str:
     """Return the id of the task in that slot, a ready one rather than another; of the first slot unless told."""
     status = client.get("namespaces", namespace, "jobs", job.removeprefix("job/"), "status").body
     tasks = [task for task in status.get("tasks") or () if slot is None or _slot_of(task) == slot]

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 
+from harpoon.cli.ending import ending
 from harpoon.cli.outcome import ExitCode, code_of, complain
 from harpoon.cli.usage import Verbs
 from harpoon.kit.errors import HarpoonError
@@ -54,9 +55,10 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 
     def command(**given: Any) -> None:
         try:
-            for name, group in groups.items():
-                given[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
-            function(**given)
+            with ending():
+                for name, group in groups.items():
+                    given[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
+                function(**given)
         except HarpoonError as error:
             complain(error)
             raise typer.Exit(code_of(error)) from error

@@ -12,8 +12,10 @@ from typing import Any, Final
 from harpoon.cli import terminal
 from harpoon.cli.outcome import EndedInFailure, NotPlaced, TimedOut
 from harpoon.cli.progress import Progress, Report, progress
+from harpoon.cli.session import Session
 from harpoon.cli.wakeup import Wakeups
-from harpoon.client import TIMEOUT, Client, Selection
+from harpoon.client.client import TIMEOUT
+from harpoon.client.watch import Selection
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, HarpoonError, NotFound, Unavailable
 from harpoon.model.units import format_duration
@@ -78,7 +80,7 @@ def wait_until(subject: str, look: Look, timeout: timedelta, *, again: str) -> S
     raise TimedOut(f"{subject} is not done after {format_duration(timeout)}: {_stand(last)}. To wait on: {again}")
 
 
-def wait_change(client: Client, change: str, timeout: timedelta) -> Standing:
+def wait_change(client: Session, change: str, timeout: timedelta) -> Standing:
     """Wait until a change is done: new tasks ready and old ones gone.
 
     Raises:
@@ -104,7 +106,7 @@ def wait_change(client: Client, change: str, timeout: timedelta) -> Standing:
         raise _unplaced(client, namespace, name) or error from error
 
 
-def wait_changes(client: Client, changes: Sequence[str], timeout: timedelta) -> None:
+def wait_changes(client: Session, changes: Sequence[str], timeout: timedelta) -> None:
     """Wait until all of these changes are done, and tell of each; they share the time.
 
     Raises:
@@ -120,7 +122,7 @@ def wait_changes(client: Client, changes: Sequence[str], timeout: timedelta) -> 
         )
 
 
-def wait_ready(client: Client, namespace: str, name: str, timeout: timedelta) -> Standing:
+def wait_ready(client: Session, namespace: str, name: str, timeout: timedelta) -> Standing:
     """Wait until a job is ready: every slot has one ready task of the present generation, and nothing older is left.
 
     Raises:
@@ -141,7 +143,7 @@ def wait_ready(client: Client, namespace: str, name: str, timeout: timedelta) ->
         raise _unplaced(client, namespace, name) or error from error
 
 
-def wait_gone(client: Client, namespace: str, name: str, timeout: timedelta) -> Standing:
+def wait_gone(client: Session, namespace: str, name: str, timeout: timedelta) -> Standing:
     """Wait until there is no such job any more, its tasks included.
 
     Raises:
@@ -160,7 +162,7 @@ def wait_gone(client: Client, namespace: str, name: str, timeout: timedelta) -> 
     return wait_until(f"job/{name}", look, timeout, again=f"harpoon wait job/{name} -n {namespace} --for gone")
 
 
-def wait_agents(client: Client, count: int, timeout: timedelta) -> Standing:
+def wait_agents(client: Session, count: int, timeout: timedelta) -> Standing:
     """Wait until so many agents are connected; the server may still be starting.
 
     Raises:
@@ -191,7 +193,7 @@ def _standing(told: Mapping[str, Any], *, is_done: bool) -> Standing:
     return Standing(is_done=is_done, phase=told["state"], summary=told["summary"], waiting=told.get("waiting") or ())
 
 
-def _unplaced(client: Client, namespace: str, name: str) -> NotPlaced | None:
+def _unplaced(client: Session, namespace: str, name: str) -> NotPlaced | None:
     """Return the error that tells why slots of a job have no agent, if that is so."""
     try:
         pending: Mapping[str, Any] | None = _status(client, namespace, name).get("pending")
@@ -203,7 +205,7 @@ def _unplaced(client: Client, namespace: str, name: str) -> NotPlaced | None:
     return NotPlaced(f"job/{name} cannot be placed: {terminal.plain(str(pending['reason'])).rstrip('.')}. {again}")
 
 
-def _status(client: Client, namespace: str, name: str) -> Mapping[str, Any]:
+def _status(client: Session, namespace: str, name: str) -> Mapping[str, Any]:
     status: Mapping[str, Any] = client.get("namespaces", namespace, "jobs", name, "status").body
     return status
 

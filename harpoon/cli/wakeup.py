@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Final
 
 from harpoon.cli import terminal
-from harpoon.client import Client, Selection
+from harpoon.cli.session import Session
+from harpoon.client.watch import Selection
 from harpoon.kit.errors import Gone, HarpoonError, Unavailable
 
 #: Changes within so long of each other wake once, so that a busy registry is not read for every one of them.
@@ -16,10 +17,10 @@ RETRY_AFTER: Final = timedelta(milliseconds=250)
 
 
 class Wakeups:
-    """A watch in a thread of its own; it ends with the process."""
+    """A watch in a thread and a session of its own; it ends with the process."""
 
-    def __init__(self, client: Client, selection: Selection) -> None:
-        self._client = client
+    def __init__(self, session: Session, selection: Selection) -> None:
+        self._session = session.another()
         self._selection = selection
         self._woken = threading.Event()
         self._failure: HarpoonError | None = None
@@ -38,17 +39,18 @@ class Wakeups:
             raise self._failure
 
     def _listen(self) -> None:
-        while self._failure is None:
-            try:
-                for _ in self._client.watch(self._selection, lost=_tell):
+        with self._session as session:
+            while self._failure is None:
+                try:
+                    for _ in session.watch(self._selection, lost=_tell):
+                        self._woken.set()
+                except Gone:
+                    continue  # what was missed need not be known: whoever is woken reads everything
+                except Unavailable:
+                    _pause(RETRY_AFTER)  # whoever waits finds out by reading; here it only matters to be back in time
+                except HarpoonError as error:
+                    self._failure = error
                     self._woken.set()
-            except Gone:
-                continue  # what was missed need not be known: whoever is woken reads everything
-            except Unavailable:
-                _pause(RETRY_AFTER)  # whoever waits finds out by reading; here it only matters to be back in time
-            except HarpoonError as error:
-                self._failure = error
-                self._woken.set()
 
 
 def _tell(error: HarpoonError) -> None:

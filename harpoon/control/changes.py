@@ -33,7 +33,7 @@ def change_status(view: View, change: str) -> ChangeStatus:
 
 
 #: Of the parts of a number: they fit into 64 bits.
-_DIGITS_MAX = 18
+_DIGITS_MAX = 19
 
 
 def _is_number(text: str) -> bool:

@@ -23,7 +23,7 @@ SUBJECTS_MAX: Final = 20
 #: The smallest groups beyond are left out.
 GROUPS_MAX: Final = 500
 #: Records looked at before others get their turn on the event loop.
-_SLICE: Final = 2000
+_SLICE: Final = 500
 #: What tells apart those that wait for the same reason: ids of tasks, numbers, addresses, spans of time.
 _PARTICULAR: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+){2,}|\d+(?:[.:/-]\d+)*(?:ms|s|m|h)?\b")
 

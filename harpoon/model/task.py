@@ -8,7 +8,7 @@ from typing import NamedTuple
 from harpoon.model.name import TaskId
 
 #: Of a slot and of the parts of a placement's number: they fit into 64 bits.
-_DIGITS_MAX = 18
+_DIGITS_MAX = 19
 
 
 class TaskState(StrEnum):

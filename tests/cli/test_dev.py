@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harpoon.cli.children import Child, ending, stop_groups, wait_for_end
-from harpoon.client import Client
+from harpoon.cli.session import Session
 from tests.cli.fake_server import FakeServer, free_port
 from tests.cli.terminal_rig import Terminal
 
@@ -111,7 +111,8 @@ def test_dev_runs_a_job_starts_again_what_is_killed_and_leaves_nothing_behind(
             "{apiVersion: harpoon/v1, kind: Job, metadata: {name: clock}, spec: {task: {command: [sleep, '1000']}}}"
         )
         assert terminal.run("apply", "-f", str(manifest), server=url).code == 0
-        (task,) = Client(url).get("tasks").body["items"]
+        with Session(url) as session:
+            (task,) = session.get("tasks").body["items"]
         agent = int(told.partition("agent-1 (pid ")[2].partition(")")[0])
         os.kill(agent, signal.SIGKILL)
         read_until(process, "agent-1 ended (killed by SIGKILL); starting it again")

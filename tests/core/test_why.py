@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 
 from harpoon.core import why
+from harpoon.core.board import Board
 from harpoon.core.fleet import Fleet
 from harpoon.core.place import place
 from harpoon.core.rollout import Standing, rollout
-from harpoon.core.why import Case, explain, explain_on
+from harpoon.core.why import Case, explain, explain_on, group
 from harpoon.model.agent import LinkState
 from harpoon.model.job import OnLost
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
@@ -338,6 +339,12 @@ def test_every_blocker_is_real_none_is_missing_and_without_those_of_the_fix_the_
     for one in unplaced:
         assert sum(known.agents_count for known in one.groups) == len(fleet.agents())
         want = wants[one.slots[0]]
+        for slot in one.slots:
+            # Complete: of each slot, each agent and each predicate, as a fresh board tells them.
+            bare = taken.fork()
+            for task in wants[slot].ended:
+                bare.remove(task)
+            assert one.groups == group(Board(job, bare).refusals(slot))[0]
         if one.groups:
             check(job, want, taken, one)
         else:

@@ -16,16 +16,15 @@ from harpoon.agent.drivers import shimfile
 from harpoon.agent.feed import encode
 from harpoon.agent.record import Record, check_task_id
 from harpoon.api.revision import parse_revision
-from harpoon.client import error_of
+from harpoon.client.answer import error_of
 from harpoon.kit import codec, strict
 from harpoon.kit.address import is_local_name, is_loopback
 from harpoon.kit.errors import HarpoonError, Invalid, Unavailable
 from harpoon.kit.yaml import load_documents, to_json
 from harpoon.model.agent import Agent, Link
-from harpoon.model.job import Job
 from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
 from harpoon.model.name import check_name, check_port_name, check_variable
-from harpoon.model.task import CheckResult, Placement, Task, TaskState, parse_task_id, task_id
+from harpoon.model.task import CheckResult, Task, TaskState, parse_task_id, task_id
 from harpoon.model.token import Token
 from harpoon.model.units import (
     format_cpu,

@@ -244,7 +244,10 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), inner, max_size=4
+            # YAML knows no name of more than 1024 characters in such a mapping.
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=200),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=10,
