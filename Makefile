@@ -40,7 +40,7 @@ conformance: $(READY) ## judge the watch of a server of ours, or of any: make co
 	@$(BIN)/python -m pytest tests/conformance $(if $(SERVER),--server $(SERVER)) $(if $(TOKEN_FILE),--token-file $(TOKEN_FILE)) $(ARGS)
 
 fuzz: $(READY) ## at least 20,000 requests made from the OpenAPI document, right and wrong ones, to a real server (minutes)
-	@HARPOON_FUZZ_EXAMPLES=150 $(BIN)/python -m pytest -q tests/fuzz/test_openapi.py $(ARGS)
+	@HARPOON_FUZZ_EXAMPLES=420 $(BIN)/python -m pytest -q tests/fuzz/test_openapi.py $(ARGS)
 
 bench: $(READY) ## figures beside the raw floors of the same run; some only: make bench ARGS=store
 	@$(BIN)/python -m bench $(ARGS)

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
-import uvloop
 
 PUTS, CONNECTIONS = 10_000, 64
 DOCUMENTS, BULK_REQUESTS = 30_000, 2

@@ -11,26 +11,23 @@ placements looks at every agent), or agents that report.
 
 import asyncio
 import gc
-import io
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-
-import uvloop
 
 from harpoon.control.controller import Controller
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
-from harpoon.control.view import ACTUAL, AGENTS, JOBS, PLACEMENTS, VERSIONS, placement_key
+from harpoon.control.view import ACTUAL, AGENTS, JOBS, VERSIONS, placement_key
 from harpoon.kit import codec
 from harpoon.kit.clock import Random, SystemClock
+from harpoon.kit.logs import configure_logs
 from harpoon.kit.loop import Pace
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Capacity, PortRange
@@ -38,7 +35,6 @@ from harpoon.model.command import CommandResult
 from harpoon.model.job import Job, Spec, Version
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.template import Resources, TaskTemplate
-from harpoon.service import configure_logs
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put
 from harpoon.store.sqlite import SqliteStore
@@ -53,7 +49,7 @@ CLUSTER = "bench"
 class Door:
     """An agent's side of the wire: it has tasks, takes commands, and never reports what came of them."""
 
-    def __init__(self, name: str, tasks: tuple[Task, ...]) -> None:
+    def __init__(self, name: str, tasks: Callable[[], tuple[Task, ...]]) -> None:
         self.name = name
         self.tasks = tasks
         self.told: dict[str, float] = {}
@@ -76,7 +72,7 @@ class Door:
             yield None
 
     def snapshot(self) -> wire.Snapshot:
-        return wire.Snapshot(agent=self.name, uid=self.name, seq=1, boot="b", tasks=self.tasks)
+        return wire.Snapshot(agent=self.name, uid=self.name, seq=1, boot="b", tasks=self.tasks())
 
 
 class World:
@@ -175,7 +171,7 @@ async def fill(store, world: World) -> None:
 
 def quiet() -> None:
     """Log as a server does, to nowhere."""
-    configure_logs(io.BytesIO())
+    configure_logs(Path(os.devnull).open("wb"))
 
 
 @asynccontextmanager
@@ -186,7 +182,7 @@ async def controlled(world: World, resync: timedelta):
     by_agent: dict[str, list[Task]] = {}
     for placement in world.placements:
         by_agent.setdefault(placement.agent, []).append(world.task(placement))
-    doors = {f"http://{name}": Door(name, tuple(by_agent.get(name, ()))) for name in world.agents}
+    doors = {f"http://{name}": Door(name, partial(tuple, by_agent.get(name, ()))) for name in world.agents}
     means = Means(
         store=store,
         connect=lambda endpoint: doors[endpoint],
@@ -223,9 +219,52 @@ async def change_cost(world: World, together: int) -> float:
                 await store.commit((), writes)
                 committing += time.process_time() - before
                 await asyncio.sleep(0)
-            while not all(new.task in doors[new.agent].told and old.task in doors[old.agent].told for old, new in moves):
+            while not all(
+                new.task in doors[new.agent].told and old.task in doors[old.agent].told for old, new in moves
+            ):
                 await asyncio.sleep(0.001)
             spent = time.process_time() - begun - committing
             costs.append(spent / CHANGES * 1e6)
             await asyncio.sleep(0.5)
         return statistics.median(costs)
+
+
+async def write_world(path: Path, tasks: int) -> None:
+    """Write a world into a store on disk."""
+    store = await SqliteStore.open(path, clock=SystemClock())
+    await fill(store, World(tasks))
+    await store.close()
+
+
+async def weigh(path: Path) -> int:
+    """Return by how many bytes the process grows when it opens a controller on a store on disk, and runs it."""
+    store = await SqliteStore.open(path, clock=SystemClock())
+    gc.collect()
+    before = resident_bytes()
+
+    def connect(endpoint: str) -> Door:
+        name = endpoint.removeprefix("http://")
+
+        def own() -> tuple[Task, ...]:
+            # As from the wire: other objects than those of the view.
+            rows = controller.view.tasks_on(name).values()
+            return tuple(codec.load(Task, codec.dump(row.value)) for row in rows)
+
+        return Door(name, own)
+
+    means = Means(store=store, connect=connect, clock=SystemClock(), rng=Random(1), instance="bench")
+    controller = await Controller.open(means, Metrics())
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(controller.follow()), group.create_task(controller.run())]
+        await asyncio.sleep(3)
+        gc.collect()
+        grown = resident_bytes() - before
+        for task in running:
+            task.cancel()
+    await store.close()
+    return grown
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

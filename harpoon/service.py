@@ -2,16 +2,14 @@
 
 import asyncio
 import gc
-import logging
 import resource
 import signal
 import sys
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import aiohttp
-import orjson
 import structlog
 
 from harpoon.agent import daemon
@@ -27,6 +25,7 @@ from harpoon.control.metrics import Metrics
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import HarpoonError, NotFound
 from harpoon.kit.lag import watch_lag
+from harpoon.kit.logs import configure_logs
 from harpoon.kit.loop import Pace
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Store, StoreUnavailable
@@ -172,7 +171,7 @@ async def _open_store(settings: ServerSettings, clock: SystemClock) -> Store:
 
 def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     """Run ``serve`` on the fastest loop there is until SIGTERM or SIGINT."""
-    configure_logs(sys.stderr.buffer)
+    log = configure_logs(sys.stderr.buffer)
     _raise_limit_of_open_files()
 
     async def main() -> int:
@@ -190,10 +189,17 @@ def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
         return 1 if errors else 0
 
     try:
+        return _run_fast(main())
+    finally:
+        log.flush()
+
+
+def _run_fast(main: Coroutine[Any, Any, int]) -> int:
+    try:
         import uvloop  # noqa: PLC0415 it may be absent
     except ImportError:
-        return asyncio.run(main())
-    return uvloop.run(main())
+        return asyncio.run(main)
+    return uvloop.run(main)
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
@@ -201,25 +207,6 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
     for error in group.exceptions:
         leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
     return leaves
-
-
-def configure_logs(stream: BinaryIO) -> None:
-    """Log one JSON object a line."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_dumps),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.BytesLoggerFactory(stream),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _dumps(event: object, **_: object) -> bytes:
-    return orjson.dumps(event, default=str)
 
 
 def _raise_limit_of_open_files() -> None:

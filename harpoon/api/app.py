@@ -134,7 +134,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 @web.middleware
 async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     doors = request.app[DOORS]
-    for name in request.query:
+    for name in request.query if request.query_string else ():
         if name.lower() in _TOKEN_PARAMETERS:
             raise Refused(400, "a token never goes into the URL; send it as the header Authorization: Bearer <token>")
     operation = operation_of(request)

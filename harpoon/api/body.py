@@ -35,6 +35,9 @@ async def read_json(request: web.Request) -> bytes:
     if (request.content_length or 0) > limits.body_bytes:
         raise _too_large(limits.body_bytes)
     try:
+        if request.content.is_eof():
+            # It came with the head, as small ones do.
+            return await request.read()
         async with asyncio.timeout(limits.body_s):
             return await request.read()
     except TimeoutError as error:

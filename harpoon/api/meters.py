@@ -29,6 +29,8 @@ class Meters:
         self.slow_readers = Counter(
             "harpoon_watch_slow_readers", "Watchers cut off because they did not keep up.", registry=registry
         )
+        self._requests: dict[tuple[str, str, int], Counter] = {}
+        self._seconds: dict[str, Histogram] = {}
         open_stays = Gauge("harpoon_http_stays", "Watches and waits that are open.", registry=registry)
         open_stays.set_function(stays)
 
@@ -37,9 +39,15 @@ class Meters:
         resource = request.match_info.route.resource
         route = "unknown" if resource is None else resource.canonical
         method = request.method if request.method in _METHODS else "other"
-        self.requests.labels(method, route, str(response.status)).inc()
+        key = (method, route, response.status)
+        requests = self._requests.get(key)
+        if requests is None:
+            requests = self._requests[key] = self.requests.labels(method, route, str(response.status))
+        requests.inc()
         if isinstance(response, web.Response):
-            self.request_seconds.labels(method).observe(seconds)
+            if method not in self._seconds:
+                self._seconds[method] = self.request_seconds.labels(method)
+            self._seconds[method].observe(seconds)
 
 
 METERS: web.AppKey[Meters] = web.AppKey("meters", Meters)

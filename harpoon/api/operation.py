@@ -177,7 +177,7 @@ class Operation:
         Raises:
             Invalid: A parameter that it does not take, or one given more often than it may; all of them are told.
         """
-        if request.query:
+        if request.query_string:
             self._check(request)
         return await self.handler(request)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harpoon.cli import documents, output, terminal, waiting
+from harpoon.cli import documents, offers, output, terminal, waiting
 from harpoon.cli.options import Format, JobName, Namespace, NamespaceOfFile, Output, Patience, Remote
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
@@ -148,7 +148,15 @@ def unschedule(
 @verb("delete", examples=("harpoon delete job/web", "harpoon delete agent/a3"))
 def delete(
     remote: Remote,
-    what: Annotated[str, typer.Argument(help="job/NAME, or agent/NAME.", metavar="KIND/NAME", show_default=False)],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="job/NAME, or agent/NAME.",
+            metavar="KIND/NAME",
+            show_default=False,
+            autocompletion=offers.subjects("job", "agent"),
+        ),
+    ],
     patience: Patience,
     namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,

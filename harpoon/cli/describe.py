@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, output, screens, terminal
+from harpoon.cli import columns, offers, output, screens, terminal
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Namespace, Output, Remote
 from harpoon.cli.session import Session
@@ -26,7 +26,13 @@ LINES: Final = 10
 def describe(
     remote: Remote,
     what: Annotated[
-        str, typer.Argument(help="job/NAME, task/ID or agent/NAME.", metavar="KIND/NAME", show_default=False)
+        str,
+        typer.Argument(
+            help="job/NAME, task/ID or agent/NAME.",
+            metavar="KIND/NAME",
+            show_default=False,
+            autocompletion=offers.subjects("job", "task", "agent", is_bare=True),
+        ),
     ],
     namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,

@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from harpoon.cli import terminal, usage
+from harpoon.cli import completing, terminal, usage
 from harpoon.cli.outcome import ExitCode, code_of, complain
 from harpoon.cli.verb import app
 from harpoon.kit.errors import HarpoonError
@@ -24,11 +24,14 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.streams": ("watch", "wait", "logs"),
     "harpoon.cli.run": ("server", "agent"),
     "harpoon.cli.dev": ("dev",),
+    "harpoon.cli.completion": ("completion",),
 }
 
 
 def run_verb() -> None:
     """Run the verb that the process's arguments name; it ends by ``SystemExit``."""
+    if completing.is_asked():
+        completing.answer(load, [name for verbs in VERBS.values() for name in verbs])
     sys.exit(run(sys.argv[1:]))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harpoon import config
-from harpoon.cli import terminal
+from harpoon.cli import offers, terminal
 from harpoon.cli.ending import at_end
 from harpoon.kit.errors import Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
@@ -39,13 +39,20 @@ def _bare(name: str) -> str:
 
 
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to write it.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Where the job is.", metavar="NS")]
+Namespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="Where the job is.", metavar="NS", autocompletion=offers.namespaces)
+]
 NamespaceOfFile = Annotated[
     str | None,
     typer.Option("--namespace", "-n", help="For manifests that name none.", metavar="NS", show_default="default"),
 ]
 #: The name of a job, which may be written ``job/NAME``.
-JobName = Annotated[str, typer.Argument(help="The job's name.", metavar="NAME", show_default=False, callback=_bare)]
+JobName = Annotated[
+    str,
+    typer.Argument(
+        help="The job's name.", metavar="NAME", show_default=False, callback=_bare, autocompletion=offers.jobs
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

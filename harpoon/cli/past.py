@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, output, terminal
+from harpoon.cli import columns, offers, output, terminal
 from harpoon.cli.follow import follow
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, JobName, Namespace, Output, Remote
@@ -43,7 +43,13 @@ def events(
     *,
     remote: Remote,
     what: Annotated[
-        str, typer.Argument(help="job/NAME, NAME, task/ID or agent/NAME.", metavar="WHAT", show_default=False)
+        str,
+        typer.Argument(
+            help="job/NAME, NAME, task/ID or agent/NAME.",
+            metavar="WHAT",
+            show_default=False,
+            autocompletion=offers.subjects("job", "task", "agent", is_bare=True),
+        ),
     ],
     limit: Annotated[int, typer.Option(help="Only so many, the latest.", min=1, max=1000)] = EVENTS,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with what happens.")] = False,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from harpoon import __version__
-from harpoon.cli import columns, fields, output, terminal
+from harpoon.cli import columns, fields, offers, output, terminal
 from harpoon.cli.columns import Kind
 from harpoon.cli.follow import Changing, follow
 from harpoon.cli.listing import read_list
@@ -45,11 +45,17 @@ def get(
     kind: Annotated[
         str,
         typer.Argument(
-            help="jobs, tasks, agents, endpoints or waiting; or KIND/NAME.", metavar="KIND", show_default=False
+            help="jobs, tasks, agents, endpoints or waiting; or KIND/NAME.",
+            metavar="KIND",
+            show_default=False,
+            autocompletion=offers.kinds_and_names,
         ),
     ],
     scope: Scope,
-    name: Annotated[str | None, typer.Argument(help="One of them.", metavar="NAME", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One of them.", metavar="NAME", show_default=False, autocompletion=offers.names_of_kind),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     form: Format = Output.TABLE,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harpoon.cli import output, terminal, waiting
+from harpoon.cli import offers, output, terminal, waiting
 from harpoon.cli.options import Format, Namespace, Output, Remote, Scope, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
@@ -75,7 +75,15 @@ def watch(
 )
 def wait(
     remote: Remote,
-    what: Annotated[str, typer.Argument(help="job/NAME, change/ID or agents.", metavar="WHAT", show_default=False)],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="job/NAME, change/ID or agents.",
+            metavar="WHAT",
+            show_default=False,
+            autocompletion=offers.changes_jobs_and_agents,
+        ),
+    ],
     goal: Annotated[Goal, typer.Option("--for", help="What a job is to be.")] = Goal.READY,
     count: Annotated[int, typer.Option(help="How many agents are to be connected.", min=1)] = 1,
     timeout: Annotated[str, typer.Option(help="How long to wait, such as 30s or 5m.", metavar="DURATION")] = "5m",
@@ -105,7 +113,15 @@ def wait(
 def logs(  # noqa: PLR0913 one parameter an option
     *,
     remote: Remote,
-    name: Annotated[str, typer.Argument(help="A job's name, or a task's id.", metavar="JOB|TASK", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A job's name, or a task's id.",
+            metavar="JOB|TASK",
+            show_default=False,
+            autocompletion=offers.jobs_and_tasks,
+        ),
+    ],
     slot: Annotated[int | None, typer.Option(help="Of which of the job's tasks.", min=0)] = None,
     stream: Annotated[Stream, typer.Option(help="Which output.")] = Stream.STDOUT,
     tail: Annotated[int | None, typer.Option(help="Only so many lines from the end.", min=0)] = None,

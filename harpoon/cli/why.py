@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harpoon.cli import columns, output, screens, terminal
+from harpoon.cli import columns, offers, output, screens, terminal
 from harpoon.cli.options import Format, Namespace, Output, Remote
 from harpoon.cli.subject import subject_of
 from harpoon.cli.verb import verb
@@ -26,7 +26,12 @@ def why(
     remote: Remote,
     what: Annotated[
         str,
-        typer.Argument(help="job/NAME, NAME, task/ID or agent/NAME.", metavar="WHAT", show_default=False),
+        typer.Argument(
+            help="job/NAME, NAME, task/ID or agent/NAME.",
+            metavar="WHAT",
+            show_default=False,
+            autocompletion=offers.subjects("job", "task", "agent", is_bare=True),
+        ),
     ],
     namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,

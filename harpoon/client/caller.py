@@ -36,7 +36,8 @@ def noun(kind: type[T], answer: Answer) -> T:
     Raises:
         HarpoonError: It is something else.
     """
-    return noun_of(kind, answer.data, answer.url)
+    read: T = noun_of(kind, answer.data, answer.url)
+    return read
 
 
 def noun_of(kind: Any, data: bytes, url: str) -> Any:

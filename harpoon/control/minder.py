@@ -134,7 +134,9 @@ class Minder:
             _log.info(
                 "task_changed", task=task.id, agent=task.agent, state=task.state, ready=task.ready, reason=task.reason
             )
-            self._mail(Put(prefix + task.id, codec.dump(task)), is_urgent=task.state is not TaskState.STARTING)
+            record = codec.dump(task)
+            self._view.actual.expect(f"{self._agent.name}/{task.id}", task, record)
+            self._mail(Put(prefix + task.id, record), is_urgent=task.state is not TaskState.STARTING)
         for gone in effect.gone:
             self._mail(Delete(prefix + gone))
 

@@ -81,7 +81,7 @@ class Registry:
             PreconditionFailed: ``if_match`` or ``is_new`` does not hold.
         """
         for _ in range(TRIES):
-            row = self._row(manifest.metadata.namespace, manifest.metadata.name)
+            row = self._view.jobs.rows.get(job_key(manifest.metadata.namespace, manifest.metadata.name))
             check_precondition(row, if_match=if_match, is_new=is_new)
             check_references(self._view, {"": manifest})
             accepted = await self._commit((self._next(manifest, row),))
@@ -119,7 +119,8 @@ class Registry:
         Raises:
             Invalid: They refer to each other in a circle.
         """
-        rows = [self._row(manifest.metadata.namespace, manifest.metadata.name) for manifest in manifests]
+        keys = (job_key(manifest.metadata.namespace, manifest.metadata.name) for manifest in manifests)
+        rows = [self._view.jobs.rows.get(key) for key in keys]
         check_references(self._view, {f"/documents/{index}": one for index, one in enumerate(manifests)})
         return [self._next(manifest, row) for manifest, row in zip(manifests, rows, strict=True)]
 
@@ -220,16 +221,13 @@ class Registry:
         """
         return change_status(self._view, change)
 
-    def _row(self, namespace: str, name: str) -> Row[Job] | None:
+    def _existing(self, namespace: str, name: str) -> Row[Job]:
         for what, text in (("namespace", namespace), ("name", name)):
             try:
                 check_name(what, text)
             except ValueError as error:
                 raise Invalid(str(error), [Problem(pointer=f"/metadata/{what}", detail=str(error))]) from error
-        return self._view.jobs.rows.get(job_key(namespace, name))
-
-    def _existing(self, namespace: str, name: str) -> Row[Job]:
-        row = self._row(namespace, name)
+        row = self._view.jobs.rows.get(job_key(namespace, name))
         if row is None:
             raise NotFound(f"there is no job {name} in namespace {namespace}")
         return row

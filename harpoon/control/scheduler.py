@@ -20,7 +20,7 @@ from harpoon.control.bookings import Bookings
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.references import References, bindings, replacing, unmet
-from harpoon.control.view import JOBS, PENDING, VERSIONS, View, job_key_of, placement_key
+from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, job_key_of, placement_key
 from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
 from harpoon.core.rollout import Rollout, Standing, rollout
@@ -239,6 +239,7 @@ class Scheduler:
 
     def _put_unit(self, placement: Placement, want: Want) -> tuple[Write, ...]:
         put = Put(placement_key(placement), codec.dump(placement))
+        self._view.placements.expect(put.key.removeprefix(PLACEMENTS), placement, put.value)
         replaced = (self._view.placement(task) for task in want.replaces)
         return (put, *(Delete(placement_key(row.value)) for row in replaced if row is not None))
 

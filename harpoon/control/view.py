@@ -3,9 +3,10 @@
 The view holds no state of its own: all of it can be rebuilt from the store, and is kept in step by one watch.
 """
 
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from harpoon.model.agent import Agent, Link
 from harpoon.model.decision import Pending
@@ -13,8 +14,9 @@ from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Task
 from harpoon.model.template import TaskTemplate
+from harpoon.store.mirror import Mirror
 from harpoon.store.port import Store
-from harpoon.store.table import Mirror, Row, RowChange, Table
+from harpoon.store.table import Row, RowChange, Table
 
 ROOT: Final = "/h/1/ctl/"
 JOBS: Final = ROOT + "jobs/"
@@ -45,28 +47,27 @@ def placement_key(placement: Placement) -> str:
     return f"{PLACEMENTS}{placement.agent}/{placement.task}"
 
 
-class _Index(Generic[T]):
-    """Rows of one table of tasks by job and by agent."""
+class _ByJob(Generic[T]):
+    """Rows of one table of tasks by the job they belong to."""
 
     def __init__(self) -> None:
-        self.by_job: dict[str, dict[TaskId, Row[T]]] = {}
-        self.by_agent: dict[str, dict[TaskId, Row[T]]] = {}
+        self._jobs: dict[str, dict[TaskId, Row[T]]] = {}
 
     def apply(self, change: RowChange) -> None:
-        agent, _, task = change.key.partition("/")
-        for index, key in ((self.by_job, job_key_of(task)), (self.by_agent, agent)):
-            rows = index.get(key)
-            if change.new is not None:
-                if rows is None:
-                    rows = index[key] = {}
-                rows[TaskId(task)] = change.new
-            elif rows is not None:
-                rows.pop(TaskId(task), None)
-                if not rows:
-                    del index[key]
+        task = TaskId(sys.intern(change.key.partition("/")[2]))
+        key = job_key_of(task)
+        rows = self._jobs.get(key)
+        if change.new is not None:
+            if rows is None:
+                rows = self._jobs[key] = {}
+            rows[task] = change.new
+        elif rows is not None:
+            rows.pop(task, None)
+            if not rows:
+                del self._jobs[key]
 
-    def row(self, task: TaskId) -> Row[T] | None:
-        return self.by_job.get(job_key_of(task), _NOTHING).get(task)
+    def rows(self, key: str) -> Mapping[TaskId, Row[T]]:
+        return self._jobs.get(key, _NOTHING)
 
 
 class View:
@@ -77,18 +78,18 @@ class View:
         self.cluster = cluster
         self.jobs = Table("jobs", JOBS, Job)
         self.versions = Table("versions", VERSIONS, Version)
-        self.placements = Table("placements", PLACEMENTS, Placement)
+        self.placements = Table("placements", PLACEMENTS, Placement, is_grouped=True)
         self.pending = Table("pending", PENDING, Pending)
         self.agents = Table("agents", AGENTS, Agent)
         self.links = Table("links", LINKS, Link)
-        self.actual = Table("actual", ACTUAL, Task)
+        self.actual = Table("actual", ACTUAL, Task, is_grouped=True)
         self.mirror = Mirror(
             store,
             ROOT,
             (self.jobs, self.versions, self.placements, self.pending, self.agents, self.links, self.actual),
         )
-        self._placements: _Index[Placement] = _Index()
-        self._actual: _Index[Task] = _Index()
+        self._placements: _ByJob[Placement] = _ByJob()
+        self._actual: _ByJob[Task] = _ByJob()
         self.mirror.listen(self._hear)
 
     @property
@@ -98,27 +99,27 @@ class View:
 
     def placements_of(self, key: str) -> Mapping[TaskId, Row[Placement]]:
         """Return the placements of a job, given its key."""
-        return self._placements.by_job.get(key, _NOTHING)
+        return self._placements.rows(key)
 
     def placements_on(self, agent: str) -> Mapping[TaskId, Row[Placement]]:
         """Return the placements on an agent."""
-        return self._placements.by_agent.get(agent, _NOTHING)
+        return cast("Mapping[TaskId, Row[Placement]]", self.placements.group(agent))
 
     def placement(self, task: TaskId) -> Row[Placement] | None:
         """Return the placement that makes this task."""
-        return self._placements.row(task)
+        return self._placements.rows(job_key_of(task)).get(task)
 
     def tasks_of(self, key: str) -> Mapping[TaskId, Row[Task]]:
         """Return what agents report of a job's tasks, given its key."""
-        return self._actual.by_job.get(key, _NOTHING)
+        return self._actual.rows(key)
 
     def tasks_on(self, agent: str) -> Mapping[TaskId, Row[Task]]:
         """Return the tasks that an agent reports."""
-        return self._actual.by_agent.get(agent, _NOTHING)
+        return cast("Mapping[TaskId, Row[Task]]", self.actual.group(agent))
 
     def task(self, task: TaskId) -> Row[Task] | None:
         """Return a task as its agent reports it."""
-        return self._actual.row(task)
+        return self._actual.rows(job_key_of(task)).get(task)
 
     def template(self, placement: Placement) -> TaskTemplate | None:
         """Return the template that a placement runs, or None when its version is gone."""

@@ -14,18 +14,18 @@ about as fast as the table here, but drops ``kind`` with the other defaults and 
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
 from functools import cache
-from types import MappingProxyType, UnionType
-from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar, cast
 
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from harpoon.kit.complaint import Language, complain, fields_of, wire_name
 from harpoon.kit.errors import Invalid
+from harpoon.kit.plain import plain, plain_full, writer_of
 from harpoon.kit.strict import DEPTH_MAX, INT_MAX, INT_MIN, TOO_LARGE, VALUES_MAX, Fault, pointer, read
-from harpoon.model.units import Unit
 
 T = TypeVar("T")
 Writer = Callable[[Any], object]
@@ -96,21 +96,21 @@ def load(kind: type[T], data: bytes) -> T:
 
 def dump(value: object) -> bytes:
     """Write a noun, or lists and mappings of nouns, as compact JSON: for the store and for peers."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    return orjson.dumps(value, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def dump_around(value: object, part: object, written: bytes) -> bytes:
     """Write a noun as `dump` does, of which a part was written already."""
 
-    def plain(noun: object) -> object:
-        return orjson.Fragment(written) if noun is part else _plain(noun)
+    def around(noun: object) -> object:
+        return orjson.Fragment(written) if noun is part else plain(noun)
 
-    return orjson.dumps(value, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    return orjson.dumps(value, default=around, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def dump_full(value: object) -> bytes:
     """Write a noun with the fields at their defaults too: for those who read the REST API."""
-    return orjson.dumps(value, default=_plain_full, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    return orjson.dumps(value, default=plain_full, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def defaults(kind: Any) -> dict[str, object]:
@@ -120,14 +120,14 @@ def defaults(kind: Any) -> dict[str, object]:
         if field.default is not MISSING or field.default_factory is not MISSING:
             name = wire_name(field.name)
             value = field.default if field.default_factory is MISSING else field.default_factory()
-            write = _writer(fields_of(kind)[name])
+            write = writer_of(fields_of(kind)[name])
             told[name] = orjson.loads(dump(value if write is None else write(value)))
     return told
 
 
 def canonical(value: object) -> bytes:
     """Write a noun so that equal nouns give equal bytes, however they were spelled: for hashing."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_SORT_KEYS)
+    return orjson.dumps(value, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_SORT_KEYS)
 
 
 def _is_plain(data: bytes) -> bool:
@@ -171,65 +171,3 @@ def _reader(kind: Any, extra: Literal["forbid", "ignore"]) -> TypeAdapter[Any]:
 
 def _name(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))
-
-
-def _plain(noun: object) -> dict[str, object]:
-    kind: Any = type(noun)
-    plain = {}
-    for attribute, name, default, write in _table(kind):
-        value = getattr(noun, attribute)
-        if value != default:
-            plain[name] = value if write is None else write(value)
-    return plain
-
-
-def _plain_full(noun: object) -> dict[str, object]:
-    kind: Any = type(noun)
-    plain = {}
-    for attribute, name, _, write in _table(kind):
-        value = getattr(noun, attribute)
-        plain[name] = value if write is None else write(value)
-    return plain
-
-
-@cache
-def _table(kind: Any) -> tuple[tuple[str, str, object, Writer | None], ...]:
-    """Return how to write each field: its name here, its name outside, its default, what makes it plain."""
-    rows = []
-    for field in fields(kind):
-        name = wire_name(field.name)
-        hint = fields_of(kind)[name]
-        rows.append((field.name, name, _default(field, hint), _writer(hint)))
-    return tuple(rows)
-
-
-def _default(field: Field[Any], hint: Any) -> object:
-    if get_origin(hint) is Literal:
-        return _NEVER
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return _NEVER if field.default is MISSING else field.default
-
-
-def _writer(hint: Any) -> Writer | None:
-    """Return what makes a value of this type plain, or None where orjson does it."""
-    if hint is float:
-        return _float
-    unit = next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Unit)), None)
-    if unit is not None:
-        return unit.format
-    inner = [write for argument in get_args(hint) if (write := _writer(argument)) is not None]
-    if not inner:
-        return None
-    write = inner[0]
-    origin = get_origin(hint)
-    if origin in (Union, UnionType):
-        return lambda value: None if value is None else write(value)
-    if origin is tuple:
-        return lambda value: [write(item) for item in value]
-    return lambda value: {key: write(item) for key, item in value.items()}
-
-
-def _float(value: float) -> float:
-    """Make equal numbers equal bytes: 2 is 2.0, and minus zero is zero."""
-    return float(value) + 0.0

@@ -72,8 +72,8 @@ class Spec:
     task: TaskTemplate
     type: JobType = JobType.SERVICE
     scale: int = 1
-    placement: PlacementRules = field(default_factory=PlacementRules)
-    update: Update = field(default_factory=Update)
+    placement: PlacementRules = PlacementRules()
+    update: Update = Update()
     #: Slots of a new generation wait until all of these hold; what runs is left alone when they no longer do.
     depends_on: tuple[Dependency, ...] = ()
     on_lost: OnLost = OnLost.REPLACE
@@ -89,6 +89,8 @@ class Spec:
 
     def others(self) -> frozenset[str]:
         """Return the names of the other jobs that this one refers to."""
+        if not (self.depends_on or self.task.env):
+            return frozenset()
         used = (value.job for value in self.task.endpoints().values())
         return frozenset((*(dependency.job for dependency in self.depends_on), *used))
 

@@ -1,6 +1,7 @@
 """What things may be called, and the ids made from those names."""
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 #: Jobs, namespaces and agents. No dot and no slash, so that ids and keys made of names can be split again.
@@ -24,11 +25,16 @@ def check_name(what: str, name: str) -> str:
     Raises:
         ValueError: It is not; the message says what would be right.
     """
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         raise ValueError(
             f"{what} is 1 to 63 of a-z, 0-9 and '-', starts with a letter and does not end with '-'; got {name[:80]!r}"
         )
     return name
+
+
+@lru_cache(maxsize=4096)
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
 
 
 def check_port_name(name: str) -> str:

@@ -77,7 +77,7 @@ class Placement:
     #: One sentence: why here, why now.
     reason: str
     decided_ms: int
-    reserve: Reservation = field(default_factory=Reservation)
+    reserve: Reservation = Reservation()
     #: How many placements of this slot and generation failed just before this one.
     failures: int = 0
     #: Variable → value, for those that are endpoints of other jobs; None: there are none.

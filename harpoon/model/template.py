@@ -185,7 +185,7 @@ class Restart:
     policy: RestartPolicy = RestartPolicy.ALWAYS
     attempts: int = 5
     within: Duration = timedelta(minutes=10)
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff = Backoff()
 
     def __post_init__(self) -> None:
         if not 0 <= self.attempts <= 1000:
@@ -214,10 +214,10 @@ class TaskTemplate:
     ports: Mapping[str, int] = field(default_factory=dict)
     #: Where the command starts; its scratch directory when absent.
     working_directory: str | None = None
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources = Resources()
     checks: tuple[Check, ...] = ()
-    restart: Restart = field(default_factory=Restart)
-    stop: Stop = field(default_factory=Stop)
+    restart: Restart = Restart()
+    stop: Stop = Stop()
 
     def __post_init__(self) -> None:
         _check_ports(self.ports)
@@ -237,7 +237,7 @@ class TaskTemplate:
 
     def endpoints(self) -> Mapping[str, Endpoints]:
         """Return the variables that are endpoints of other jobs."""
-        return {name: value for name, value in self.env.items() if isinstance(value, Endpoints)}
+        return {name: value for name, value in self.env.items() if isinstance(value, Endpoints)} if self.env else {}
 
     def bound(self, bindings: Mapping[str, str] | None) -> "TaskTemplate":
         """Return the template with text for the endpoints of other jobs; those without a binding are empty."""

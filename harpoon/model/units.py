@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Any
 
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
@@ -46,6 +47,7 @@ def parse_duration(text: object) -> timedelta:
     return timedelta(milliseconds=milliseconds)
 
 
+@lru_cache(maxsize=1024)
 def format_duration(span: timedelta) -> str:
     """Write ``span`` with the largest unit that leaves a whole number; the inverse of `parse_duration`."""
     milliseconds = round(span / timedelta(milliseconds=1))
@@ -71,6 +73,7 @@ def parse_size(text: object) -> int:
     return size
 
 
+@lru_cache(maxsize=1024)
 def format_size(size: int) -> str:
     """Write ``size`` (bytes) with the largest binary unit that leaves a whole number."""
     for unit in ("Ti", "Gi", "Mi", "Ki"):
@@ -94,6 +97,7 @@ def parse_cpu(text: object) -> int:
     return int(match[2]) * 1000 + int((match[3] or "").ljust(3, "0"))
 
 
+@lru_cache(maxsize=1024)
 def format_cpu(millicores: int) -> str:
     """Write thousandths of a processor as ``500m``."""
     return f"{millicores}m"

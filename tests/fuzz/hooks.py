@@ -26,6 +26,9 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
             query["follow"] = "false"
         if _WAIT.fullmatch(str(query.get("wait", ""))):
             query["wait"] = "1ms"
+        if case.meta is not None and case.meta.generation.mode is GenerationMode.NEGATIVE:
+            # Each document is then answered for itself, with 200 however wrong they are.
+            query.pop("atomic", None)
         if _REVISION.fullmatch(str(query.get("min_revision", ""))):
             # It would be waited for until it is given up.
             query["min_revision"] = "1.1"

@@ -6,8 +6,9 @@ from harpoon.kit import codec
 from harpoon.model.agent import Link
 from harpoon.store import table
 from harpoon.store.memory import MemoryStore
+from harpoon.store.mirror import Mirror
 from harpoon.store.port import Put
-from harpoon.store.table import Mirror, Table
+from harpoon.store.table import Table
 from tests.builders import a_link
 
 LINKS = "/t/links/"

@@ -10,8 +10,9 @@ import pytest
 from harpoon.kit import codec
 from harpoon.store import recent
 from harpoon.store.memory import MemoryStore
+from harpoon.store.mirror import Mirror
 from harpoon.store.port import Change, Delete, Put, SlowWatcher, Store
-from harpoon.store.table import Mirror, Row, RowChange, Table
+from harpoon.store.table import Row, RowChange, Table
 
 Told = list[tuple[int, list[tuple[str, str, object, object]]]]
 

@@ -1,0 +1,209 @@
+"""A mirror of the store: what every loop and door reads, all of it at one revision.
+
+One watch feeds all tables of a mirror, so a reader between two awaits sees the whole of one revision, across
+tables, and nothing of the next. A mirror never writes, and it is never ahead of the store; how far behind it is,
+``revision`` tells.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from harpoon.store.port import Change, Compacted, Entry, SlowWatcher, Store
+from harpoon.store.recent import Recent
+from harpoon.store.table import RowChange, Table
+
+#: Records handled before others get their turn on the event loop.
+_SLICE: Final = 200
+#: What a change weighs beside the values before and after, roughly.
+_CHANGE_BYTES: Final = 500
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class Mirror:
+    """Tables kept in step with a store by one watch.
+
+    Args:
+        store: What is mirrored.
+        prefix: What is watched; ends with a slash.
+        tables: Their prefixes are this one and a name with a slash.
+    """
+
+    def __init__(self, store: Store, prefix: str, tables: Sequence[Table[Any]]) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._tables = {table.prefix: table for table in tables}
+        assert all(table.prefix.rindex("/", 0, -1) == len(prefix) - 1 for table in tables)
+        self._listeners: list[Callable[[int, tuple[RowChange, ...]], None]] = []
+        self._is_loaded = False
+        #: Everything up to here is applied, in all tables.
+        self.revision = 0
+        #: The last revisions; `since` reads it.
+        self.recent: Recent[tuple[RowChange, ...]] = Recent()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = count()
+        #: Keys changed while `verify` compares.
+        self._touched: set[str] | None = None
+
+    @property
+    def oldest(self) -> int:
+        """The lowest revision that `since` can be given."""
+        return self.recent.oldest
+
+    def listen(self, hear: Callable[[int, tuple[RowChange, ...]], None]) -> None:
+        """Have ``hear`` called with each revision that changes rows, when all tables show it; what is loaded, too.
+
+        It is called on the event loop, in between nothing else happens, so it must be quick and must not fail.
+        """
+        self._listeners.append(hear)
+
+    async def load(self) -> None:
+        """Read everything; then ``revision`` is set.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+        """
+        async for page in self._store.list(self._prefix):
+            for part in _slices(page.entries, _SLICE):
+                changes = tuple(found for entry in part if (found := self._compare(entry.key, entry)))
+                # Nobody reads yet, so it need not come true all at once.
+                self._apply(page.revision, changes, 0)
+                await asyncio.sleep(0)
+            self.revision = page.revision
+        self.recent.reset(self.revision)
+        self._is_loaded = True
+
+    async def run(self) -> None:
+        """Follow the store until cancelled; may be run again, and then goes on where it stopped.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+        """
+        assert self._is_loaded, "a mirror is loaded before it follows"
+        while True:
+            stream = self._store.watch(self._prefix, after=self.revision)
+            try:
+                await self._follow(stream)
+            except Compacted:
+                _log.warning("mirror_relisted", prefix=self._prefix, revision=self.revision)
+                await self._list()
+            except SlowWatcher as error:
+                _log.warning("mirror_behind", prefix=self._prefix, revision=self.revision, reason=str(error))
+            finally:
+                close = getattr(stream, "aclose", None)
+                if close is not None:
+                    await close()
+
+    async def reached(self, revision: int) -> None:
+        """Wait until everything up to ``revision`` is applied."""
+        if self.revision < revision:
+            waiter = asyncio.get_running_loop().create_future()
+            heappush(self._waiting, (revision, next(self._order), waiter))
+            await waiter
+
+    def since(self, after: int) -> list[tuple[int, tuple[RowChange, ...]]] | None:
+        """Return the revisions above ``after`` that changed rows, or None when they are no longer kept."""
+        return self.recent.since(after)
+
+    async def verify(self, slice_size: int = _SLICE) -> int:
+        """Compare everything with the store and repair what differs; return how many rows did.
+
+        None should. A repair is told to listeners at the present revision; ``recent`` is emptied, so that readers
+        who resume from before it start afresh. Keys that change meanwhile are left to the next time.
+        """
+        repaired = 0
+        for table in self._tables.values():
+            self._touched = set()
+            try:
+                repaired += await self._verify(table, self._touched, slice_size)
+            finally:
+                self._touched = None
+        return repaired
+
+    async def _verify(self, table: Table[Any], touched: set[str], slice_size: int) -> int:
+        present: set[str] = set()
+        wrong: list[RowChange] = []
+        async for page in self._store.list(table.prefix):
+            # A key that differs then, and is not touched from here on, does differ.
+            await self.reached(page.revision)
+            for part in _slices(page.entries, slice_size):
+                for entry in part:
+                    present.add(entry.key)
+                    if entry.key not in touched:
+                        wrong += _some(table.compare(entry.key[len(table.prefix) :], entry))
+                await asyncio.sleep(0)
+        for keys in _slices(list(table.rows), slice_size):
+            for key in keys:
+                if table.prefix + key not in present and table.prefix + key not in touched:
+                    wrong += _some(table.compare(key, None))
+            await asyncio.sleep(0)
+        changes = tuple(change for change in wrong if table.prefix + change.key not in touched)
+        if changes:
+            _log.error("mirror_repaired", table=table.name, rows=len(changes), key=changes[0].key)
+            self._apply(self.revision, changes, 0)
+            self.recent.reset(self.revision)
+        return len(changes)
+
+    async def _list(self) -> None:
+        """Read everything, and apply as one revision what differs from what is here."""
+        revision, size = self.revision, 0
+        present: set[str] = set()
+        changes: list[RowChange] = []
+        async for page in self._store.list(self._prefix):
+            revision = page.revision
+            size += sum(len(entry.value) for entry in page.entries)
+            for part in _slices(page.entries, _SLICE):
+                for entry in part:
+                    present.add(entry.key)
+                    changes += _some(self._compare(entry.key, entry))
+                await asyncio.sleep(0)
+        for table in self._tables.values():
+            for key in {*table.rows, *table.unreadable}:
+                if table.prefix + key not in present:
+                    changes += _some(self._compare(table.prefix + key, None))
+        self._apply(revision, tuple(changes), size)
+
+    async def _follow(self, stream: AsyncIterator[tuple[int, tuple[Change, ...]]]) -> None:
+        handled = 0
+        async for revision, changes in stream:
+            found = tuple(found for key, entry in changes if (found := self._compare(key, entry)))
+            self._apply(revision, found, sum(len(entry.value) for _, entry in changes if entry is not None))
+            handled += 1 + len(changes)
+            if handled >= _SLICE:
+                handled = 0
+                await asyncio.sleep(0)
+
+    def _compare(self, key: str, entry: Entry | None) -> RowChange | None:
+        if self._touched is not None:
+            self._touched.add(key)
+        start = key.find("/", len(self._prefix)) + 1
+        table = self._tables.get(key[:start])
+        return None if table is None else table.compare(key[start:], entry)
+
+    def _apply(self, revision: int, changes: tuple[RowChange, ...], size: int) -> None:
+        """Let all tables come to ``revision``, and then tell of it; the records behind the changes have ``size`` bytes."""
+        for change in changes:
+            change.table.adopt(change)
+        self.revision = revision
+        if changes:
+            self.recent.append(revision, changes, _CHANGE_BYTES * len(changes) + 2 * size)
+            for hear in self._listeners:
+                hear(revision, changes)
+        while self._waiting and self._waiting[0][0] <= revision:
+            waiter = heappop(self._waiting)[2]
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _slices(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _some(change: RowChange | None) -> tuple[RowChange, ...]:
+    return () if change is None else (change,)

@@ -1,0 +1,78 @@
+"""Lines of the log: all, in order, together."""
+
+import asyncio
+import io
+import threading
+
+import orjson
+import pytest
+import structlog
+
+from harpoon.kit.logs import Lines, configure_logs
+
+
+class Stream(io.BytesIO):
+    """Counts how often it is written to."""
+
+    writes = 0
+
+    def write(self, data) -> int:
+        self.writes += 1
+        return super().write(data)
+
+
+def test_without_a_loop_each_line_is_written_at_once() -> None:
+    stream = Stream()
+    lines = Lines(stream)
+    lines.info(b"one")
+    assert stream.getvalue() == b"one\n"
+    lines.error(b"two")
+    assert stream.getvalue() == b"one\ntwo\n"
+
+
+async def test_lines_of_one_turn_are_written_together_and_in_order() -> None:
+    stream = Stream()
+    lines = Lines(stream)
+    for number in range(100):
+        lines.info(b"%d" % number)
+    assert stream.writes == 0
+    await asyncio.sleep(0)
+    assert (stream.writes, stream.getvalue().split()) == (1, [b"%d" % number for number in range(100)])
+    lines.flush()
+    assert stream.writes == 1
+
+
+async def test_lines_of_threads_are_not_lost() -> None:
+    stream = Stream()
+    lines = Lines(stream)
+
+    def talk(name: bytes) -> None:
+        for _ in range(200):
+            lines.info(name)
+
+    threads = [threading.Thread(target=talk, args=(name,)) for name in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    for _ in range(50):
+        lines.info(b"loop")
+        await asyncio.sleep(0)
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    lines.flush()
+    told = stream.getvalue().split(b"\n")
+    assert (told.count(b"a"), told.count(b"b"), told.count(b"loop")) == (200, 200, 50)
+
+
+def test_a_line_is_one_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = structlog.get_config()
+    stream = Stream()
+    try:
+        lines = configure_logs(stream)
+        structlog.get_logger("x").info("task_started", task="a\nb", what={1})
+        structlog.get_logger("x").debug("not told")
+        lines.flush()
+    finally:
+        structlog.configure(**before)
+    told = orjson.loads(stream.getvalue())
+    assert told["event"] == "task_started"
+    assert (told["task"], told["what"], told["level"]) == ("a\nb", "{1}", "info")
