@@ -14,7 +14,7 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -32,9 +32,11 @@ from harpoon.kit.loop import Pace
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Capacity, PortRange
 from harpoon.model.command import CommandResult
-from harpoon.model.job import Job, Spec, Version
+from harpoon.model.job import Job, Metadata, Spec, Version
+from harpoon.model.manifest import Manifest
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.template import Resources, TaskTemplate
+from harpoon.service import GC_THRESHOLDS
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put
 from harpoon.store.sqlite import SqliteStore
@@ -171,7 +173,7 @@ async def fill(store, world: World) -> None:
 
 def quiet() -> None:
     """Log as a server does, to nowhere."""
-    configure_logs(Path(os.devnull).open("wb"))
+    configure_logs(Path(os.devnull).open("wb"))  # noqa: SIM115 as long as the process
 
 
 @asynccontextmanager
@@ -193,9 +195,12 @@ async def controlled(world: World, resync: timedelta):
     )
     controller = await Controller.open(means, Metrics())
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(controller.follow()), group.create_task(controller.run())]
         while not all(map(controller.shepherd.is_commandable, world.agents)):
+            await asyncio.sleep(0.01)
+        while controller.bookings() is None:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.5)
         yield controller, store, {door.name: door for door in doors.values()}
@@ -227,6 +232,29 @@ async def change_cost(world: World, together: int) -> float:
             costs.append(spent / CHANGES * 1e6)
             await asyncio.sleep(0.5)
         return statistics.median(costs)
+
+
+async def waits_behind_resync(world: World) -> list[float]:
+    """Return how long new jobs wait for their start command, in milliseconds, while everything is looked at again."""
+    waits = []
+    async with controlled(world, timedelta(milliseconds=100)) as (controller, _, doors):
+        for number in range(NEW_JOBS):
+            name = f"new-{number}"
+            spec = Spec(task=world.template)
+            manifest = Manifest(apiVersion="harpoon/v1", kind="Job", metadata=Metadata(name=name), spec=spec)
+            begun = time.perf_counter()
+            await controller.registry.put(manifest)
+            while (told := started(doors.values(), f"default.{name}.")) is None:
+                await asyncio.sleep(0.0005)
+            waits.append((told - begun) * 1000)
+            await asyncio.sleep(0.137)
+    return waits
+
+
+def started(doors: Iterable[Door], prefix: str) -> float | None:
+    """Return when a task of that prefix was ordered to start."""
+    times = (when for door in doors for task, when in door.told.items() if task.startswith(prefix))
+    return next(times, None)
 
 
 async def write_world(path: Path, tasks: int) -> None:

@@ -20,17 +20,15 @@ class Shell(StrEnum):
 
 @verb(
     "completion",
-    examples=(
-        "source <(harpoon completion bash)",
-        "harpoon completion bash > ~/.local/share/bash-completion/completions/harpoon",
-        'harpoon completion zsh > "${fpath[1]}/_harpoon"',
-        "harpoon completion fish > ~/.config/fish/completions/harpoon.fish",
-    ),
+    examples=("harpoon completion bash", "harpoon completion zsh", "harpoon completion fish"),
 )
 def completion(
     shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.", metavar="SHELL", show_default=False)],
 ) -> None:
-    """Print the script that makes a shell complete verbs, options, kinds and the names of what is there."""
+    """Print the script that makes a shell complete verbs, options, kinds and the names of what is there.
+
+    For bash, put this into ~/.bashrc: source <(harpoon completion bash)
+    """
     os.environ[VARIABLE] = f"source_{shell}"
     try:
         app([], prog_name="harpoon")

@@ -101,8 +101,6 @@ class Scheduler:
         self._view.mirror.listen(self._hear)
         await self._bookings.load()
         self._is_loaded = True
-        for key in self._view.jobs.rows:
-            self._loop.wake(key)
         await self._loop.run()
 
     def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:

@@ -7,7 +7,6 @@ has passed; that memory belongs to the machine (`core.machine`), not to this loo
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -43,8 +42,7 @@ class Transformer:
             self._everything,
             rng=means.rng,
             failures=metrics.passes_failed.labels("transformer"),
-            # An agent is a thousand tasks to compare.
-            pace=replace(means.pace, slice=1),
+            pace=means.pace,
         )
 
     async def run(self) -> None:
@@ -56,7 +54,13 @@ class Transformer:
     def wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
         """Have these tasks of an agent compared soon; None: all of them."""
         dirty = self._dirty.get(agent, set())
-        self._dirty[agent] = None if tasks is None or dirty is None else dirty | set(tasks)
+        if tasks is None:
+            self._dirty[agent] = None
+            self._loop.wake_later(agent)
+            return
+        if dirty is not None:
+            dirty.update(tasks)
+            self._dirty[agent] = dirty
         self._loop.wake(agent)
 
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
@@ -94,7 +98,8 @@ class Transformer:
     def _commands(self, agent: str, tasks: set[TaskId] | None) -> list[Command]:
         view, reported = self._view, self._shepherd.tasks(agent)
         placements = view.placements_on(agent)
-        subset = placements.keys() | reported.keys() if tasks is None else tasks
+        # What is both desired and known is left alone, so that of all tasks mostly none is looked at.
+        subset = placements.keys() ^ reported.keys() if tasks is None else tasks
         actual = {task: reported[task] for task in subset if task in reported}
         desired = {}
         for task in subset:

@@ -198,9 +198,9 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
         return _break(state, "the agent started anew while it was being adopted", now)
     # Changes that the agent made after it answered may have overtaken the answer.
     is_latest = snapshot.seq >= state.seq
-    told = _own(state, snapshot.tasks) if is_latest else state.reported
-    # What is as it was stays the very same: there are many.
-    tasks = {task: state.tasks[task] if state.tasks.get(task) == new else new for task, new in told.items()}
+    found = _own(state, snapshot.tasks) if is_latest else state.reported
+    # What is as it was stays the very same object: there are many.
+    tasks = {task: state.tasks[task] if state.tasks.get(task) == new else new for task, new in found.items()}
     effects = _publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
     if state.link is not LinkState.CONNECTED:
         state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)

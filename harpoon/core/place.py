@@ -41,7 +41,7 @@ class Decision:
     drops: tuple[Drop, ...] = ()
 
 
-def place(
+def place(  # noqa: PLR0913 what a placement is decided on, all of it
     job: Job,
     wants: Sequence[Want],
     fleet: Fleet,

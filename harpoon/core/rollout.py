@@ -96,7 +96,7 @@ def rollout(
 
 
 def _is_settled(job: Job, standings: Sequence[Standing], bindings: Mapping[str, str]) -> bool:
-    """Return whether all is plainly as it should be, which it mostly is; not to find that out by `_roll` is for speed."""
+    """Return whether all is plainly as it should be, which it mostly is: to find that out by `_roll` takes longer."""
     if len(standings) != job.spec.scale or job.is_terminating or bindings:
         return False
     slots = set()

@@ -2,7 +2,7 @@
 
 What it promises of its keys: *fair* (first woken, first handled), *stingy* (a key woken many times before its
 turn is handled once), *never lost* (a key woken while it is handled is handled again), and *never twice at once*.
-Every key is also handled once each resync interval, in slices that wait behind fresh work.
+Every key is also handled at the start and once each resync interval, in slices that wait behind fresh work.
 
 It does not order different keys, and it does not say why a key was woken.
 """
@@ -37,8 +37,8 @@ class Pace:
     resync: timedelta = timedelta(seconds=30)
     #: Keys handed to one call.
     batch: int = 256
-    #: Keys that a resync wakes at a time, once nothing fresh is left.
-    slice: int = 64
+    #: Keys of a resync handled at a time, between those that were woken.
+    slice: int = 32
     #: Wait after a failed call; the keys stay woken.
     retry: timedelta = timedelta(milliseconds=500)
 
@@ -62,17 +62,20 @@ class Loop(Generic[K]):
         self._rng = rng
         self._failures = failures
         self._pace = pace or Pace()
-        #: A dict for its order; the values mean nothing.
+        #: Dicts for their order; the values mean nothing.
         self._woken: dict[K, None] = {}
+        self._later: dict[K, None] = {}
         self._due: dict[K, asyncio.TimerHandle] = {}
         self._is_woken = asyncio.Event()
-        self._is_idle = asyncio.Event()
-        self._is_idle.set()
 
     def wake(self, key: K) -> None:
         """Have ``key`` handled soon."""
         self._woken[key] = None
-        self._is_idle.clear()
+        self._is_woken.set()
+
+    def wake_later(self, key: K) -> None:
+        """Have ``key`` handled behind what is woken, as a resync does."""
+        self._later[key] = None
         self._is_woken.set()
 
     def wake_after(self, key: K, span: timedelta) -> None:
@@ -103,29 +106,38 @@ class Loop(Generic[K]):
 
     async def _work(self) -> None:
         while True:
-            if not self._woken:
-                self._is_idle.set()
+            if not (self._woken or self._later):
+                self._is_woken.clear()
                 await self._is_woken.wait()
-            self._is_woken.clear()
-            keys = list(islice(self._woken, self._pace.batch))
+            # What is woken goes first, but does not keep the rest waiting for ever.
+            for keys in (_take(self._woken, self._pace.batch), _take(self._later, self._pace.slice)):
+                if keys:
+                    await self._try(keys)
+                    # Handling them may never have waited for anything.
+                    await asyncio.sleep(0)
+
+    async def _try(self, keys: Sequence[K]) -> None:
+        try:
+            await self._handle(keys)
+        except Exception:  # noqa: BLE001
+            # A loop must survive a bad key or a store that is away; what it could not do stays to be done.
+            self._failures.inc()
+            _log.exception("pass_failed", loop=self._name, keys=len(keys))
             for key in keys:
-                del self._woken[key]
-            try:
-                await self._handle(keys)
-            except Exception:  # noqa: BLE001
-                # A loop must survive a bad key or a store that is away; what it could not do stays to be done.
-                self._failures.inc()
-                _log.exception("pass_failed", loop=self._name, keys=len(keys))
-                for key in keys:
-                    self.wake(key)
-                await asyncio.sleep(self._pace.retry.total_seconds())
+                self.wake(key)
+            await asyncio.sleep(self._pace.retry.total_seconds())
 
     async def _resync(self) -> None:
         while True:
+            for key in self._everything():
+                self.wake_later(key)
             spread = self._rng.uniform(0.9, 1.1)
             await asyncio.sleep(self._pace.resync.total_seconds() * spread)
-            keys = list(self._everything())
-            for start in range(0, len(keys), self._pace.slice):
-                await self._is_idle.wait()
-                for key in keys[start : start + self._pace.slice]:
-                    self.wake(key)
+
+
+def _take(woken: dict[K, None], count: int) -> list[K]:
+    """Return the first so many keys, which are woken no longer."""
+    keys = list(islice(woken, count))
+    for key in keys:
+        del woken[key]
+    return keys

@@ -20,12 +20,14 @@ _Writer = Callable[[Any], object]
 
 def plain(noun: object) -> dict[str, object]:
     """Return a noun's fields by their names outside, those at their defaults left out; nouns in it are left to it."""
-    return _compiled(type(noun), is_full=False)(noun)
+    kind: Any = type(noun)
+    return _compiled(kind, is_full=False)(noun)
 
 
 def plain_full(noun: object) -> dict[str, object]:
     """Return a noun's fields by their names outside, all of them."""
-    return _compiled(type(noun), is_full=True)(noun)
+    kind: Any = type(noun)
+    return _compiled(kind, is_full=True)(noun)
 
 
 def writer_of(hint: Any) -> _Writer | None:

@@ -65,6 +65,10 @@ class Update:
             raise ValueError("surge and unavailable are not both 0, or nothing could ever be replaced")
 
 
+#: Shared, as all defaults are: there are many jobs.
+_ANYWHERE = PlacementRules()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """All that a user declares about a job beside its name."""
@@ -72,7 +76,7 @@ class Spec:
     task: TaskTemplate
     type: JobType = JobType.SERVICE
     scale: int = 1
-    placement: PlacementRules = PlacementRules()
+    placement: PlacementRules = _ANYWHERE
     update: Update = Update()
     #: Slots of a new generation wait until all of these hold; what runs is left alone when they no longer do.
     depends_on: tuple[Dependency, ...] = ()

@@ -1,4 +1,4 @@
-"""A mapping whose keys are ``<group>/<name>``, kept group by group, so that neither keys nor an index of groups cost."""
+"""A mapping whose keys are ``<group>/<name>``, kept by group: neither keys nor an index of groups cost anything."""
 
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping

@@ -187,7 +187,7 @@ class Mirror:
         return None if table is None else table.compare(key[start:], entry)
 
     def _apply(self, revision: int, changes: tuple[RowChange, ...], size: int) -> None:
-        """Let all tables come to ``revision``, and then tell of it; the records behind the changes have ``size`` bytes."""
+        """Let all tables come to ``revision``, then tell of it; the records behind the changes have ``size`` bytes."""
         for change in changes:
             change.table.adopt(change)
         self.revision = revision

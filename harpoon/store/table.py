@@ -62,7 +62,7 @@ class Table(Generic[T]):
         self.unreadable: Mapping[str, int] = MappingProxyType(self._unreadable)
 
     def group(self, name: str) -> Mapping[str, Row[T]]:
-        """Return the rows whose keys begin with ``<name>/``, by what follows; for reading, and only until the next await.
+        """Return the rows whose keys begin with ``<name>/``, by what follows; for reading, until the next await only.
 
         The table must be a grouped one.
         """
