@@ -6,18 +6,20 @@ costs one write a watcher. One that does not keep up fills its own queue, and ov
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from aiohttp import web
 from prometheus_client import Counter
 
-from harpoon.api.frames import Encoding, event_json, frame
-from harpoon.api.items import Item, Scene, items_of
+from harpoon.api.frames import event_json, frame
+from harpoon.api.items import Item, Revisions, Scene, items_of
 from harpoon.api.limits import Limits
 from harpoon.api.selection import Selection
 from harpoon.api.stay import Ending, Stay
-from harpoon.api.stream import Stream
+from harpoon.api.stream import Form, Stream
 from harpoon.control.view import View
+from harpoon.store.recent import RECENT_REVISIONS_MAX
 from harpoon.store.table import RowChange
 
 
@@ -38,7 +40,7 @@ class Watcher:
 
         Args:
             events: In the watcher's encoding.
-            framed: The same as a piece of an answer; see `Stream.framed`.
+            framed: The same as a piece of an answer; see `Form.framed`.
         """
         if self._stay.ending is not None or (not self._chunks and self.stream.push(framed)):
             return
@@ -63,6 +65,27 @@ class Watcher:
             await self.stream.write(taken)
 
 
+class Replay:
+    """Revisions to be told again, from one long past to the present one, however far that goes on meanwhile."""
+
+    def __init__(self, view: View, missed: Revisions) -> None:
+        self.scene = Scene(view, missed)
+        self.ahead = deque(missed)
+        self._last = missed[-1][0]
+
+    def hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
+        """Go on to one more revision, unless the reader is so far behind that the view keeps less.
+
+        What is no new revision is a repair of the view, and then nothing ahead is sure.
+        """
+        if revision <= self._last or len(self.ahead) > RECENT_REVISIONS_MAX:
+            self.ahead.clear()
+            return
+        self.scene.hold(changes)
+        self.ahead.append((revision, changes))
+        self._last = revision
+
+
 class Feed:
     """Tells watchers what the view hears."""
 
@@ -70,24 +93,40 @@ class Feed:
         self._view = view
         self._limits = limits
         self._encoded = encoded
-        self._watchers: dict[Selection, set[Watcher]] = {}
+        #: Selection → form of the stream → those who are told the very same bytes.
+        self._watchers: dict[Selection, dict[Form, set[Watcher]]] = {}
         #: Revision and JSON of events of this turn of the loop, to be written at its end.
         self._pending: dict[Selection, list[tuple[str, bytes]]] = {}
         #: JSON of recent events, oldest first: None where a revision does not concern a selection.
         self._cache: dict[tuple[int, Selection], bytes | None] = {}
         self._cache_size = 0
+        self._replays: set[Replay] = set()
         view.mirror.listen(self._hear)
+
+    @contextmanager
+    def replay(self, missed: Revisions) -> Iterator[Replay]:
+        """Keep a replay of these revisions, the view's last ones, in step with the view while the block runs."""
+        replay = Replay(self._view, missed)
+        self._replays.add(replay)
+        try:
+            yield replay
+        finally:
+            self._replays.discard(replay)
 
     def join(self, watcher: Watcher) -> None:
         """Have ``watcher`` told of every revision after the view's present one."""
         self._flush()
-        self._watchers.setdefault(watcher.selection, set()).add(watcher)
+        forms = self._watchers.setdefault(watcher.selection, {})
+        forms.setdefault(watcher.stream.form, set()).add(watcher)
 
     def leave(self, watcher: Watcher) -> None:
         """Tell ``watcher`` no more; nothing when it has not joined."""
-        told = self._watchers.get(watcher.selection, set())
+        forms = self._watchers.get(watcher.selection, {})
+        told = forms.get(watcher.stream.form, set())
         told.discard(watcher)
         if not told:
+            forms.pop(watcher.stream.form, None)
+        if not forms:
             self._watchers.pop(watcher.selection, None)
 
     def bookmark(self, watcher: Watcher) -> None:
@@ -95,7 +134,7 @@ class Feed:
         self._flush()
         shown = self._view.external(self._view.revision)
         event = frame(watcher.stream.encoding, "bookmark", shown, event_json("bookmark", shown))
-        watcher.offer(event, watcher.stream.framed(event))
+        watcher.offer(event, watcher.stream.form.framed(event))
 
     def event(self, scene: Scene, revision: int, changes: tuple[RowChange, ...], selection: Selection) -> bytes | None:
         """Return the JSON of the event that tells one revision, or None when it does not concern the selection.
@@ -114,6 +153,8 @@ class Feed:
         return body
 
     def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
+        for replay in self._replays:
+            replay.hear(revision, changes)
         items = items_of(Scene(self._view), changes) if self._watchers else ()
         if not items:
             return
@@ -130,14 +171,11 @@ class Feed:
         """Write what came within this turn of the loop, as one piece to each watcher and the same to all alike."""
         pending, self._pending = self._pending, {}
         for selection, events in pending.items():
-            written: dict[tuple[Encoding, bool], tuple[bytes, bytes]] = {}
-            for watcher in self._watchers.get(selection, ()):
-                stream = watcher.stream
-                form = (stream.encoding, stream.is_chunked)
-                if form not in written:
-                    joined = b"".join([frame(stream.encoding, "change", shown, body) for shown, body in events])
-                    written[form] = (joined, stream.framed(joined))
-                watcher.offer(*written[form])
+            for form, watchers in self._watchers.get(selection, {}).items():
+                joined = b"".join([frame(form.encoding, "change", shown, body) for shown, body in events])
+                framed = form.framed(joined)
+                for watcher in watchers:
+                    watcher.offer(joined, framed)
 
     def _encode(self, revision: int, items: Sequence[Item], selection: Selection) -> bytes | None:
         told = [change for item in items if (change := item.told(selection)) is not None]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harpoon.api.objects import agent_json, job_json, task_json
 from harpoon.api.selection import Kind, Selection, Traits
-from harpoon.control.view import View, job_key
+from harpoon.control.view import View, job_key, job_key_of
 from harpoon.kit import codec
 from harpoon.store.table import Row, RowChange, Table
 
@@ -37,11 +37,25 @@ class Scene:
         for _, changes in reversed(since):
             for change in reversed(changes):
                 self._then[id(change.table), change.key] = change.old
+        #: Of tables of tasks that were asked for by job: job → keys that stand apart from the view.
+        self._by_job: dict[int, dict[str, set[str]]] = {}
 
     def play(self, changes: Iterable[RowChange]) -> None:
         """Go on by one revision."""
         for change in changes:
-            self._then[id(change.table), change.key] = change.new
+            of = id(change.table)
+            self._then[of, change.key] = change.new
+            if of in self._by_job:
+                self._by_job[of].setdefault(_job_of(change.key), set()).add(change.key)
+
+    def hold(self, changes: Iterable[RowChange]) -> None:
+        """Stand where it stands while the view goes on by one revision."""
+        for change in changes:
+            at = (id(change.table), change.key)
+            if at not in self._then and at[0] not in self._base:
+                self._then[at] = change.old
+                if at[0] in self._by_job:
+                    self._by_job[at[0]].setdefault(_job_of(change.key), set()).add(change.key)
 
     def row(self, table: Table[Any], key: str) -> Row[Any] | None:
         """Return a row as it stood."""
@@ -54,17 +68,27 @@ class Scene:
 
     def of_job(self, table: Table[Any], job: str) -> Iterator[tuple[str, Row[Any]]]:
         """Yield the placements or tasks of a job as they stood, by their keys; given the job's key."""
-        of_it = job.replace("/", ".") + "."
-        if id(table) in self._base:
-            keys = {key for key in self._base[id(table)] if key.partition("/")[2].startswith(of_it)}
-        else:
+        keys = set(self._apart(table).get(job, ()))
+        if id(table) not in self._base:
             present = self.view.placements_of(job) if table is self.view.placements else self.view.tasks_of(job)
-            keys = {f"{row.value.agent}/{task}" for task, row in present.items()}
-        keys.update(key for of, key in self._then if of == id(table) and key.partition("/")[2].startswith(of_it))
+            keys.update(f"{row.value.agent}/{task}" for task, row in present.items())
         for key in sorted(keys):
             row = self.row(table, key)
             if row is not None:
                 yield key, row
+
+    def _apart(self, table: Table[Any]) -> Mapping[str, set[str]]:
+        """Return the keys of a table that do not simply stand as in the view, by job; found out once."""
+        of = id(table)
+        if of not in self._by_job:
+            known = self._by_job[of] = {}
+            for key in (*self._base.get(of, ()), *(key for at, key in self._then if at == of)):
+                known.setdefault(_job_of(key), set()).add(key)
+        return self._by_job[of]
+
+
+def _job_of(key: str) -> str:
+    return job_key_of(key.partition("/")[2])
 
 
 def tables_of(view: View, kinds: Iterable[Kind]) -> set[Table[Any]]:

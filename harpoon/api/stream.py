@@ -6,7 +6,7 @@ them, and its last word can be read. One that is ended within an event is aborte
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 from aiohttp import hdrs, web
@@ -24,6 +24,18 @@ _SLOW = (
 
 #: A reader for whom more bytes than that are buffered is behind; where aiohttp, too, begins to wait.
 _BEHIND: Final = 1 << 16
+
+
+class Form(NamedTuple):
+    """How a stream is written: those of one form are written the same bytes."""
+
+    encoding: Encoding
+    #: Sent in pieces that say their length, as since HTTP/1.1.
+    is_chunked: bool
+
+    def framed(self, data: bytes) -> bytes:
+        """Return ``data`` as a piece of the answer."""
+        return b"%x\r\n%s\r\n" % (len(data), data) if self.is_chunked and data else data
 
 
 class Stream:
@@ -54,9 +66,9 @@ class Stream:
         return self._encoding
 
     @property
-    def is_chunked(self) -> bool:
-        """Whether the answer is sent in pieces that say their length; since HTTP/1.1 it is."""
-        return hdrs.TRANSFER_ENCODING in self._response.headers
+    def form(self) -> Form:
+        """How it is written; known once the headers are sent."""
+        return Form(self.encoding, hdrs.TRANSFER_ENCODING in self._response.headers)
 
     async def serve(self, work: Callable[[], Awaitable[None]]) -> web.StreamResponse:
         """Send the headers, do ``work``, which writes, and say the last word; for HEAD, send the headers only."""
@@ -84,10 +96,6 @@ class Stream:
         self._stay.writing_since = asyncio.get_running_loop().time()
         await self._response.write(data)
         self._stay.writing_since = None
-
-    def framed(self, data: bytes) -> bytes:
-        """Return ``data`` as a piece of the answer; the same for all streams that are chunked alike."""
-        return b"%x\r\n%s\r\n" % (len(data), data) if self.is_chunked and data else data
 
     def push(self, framed: bytes) -> bool:
         """Write a piece of whole events without waiting, if the reader keeps up; return whether that is so."""
@@ -121,7 +129,9 @@ class Stream:
         if word is None:
             transport.abort()
             return
-        transport.write(self.framed(word) + (b"0\r\n\r\n" if self.is_chunked else b""))
+        is_chunked = hdrs.TRANSFER_ENCODING in self._response.headers
+        last = Form(Encoding.NDJSON, is_chunked).framed(word) + (b"0\r\n\r\n" if is_chunked else b"")
+        transport.write(last)
         transport.close()
         # What it still has not taken by then is dropped.
         asyncio.get_running_loop().call_later(self._farewell_s, transport.abort)

@@ -17,10 +17,10 @@ from typing import Final
 from aiohttp import web
 
 from harpoon.api.doors import DOORS, Doors
-from harpoon.api.feed import FEED, Feed, Watcher
+from harpoon.api.feed import FEED, Feed, Replay, Watcher
 from harpoon.api.frames import Encoding, event_json, frame, frame_head, frame_tail, negotiate
 from harpoon.api.history import History, gone
-from harpoon.api.items import Revisions, Scene, item_json, object_of, records_of, tables_of, traits_of
+from harpoon.api.items import Scene, item_json, object_of, records_of, tables_of, traits_of
 from harpoon.api.operation import NAME, REVISION, TAG, Answer, Operation, Parameter
 from harpoon.api.query import Query, bad_parameter
 from harpoon.api.revision import parse_revision
@@ -39,6 +39,8 @@ _KINDS: Final = {
 }
 #: Objects or changes encoded before others get their turn on the event loop: some 2 ms.
 _SLICE = 200
+#: As much of the store's history is written together.
+_HISTORY_BYTES: Final = 64 << 10
 
 
 class Watch:
@@ -96,17 +98,19 @@ class Watch:
             if not missed:
                 self._feed.join(self._watcher)
                 return True
-            await self._stream.write(self._replay(missed))
-            await asyncio.sleep(0)
+            with self._feed.replay(missed) as replay:
+                while replay.ahead:
+                    await self._stream.write(self._replay(replay))
+                    await asyncio.sleep(0)
         return False
 
-    def _replay(self, missed: Revisions) -> bytes:
-        """Return a slice of the missed revisions; there is no await in it, so the scene is true throughout."""
-        scene = Scene(self._doors.view, missed)
+    def _replay(self, replay: Replay) -> bytes:
+        """Return the next slice of the missed revisions."""
         chunks, handled = [], 0
-        for revision, changes in missed:
-            scene.play(changes)
-            body = self._feed.event(scene, revision, changes, self._selection)
+        while replay.ahead:
+            revision, changes = replay.ahead.popleft()
+            replay.scene.play(changes)
+            body = self._feed.event(replay.scene, revision, changes, self._selection)
             if body is not None:
                 chunks.append(frame(self._encoding, "change", self._doors.view.external(revision), body))
             self._cursor = revision
@@ -119,20 +123,27 @@ class Watch:
         """Write what the store keeps and the view does not."""
         view, limits = self._doors.view, self._doors.limits
         history = History(self._doors.store, view)
+        told = bytearray()
         try:
             async with asyncio.timeout(limits.bookmark_s) as quiet:
                 async for revision, changes in history.read(self._cursor):
                     body = self._feed.event(history.scene, revision, changes, self._selection)
                     self._cursor = revision
-                    quiet.reschedule(None)
                     if body is not None:
-                        await self._write("change", revision, body)
-                    quiet.reschedule(asyncio.get_running_loop().time() + limits.bookmark_s)
+                        told += frame(self._encoding, "change", view.external(revision), body)
+                    if len(told) >= _HISTORY_BYTES:
+                        quiet.reschedule(None)
+                        await self._stream.write(bytes(told))
+                        told.clear()
+                        quiet.reschedule(asyncio.get_running_loop().time() + limits.bookmark_s)
         except SlowWatcher:
             # The store would not wait for this reader; it is asked again from the cursor.
-            return
+            pass
         except TimeoutError:
-            await self._write("bookmark", self._cursor, event_json("bookmark", view.external(self._cursor)))
+            shown = view.external(self._cursor)
+            told += frame(self._encoding, "bookmark", shown, event_json("bookmark", shown))
+        if told:
+            await self._stream.write(bytes(told))
 
     async def _write(self, type_: str, revision: int, body: bytes) -> None:
         await self._stream.write(frame(self._encoding, type_, self._doors.view.external(revision), body))
