@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
+import uvloop
 
 PUTS, CONNECTIONS = 10_000, 64
 DOCUMENTS, BULK_REQUESTS = 30_000, 2
@@ -126,3 +127,79 @@ async def put_all(port: int, scale: int) -> tuple[float, list[float]]:
         waiting.append(done)
     await asyncio.gather(*waiting)
     return PUTS / (time.perf_counter() - begun), latencies
+
+
+async def apply_all(port: int, count: int) -> float:
+    """Apply many jobs in one request, line by line; return jobs a second, once all are answered."""
+    lines = b"".join(orjson.dumps(manifest(f"bulk-{number}", 0)) + b"\n" for number in range(count))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    head = "POST /v1/apply?atomic=false HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+    begun = time.perf_counter()
+
+    async def send() -> None:
+        writer.write(f"{head}Content-Length: {len(lines)}\r\n\r\n".encode())
+        for start in range(0, len(lines), 1 << 16):
+            writer.write(lines[start : start + (1 << 16)])
+            await writer.drain()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send())
+        answered = 0
+        while answered < count:
+            data = await reader.read(1 << 18)
+            assert data, "the server ended the answer"
+            answered += data.count(b'"outcome":"created"')
+    writer.close()
+    return count / (time.perf_counter() - begun)
+
+
+async def floor(port: int) -> float:
+    """Return requests a second of a server that only echoes."""
+    rate, _ = await put_all(port, 0)
+    return rate
+
+
+@contextmanager
+def echo():
+    """Run the barest server there is on the same library; yield its port."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-c", ECHO, str(port)])
+    try:
+        until_up(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+ECHO = """
+import sys, uvloop
+from aiohttp import web
+async def put(request):
+    return web.Response(status=202, body=await request.read())
+app = web.Application()
+app.router.add_put("/v1/namespaces/{ns}/jobs/{name}", put)
+uvloop.install()
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
+"""
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """Measure; return lines of the table."""
+    with echo() as port:
+        bare = uvloop.run(floor(port))
+    with server() as (port, pid):
+        before = processor_s(pid)
+        rate, latencies = uvloop.run(put_all(port, 0))
+        cost = (processor_s(pid) - before) / PUTS * 1e6
+        waiting, _ = uvloop.run(put_all(port, 1))
+    with server() as (port, _):
+        bulk = uvloop.run(apply_all(port, DOCUMENTS))
+    latencies.sort()
+    p50, p99 = latencies[PUTS // 2] * 1000, latencies[int(PUTS * 0.99)] * 1000
+    return [
+        ("PUT of jobs a second, scale 0", f"{rate:,.0f}", f"{bare:,.0f} echoed", ">= 5,000"),
+        ("  their processor time, and p50 / p99 of 64 at once", f"{cost:.0f} us, {p50:.0f} / {p99:.0f} ms", "", ""),
+        ("PUT of jobs a second, scale 1 and no agent", f"{waiting:,.0f}", "", ""),
+        ("jobs a second in bulk", f"{bulk:,.0f}", "", ">= 30,000"),
+    ]

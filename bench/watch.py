@@ -21,6 +21,7 @@ import uvloop
 from bench.doors import Caller, processor_s, put_request, server
 
 WATCHERS = 1_000
+CHANGE, SYNCED = b'"type":"change"', b'"type":"synced"'
 BACKLOG = 6_000
 PACE, ALONE, BURSTS, BURST_CONNECTIONS = 100, 400, 3_000, 32
 
@@ -36,16 +37,21 @@ class Watcher(asyncio.Protocol):
 
     def connection_made(self, transport) -> None:
         self.transport = transport
-        head = f"GET /v1/watch?kinds=jobs{self.query} HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n"
+        head = (
+            f"GET /v1/watch?kinds=jobs{self.query} HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n"
+        )
         transport.write(head.encode())
 
     def data_received(self, data: bytes) -> None:
+        # A read may end anywhere; of what is looked for, all but the last byte is kept.
+        data = self.tail + data
+        mark = CHANGE if self.is_synced else SYNCED
+        self.tail = data[1 - len(mark) :]
         if not self.is_synced:
-            self.is_synced = b'"synced"' in self.tail + data
-            self.tail = data[-16:]
+            self.is_synced = SYNCED in data
             return
         before = self.events
-        self.events += data.count(b'"type":"change"')
+        self.events += data.count(CHANGE)
         self.heard(before, self.events)
 
 
@@ -108,7 +114,7 @@ async def burst(port: int, name: str, count: int) -> None:
 async def paced(crowd: Crowd, name: str) -> tuple[float, list[float]]:
     """Put jobs at a steady pace; return deliveries a second, and how long each took to be heard by all."""
     crowd.reset(ALONE)
-    reader, writer = await asyncio.open_connection("127.0.0.1", crowd.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", crowd.port)
     begun, sent = time.perf_counter(), []
     for at in range(ALONE):
         await asyncio.sleep(max(0.0, begun + at / PACE - time.perf_counter()))

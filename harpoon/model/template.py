@@ -65,9 +65,9 @@ class StopSignal(StrEnum):
 class Resources:
     """What one task reserves on its agent; reserved is not enforced."""
 
-    #: Thousandths of a processor.
+    #: Processors, such as ``0.5`` or ``500m``.
     cpu: Cpu = 0
-    #: Bytes.
+    #: Bytes, such as ``64Mi``.
     memory: Size = 0
 
 

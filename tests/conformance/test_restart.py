@@ -81,7 +81,8 @@ async def _until_gone(address: Address, stir: Stir, begin: str) -> None:
             mark = await stir.put("mark")
             try:
                 async with address.watch("", NDJSON, after=begin) as stream:
-                    await stream.until(reaches(mark))
+                    # It may also go while it is being told.
+                    await stream.until(lambda event, mark=mark: event.type == "error" or reaches(mark)(event))
             except Refusal as refusal:
                 answer = refusal.answer
                 break

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpoon.model.job import SCALE_MAX, Metadata, Spec, Update
-from harpoon.model.rules import Requirement
+from harpoon.model.job import SCALE_MAX, Dependency, Metadata, Spec, Update
+from harpoon.model.rules import PlacementRules, Requirement, Spread
 from harpoon.model.template import (
     CHECKS_MAX,
     ENV_MAX,
@@ -99,6 +99,13 @@ def test_a_template_may_use_all_it_has() -> None:
         (lambda: Spec(task=a_template(), scale=-1), "scale is 0 to 10000"),
         (lambda: Spec(task=a_template(), scale=SCALE_MAX + 1), "scale is 0 to 10000"),
         (lambda: Metadata(name="Web"), "name is 1 to 63"),
+        (lambda: Spec(task=a_template(), depends_on=(Dependency(job="a"),) * 2), "names a job twice"),
+        (
+            lambda: Spec(task=a_template(), depends_on=tuple(Dependency(job=f"j{n}") for n in range(33))),
+            "depends_on holds at most 32",
+        ),
+        (lambda: Dependency(job="A"), "job is 1 to 63"),
+        (lambda: PlacementRules(spread=(Spread(tag="zone"),) * 33), "at most 32 each"),
         (lambda: Metadata(name="web", namespace="a/b"), "namespace is 1 to 63"),
         (lambda: Metadata(name="web", tags={str(n): "" for n in range(65)}), "tags holds at most 64"),
         (lambda: Metadata(name="web", tags={"": ""}), "keys of 1 to 63"),

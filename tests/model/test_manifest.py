@@ -1,7 +1,8 @@
 """The language of manifests, as far as it goes."""
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -12,7 +13,8 @@ def fields_at(pointer: str) -> set[str]:
     """Return the fields of what stands at a pointer, ``*`` being any item."""
     kind: Any = Manifest
     for part in pointer.split("/")[1:]:
-        kind = get_args(kind)[0] if part == "*" else get_type_hints(kind)[part]
+        kind = get_args(kind)[-1 if get_origin(kind) is Mapping else 0] if part == "*" else get_type_hints(kind)[part]
+        kind = next((member for member in get_args(kind) if is_dataclass(member)), kind) if part == "*" else kind
     assert is_dataclass(kind)
     return {field.name for field in fields(kind)}
 

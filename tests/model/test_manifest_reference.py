@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
 
 import orjson
 import pytest
 
 from harpoon.kit import codec, yaml
-from harpoon.kit.complaint import fields_of
+from harpoon.kit.complaint import fields_of, wire_name
+from harpoon.kit.plain import writer_of
 from harpoon.model.job import Metadata, Spec
 from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
 from tests.documents import FENCED, ROOT
@@ -51,8 +52,10 @@ def test_the_tables_tell_the_defaults():
 
 def _fields(path: str, kind: Any) -> Iterator[tuple[str, str]]:
     """Yield every field in a noun, by its path, with its default."""
-    for _, name, default, write in codec._table(kind):
-        yield f"{path}.{name}", _written(default, write)
+    for field in fields(kind):
+        name = wire_name(field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        yield f"{path}.{name}", _written(default, writer_of(fields_of(kind)[name]))
         mark, inner = _inner(fields_of(kind)[name])
         if inner is not None:
             yield from _fields(f"{path}.{name}{mark}", inner)
@@ -71,7 +74,7 @@ def _inner(hint: Any) -> tuple[str, Any]:
 
 
 def _written(default: object, write: Any) -> str:
-    if default is codec._NEVER:
+    if default is MISSING:
         return "required"
     plain = orjson.loads(codec.dump_full(default if write is None or default is None else write(default)))
     return "" if plain is None else f"`{plain:g}`" if isinstance(plain, float) else f"`{plain}`"
