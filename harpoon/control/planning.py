@@ -11,7 +11,7 @@ from harpoon.control.registry import Registry
 from harpoon.control.versions import form_diff, form_of
 from harpoon.control.view import JOBS, View, job_key
 from harpoon.core.plan import Outset, foretell
-from harpoon.core.rollout import Standing
+from harpoon.core.standing import Standing
 from harpoon.kit import codec
 from harpoon.kit.errors import Unavailable
 from harpoon.model.instant import Instant

@@ -23,7 +23,8 @@ from harpoon.control.references import References, bindings, replacing, unmet
 from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, job_key_of, placement_key
 from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
-from harpoon.core.rollout import Rollout, Standing, rollout
+from harpoon.core.rollout import Rollout, rollout
+from harpoon.core.standing import Standing
 from harpoon.kit import codec
 from harpoon.kit.loop import Loop
 from harpoon.model.agent import LinkState

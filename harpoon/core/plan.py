@@ -24,7 +24,8 @@ from typing import Final
 from harpoon.core.fleet import Fleet
 from harpoon.core.held import Unmet, hold_back
 from harpoon.core.place import Decision, place
-from harpoon.core.rollout import Rollout, Standing, rollout
+from harpoon.core.rollout import Rollout, rollout
+from harpoon.core.standing import Standing
 from harpoon.model.decision import Drop, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job

@@ -14,10 +14,11 @@ has failed or is lost. All others are *old*.
    beyond one. As long as fewer than ``update.unavailable`` slots are without a ready task, an old one goes in the
    commit that places its successor.
 4. A dead current placement is replaced, elsewhere if possible: a lost one at once, a failed one after a backoff, the
-   first time at once. While evicting is halted, because so many agents are lost, lost ones stay.
+   first time at once. Where the job waits for lost agents, and while evicting is halted because so many are lost,
+   lost ones stay.
 5. While a job's dependencies do not hold, slots without a current placement are held back; what is placed stays.
-6. Bindings that changed make a placement old, but no sooner than `REBIND_MIN` after it was decided: what others'
-   endpoints do in the course of a migrate is to be followed in few steps.
+6. Bindings that changed make a placement old, but no sooner than `core.standing.REBIND_MIN` after it was decided:
+   what others' endpoints do in the course of a migrate is to be followed in few steps.
 7. A task that finished by itself, where its restart policy allows that, is as good as ready. Where the policy is to
    run always, it was ended by somebody else, and is replaced like a failed one.
 """
@@ -25,38 +26,26 @@ has failed or is lost. All others are *old*.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, auto
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
+from harpoon.core.standing import ARRIVED, DEAD, NO_BINDINGS, Health, Record, Slot, Standing, current_of, look
 from harpoon.model.decision import Drop, Want
 from harpoon.model.instant import Instant
-from harpoon.model.job import Job, OnLost
+from harpoon.model.job import Job
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, Task, TaskState
-from harpoon.model.template import RestartPolicy
+from harpoon.model.task import Placement, TaskState
 
 #: The wait before the second replacement in a row; each further one waits twice as long, up to `BACKOFF_MAX`.
 BACKOFF_MIN = timedelta(seconds=1)
 BACKOFF_MAX = timedelta(minutes=1)
-#: A placement is not replaced for the sake of its bindings before it is so old.
-REBIND_MIN = timedelta(seconds=5)
 #: A task that ran for so long before it failed was a good one: counting begins anew.
 STEADY = timedelta(minutes=10)
 
 _MILLISECOND = timedelta(milliseconds=1)
 #: States in which a task needs nothing done as long as it is what it should be.
 _LIVING: Final = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.STOPPING, TaskState.UNCLAIMED})
-_NO_BINDINGS: Final[Mapping[str, str]] = MappingProxyType({})
 #: As much of a task's own reason as a placement's reason repeats.
 _QUOTE_MAX = 200
-
-
-class Standing(NamedTuple):
-    """One placement of the job, and what its agent reports of it (None: nothing yet)."""
-
-    placement: Placement
-    task: Task | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +67,7 @@ def rollout(
     *,
     is_halted: bool = False,
     is_held: bool = False,
-    bindings: Mapping[str, str] = _NO_BINDINGS,
+    bindings: Mapping[str, str] = NO_BINDINGS,
 ) -> Rollout:
     """Return what brings the job's placements nearer to its spec; nothing once they are there.
 
@@ -118,18 +107,18 @@ def _roll(
 ) -> Rollout:
     scale = 0 if job.is_terminating else job.spec.scale
     gone = "the job is unscheduled" if job.is_terminating else f"the job is scaled down to {scale}"
-    records: dict[int, list[_Record]] = {slot: [] for slot in range(scale)}
+    records: dict[int, list[Record]] = {slot: [] for slot in range(scale)}
     surplus: list[Drop] = []
     for standing in sorted(standings, key=lambda s: (s.placement.slot, s.placement.number)):
         if standing.placement.slot < scale:
-            records[standing.placement.slot].append(_look(job, standing, bindings, now, is_halted=is_halted))
+            records[standing.placement.slot].append(look(job, standing, bindings, now, is_halted=is_halted))
         else:
             surplus.append(_drop(standing.placement, gone))
-    slots = [_Slot(number=number, records=known, current=_current(known)) for number, known in records.items()]
+    slots = [Slot(number=number, records=known, current=current_of(known)) for number, known in records.items()]
     drops = (*(drop for slot in slots for drop in _drops(slot)), *surplus)
     free = [slot for slot in slots if not (is_held and slot.current is None)]
     wants, due = _wants(job, free, now)
-    held = tuple(slot.number for slot in slots if slot not in free and not slot.is_filled) if is_held else ()
+    held = tuple(slot.number for slot in slots if is_held and slot.current is None and not slot.is_filled)
     dues = [due, *(record.fresh_for for slot in slots for record in slot.records)]
     return Rollout(wants=wants, drops=drops, held=held, due=min((one for one in dues if one is not None), default=None))
 
@@ -137,114 +126,19 @@ def _roll(
 _NOTHING_TO_DO: Final = Rollout(wants=(), drops=(), held=(), due=None)
 
 
-class _Health(Enum):
-    """What a placement is good for."""
-
-    READY = auto()
-    #: Finished, as its policy lets it.
-    SETTLED = auto()
-    #: May become ready.
-    WAITING = auto()
-    #: Lost, but not to be replaced.
-    HELD = auto()
-    LOST = auto()
-    FAILED = auto()
-
-
-_DEAD = (_Health.LOST, _Health.FAILED)
-_ARRIVED = (_Health.READY, _Health.SETTLED)
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """A standing, judged."""
-
-    placement: Placement
-    task: Task | None
-    health: _Health
-    is_present: bool
-    #: Span after which its bindings make it old; None: they do not differ, or it is old already.
-    fresh_for: timedelta | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Slot:
-    """A wanted slot: its placements, oldest first, and the current one among them."""
-
-    number: int
-    records: list[_Record]
-    current: _Record | None
-
-    @property
-    def is_served(self) -> bool:
-        return any(r.health is _Health.READY or (r is self.current and r.health in _ARRIVED) for r in self.records)
-
-    @property
-    def is_filled(self) -> bool:
-        """Whether there is nothing to place: the current one lives, or lost ones are held on to."""
-        is_live = self.current is not None and self.current.health not in _DEAD
-        return is_live or any(r.health is _Health.HELD for r in self.records)
-
-
-def _look(job: Job, standing: Standing, bindings: Mapping[str, str], now: Instant, *, is_halted: bool) -> _Record:
-    placement = standing.placement
-    fresh_for = _fresh_for(placement, bindings, now)
-    is_present = placement.generation == job.generation and (fresh_for is None or fresh_for > timedelta(0))
-    return _Record(
-        placement,
-        standing.task,
-        _health(job, standing.task, is_halted=is_halted),
-        is_present,
-        fresh_for if is_present else None,
-    )
-
-
-def _fresh_for(placement: Placement, bindings: Mapping[str, str], now: Instant) -> timedelta | None:
-    """Return how long a placement's bindings still do, 0 if they do not; None: they are those wanted."""
-    known = placement.bindings or _NO_BINDINGS
-    if all(known.get(name, "") == value for name, value in bindings.items()):
-        return None
-    age = (now.wall - placement.decided_ms) * _MILLISECOND
-    # A clock that was set back behind the decision would make the wait endless.
-    return REBIND_MIN - age if timedelta(0) <= age < REBIND_MIN else timedelta(0)
-
-
-def _health(job: Job, task: Task | None, *, is_halted: bool) -> _Health:
-    if task is None:
-        return _Health.WAITING
-    match task.state:
-        case TaskState.RUNNING if task.ready:
-            return _Health.READY
-        case TaskState.FAILED:
-            return _Health.FAILED
-        case TaskState.FINISHED:
-            is_foul = job.spec.task.restart.policy is RestartPolicy.ALWAYS
-            return _Health.FAILED if is_foul else _Health.SETTLED
-        case TaskState.LOST:
-            return _Health.HELD if is_halted or job.spec.on_lost is OnLost.WAIT else _Health.LOST
-        case _:
-            return _Health.WAITING
-
-
-def _current(records: Sequence[_Record]) -> _Record | None:
-    present = [record for record in records if record.is_present]
-    live = [record for record in present if record.health not in _DEAD]
-    return next(reversed(live or present), None)
-
-
-def _drops(slot: _Slot) -> Iterable[Drop]:
+def _drops(slot: Slot) -> Iterable[Drop]:
     """Name the old placements that go now (rule 2)."""
     current = slot.current
     olds = [record for record in slot.records if record is not current]
-    newest_ready = next((old for old in reversed(olds) if old.health is _Health.READY), None)
+    newest_ready = next((old for old in reversed(olds) if old.health is Health.READY), None)
     for old in olds:
-        if current is not None and current.health in _ARRIVED:
-            what = "is ready" if current.health is _Health.READY else "has finished"
+        if current is not None and current.health in ARRIVED:
+            what = "is ready" if current.health is Health.READY else "has finished"
             yield _drop(old.placement, f"replaced by {current.placement.task}, which {what}")
-        elif old.health is _Health.READY:
+        elif old.health is Health.READY:
             if old is not newest_ready:
                 yield _drop(old.placement, "a newer one of its slot is ready")
-        elif current is not None and current.health is _Health.WAITING and old.health is not _Health.HELD:
+        elif current is not None and current.health is Health.WAITING and old.health is not Health.HELD:
             yield _drop(old.placement, f"replaced by {current.placement.task} before it was ready")
 
 
@@ -252,7 +146,7 @@ def _drop(placement: Placement, reason: str) -> Drop:
     return Drop(task=placement.task, agent=placement.agent, reason=reason)
 
 
-def _wants(job: Job, slots: Sequence[_Slot], now: Instant) -> tuple[tuple[Want, ...], timedelta | None]:
+def _wants(job: Job, slots: Sequence[Slot], now: Instant) -> tuple[tuple[Want, ...], timedelta | None]:
     """Choose the slots to place (rules 1, 3, 4); slots that need no allowance come at no cost to it."""
     surge = job.spec.update.surge - sum(max(0, len(slot.records) - 1) for slot in slots)
     unavailable = job.spec.update.unavailable - sum(not slot.is_served for slot in slots)
@@ -265,7 +159,7 @@ def _wants(job: Job, slots: Sequence[_Slot], now: Instant) -> tuple[tuple[Want, 
         if wait > timedelta(0):
             due = wait if due is None else min(due, wait)
             continue
-        useless = [record for record in slot.records if record.health is not _Health.READY]
+        useless = [record for record in slot.records if record.health is not Health.READY]
         if useless or not slot.records:
             wants.append(_want(job, slot, useless, now))
         elif len(slot.records) > 1:
@@ -279,9 +173,9 @@ def _wants(job: Job, slots: Sequence[_Slot], now: Instant) -> tuple[tuple[Want, 
     return tuple(wants), due
 
 
-def _want(job: Job, slot: _Slot, replaced: Sequence[_Record], now: Instant) -> Want:
+def _want(job: Job, slot: Slot, replaced: Sequence[Record], now: Instant) -> Want:
     current = slot.current
-    dead = (record.placement for record in slot.records if record.health in _DEAD and record.is_present)
+    dead = (record.placement for record in slot.records if record.health in DEAD and record.is_present)
     return Want(
         slot=slot.number,
         failures=0 if current is None else _failures(current, now),
@@ -292,11 +186,11 @@ def _want(job: Job, slot: _Slot, replaced: Sequence[_Record], now: Instant) -> W
     )
 
 
-def _ids(records: Iterable[_Record]) -> tuple[TaskId, ...]:
+def _ids(records: Iterable[Record]) -> tuple[TaskId, ...]:
     return tuple(record.placement.task for record in records)
 
 
-def _reason(job: Job, slot: _Slot) -> str:
+def _reason(job: Job, slot: Slot) -> str:
     if not slot.records:
         return f"slot {slot.number} has no placement"
     current = slot.current
@@ -310,7 +204,7 @@ def _reason(job: Job, slot: _Slot) -> str:
     return f"{current.placement.task} on {current.placement.agent} is {current.task.state}{said}"
 
 
-def _ended_ms(dead: _Record, now: Instant) -> int:
+def _ended_ms(dead: Record, now: Instant) -> int:
     """Return when a placement failed.
 
     Failures are dated by the agent's clock. One dated before its placement or after now is taken to have happened when
@@ -321,17 +215,17 @@ def _ended_ms(dead: _Record, now: Instant) -> int:
     return said_ms if decided_ms <= said_ms <= now.wall else decided_ms
 
 
-def _failures(dead: _Record, now: Instant) -> int:
+def _failures(dead: Record, now: Instant) -> int:
     """Return how many failed in a row before the successor of ``dead``."""
-    if dead.health is _Health.LOST:
+    if dead.health is Health.LOST:
         return dead.placement.failures
     ran = (_ended_ms(dead, now) - dead.placement.decided_ms) * _MILLISECOND
     return 1 if ran >= STEADY else dead.placement.failures + 1
 
 
-def _backoff(current: _Record | None, now: Instant) -> timedelta:
+def _backoff(current: Record | None, now: Instant) -> timedelta:
     """Return how long the successor of a failed placement has still to wait."""
-    if current is None or current.health is not _Health.FAILED:
+    if current is None or current.health is not Health.FAILED:
         return timedelta(0)
     failures = _failures(current, now)
     delay = timedelta(0) if failures <= 1 else min(BACKOFF_MIN * 2 ** min(failures - 2, 10), BACKOFF_MAX)

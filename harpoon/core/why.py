@@ -15,7 +15,8 @@ from harpoon.core.board import Board
 from harpoon.core.fix import nearest_fix
 from harpoon.core.fleet import Fleet
 from harpoon.core.place import Decision, place
-from harpoon.core.rollout import BACKOFF_MAX, Rollout, Standing, rollout
+from harpoon.core.rollout import BACKOFF_MAX, Rollout, rollout
+from harpoon.core.standing import Standing
 from harpoon.model.agent import Link
 from harpoon.model.decision import Want
 from harpoon.model.instant import Instant

@@ -8,11 +8,11 @@ It is not a place for defaults, checks or migrations: nouns have those themselve
 fields that this release does not know is ignored on loading, so it is lost when the noun is written again.
 
 *Why* reading and writing differ: pydantic checks types in Rust as it reads, and nothing was faster; its writer is
-about as fast as the table here, but drops ``kind`` with the other defaults and writes equal floats in two ways.
+no faster than `kit.plain`, but drops ``kind`` with the other defaults and writes equal floats in two ways.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, fields
 from functools import cache
@@ -28,11 +28,8 @@ from harpoon.kit.plain import plain, plain_full, writer_of
 from harpoon.kit.strict import DEPTH_MAX, INT_MAX, INT_MIN, TOO_LARGE, VALUES_MAX, Fault, pointer, read
 
 T = TypeVar("T")
-Writer = Callable[[Any], object]
 
 _NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
-#: Equal to no value: the default of a field that has none, or is always written.
-_NEVER = object()
 #: Documents up to here cannot hold too many values: a value takes two bytes at least.
 _PLAIN_BYTES_MAX: Final = 2 * VALUES_MAX
 #: Whether so many digits fit into 64 bits, `strict.read` tells.

@@ -72,7 +72,7 @@ async def test_what_runs_is_left_alone_when_its_dependency_goes() -> None:
 
 
 async def test_endpoints_are_given_to_tasks_and_renewed_by_replacing_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harpoon.core.rollout.REBIND_MIN", timedelta(0))
+    monkeypatch.setattr("harpoon.core.standing.REBIND_MIN", timedelta(0))
     agent = FakeAgent("a1")
     async with House(MemoryStore(), (agent,)).running() as controller:
         await controller.registry.put(a_manifest("api", ports={"http": 0}))

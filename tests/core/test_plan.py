@@ -10,7 +10,8 @@ from harpoon.core import plan
 from harpoon.core.held import Unmet
 from harpoon.core.place import place
 from harpoon.core.plan import Outset, foretell
-from harpoon.core.rollout import Standing, rollout
+from harpoon.core.rollout import rollout
+from harpoon.core.standing import Standing
 from harpoon.model.agent import LinkState
 from harpoon.model.job import Dependency
 from harpoon.model.rules import Distinct, PlacementRules, Requirement

@@ -6,7 +6,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from harpoon.core.rollout import Standing, _roll, rollout
+from harpoon.core.rollout import _roll, rollout
+from harpoon.core.standing import Standing
 from harpoon.model.decision import Drop
 from harpoon.model.job import OnLost
 from harpoon.model.task import TaskState

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from harpoon.core.rollout import Rollout, Standing, rollout
+from harpoon.core.rollout import Rollout, rollout
+from harpoon.core.standing import Standing
 from harpoon.model.decision import Drop, Want
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId

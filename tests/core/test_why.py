@@ -11,7 +11,8 @@ from harpoon.core import why
 from harpoon.core.board import Board
 from harpoon.core.fleet import Fleet
 from harpoon.core.place import place
-from harpoon.core.rollout import Standing, rollout
+from harpoon.core.rollout import rollout
+from harpoon.core.standing import Standing
 from harpoon.core.why import Case, explain, explain_on, group
 from harpoon.model.agent import LinkState
 from harpoon.model.job import OnLost

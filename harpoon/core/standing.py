@@ -1,0 +1,127 @@
+"""The placements of a job, judged one by one: what each is good for, and which of its slot is the current one.
+
+It decides nothing: what follows from it is `core.rollout`'s.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from harpoon.model.instant import Instant
+from harpoon.model.job import Job, OnLost
+from harpoon.model.task import Placement, Task, TaskState
+from harpoon.model.template import RestartPolicy
+
+#: A placement is not replaced for the sake of its bindings before it is so old.
+REBIND_MIN = timedelta(seconds=5)
+
+NO_BINDINGS: Final[Mapping[str, str]] = MappingProxyType({})
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class Standing(NamedTuple):
+    """One placement of the job, and what its agent reports of it (None: nothing yet)."""
+
+    placement: Placement
+    task: Task | None
+
+
+class Health(Enum):
+    """What a placement is good for."""
+
+    READY = auto()
+    #: Finished, as its policy lets it.
+    SETTLED = auto()
+    #: May become ready.
+    WAITING = auto()
+    #: Lost, but not to be replaced.
+    HELD = auto()
+    LOST = auto()
+    FAILED = auto()
+
+
+DEAD = (Health.LOST, Health.FAILED)
+ARRIVED = (Health.READY, Health.SETTLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A standing, judged."""
+
+    placement: Placement
+    task: Task | None
+    health: Health
+    is_present: bool
+    #: Span after which its bindings make it old; None: they do not differ, or it is old already.
+    fresh_for: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A wanted slot: its placements, oldest first, and the current one among them."""
+
+    number: int
+    records: list[Record]
+    current: Record | None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether some task of it serves, of whatever generation, or the current one has finished as it may."""
+        return any(r.health is Health.READY or (r is self.current and r.health in ARRIVED) for r in self.records)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether there is nothing to place: the current one lives, or lost ones are held on to."""
+        is_live = self.current is not None and self.current.health not in DEAD
+        return is_live or any(r.health is Health.HELD for r in self.records)
+
+
+def look(job: Job, standing: Standing, bindings: Mapping[str, str], now: Instant, *, is_halted: bool) -> Record:
+    """Judge one placement; for the arguments see `core.rollout.rollout`."""
+    placement = standing.placement
+    fresh_for = _fresh_for(placement, bindings, now)
+    is_present = placement.generation == job.generation and (fresh_for is None or fresh_for > timedelta(0))
+    return Record(
+        placement,
+        standing.task,
+        _health(job, standing.task, is_halted=is_halted),
+        is_present,
+        fresh_for if is_present else None,
+    )
+
+
+def _fresh_for(placement: Placement, bindings: Mapping[str, str], now: Instant) -> timedelta | None:
+    """Return how long a placement's bindings still do, 0 if they do not; None: they are those wanted."""
+    known = placement.bindings or NO_BINDINGS
+    if all(known.get(name, "") == value for name, value in bindings.items()):
+        return None
+    age = (now.wall - placement.decided_ms) * _MILLISECOND
+    # A clock that was set back behind the decision would make the wait endless.
+    return REBIND_MIN - age if timedelta(0) <= age < REBIND_MIN else timedelta(0)
+
+
+def _health(job: Job, task: Task | None, *, is_halted: bool) -> Health:
+    if task is None:
+        return Health.WAITING
+    match task.state:
+        case TaskState.RUNNING if task.ready:
+            return Health.READY
+        case TaskState.FAILED:
+            return Health.FAILED
+        case TaskState.FINISHED:
+            is_foul = job.spec.task.restart.policy is RestartPolicy.ALWAYS
+            return Health.FAILED if is_foul else Health.SETTLED
+        case TaskState.LOST:
+            return Health.HELD if is_halted or job.spec.on_lost is OnLost.WAIT else Health.LOST
+        case _:
+            return Health.WAITING
+
+
+def current_of(records: Sequence[Record]) -> Record | None:
+    """Return the newest live one of what is present, else the newest dead one, of a slot's records, oldest first."""
+    present = [record for record in records if record.is_present]
+    live = [record for record in present if record.health not in DEAD]
+    return next(reversed(live or present), None)
