@@ -55,8 +55,10 @@ def _lines(answer: Mapping[str, Any], *, is_wide: bool) -> Iterator[str]:
     yield screens.headline(str(answer["subject"]), str(answer["state"]), str(answer["summary"]))
     yield from (f"  {terminal.plain(reason)}" for reason in answer.get("reasons") or ())
     for one in answer.get("slots") or ():
-        yield ""
-        yield from _slots(one, answer.get("reasons") or ())
+        lines = list(_slots(one, answer.get("reasons") or ()))
+        # Slots that wait for nothing but what was said already need no heading of their own.
+        if len(lines) > 1 or not lines[0].endswith(":"):
+            yield from ("", *lines)
     waiting = [task for task in answer.get("tasks") or () if is_wide or not task.get("ready")]
     if waiting:
         yield ""
