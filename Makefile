@@ -39,8 +39,8 @@ coverage: $(READY) ## what the last `make test` did not reach
 conformance: $(READY) ## judge the watch of a server of ours, or of any: make conformance SERVER=http://… TOKEN_FILE=…
 	@$(BIN)/python -m pytest tests/conformance $(if $(SERVER),--server $(SERVER)) $(if $(TOKEN_FILE),--token-file $(TOKEN_FILE)) $(ARGS)
 
-fuzz: $(READY) ## at least 20,000 requests made from the OpenAPI document, right and wrong ones, to a real server (minutes)
-	@HARPOON_FUZZ_EXAMPLES=420 $(BIN)/python -m pytest -q tests/fuzz/test_openapi.py $(ARGS)
+fuzz: $(READY) ## ten times the wrong requests of `make test` to a real server, and more made from the OpenAPI document (minutes)
+	@HARPOON_SPOILT_REQUESTS=200000 HARPOON_FUZZ_EXAMPLES=16 $(BIN)/python -m pytest -q tests/fuzz/test_spoilt.py tests/fuzz/test_openapi.py $(ARGS)
 
 bench: $(READY) ## figures beside the raw floors of the same run; some only: make bench ARGS=store
 	@$(BIN)/python -m bench $(ARGS)

@@ -81,6 +81,8 @@ class Controller:
         Raises:
             HoldLost: This instance may no longer act.
         """
+        # What was written before the hold was taken is to be known before anything is done by virtue of it.
+        await self.view.mirror.reached(self.hold.token.revision)
         async with asyncio.TaskGroup() as group:
             # The transformer listens before the shepherd reports the first agent.
             group.create_task(self._transformer.run(), name="transformer")

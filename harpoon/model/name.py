@@ -17,6 +17,7 @@ TaskId = NewType("TaskId", str)
 AgentName = NewType("AgentName", str)
 
 DEFAULT_NAMESPACE = "default"
+NAME_MAX = 63
 
 
 def check_name(what: str, name: str) -> str:
@@ -25,7 +26,8 @@ def check_name(what: str, name: str) -> str:
     Raises:
         ValueError: It is not; the message says what would be right.
     """
-    if not _is_name(name):
+    # What is longer is not to be remembered, either.
+    if len(name) > NAME_MAX or not _is_name(name):
         raise ValueError(
             f"{what} is 1 to 63 of a-z, 0-9 and '-', starts with a letter and does not end with '-'; got {name[:80]!r}"
         )
