@@ -12,13 +12,14 @@ from harpoon.control.planning import bookings_of, standings_of
 from harpoon.control.references import bindings, replacing, unmet
 from harpoon.control.status import job_status
 from harpoon.control.view import View, job_key
+from harpoon.core.blockers import about_size
 from harpoon.core.why import Case, explain, explain_on
 from harpoon.model.agent import Agent, LinkState
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Task, TaskState, parse_task_id
-from harpoon.model.units import format_cpu, format_size
+from harpoon.model.units import format_cpu
 from harpoon.model.why import DependencyWhy, SlotsWhy, TaskWhy, Why
 from harpoon.store.table import Row
 
@@ -235,8 +236,8 @@ def _link_reasons(view: View, agent: str) -> list[str]:
 def _reserved(agent: Agent, placed: list[Placement]) -> str:
     cpu, memory = (sum(getattr(one.reserve, what) for one in placed) for what in ("cpu", "memory"))
     return (
-        f"{format_cpu(cpu)} of {format_cpu(agent.capacity.cpu)} cpu and {format_size(memory)} of "
-        f"{format_size(agent.capacity.memory)} memory are reserved by {len(placed)} placements"
+        f"{format_cpu(cpu)} of {format_cpu(agent.capacity.cpu)} cpu and {about_size(memory)} of "
+        f"{about_size(agent.capacity.memory)} memory are reserved by {len(placed)} placements"
     )
 
 

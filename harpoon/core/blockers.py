@@ -14,7 +14,8 @@ from harpoon.model.units import format_cpu, format_size
 NAMED_MAX = 8
 #: Values told of one predicate, so that a record of a large fleet stays small.
 VALUES_MAX = 16
-_FORMAT = {"cpu": format_cpu, "memory": format_size}
+
+_UNITS = (("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Refusal:
     @classmethod
     def of_amount(cls, predicate: str, need: int, free: int, capacity: int) -> "Refusal":
         """Tell of ``cpu`` or ``memory`` that falls short."""
-        write = _FORMAT[predicate]
+        write = about_size if predicate == "memory" else format_cpu
         found = f"{write(max(free, 0))} free of {write(capacity)}"
         return cls(predicate=predicate, wanted=f"{write(need)} free", found=found, shortage=need - free)
 
@@ -84,3 +85,12 @@ def sentence(unplaced: int, wanted: int, refusals: Mapping[str, Sequence[Refusal
 
 def _shortage(failed: Sequence[Refusal]) -> int:
     return max((refusal.shortage or 0 for refusal in failed), default=0)
+
+
+def about_size(size: int) -> str:
+    """Write a size as a person reads it: exact where that is short, else rounded down to hundredths."""
+    exact = format_size(size)
+    if len(exact) <= 6:
+        return exact
+    unit, factor = next((unit, factor) for unit, factor in _UNITS if size >= factor)
+    return f"{size * 100 // factor / 100:g}{unit}"

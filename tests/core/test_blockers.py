@@ -1,5 +1,8 @@
 """What is said when slots go nowhere."""
 
+import pytest
+
+from harpoon.core.blockers import about_size
 from harpoon.model.agent import LinkState
 from harpoon.model.rules import Requirement
 from tests.builders import MIB, T0, a_job, a_link, a_placement, an_agent
@@ -64,3 +67,19 @@ def test_a_migrate_without_room_says_what_would_make_room():
     assert put(a_job(cpu=3000), fleet).pending.reason.endswith(hint)
     assert hint not in put(a_job(cpu=3000, unavailable=1), fleet).pending.reason
     assert hint not in put(a_job(name="new", cpu=3000), fleet).pending.reason
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0"),
+        (64 * MIB, "64Mi"),
+        (1536 * MIB, "1536Mi"),
+        (24684084 << 10, "23.54Gi"),
+        (4096 * MIB - 1, "3.99Gi"),
+        (MIB + 1, "1Mi"),
+        (1_000_001, "976.56Ki"),
+    ],
+)
+def test_sizes_are_told_as_people_read_them_and_never_as_more_than_they_are(size, text):
+    assert about_size(size) == text
