@@ -88,3 +88,11 @@ def test_a_hidden_value_that_changed_is_told_as_changed_and_stays_hidden():
         Edit(pointer="/env/PW", op=EditOp.REPLACE, old="(hidden)", new="(hidden)"),
         Edit(pointer="/more", op=EditOp.ADD, new=[{"PW": "(hidden)", "B": "2"}]),
     )
+
+
+def test_lists_grow_and_shrink_at_their_end():
+    assert diff([1], [1, {"a": 2}]) == (Edit(pointer="/1", op=EditOp.ADD, new={"a": 2}),)
+    assert diff([1, 2, 3], [1]) == (
+        Edit(pointer="/2", op=EditOp.REMOVE, old=3),
+        Edit(pointer="/1", op=EditOp.REMOVE, old=2),
+    )

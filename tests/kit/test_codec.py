@@ -310,3 +310,13 @@ def test_what_has_no_plain_words_is_told_in_the_library_s() -> None:
         decode(Zoo, b'{"seen":3,"pair":[1,"2"]}')
     assert [problem.pointer for problem in caught.value.problems] == ["/pair/1", "/seen"]
     assert caught.value.problems[1].detail == "Input should be a valid array"
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "-9223372036854775809", "1" * 21, "1" * 5000])
+def test_a_number_that_could_not_be_written_again_is_not_read(number: str) -> None:
+    with pytest.raises(Invalid, match="not a Cat"):
+        load(Cat, b'{"lives":%s,"kind":"cat"}' % number.encode())
+
+
+def test_a_long_number_that_fits_is_read() -> None:
+    assert load(Cat, b'{"lives":9223372036854775807,"kind":"cat"}').lives == (1 << 63) - 1
