@@ -194,6 +194,8 @@ class Minder:
                         self._feed(signals.Heard())
                     case _:
                         assert_never(told)
+                # It may have been a whole snapshot, and the next word may be long in coming.
+                told = None  # noqa: PLW2901 that it is let go of is the point
         except Unavailable as error:
             reason = str(error)
         self._feed(signals.Broken(reason))

@@ -198,9 +198,7 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
         return _break(state, "the agent started anew while it was being adopted", now)
     # Changes that the agent made after it answered may have overtaken the answer.
     is_latest = snapshot.seq >= state.seq
-    found = _own(state, snapshot.tasks) if is_latest else state.reported
-    # What is as it was stays the very same object: there are many.
-    tasks = {task: state.tasks[task] if state.tasks.get(task) == new else new for task, new in found.items()}
+    tasks = _own(state, snapshot.tasks) if is_latest else state.reported
     effects = _publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
     if state.link is not LinkState.CONNECTED:
         state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
@@ -291,7 +289,10 @@ def _relink(state: AgentState, link: LinkState, reason: str, now: Instant) -> tu
 
 
 def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:
-    return {task.id: task for task in tasks if task.cluster == state.cluster}
+    """Return the tasks of our cluster; what is as it was stays the very same object, for there are many."""
+    known = state.tasks
+    own = (task for task in tasks if task.cluster == state.cluster)
+    return {task.id: known[task.id] if known.get(task.id) == task else task for task in own}
 
 
 def _publish(before: Mapping[TaskId, Task], after: Mapping[TaskId, Task], touched: Iterable[TaskId]) -> list[Effect]:
