@@ -32,7 +32,7 @@ class Scene:
             lasting: Tables that are to stand when the view goes on; the others are good until the next await only.
         """
         self.view = view
-        self._base: dict[int, Mapping[str, Row[Any]]] = {id(table): dict(table.rows) for table in lasting}
+        self._base: dict[int, Mapping[str, Row[Any]]] = {id(table): table.snapshot() for table in lasting}
         self._then: dict[tuple[int, str], Row[Any] | None] = {}
         for _, changes in reversed(since):
             for change in reversed(changes):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
+from harpoon.control.status import unreported
 from harpoon.control.view import View
 from harpoon.kit import codec
 from harpoon.model.agent import Agent, Capacity, Link, LinkState
@@ -147,8 +148,7 @@ def shown_tasks(
 
 def jobs_with_tasks(view: View, namespace: str | None) -> list[str]:
     """Return the sorted keys of all jobs of a namespace, or of all, and of jobs that are gone but for their tasks."""
-    keys = set(view.jobs.rows)
-    keys.update(key.partition("/")[2].rsplit(".", 2)[0].replace(".", "/", 1) for key in view.actual.rows)
+    keys = view.jobs.rows.keys() | view.jobs_reported()
     return sorted(key for key in keys if namespace is None or key.startswith(f"{namespace}/"))
 
 
@@ -158,18 +158,7 @@ def _tasks(tasks: Mapping[TaskId, Row[Task]], placements: Mapping[TaskId, Row[Pl
         yield ShownTask(row.value, None if placed is None else placed.value, row.mod_revision)
     for task_id, decided in placements.items():
         if task_id not in tasks:
-            yield ShownTask(_placed(decided.value), decided.value, decided.mod_revision)
-
-
-def _placed(placement: Placement) -> Task:
-    return Task(
-        id=placement.task,
-        agent=placement.agent,
-        generation=placement.generation,
-        state=TaskState.PLACED,
-        reason=f"agent {placement.agent} has not reported it yet",
-        since_ms=placement.decided_ms,
-    )
+            yield ShownTask(unreported(decided.value), decided.value, decided.mod_revision)
 
 
 def _pending(row: Row[Pending]) -> Iterator[ShownTask]:

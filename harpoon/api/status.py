@@ -39,8 +39,10 @@ async def get_status(request: web.Request) -> web.Response:
     links = Counter(
         view.links.rows[name].value.state if name in view.links.rows else LinkState.UNKNOWN for name in view.agents.rows
     )
-    tasks = Counter(row.value.state for row in view.actual.rows.values())
-    tasks[TaskState.PLACED] = sum(key not in view.actual.rows for key in view.placements.rows)
+    tasks = Counter(row.value.state for agent in view.actual.groups() for row in view.tasks_on(agent).values())
+    tasks[TaskState.PLACED] = sum(
+        len(view.placements_on(agent).keys() - view.tasks_on(agent).keys()) for agent in view.placements.groups()
+    )
     tasks[TaskState.PENDING] = sum(len(row.value.slots) for row in view.pending.rows.values())
     told = {
         "instance": doors.instance,

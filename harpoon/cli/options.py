@@ -42,6 +42,16 @@ Format = Annotated[Output, typer.Option("--output", "-o", help="How to write it.
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", help="Where the job is.", metavar="NS", autocompletion=offers.namespaces)
 ]
+#: What can be asked about: a job, which may be named alone, a task or an agent.
+What = Annotated[
+    str,
+    typer.Argument(
+        help="job/NAME, NAME, task/ID or agent/NAME.",
+        metavar="WHAT",
+        show_default=False,
+        autocompletion=offers.subjects("job", "task", "agent", is_bare=True),
+    ),
+]
 NamespaceOfFile = Annotated[
     str | None,
     typer.Option("--namespace", "-n", help="For manifests that name none.", metavar="NS", show_default="default"),

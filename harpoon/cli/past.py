@@ -5,10 +5,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, offers, output, terminal
+from harpoon.cli import columns, output, terminal
 from harpoon.cli.follow import follow
 from harpoon.cli.listing import read_list
-from harpoon.cli.options import Format, JobName, Namespace, Output, Remote
+from harpoon.cli.options import Format, JobName, Namespace, Output, Remote, What
 from harpoon.cli.subject import Subject, subject_of
 from harpoon.cli.table import Object, Table
 from harpoon.cli.verb import verb
@@ -42,15 +42,7 @@ def versions(
 def events(
     *,
     remote: Remote,
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="job/NAME, NAME, task/ID or agent/NAME.",
-            metavar="WHAT",
-            show_default=False,
-            autocompletion=offers.subjects("job", "task", "agent", is_bare=True),
-        ),
-    ],
+    what: What,
     limit: Annotated[int, typer.Option(help="Only so many, the latest.", min=1, max=1000)] = EVENTS,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with what happens.")] = False,
     namespace: Namespace = DEFAULT_NAMESPACE,

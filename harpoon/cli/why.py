@@ -1,12 +1,10 @@
 """The verb ``why``: what decides that something is as it is, with the values that were compared."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from harpoon.cli import columns, offers, output, screens, terminal
-from harpoon.cli.options import Format, Namespace, Output, Remote
+from harpoon.cli import columns, output, screens, terminal
+from harpoon.cli.options import Format, Namespace, Output, Remote, What
 from harpoon.cli.subject import subject_of
 from harpoon.cli.verb import verb
 from harpoon.kit.errors import Invalid
@@ -24,15 +22,7 @@ from harpoon.model.name import DEFAULT_NAMESPACE
 )
 def why(
     remote: Remote,
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="job/NAME, NAME, task/ID or agent/NAME.",
-            metavar="WHAT",
-            show_default=False,
-            autocompletion=offers.subjects("job", "task", "agent", is_bare=True),
-        ),
-    ],
+    what: What,
     namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:

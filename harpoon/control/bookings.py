@@ -6,6 +6,7 @@ memory are not given to another. That is what makes "never over-committed" true 
 
 import asyncio
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from harpoon.control.view import View, job_key
@@ -38,7 +39,8 @@ class Bookings:
             self.fleet.set_agent(agent.value)
         for link in view.links.rows.values():
             self._set_link(link.value)
-        for number, key in enumerate((*view.placements.rows, *view.actual.rows)):
+        keys = chain(view.placements.snapshot(), view.actual.snapshot())
+        for number, key in enumerate(keys):
             self._settle(_task_of(key))
             if number % _SLICE == 0:
                 await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from typing import Final
 from harpoon.control.bookings import Bookings
 from harpoon.control.planning import bookings_of, standings_of
 from harpoon.control.references import bindings, replacing, unmet
-from harpoon.control.status import job_status
+from harpoon.control.status import job_status, unreported
 from harpoon.control.view import View, job_key
 from harpoon.core.blockers import about_size
 from harpoon.core.why import Case, explain, explain_on
@@ -80,7 +80,7 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
     """Return why a task stands as it does; None: there is none of that id."""
     reported, placed = view.task(task_id), view.placement(task_id)
     placement = None if placed is None else placed.value
-    task = None if placement is None else _unreported(placement)
+    task = None if placement is None else unreported(placement)
     if reported is not None:
         task = reported.value
     if task is None:
@@ -183,7 +183,7 @@ def _troubled(view: View, key: str, job: Job) -> tuple[TaskWhy, ...]:
         for task in tasks
         if not _is_well(task) or task.id not in placed or task.generation != job.generation or job.is_terminating
     ]
-    unreported = [_unreported(row.value) for task, row in placed.items() if task not in reported]
+    unreported = [unreported(row.value) for task, row in placed.items() if task not in reported]
     return _worst([*bad, *unreported])
 
 
@@ -206,17 +206,6 @@ def _task_why(task: Task) -> TaskWhy:
         since_ms=task.since_ms,
         restarts=task.restarts,
         checks=task.checks,
-    )
-
-
-def _unreported(placement: Placement) -> Task:
-    return Task(
-        id=placement.task,
-        agent=placement.agent,
-        generation=placement.generation,
-        state=TaskState.PLACED,
-        reason=f"agent {placement.agent} has not reported it yet",
-        since_ms=placement.decided_ms,
     )
 
 

@@ -6,7 +6,7 @@ The cost is that of looking at every job, placement and task once, which is less
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from harpoon.control.view import View
@@ -15,7 +15,7 @@ from harpoon.model.decision import Pending
 from harpoon.model.job import Job
 from harpoon.model.standstill import Waiter, WaitingGroup, WaitingList
 from harpoon.model.task import Placement, Task, TaskState
-from harpoon.store.table import Row
+from harpoon.store.table import Table
 
 #: What is not ready for so long is told; until then it is on its way.
 MOMENT_MS: Final = 10_000
@@ -50,8 +50,8 @@ async def standstill(view: View, now_ms: int, namespace: str | None = None) -> W
     revision = view.revision
     look = _Look(view, now_ms)
     groups: dict[tuple[Waiter, str], list[_Stuck]] = {}
-    for rows, ask, mark in look.sources():
-        for count, (key, row) in enumerate(list(rows.items()), 1):
+    for table, ask, mark in look.sources():
+        for count, (key, row) in enumerate(table.snapshot().items(), 1):
             stuck = ask(key, row.value)
             if stuck is not None and (namespace is None or stuck.subject.startswith(f"{stuck.kind}/{namespace}{mark}")):
                 groups.setdefault((stuck.kind, stuck.group), []).append(stuck)
@@ -73,7 +73,7 @@ def _told(group: list[_Stuck]) -> WaitingGroup:
     )
 
 
-_Source = tuple[Mapping[str, Row[Any]], Callable[[str, Any], _Stuck | None], str]
+_Source = tuple[Table[Any], Callable[[str, Any], _Stuck | None], str]
 
 
 class _Look:
@@ -87,12 +87,12 @@ class _Look:
         """Return where to look, with what, and what follows the namespace in the subjects found there."""
         view = self._view
         return (
-            (view.jobs.rows, self._job, "/"),
-            (view.pending.rows, self._pending, "/"),
-            (view.placements.rows, self._placement, "."),
-            (view.actual.rows, self._task, "."),
+            (view.jobs, self._job, "/"),
+            (view.pending, self._pending, "/"),
+            (view.placements, self._placement, "."),
+            (view.actual, self._task, "."),
             # No subject has this: agents are of no namespace.
-            (view.agents.rows, self._agent, "//"),
+            (view.agents, self._agent, "//"),
         )
 
     def _job(self, key: str, job: Job) -> _Stuck | None:

@@ -35,6 +35,18 @@ def job_scene(view: View, row: Row[Job]) -> Scene:
     return Scene(row, dict(view.placements_of(key)), dict(view.tasks_of(key)), view.pending.rows.get(key))
 
 
+def unreported(placement: Placement) -> Task:
+    """Return what stands for a task that its agent has not reported yet."""
+    return Task(
+        id=placement.task,
+        agent=placement.agent,
+        generation=placement.generation,
+        state=TaskState.PLACED,
+        reason=f"agent {placement.agent} has not reported it yet",
+        since_ms=placement.decided_ms,
+    )
+
+
 def job_status(view: View, row: Row[Job]) -> JobStatus:
     """Summarise one job; the cost is that of its own tasks."""
     key = job_key(row.value.namespace, row.value.name)

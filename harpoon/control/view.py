@@ -5,6 +5,7 @@ The view holds no state of its own: all of it can be rebuilt from the store, and
 
 import sys
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -66,6 +67,9 @@ class _ByJob(Generic[T]):
             if not rows:
                 del self._jobs[key]
 
+    def jobs(self) -> AbstractSet[str]:
+        return self._jobs.keys()
+
     def rows(self, key: str) -> Mapping[TaskId, Row[T]]:
         return self._jobs.get(key, _NOTHING)
 
@@ -112,6 +116,10 @@ class View:
     def tasks_of(self, key: str) -> Mapping[TaskId, Row[Task]]:
         """Return what agents report of a job's tasks, given its key."""
         return self._actual.rows(key)
+
+    def jobs_reported(self) -> AbstractSet[str]:
+        """Return the keys of all jobs of which agents report tasks."""
+        return self._actual.jobs()
 
     def tasks_on(self, agent: str) -> Mapping[TaskId, Row[Task]]:
         """Return the tasks that an agent reports."""

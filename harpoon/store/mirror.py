@@ -8,7 +8,7 @@ tables, and nothing of the next. A mirror never writes, and it is never ahead of
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -138,7 +138,8 @@ class Mirror:
                     if entry.key not in touched:
                         wrong += _some(table.compare(entry.key[len(table.prefix) :], entry))
                 await asyncio.sleep(0)
-        for keys in _slices(list(table.rows), slice_size):
+        rows = iter(table.snapshot())
+        while keys := list(islice(rows, slice_size)):
             for key in keys:
                 if table.prefix + key not in present and table.prefix + key not in touched:
                     wrong += _some(table.compare(key, None))

@@ -61,6 +61,15 @@ class Table(Generic[T]):
         #: exist: whoever takes an absent row for a reason to act must look here too.
         self.unreadable: Mapping[str, int] = MappingProxyType(self._unreadable)
 
+    def groups(self) -> list[str]:
+        """Return the names of a grouped table's groups."""
+        assert isinstance(self._rows, Grouped)
+        return self._rows.groups()
+
+    def snapshot(self) -> Mapping[str, Row[T]]:
+        """Return the rows as they stand now; they may change, it does not."""
+        return self._rows.copy() if isinstance(self._rows, Grouped) else dict(self._rows)
+
     def group(self, name: str) -> Mapping[str, Row[T]]:
         """Return the rows whose keys begin with ``<name>/``, by what follows; for reading, until the next await only.
 

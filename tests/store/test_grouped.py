@@ -19,6 +19,12 @@ def test_it_is_as_a_dictionary_of_the_same_keys(steps) -> None:
             del grouped[key], plain[key]
         assert (dict(grouped), len(grouped), key in grouped) == (plain, len(plain), key in plain)
         assert grouped.get(key) == plain.get(key)
+    assert dict(grouped.items()) == plain
+    assert sorted(grouped.groups()) == sorted({key.partition("/")[0] for key in plain})
+    twin = grouped.copy()
+    assert (dict(twin), len(twin)) == (plain, len(plain))
+    twin["a/new"] = 0
+    assert dict(grouped) == plain
     for name in "ab":
         assert grouped.group(name) == {k.partition("/")[2]: v for k, v in plain.items() if k.startswith(f"{name}/")}
 
