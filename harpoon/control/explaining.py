@@ -183,8 +183,8 @@ def _troubled(view: View, key: str, job: Job) -> tuple[TaskWhy, ...]:
         for task in tasks
         if not _is_well(task) or task.id not in placed or task.generation != job.generation or job.is_terminating
     ]
-    unreported = [unreported(row.value) for task, row in placed.items() if task not in reported]
-    return _worst([*bad, *unreported])
+    silent = [unreported(row.value) for task, row in placed.items() if task not in reported]
+    return _worst([*bad, *silent])
 
 
 def _worst(tasks: Iterable[Task]) -> tuple[TaskWhy, ...]:
