@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from harpoon.kit.address import is_loopback
 from harpoon.model.name import check_name
+from harpoon.store.url import MemoryUrl, StoreUrl
 
 #: Where a server listens unless told otherwise: below the range that Linux gives to outgoing connections.
 SERVER_PORT: Final = 4450
@@ -22,7 +23,6 @@ APPLY_DOCUMENTS_MAX: Final = 40
 TOKEN_BYTES_MAX: Final = 4096
 #: Characters of a token: fewer can be guessed.
 TOKEN_LENGTH_MIN: Final = 16
-_SQLITE: Final = "sqlite:///"
 
 
 class Listen(NamedTuple):
@@ -64,8 +64,8 @@ class ServerSettings:
     """
 
     listen: Listen = DEFAULT_LISTEN
-    #: ``memory``, ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
-    store: str = "memory"
+    #: Where the registry is kept.
+    store: StoreUrl = field(default_factory=MemoryUrl)
     #: The bearer token that clients and agents show; None: no authentication, on loopback only.
     token: str | None = None
     #: What this instance calls itself, in holds and logs.
@@ -76,15 +76,11 @@ class ServerSettings:
     lost_after: timedelta = timedelta(seconds=30)
     #: Every key is looked at again at least so often, woken or not: what a wake-up missed heals within it.
     resync: timedelta = timedelta(seconds=30)
-    #: A watcher that was away for longer has to start afresh; an SQLite store keeps at most 100,000 revisions anyway.
+    #: A watcher that was away for longer has to start afresh; a store keeps at most 100,000 revisions anyway.
     keep_history: timedelta = timedelta(minutes=10)
 
     def __post_init__(self) -> None:
         check_name("an instance's name", self.instance)
-        if self.store != "memory" and not self.store.removeprefix(_SQLITE).strip("/"):
-            raise ValueError("the store names no file: write sqlite:///relative/path.db or sqlite:////absolute/path.db")
-        if self.store != "memory" and not self.store.startswith(_SQLITE):
-            raise ValueError(f"the store is 'memory' or 'sqlite:///<path>'; got {self.store!r}")
         if self.token is None and not self.listen.is_loopback:
             raise ValueError(
                 f"{self.listen.host} can be reached from other machines, and there is no token: "
@@ -96,11 +92,6 @@ class ServerSettings:
                 raise ValueError(f"agent {name}: write its URL, such as http://127.0.0.1:4451; got {endpoint!r}")
         if min(self.lost_after, self.resync, self.keep_history) <= timedelta(0):
             raise ValueError("lost_after, resync and keep_history are more than 0")
-
-    @property
-    def store_path(self) -> Path | None:
-        """The file of an SQLite store; None for the memory store."""
-        return None if self.store == "memory" else Path(self.store.removeprefix(_SQLITE))
 
 
 def parse_listen(text: str) -> Listen:

@@ -13,6 +13,7 @@ from harpoon.config import DEFAULT_LISTEN, Listen, ServerSettings, instance_name
 from harpoon.kit.errors import Invalid
 from harpoon.model.agent import PortRange
 from harpoon.model.units import parse_cpu, parse_duration, parse_size
+from harpoon.store.url import SqliteUrl, parse_url
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ TokenFile = Annotated[
     examples=(
         "harpoon server",
         "harpoon server --listen 10.0.0.1:4450 --data /var/lib/harpoon --token-file /etc/harpoon/token",
+        "harpoon server --store etcd://10.0.0.1,10.0.0.2,10.0.0.3 --token-file /etc/harpoon/token",
         "harpoon server --store memory --agent a1=http://127.0.0.1:4451",
     ),
 )
@@ -41,7 +43,8 @@ def server(  # noqa: PLR0913, PLR0917 one parameter an option
         Path | None, typer.Option(help="Directory of the state.", metavar="DIR", show_default=str(DATA))
     ] = None,
     store: Annotated[
-        str | None, typer.Option(help="Instead of --data: memory, or sqlite:///FILE.", metavar="URL")
+        str | None,
+        typer.Option(help="Instead of --data: etcd://HOST:PORT,…, sqlite:///FILE, or memory.", metavar="URL"),
     ] = None,
     listen: Annotated[str, typer.Option(help="Where to listen.", metavar="HOST:PORT")] = (
         f"{DEFAULT_LISTEN.host}:{DEFAULT_LISTEN.port}"
@@ -71,7 +74,7 @@ def server(  # noqa: PLR0913, PLR0917 one parameter an option
     settings = told(
         lambda: ServerSettings(
             listen=parse_listen(listen),
-            store=store or f"sqlite:///{directory_of('--data', data or DATA)}/{DATABASE}",
+            store=parse_url(store) if store else SqliteUrl(directory_of("--data", data or DATA) / DATABASE),
             token=token_of(token_file),
             instance=instance or instance_name(socket.gethostname()),
             agents=mapping_of("--agent", agent or ()),

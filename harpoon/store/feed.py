@@ -50,11 +50,17 @@ class Subscription:
             self.end(SlowWatcher(f"the watcher of {prefix!r} is {len(queue)} revisions behind"))
         self._wake()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can be told."""
+        return self._ended is not None
+
     def end(self, reason: Exception) -> None:
-        """Have the watcher get ``reason`` next; what is queued is dropped."""
-        self._ended = reason
-        self._queue.clear()
-        self._wake()
+        """Have the watcher get ``reason`` next; what is queued is dropped. The first reason stays."""
+        if self._ended is None:
+            self._ended = reason
+            self._queue.clear()
+            self._wake()
 
     async def next(self) -> Revision:
         """Wait for the next revision, in order.

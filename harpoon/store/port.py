@@ -9,8 +9,10 @@ reads of the past, or that a commit whose outcome is unknown did not happen (`St
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 COMPARES_MAX = 100
@@ -99,13 +101,77 @@ class SlowWatcher(Exception):
     """This watcher fell so far behind that it was cut off; others were not slowed. It may resume where it stopped."""
 
 
+class Rewound(Exception):
+    """A watch told what it had told before: nothing that it told since can be relied on; list again."""
+
+
+class Trouble(StrEnum):
+    """What keeps a store from answering: what operators are told, and metrics are labelled with."""
+
+    #: No server of it can be connected to.
+    UNREACHABLE = "unreachable"
+    #: It is connected and does not answer in time.
+    TIMEOUT = "timeout"
+    #: Too few of its members can reach each other.
+    NO_LEADER = "no-leader"
+    #: It has no space left.
+    FULL = "full"
+    #: It does not accept who we are, or what we may do.
+    DENIED = "denied"
+    #: The lease that was to hold the key is over.
+    LEASE_OVER = "lease-over"
+    #: More waits for it than is good, here or there.
+    OVERLOADED = "overloaded"
+    #: It was closed by us.
+    CLOSED = "closed"
+    #: Its version, or how it is set up, cannot be used.
+    UNFIT = "unfit"
+    #: It is at a lower revision than it was.
+    ROLLED_BACK = "rolled-back"
+    #: It answers what the protocol does not know.
+    BROKEN = "broken"
+
+
 class StoreUnavailable(Exception):
     """The store could not answer."""
 
-    def __init__(self, message: str, *, maybe_applied: bool) -> None:
+    def __init__(self, message: str, *, maybe_applied: bool, trouble: Trouble = Trouble.UNREACHABLE) -> None:
         super().__init__(message)
         #: Whether the commit may have happened all the same: read back before trying again.
         self.maybe_applied = maybe_applied
+        self.trouble = trouble
+
+
+class RolledBack(StoreUnavailable):
+    """The store is at a lower revision than it was, as when it was restored from a backup; start afresh."""
+
+    def __init__(self, before: int, now: int) -> None:
+        told = f"the store was at revision {before} and is at {now}: it was restored, or has lost what it acknowledged"
+        super().__init__(told, maybe_applied=False, trouble=Trouble.ROLLED_BACK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreHealth:
+    """How a store does, as seen from this process; told without asking it."""
+
+    #: ``memory``, ``sqlite`` or ``etcd``.
+    kind: str
+    #: What it is kept in: a file, or the server that is asked.
+    at: str
+    #: Of the store's server, when there is one.
+    version: str = ""
+    #: What is wrong at this moment.
+    trouble: Trouble | None = None
+    #: One sentence with what mends it, when there is trouble or something to be warned of.
+    reason: str = ""
+    #: `Instant.elapsed` at which the trouble began.
+    since: timedelta | None = None
+    #: Bytes, seconds, revisions: what rises and falls.
+    gauges: Mapping[str, float] = field(default_factory=dict)
+    #: Since this process began.
+    counts: Mapping[str, int] = field(default_factory=dict)
+    #: Errors since this process began.
+    errors: Mapping[Trouble, int] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -133,7 +199,9 @@ class Store(Protocol):
 
         Raises:
             Compacted: ``after`` lies before the kept history.
+            Rewound: What was told cannot be relied on.
             SlowWatcher: The reader fell behind the bounded queue.
+            StoreUnavailable: The store was closed. One that is merely away is waited for.
         """
 
     async def lease(self, ttl_s: float) -> Lease:
@@ -144,6 +212,9 @@ class Store(Protocol):
 
     async def revision(self) -> int:
         """Return the current revision."""
+
+    def health(self) -> StoreHealth:
+        """Tell how the store does; never waits."""
 
     async def close(self) -> None:
         """Stop; commits in flight are finished or raise `StoreUnavailable`."""

@@ -1,0 +1,154 @@
+"""What is done beside the requests: judging the server at the start, and every few seconds a look at it.
+
+Harpoon drops the history of etcd by itself, as kube-apiserver does: without that, etcd's file grows until it takes no
+more writes. Every instance does so by its own notes; dropping what is dropped already is no error.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import grpc.aio
+import structlog
+
+from harpoon.kit.clock import Clock
+from harpoon.store.etcd import rpc_pb2 as pb
+from harpoon.store.etcd.committer import Committer
+from harpoon.store.etcd.inspection import inspect
+from harpoon.store.etcd.judge import is_compacted
+from harpoon.store.etcd.members import READ_S, Members
+from harpoon.store.etcd.rpc import COMPACT, STATUS, metadata
+from harpoon.store.etcd.settings import Facts, Verdict, judge
+from harpoon.store.etcd.vitals import Vitals
+from harpoon.store.port import StoreUnavailable, Trouble
+from harpoon.store.retention import Retention
+from harpoon.store.url import EtcdUrl
+
+#: The server is looked at so often; an idle one costs nothing else.
+LOOK_EVERY_S: Final = 5.0
+#: From these releases on, an answer to the question how far a watch has come is in step with what it tells.
+_PROGRESS_SINCE: Final = ((3, 4, 25), (3, 5, 8))
+
+_log = structlog.get_logger(__name__)
+
+
+class Housekeeping:
+    """Looks after one cluster; `check_in` comes first, `run` goes on until cancelled."""
+
+    def __init__(
+        self, url: EtcdUrl, members: Members, vitals: Vitals, committer: Committer, clock: Clock, kept_for: timedelta
+    ) -> None:
+        self._url = url
+        self._members = members
+        self._vitals = vitals
+        self._committer = committer
+        self._clock = clock
+        self._kept_for = kept_for
+        self._retention: Retention | None = None
+        self._written = 0
+        self._compacted = 0
+        self._facts = Facts()
+        #: Whether a watch may be asked how far it has come.
+        self.can_ask_progress = False
+
+    async def check_in(self) -> None:
+        """Judge the server.
+
+        Raises:
+            StoreUnavailable: It cannot be reached, or cannot be used.
+        """
+        member = await self._members.find(READ_S)
+        self._facts = await inspect(member.endpoint, self._url)
+        await self._look()
+        verdict = self._judge()
+        if verdict.refusals:
+            told = "; ".join(verdict.refusals)
+            raise self._vitals.fail(StoreUnavailable(told, maybe_applied=False, trouble=Trouble.UNFIT))
+        for warning in verdict.warnings:
+            _log.warning("etcd_setting", member=member.endpoint, warning=warning)
+        _log.info(
+            "etcd_connected",
+            member=member.endpoint,
+            version=self._facts.version,
+            db_bytes=self._facts.db_bytes,
+            quota_bytes=self._facts.quota_bytes,
+        )
+
+    async def run(self) -> None:
+        """Look at the server every few seconds, and drop history that is too old or too much."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await self._look()
+                self._judge()
+                await self._compact_old()
+            except StoreUnavailable:
+                # It is noted, and told by `health`; the next look comes soon.
+                continue
+
+    async def compact(self, revision: int) -> None:
+        """Drop the history up to and including ``revision``; nothing when that is dropped already.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+        """
+        if revision <= self._compacted:
+            return
+        try:
+            await self._members.write(COMPACT, pb.CompactionRequest(revision=revision))
+        except StoreUnavailable as error:
+            if not is_compacted(str(error)):
+                raise
+        self._compacted = revision
+        self._vitals.counts["compactions"] += 1
+
+    async def _look(self) -> None:
+        """Ask the present member how it does."""
+        member = await self._members.find(READ_S)
+        try:
+            status: Any = await member.call(STATUS)(pb.StatusRequest(), timeout=READ_S, metadata=metadata(""))
+        except grpc.aio.AioRpcError as error:
+            raise self._members.refused(member, error.code(), error.details() or "")[1] from None
+        self._facts = replace(
+            self._facts,
+            version=status.version,
+            db_bytes=status.dbSize,
+            used_bytes=status.dbSizeInUse,
+            quota_bytes=status.dbSizeQuota or self._facts.quota_bytes,
+            alarms=tuple(alarm for alarm in ("NOSPACE", "CORRUPT") if any(alarm in told for told in status.errors)),
+        )
+        self._vitals.version = status.version
+        self._vitals.gauges["db_bytes"] = status.dbSize
+        self._vitals.gauges["db_used_bytes"] = status.dbSizeInUse
+        if self._facts.quota_bytes:
+            self._vitals.gauges["db_quota_bytes"] = self._facts.quota_bytes
+        self.can_ask_progress = _can_ask_progress(status.version)
+        self._note(status.header.revision)
+
+    def _judge(self) -> Verdict:
+        verdict = judge(self._facts, self._kept_for)
+        self._vitals.warning = verdict.warnings[0] if verdict.warnings else ""
+        return verdict
+
+    def _note(self, revision: int) -> None:
+        now, written = self._clock.now().elapsed, self._committer.written
+        if self._retention is None:
+            self._retention = Retention(revision, now, self._kept_for)
+        self._retention.note(revision, written - self._written, now)
+        self._written = written
+
+    async def _compact_old(self) -> None:
+        assert self._retention is not None, "a look notes the revision"
+        floor = self._retention.floor(self._clock.now().elapsed)
+        if floor > self._compacted:
+            await self.compact(floor)
+
+
+def _can_ask_progress(version: str) -> bool:
+    try:
+        numbers = tuple(int(part) for part in version.partition("-")[0].split("."))
+    except ValueError:
+        return False
+    first = next((since for since in _PROGRESS_SINCE if since[:2] == numbers[:2]), _PROGRESS_SINCE[-1])
+    return numbers >= first

@@ -1,0 +1,109 @@
+"""What an error of etcd means for whoever asked: pure, a table of etcd's own words.
+
+A status code alone does not tell: etcd answers UNAVAILABLE both before it has tried anything (no leader) and when
+nobody knows any more (the leader changed). What is not in the table is taken at its worst.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from harpoon.store.port import Trouble
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to make of an error."""
+
+    trouble: Trouble
+    #: Whether a write may have happened all the same.
+    maybe_applied: bool
+    #: Whether another member may do better.
+    is_members: bool = False
+    #: What mends it, for a person.
+    fix: str = ""
+    #: Whether it tells anything of the store.
+    is_trouble: bool = True
+
+
+_FULL = (
+    "the etcd database is out of space: compact, run `etcdctl defrag` on one member after the other, then "
+    "`etcdctl alarm disarm`; a larger --quota-backend-bytes keeps it from coming back"
+)
+_LOGIN = "etcd does not accept the user or the password: see user and password_file of the store's URL"
+
+#: Words of etcd's errors (api/v3rpc/rpctypes/error.go), and what they mean. The first that occurs counts.
+_WORDS: Final[tuple[tuple[str, Verdict], ...]] = (
+    ("database space exceeded", Verdict(trouble=Trouble.FULL, maybe_applied=False, fix=_FULL)),
+    ("no leader", Verdict(trouble=Trouble.NO_LEADER, maybe_applied=False, is_members=True)),
+    ("has been compacted", Verdict(trouble=Trouble.BROKEN, maybe_applied=False, is_trouble=False)),
+    ("requested lease not found", Verdict(trouble=Trouble.LEASE_OVER, maybe_applied=False)),
+    ("too many requests", Verdict(trouble=Trouble.OVERLOADED, maybe_applied=False, is_members=True)),
+    ("not supported for learner", Verdict(trouble=Trouble.UNFIT, maybe_applied=False, is_members=True)),
+    ("member not found", Verdict(trouble=Trouble.UNFIT, maybe_applied=False, is_members=True)),
+    ("authentication failed", Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN)),
+    ("user name is empty", Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN)),
+    ("user name not found", Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN)),
+    (
+        "permission denied",
+        Verdict(
+            trouble=Trouble.DENIED,
+            maybe_applied=False,
+            fix="the etcd user needs a role that reads and writes the prefix /h/: `etcdctl role grant-permission "
+            "ROLE --prefix=true readwrite /h/`",
+        ),
+    ),
+    (
+        "corrupt cluster",
+        Verdict(
+            trouble=Trouble.BROKEN,
+            maybe_applied=False,
+            is_members=True,
+            fix="etcd has raised the CORRUPT alarm: a member's data differs from the others'; replace that member",
+        ),
+    ),
+)
+#: What the client itself says of a connection that could not be made safe.
+_HANDSHAKE = Verdict(
+    trouble=Trouble.UNREACHABLE,
+    maybe_applied=False,
+    is_members=True,
+    fix="the TLS handshake failed: see ca, cert, key and server_name of the store's URL, and the member's certificate",
+)
+_CODES: Final[dict[grpc.StatusCode, Verdict]] = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: Verdict(trouble=Trouble.TIMEOUT, maybe_applied=True, is_members=True),
+    grpc.StatusCode.UNAVAILABLE: Verdict(trouble=Trouble.UNREACHABLE, maybe_applied=True, is_members=True),
+    grpc.StatusCode.UNAUTHENTICATED: Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN),
+    grpc.StatusCode.PERMISSION_DENIED: Verdict(trouble=Trouble.DENIED, maybe_applied=False),
+    grpc.StatusCode.INVALID_ARGUMENT: Verdict(trouble=Trouble.BROKEN, maybe_applied=False),
+    grpc.StatusCode.NOT_FOUND: Verdict(trouble=Trouble.BROKEN, maybe_applied=False),
+    grpc.StatusCode.FAILED_PRECONDITION: Verdict(trouble=Trouble.BROKEN, maybe_applied=False),
+    grpc.StatusCode.OUT_OF_RANGE: Verdict(trouble=Trouble.BROKEN, maybe_applied=False),
+    grpc.StatusCode.UNIMPLEMENTED: Verdict(trouble=Trouble.UNFIT, maybe_applied=False),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Verdict(trouble=Trouble.OVERLOADED, maybe_applied=True),
+}
+_UNKNOWN = Verdict(trouble=Trouble.BROKEN, maybe_applied=True, is_members=True)
+
+
+def judge(code: grpc.StatusCode, details: str) -> Verdict:
+    """Return what an error means, given its code and its words."""
+    words = details.lower()
+    found = next((verdict for told, verdict in _WORDS if told in words), None)
+    if found is not None:
+        return found
+    if code is grpc.StatusCode.UNAVAILABLE and ("handshake" in words or "certificate" in words):
+        return _HANDSHAKE
+    if code is grpc.StatusCode.UNAVAILABLE and "timed out" in words and "etcdserver" in words:
+        return _CODES[grpc.StatusCode.DEADLINE_EXCEEDED]
+    return _CODES.get(code, _UNKNOWN)
+
+
+def is_login_over(code: grpc.StatusCode, details: str) -> bool:
+    """Whether a token has run out: logging in again helps."""
+    return code is grpc.StatusCode.UNAUTHENTICATED or "invalid auth token" in details.lower()
+
+
+def is_compacted(details: str) -> bool:
+    """Whether the history asked for is gone."""
+    return "has been compacted" in details.lower()

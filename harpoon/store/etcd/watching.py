@@ -1,0 +1,151 @@
+"""One watch, resumed wherever it broke off: each revision once, whole and in order, or the news that it cannot be.
+
+etcd may end a stream at any time, and a member's later one may begin anywhere. So a watch is opened at the last
+revision that was told, and what is told again is dropped. That revision and not the one after it: etcd refuses to begin
+*before* the revision it was compacted at, but would begin *at* it, where deletions may be missing already.
+
+A response's own revision is the member's, not that of its events, which may be far behind; only a response without
+events tells that nothing is missing up to it.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+
+from harpoon.kit.clock import Random
+from harpoon.store.etcd import rpc_pb2 as pb
+from harpoon.store.etcd import wire
+from harpoon.store.etcd.judge import is_login_over
+from harpoon.store.etcd.members import BACKOFF_S, Member, Members
+from harpoon.store.etcd.rpc import RANGE, WATCH, metadata
+from harpoon.store.etcd.vitals import Vitals
+from harpoon.store.feed import Subscription
+from harpoon.store.port import Compacted, Rewound, RolledBack, StoreUnavailable, Trouble
+
+#: The cheapest question that tells the store's revision.
+REVISION: Final = pb.RangeRequest(key=b"\0", limit=1, count_only=True)
+
+_log = structlog.get_logger(__name__)
+
+
+class Watching:
+    """A watch of one prefix; `run` fills ``queue`` until something ends it."""
+
+    def __init__(self, members: Members, vitals: Vitals, rng: Random, prefix: str, after: int) -> None:
+        self.queue = Subscription(prefix, after)
+        #: Everything up to here was told.
+        self.told = after
+        self.member: Member | None = None
+        self._members = members
+        self._vitals = vitals
+        self._rng = rng
+        self._key, self._end = wire.span(prefix)
+        self._call: Any = None
+        self._pause = BACKOFF_S[0]
+        #: Whether the stream may still tell the last revision again.
+        self._is_resuming = False
+
+    async def run(self) -> None:
+        """Follow the store; ends, with the queue, when what follows cannot be told."""
+        try:
+            await self._follow()
+        except (Compacted, Rewound, StoreUnavailable) as error:
+            self.queue.end(error)
+        finally:
+            self.queue.end(StoreUnavailable("the store is closed", maybe_applied=False, trouble=Trouble.CLOSED))
+
+    def move(self) -> None:
+        """Leave the member; the watch is resumed on another."""
+        if self._call is not None:
+            self._call.cancel()
+
+    async def ask(self) -> None:
+        """Ask how far this watch has come, when nothing was told for a while; the answer is told like the rest."""
+        if self._call is not None:
+            await self._call.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
+
+    async def _follow(self) -> None:
+        is_first = True
+        while not self.queue.is_over:
+            self.member = await self._members.find(None)
+            try:
+                if not is_first:
+                    await self._check_revision()
+                    self._vitals.counts["watch_resumes"] += 1
+                is_first = False
+                await self._read(self.member)
+            except grpc.aio.AioRpcError as error:
+                if is_login_over(error.code(), error.details() or ""):
+                    self._members.token = ""
+                self._members.refused(self.member, error.code(), error.details() or "")
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                # The call is cancelled when its member is left; this task, when the store is closed.
+                if task is None or task.cancelling():
+                    raise
+            finally:
+                self._call = None
+            await asyncio.sleep(self._pause * self._rng.uniform(0.5, 1.0))
+            self._pause = min(2 * self._pause, BACKOFF_S[1])
+
+    async def _check_revision(self) -> None:
+        """See that the store has not gone back behind what was told."""
+        try:
+            now = (await self._members.read(RANGE, REVISION)).header.revision
+        except RolledBack:
+            raise
+        except StoreUnavailable:
+            # It is away again; the watch finds out for itself.
+            return
+        if now < self.told:
+            raise RolledBack(self.told, now)
+
+    async def _read(self, member: Member) -> None:
+        """Read one stream to its end."""
+        # Revision 0 would mean: from now on.
+        start = max(1, self.told)
+        create = pb.WatchCreateRequest(key=self._key, range_end=self._end, start_revision=start, progress_notify=True)
+        self._is_resuming = True
+        self._call = call = member.call(WATCH)(metadata=metadata(self._members.token))
+        try:
+            await call.write(pb.WatchRequest(create_request=create))
+            while (response := await call.read()) is not grpc.aio.EOF:
+                if self._hear(response):
+                    return
+        finally:
+            call.cancel()
+
+    def _hear(self, response: pb.WatchResponse) -> bool:
+        """Tell what a response tells; return whether the stream is over."""
+        if response.canceled:
+            self._hear_end(response)
+            return True
+        self._members.saw(response.header.revision)
+        if response.created:
+            return False
+        self._pause = BACKOFF_S[0]
+        self._vitals.succeed()
+        if not response.events and response.header.revision > self.told:
+            self.told = response.header.revision
+            self.queue.offer(self.told, ())
+        for revision, changes in wire.revisions(response.events):
+            if revision > self.told:
+                self.told = revision
+                self.queue.offer(revision, changes)
+            elif revision < self.told or not self._is_resuming:
+                raise Rewound(f"etcd told revision {revision} of {self.queue.prefix!r} after {self.told}")
+            self._is_resuming = False
+        return self.queue.is_over
+
+    def _hear_end(self, response: pb.WatchResponse) -> None:
+        """Take note of why etcd ended the stream."""
+        if response.compact_revision:
+            raise Compacted(response.compact_revision)
+        reason = response.cancel_reason or "the watch was ended without a reason"
+        if is_login_over(grpc.StatusCode.UNKNOWN, reason):
+            self._members.token = ""
+        assert self.member is not None, "a stream is one of a member"
+        self._members.refused(self.member, grpc.StatusCode.UNAVAILABLE, reason)

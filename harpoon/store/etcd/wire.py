@@ -1,0 +1,79 @@
+"""Between the contract's nouns and etcd's messages: pure, nothing is sent here.
+
+Keys are text here and UTF-8 bytes there; both are ordered alike.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from harpoon.store.commit import prefix_end
+from harpoon.store.etcd import rpc_pb2 as pb
+from harpoon.store.port import Change, Compare, Entry, Put, Write
+
+#: As the end of a range: every key from its beginning on. As a key: lower than any.
+_OPEN = b"\0"
+_mod_revision = attrgetter("kv.mod_revision")
+
+
+def span(prefix: str) -> tuple[bytes, bytes]:
+    """Return the first key of all keys under a prefix, and the first one above them."""
+    end = prefix_end(prefix)
+    return prefix.encode() or _OPEN, _OPEN if end is None else end.encode()
+
+
+def entry(kv: pb.KeyValue) -> Entry:
+    """Return a key as etcd tells it."""
+    return Entry(kv.key.decode(), kv.value, kv.create_revision, kv.mod_revision)
+
+
+def transaction(compares: Iterable[Compare], writes: Iterable[Write], leases: dict[str, int]) -> pb.TxnRequest:
+    """Return a commit as a transaction; ``leases`` are the ids of those that keys are put under."""
+    return pb.TxnRequest(
+        compare=[_compare(compare) for compare in compares], success=[_operation(write, leases) for write in writes]
+    )
+
+
+def nested(commits: Iterable[pb.TxnRequest]) -> pb.TxnRequest:
+    """Return one transaction that does each of several, or not, by its own compares."""
+    return pb.TxnRequest(success=[pb.RequestOp(request_txn=commit) for commit in commits])
+
+
+def outcome(response: pb.TxnResponse) -> int | None:
+    """Return what became of a transaction."""
+    return response.header.revision if response.succeeded else None
+
+
+def outcomes(response: pb.TxnResponse) -> list[int | None]:
+    """Return what became of each transaction within one."""
+    revision = response.header.revision
+    return [revision if each.response_txn.succeeded else None for each in response.responses]
+
+
+def revisions(events: Sequence[pb.Event]) -> Iterable[tuple[int, tuple[Change, ...]]]:
+    """Return the changes that a watch tells, by revision; all of one revision are told at once."""
+    for revision, changes in groupby(events, _mod_revision):
+        yield revision, tuple([_change(event) for event in changes])
+
+
+def _compare(compare: Compare) -> pb.Compare:
+    key = compare.key.encode()
+    if compare.mod is not None:
+        return pb.Compare(key=key, target=pb.Compare.MOD, mod_revision=compare.mod)
+    assert compare.create is not None, "a compare is on one of the two"
+    return pb.Compare(key=key, target=pb.Compare.CREATE, create_revision=compare.create)
+
+
+def _operation(write: Write, leases: dict[str, int]) -> pb.RequestOp:
+    key = write.key.encode()
+    if isinstance(write, Put):
+        return pb.RequestOp(request_put=pb.PutRequest(key=key, value=write.value, lease=leases.get(write.key, 0)))
+    return pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=key))
+
+
+def _change(event: pb.Event) -> Change:
+    kv = event.kv
+    key = kv.key.decode()
+    if event.type == pb.Event.DELETE:
+        return Change(key, None)
+    return Change(key, Entry(key, kv.value, kv.create_revision, kv.mod_revision))
