@@ -80,11 +80,15 @@ def parse_url(text: str) -> StoreUrl:
         return SqliteUrl(Path(path))
     if text.startswith(("etcd://", "etcds://")):
         return _etcd_url(text)
-    raise ValueError(f"a store is {_FORMS}; got {text.partition('@')[0]!r}")
+    # What follows the scheme may hold a password.
+    raise ValueError(f"a store is {_FORMS}; got {text.partition('://')[0]!r}")
 
 
 def _etcd_url(text: str) -> EtcdUrl:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError(f"write an endpoint of etcd as HOST:PORT, an IPv6 address in brackets: {error}") from error
     if "@" in parts.netloc:
         raise ValueError("a store's URL holds no password, as others can read it: write ?user=NAME&password_file=FILE")
     if parts.path.strip("/") or parts.fragment:

@@ -54,19 +54,8 @@ def test_a_url_names_an_address_that_clients_here_can_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "path"),
-    [("memory", None), ("sqlite:///a/b.db", Path("a/b.db")), ("sqlite:////a/b.db", Path("/a/b.db"))],
-)
-def test_a_store_is_memory_or_a_file(store: str, path: Path | None) -> None:
-    assert ServerSettings(store=store, instance="a").store_path == path
-
-
-@pytest.mark.parametrize(
     "wrong",
     [
-        {"store": "etcd://a"},
-        {"store": "sqlite:///"},
-        {"store": "sqlite://a"},
         {"instance": "Upper"},
         {"agents": {"A1": "http://a"}},
         {"agents": {"a1": "a:1"}},
