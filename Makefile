@@ -13,21 +13,27 @@ READY := $(VENV)/.ready
 # What decides, and what everything rests on: every branch of it is tested.
 PURE := harpoon/core/*,harpoon/model/*,harpoon/kit/*
 
-.PHONY: help demo check test coverage conformance fuzz bench docs format clean
+.PHONY: help demo check test coverage conformance fuzz bench docs stubs format clean
+
+# What `.ci/etcd` may have put there.
+demo test bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
-demo: $(READY) ## see the whole way of a service, asserted step by step (under 40 s)
-	@$(BIN)/python examples/demo.py
+demo: $(READY) ## see the whole way of a service, asserted step by step (under 40 s); on a real etcd: make demo STORE=etcd
+	@$(if $(filter etcd,$(STORE)),.ci/etcd $(BIN))
+	@$(BIN)/python examples/demo.py $(if $(STORE),--store $(STORE))
 
-check: $(READY) ## format, lint, types, layers
+check: $(READY) ## format, lint, types, layers, generated code
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet . || true; echo "run: make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@PYTHON="$(PYTHON)" .ci/stubs --check
 
 test: $(READY) ## all tests, with real processes; coverage is kept for `make coverage`
+	@.ci/etcd $(BIN)
 	@$(BIN)/coverage run -m pytest $(ARGS)
 ifeq ($(ARGS),)
 	@$(BIN)/coverage report --include=$(PURE) --fail-under=100 >$(VENV)/coverage || { cat $(VENV)/coverage; exit 1; }
@@ -43,10 +49,14 @@ fuzz: $(READY) ## ten times the wrong requests of `make test` to a real server, 
 	@HARPOON_SPOILT_REQUESTS=200000 HARPOON_FUZZ_EXAMPLES=16 $(BIN)/python -m pytest -q tests/fuzz/test_spoilt.py tests/fuzz/test_openapi.py $(ARGS)
 
 bench: $(READY) ## figures beside the raw floors of the same run; some only: make bench ARGS=store
+	@.ci/etcd $(BIN)
 	@$(BIN)/python -m bench $(ARGS)
 
 docs: $(READY) ## write docs/openapi.json and docs/job.schema.json anew
 	@$(BIN)/python -m harpoon.api.published docs
+
+stubs: ## make the messages of etcd's protocol anew, of harpoon/store/etcd/rpc.proto
+	@PYTHON="$(PYTHON)" .ci/stubs
 
 format: $(READY) ## lay out the code
 	@$(BIN)/ruff format --quiet .

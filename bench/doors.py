@@ -39,9 +39,9 @@ def processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def free_port() -> int:
+def free_port(lowest: int = 21000) -> int:
     """Return a port that nobody listens at, below those that outgoing connections take."""
-    for port in range(21000, 32000):
+    for port in range(lowest, 32000):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
@@ -49,11 +49,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def server():
-    """Run a server; yield its port and its process id."""
+def server(store: str | None = None):
+    """Run a server, on SQLite unless told; yield its port and its process id."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="harpoon-bench-") as name, (Path(name) / "log").open("ab") as log:
-        start = [sys.executable, "-m", "harpoon", "server", "--listen", f"127.0.0.1:{port}", "--data", f"{name}/data"]
+        kept = ["--store", store] if store else ["--data", f"{name}/data"]
+        start = [sys.executable, "-m", "harpoon", "server", "--listen", f"127.0.0.1:{port}", *kept]
         process = subprocess.Popen(start, stdout=log, stderr=log)
         try:
             until_up(port)

@@ -116,7 +116,7 @@ async def weigh(path: Path) -> int:
     controller = await Controller.open(means, Metrics())
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(controller.follow()), group.create_task(controller.run())]
-        while not all(map(controller.shepherd.is_commandable, controller.view.agents.rows)):
+        while not all(map(controller.is_commandable, controller.view.agents.rows)):
             await asyncio.sleep(0.1)
         # Until the streams have said something else, and nobody holds on to their snapshots.
         await asyncio.sleep(6)

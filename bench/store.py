@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from harpoon.kit.clock import SystemClock
-from harpoon.store.port import Compare, Put
+from harpoon.store.port import Compare, Put, Store
 from harpoon.store.sqlite import SqliteStore
 
 IN_FLIGHT = 64
@@ -93,12 +93,12 @@ async def _create(path: Path) -> None:
 async def _measure(folder: Path) -> dict[str, float]:
     found = {"raw_ms": 1000 / floor_alone(folder)}
     store = await SqliteStore.open(folder / "ours.db", clock=SystemClock())
-    found["cas"] = await _swaps(store)
-    found["p50"], found["p99"] = await _alone(store)
-    found["get"] = await _gets(store)
-    found["live"], found["replay"] = await _watch(store)
-    await _fill(store)
-    found["list"], found["hold"] = await _list(store)
+    found["cas"] = await swaps(store)
+    found["p50"], found["p99"] = await alone(store)
+    found["get"] = await gets(store)
+    found["live"], found["replay"] = await watch(store)
+    await fill(store)
+    found["list"], found["hold"] = await list_long(store)
     await store.close()
     start = time.perf_counter()
     bare = sqlite3.connect(folder / "ours.db")
@@ -122,17 +122,18 @@ def floor_alone(folder: Path) -> float:
     return 1_000 / passed
 
 
-async def _swaps(store: SqliteStore) -> float:
+async def swaps(store: Store, prefix: str = "/h/1/ctl/jobs/default/", span_s: float = SPAN_S) -> float:
+    """Return compare-and-swaps/s; of keys that nobody has written yet."""
     done = 0
     start = time.perf_counter()
 
     async def swap(worker: int) -> None:
         nonlocal done
         known: dict[str, int] = {}
-        keys = [f"/h/1/ctl/jobs/default/job-{n:05d}" for n in range(worker, KEYS, IN_FLIGHT)]
+        keys = [f"{prefix}job-{n:05d}" for n in range(worker, KEYS, IN_FLIGHT)]
         while True:
             for key in keys:
-                if time.perf_counter() - start > SPAN_S:
+                if time.perf_counter() - start > span_s:
                     return
                 revision = await store.commit((Compare(key, mod=known.get(key, 0)),), (Put(key, VALUE),))
                 assert revision is not None
@@ -145,7 +146,7 @@ async def _swaps(store: SqliteStore) -> float:
     return done / (time.perf_counter() - start)
 
 
-async def _alone(store: SqliteStore) -> tuple[float, float]:
+async def alone(store: Store) -> tuple[float, float]:
     times = []
     for _ in range(2_000):
         start = time.perf_counter()
@@ -155,7 +156,7 @@ async def _alone(store: SqliteStore) -> tuple[float, float]:
     return times[len(times) // 2], times[len(times) * 99 // 100]
 
 
-async def _gets(store: SqliteStore) -> float:
+async def gets(store: Store) -> float:
     times = []
     for _ in range(1_000):
         start = time.perf_counter()
@@ -164,7 +165,7 @@ async def _gets(store: SqliteStore) -> float:
     return sorted(times)[len(times) // 2]
 
 
-async def _watch(store: SqliteStore, commits: int = 2_000, keys: int = 16) -> tuple[float, float]:
+async def watch(store: Store, commits: int = 2_000, keys: int = 16) -> tuple[float, float]:
     after = await store.revision()
     wanted = commits * keys
 
@@ -184,18 +185,18 @@ async def _watch(store: SqliteStore, commits: int = 2_000, keys: int = 16) -> tu
     return live.result(), await count()
 
 
-async def _put_many(store: SqliteStore, worker: int, commits: int, keys: int) -> None:
+async def _put_many(store: Store, worker: int, commits: int, keys: int) -> None:
     for n in range(worker, commits, IN_FLIGHT):
         await store.commit((), [Put(f"/seen/{n}/{k}", VALUE) for k in range(keys)])
 
 
-async def _fill(store: SqliteStore) -> None:
+async def fill(store: Store) -> None:
     async with asyncio.TaskGroup() as group:
         for n in range(0, LISTED, 100):
             group.create_task(store.commit((), [Put(f"/list/{k:06d}", VALUE) for k in range(n, n + 100)]))
 
 
-async def _list(store: SqliteStore) -> tuple[float, float]:
+async def list_long(store: Store) -> tuple[float, float]:
     """Return how long a long list takes, and the longest time that nothing else could happen meanwhile."""
     longest = 0.0
 

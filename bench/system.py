@@ -65,14 +65,17 @@ class Watch:
 
 
 @asynccontextmanager
-async def cluster(port: int) -> AsyncIterator[tuple[aiohttp.ClientSession, str, Watch, dict[str, int]]]:
-    """Run a server and one agent; yield a session, the server's URL, a watch and the processes' ids."""
+async def cluster(
+    port: int, store: str | None = None
+) -> AsyncIterator[tuple[aiohttp.ClientSession, str, Watch, dict[str, int]]]:
+    """Run a server, on SQLite unless told, and one agent; yield a session, the server's URL, a watch, process ids."""
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="harpoon-bench-") as name:
         start = [sys.executable, "-m", "harpoon"]
         with (Path(name) / "log").open("ab") as log:
-            listen = ["--listen", f"127.0.0.1:{port}"]
-            server = subprocess.Popen([*start, "server", *listen, "--data", f"{name}/server"], stdout=log, stderr=log)
+            kept = ["--store", store] if store else ["--data", f"{name}/server"]
+            kept += ["--listen", f"127.0.0.1:{port}"]
+            server = subprocess.Popen([*start, "server", *kept], stdout=log, stderr=log)
             away = ["--listen", f"127.0.0.1:{port + 1}", "--state-dir", f"{name}/agent"]
             agent = subprocess.Popen([*start, "agent", "--name", "a1", "--server", url, *away], stdout=log, stderr=log)
         watch = Watch()

@@ -185,7 +185,7 @@ async def controlled(world: World, resync: timedelta):
     gc.set_threshold(*GC_THRESHOLDS)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(controller.follow()), group.create_task(controller.run())]
-        while not all(map(controller.shepherd.is_commandable, world.agents)):
+        while not all(map(controller.is_commandable, world.agents)):
             await asyncio.sleep(0.01)
         while controller.bookings() is None:
             await asyncio.sleep(0.01)

@@ -1,18 +1,22 @@
 """The whole way of a service in one go: start, schedule, watch, kill, migrate under load, scale, unschedule.
 
 Starts a server and two agents of its own on free ports, uses the command line as a user would, asserts each step
-and leaves nothing behind. Exits 0 when every step held, else 1, naming the step.
+and leaves nothing behind. The registry is a file of SQLite, or with ``--store etcd`` an etcd that is started, too.
+Exits 0 when every step held, else 1, naming the step.
 """
 
+import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -74,8 +78,9 @@ def check(is_true: bool, what: str) -> None:
 class Demo:
     """One demonstration: its processes, its directory, and the step it is at."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, store: str) -> None:
         self.directory = directory
+        self.store = store
         self.processes: dict[str, subprocess.Popen] = {}
         self.server = ""
         self.step = "starting"
@@ -92,10 +97,12 @@ class Demo:
 
     def spawn(self, name: str, *arguments: str) -> None:
         """Start a part of the system as its own process."""
+        self.run(name, sys.executable, "-m", "harpoon", *arguments)
+
+    def run(self, name: str, *command: str) -> None:
+        """Start a program."""
         with (self.directory / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "harpoon", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def harpoon(self, *arguments: str, timeout: float = 40) -> str:
         """Run a command as a user would; it must succeed."""
@@ -243,12 +250,36 @@ def processes_left(directory: Path) -> list[str]:
     return left
 
 
+def start_etcd(demo: Demo, port: int, peer_port: int) -> str:
+    """Start an etcd of one member; return the URL of the store on it."""
+    program = shutil.which("etcd")
+    check(program is not None, "there is no etcd on the PATH; install it, for instance: apt-get install etcd-server")
+    clients, peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+    where = ["--listen-client-urls", clients, "--advertise-client-urls", clients]
+    where += ["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers, "--initial-cluster", f"demo={peers}"]
+    demo.run("etcd", program, "--name", "demo", "--data-dir", str(demo.directory / "etcd"), *where)
+    began = time.monotonic()
+    while time.monotonic() - began < 20:
+        with suppress(OSError), urllib.request.urlopen(f"{clients}/health", timeout=1) as answer:
+            if json.loads(answer.read())["health"] == "true":
+                version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+                demo.say(f"{version.splitlines()[0]} answers at {clients}")
+                return f"etcd://127.0.0.1:{port}"
+        check(demo.processes["etcd"].poll() is None, "etcd has died")
+        time.sleep(0.05)
+    raise StepFailed("etcd did not come up")
+
+
 def run(demo: Demo) -> None:
     """Walk through the steps."""
-    server_port, *agent_ports = free_ports(3)
+    server_port, *agent_ports, etcd_port, peer_port = free_ports(5)
     demo.server = f"http://127.0.0.1:{server_port}"
+    kept = ("--data", str(demo.directory / "server"))
+    if demo.store == "etcd":
+        demo.begin("start an etcd")
+        kept = ("--store", start_etcd(demo, etcd_port, peer_port))
     demo.begin("start a server and two agents")
-    demo.spawn("server", "server", "--listen", f"127.0.0.1:{server_port}", "--data", str(demo.directory / "server"))
+    demo.spawn("server", "server", "--listen", f"127.0.0.1:{server_port}", *kept)
     # Two agents of one host need different ranges, or both may find the same port free.
     for name, port, ports in zip(("a1", "a2"), agent_ports, ("20000-24999", "25000-29999"), strict=True):
         listen, state = f"127.0.0.1:{port}", str(demo.directory / name)
@@ -288,13 +319,17 @@ def run(demo: Demo) -> None:
 
 def main() -> int:
     """Run the demonstration; 0 when every step held."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--store", choices=("sqlite", "etcd"), default="sqlite", help="what the registry is kept in")
     with tempfile.TemporaryDirectory(prefix="harpoon-demo-") as name:
-        demo = Demo(Path(name))
+        demo = Demo(Path(name), parser.parse_args().store)
         try:
             run(demo)
-            for process in reversed(demo.processes.values()):
+            for part, process in reversed(demo.processes.items()):
                 process.terminate()
-                check(process.wait(timeout=10) == 0, "a part of the system did not end cleanly")
+                # Having cleaned up, etcd ends by the very signal that it was sent.
+                clean = -signal.SIGTERM if part == "etcd" else 0
+                check(process.wait(timeout=10) == clean, f"{part} did not end cleanly (exit {process.returncode})")
             left = processes_left(demo.directory)
             check(not left, f"processes are left: {left}")
         except (StepFailed, subprocess.TimeoutExpired, OSError, ExceptionGroup) as error:

@@ -6,8 +6,10 @@ import resource
 import signal
 import sys
 import uuid
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import structlog
@@ -20,16 +22,17 @@ from harpoon.api.doors import Doors
 from harpoon.api.site import run_site
 from harpoon.config import Listen, ServerSettings
 from harpoon.control.controller import Controller
-from harpoon.control.means import HoldLost, Means
+from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.kit.clock import SystemClock, system_random
-from harpoon.kit.errors import HarpoonError, NotFound
+from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Unavailable, leaves
 from harpoon.kit.lag import watch_lag
 from harpoon.kit.logs import configure_logs
 from harpoon.kit.loop import Pace
-from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Store, StoreUnavailable
-from harpoon.store.sqlite import SqliteStore
+from harpoon.kit.news import News
+from harpoon.store.opening import open_store
+from harpoon.store.port import RolledBack, Store, StoreUnavailable, Trouble
+from harpoon.store.url import EtcdUrl
 
 #: Open files: a server has a socket for each agent and watcher, an agent some for each task.
 OPEN_FILES: Final = 65_536
@@ -39,6 +42,14 @@ CONNECTIONS: Final = 0
 #: Objects made since the last look at the young ones; looks at those until the middle-aged are looked at; then all.
 GC_THRESHOLDS: Final = (20_000, 5, 1000)
 
+#: A store is waited for so long at the start; then a supervisor is to know, which starts the server again.
+START_WITHIN: Final = timedelta(seconds=30)
+#: Pause before a store is tried again, growing from the first to the second.
+PAUSE_S: Final = (0.1, 2.0)
+#: What no waiting mends.
+_FOR_A_PERSON: Final = frozenset({Trouble.DENIED, Trouble.UNFIT})
+
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -63,28 +74,77 @@ def run_agent(settings: AgentSettings) -> int:
 async def serve_server(settings: ServerSettings, *, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Run a server until ``stop`` is set; ``ready`` is called with its URL once it answers.
 
+    A store that is away is waited for: at the start for as long as `START_WITHIN`, later for ever.
+
     Raises:
         HarpoonError: It cannot start, or may not go on; the message says why.
+        StoreUnavailable: The store is not one that waiting helps.
     """
     clock = SystemClock()
-    store = await _open_store(settings, clock)
+    patience = Patience(START_WITHIN if isinstance(settings.store, EtcdUrl) else timedelta(0), stop)
+    store = await patience.insist(lambda: _open_store(settings, clock))
+    if store is None:
+        return
     try:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
             while not stop.is_set():
                 try:
-                    await _serve(settings, store, session, stop, ready)
-                except* HoldLost as lost:
-                    # As after a long pause of this machine: starting is recovering, with new and higher tokens.
-                    _log.warning("starting_again", reasons=sorted({str(error) for error in _leaves(lost)}))
+                    await _serve(settings, store, session, patience, ready)
+                except* RolledBack as error:
+                    # Nothing that was read from the store can be relied on, nor what was answered from it.
+                    _log.error("starting_afresh", reasons=sorted({str(leaf) for leaf in leaves(error)}))
     finally:
         await store.close()
+
+
+class Patience:
+    """How long a store that is away is waited for: to begin with for a span, once it was there for ever."""
+
+    def __init__(self, span: timedelta, stop: asyncio.Event) -> None:
+        self.stop = stop
+        self._span = span
+        self._until: float | None = asyncio.get_running_loop().time() + span.total_seconds()
+        self._news = News()
+
+    async def insist(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do what needs the store, again and again until it succeeds; None: the process is told to stop.
+
+        Raises:
+            Unavailable: The store was away for too long.
+            StoreUnavailable: Waiting does not help.
+        """
+        pause_s = PAUSE_S[0]
+        while not self.stop.is_set():
+            try:
+                return await work()
+            except StoreUnavailable as error:
+                self._consider(error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self.stop.wait()
+            pause_s = min(2 * pause_s, PAUSE_S[1])
+        return None
+
+    def rely(self) -> None:
+        """Wait for ever from now on: the store was there."""
+        self._until = None
+        self._news.forget()
+
+    def _consider(self, error: StoreUnavailable) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._until is not None and (error.trouble in _FOR_A_PERSON or not self._span):
+            raise error
+        if self._until is not None and now >= self._until:
+            raise Unavailable(f"the store could not be used for {self._span.seconds} s: {error}") from error
+        if self._news.is_news(str(error), now):
+            _log.warning("waiting_for_store", reason=str(error))
 
 
 async def _serve(
     settings: ServerSettings,
     store: Store,
     session: aiohttp.ClientSession,
-    stop: asyncio.Event,
+    patience: Patience,
     ready: Callable[[str], None],
 ) -> None:
     def connect(endpoint: str) -> AgentClient:
@@ -99,16 +159,16 @@ async def _serve(
         lost_after=settings.lost_after,
         pace=Pace(resync=settings.resync),
     )
-    controller = await Controller.open(means, Metrics())
+    controller = await patience.insist(lambda: Controller.open(means, Metrics()))
+    if controller is None:
+        return
+    patience.rely()
     # What is loaded stays; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
     # Records have no cycles, and looking for some in all of them would make everybody wait: that is to be rare.
     gc.set_threshold(*GC_THRESHOLDS)
-    try:
-        await _run_controller(settings, means, controller, stop, ready)
-    finally:
-        await controller.close()
+    await _run_controller(settings, means, controller, patience.stop, ready)
 
 
 async def _run_controller(
@@ -156,17 +216,16 @@ def _doors(settings: ServerSettings, means: Means, controller: Controller) -> Do
     )
 
 
+async def _open_store(settings: ServerSettings, clock: SystemClock) -> Store:
+    try:
+        return await open_store(settings.store, clock=clock, kept_for=settings.keep_history)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+
+
 async def _open_doors(settings: ServerSettings, doors: Doors, ready: Callable[[str], None]) -> None:
     host, port = settings.listen
     await run_site(make_app(doors), host, port, on_ready=lambda port: ready(Listen(host, port).url))
-
-
-async def _open_store(settings: ServerSettings, clock: SystemClock) -> Store:
-    path = settings.store_path
-    if path is None:
-        return MemoryStore()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return await SqliteStore.open(path, clock=clock, kept_for=settings.keep_history)
 
 
 def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
@@ -182,8 +241,8 @@ def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
         errors: list[BaseException] = []
         try:
             await serve(stop)
-        except* (HarpoonError, HoldLost, StoreUnavailable, OSError) as group:
-            errors = _leaves(group)
+        except* (HarpoonError, StoreUnavailable, OSError) as group:
+            errors = leaves(group)
         for error in errors:
             _log.error("stopped", reason=str(error))
         return 1 if errors else 0
@@ -200,13 +259,6 @@ def _run_fast(main: Coroutine[Any, Any, int]) -> int:
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
-
-
-def _leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
 
 
 def _raise_limit_of_open_files() -> None:

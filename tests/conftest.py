@@ -4,8 +4,20 @@ Generated inputs are the same each time, so that a change is judged by what it c
 To look further: ``make test ARGS=--hypothesis-profile=explore``.
 """
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.etcd.members import Member
 
 settings.register_profile("explore", derandomize=False)
 settings.register_profile("steady", derandomize=True)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
+    """One etcd for all tests that leave it as it is; each begins with `Member.wipe`."""
+    with Member(tmp_path_factory.mktemp("etcd"), flags=["--quota-backend-bytes=8589934592"]) as member:
+        yield member

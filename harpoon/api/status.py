@@ -1,6 +1,9 @@
 """How the instance stands: for load balancers, for people, for Prometheus."""
 
+import asyncio
 from collections import Counter
+from datetime import timedelta
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -12,11 +15,15 @@ from harpoon.api.doors import DOORS
 from harpoon.api.operation import Answer, Operation
 from harpoon.control.view import ROOT
 from harpoon.model.agent import LinkState
+from harpoon.model.instant import Instant
 from harpoon.model.shown import Health, InstanceStatus
 from harpoon.model.task import TaskState
+from harpoon.store.port import Store, StoreHealth, StoreUnavailable
 
 #: The hold whose holder decides for all.
-_LEADER = f"{ROOT}holds/scheduler"
+_LEADER: Final = f"{ROOT}holds/scheduler"
+#: How an instance stands is also asked when its store does not answer, and then above all.
+_PATIENCE_S: Final = 0.7
 
 
 async def get_health(request: web.Request) -> web.Response:
@@ -34,8 +41,8 @@ async def get_health(request: web.Request) -> web.Response:
 async def get_status(request: web.Request) -> web.Response:
     """Say who leads, and count what there is."""
     doors = request.app[DOORS]
-    leader = await doors.store.get(_LEADER)
-    view = doors.view
+    leader = await _leader(doors.store)
+    view, health = doors.view, doors.store.health()
     links = Counter(
         view.links.rows[name].value.state if name in view.links.rows else LinkState.UNKNOWN for name in view.agents.rows
     )
@@ -47,8 +54,9 @@ async def get_status(request: web.Request) -> web.Response:
     told = {
         "instance": doors.instance,
         "version": __version__,
-        "store": type(doors.store).__name__.removesuffix("Store").lower(),
-        "leader": None if leader is None else leader.value.decode(errors="replace"),
+        "store": health.kind,
+        "store_health": _store(health, doors.clock.now()),
+        "leader": leader,
         "cluster": view.cluster,
         "revision": view.external(view.revision),
         "jobs": len(view.jobs.rows),
@@ -56,6 +64,28 @@ async def get_status(request: web.Request) -> web.Response:
         "tasks": {state.value: tasks[state] for state in TaskState},
     }
     return answer(request, orjson.dumps(told))
+
+
+async def _leader(store: Store) -> str | None:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            entry = await store.get(_LEADER)
+    except (StoreUnavailable, TimeoutError):
+        return None
+    return None if entry is None else entry.value.decode(errors="replace")
+
+
+def _store(health: StoreHealth, now: Instant) -> dict[str, Any]:
+    """Return how a store does, as it is shown."""
+    ago = None if health.since is None else now.elapsed - health.since
+    return {
+        "at": health.at,
+        "version": health.version,
+        "trouble": health.trouble,
+        "reason": health.reason,
+        "since_ms": None if ago is None else now.wall - ago // timedelta(milliseconds=1),
+        "gauges": dict(health.gauges),
+    }
 
 
 async def get_metrics(request: web.Request) -> web.Response:

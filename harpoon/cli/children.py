@@ -29,10 +29,11 @@ STOP_WITHIN: Final = timedelta(seconds=10)
 
 @dataclass(slots=True)
 class Child:
-    """One ``harpoon`` process: in a session of its own, so that Ctrl-C at the terminal is left to the parent."""
+    """One process: in a session of its own, so that Ctrl-C at the terminal is left to the parent."""
 
     name: str
-    arguments: Sequence[str]
+    #: Program and arguments.
+    command: Sequence[str]
     log: Path
     _process: "subprocess.Popen[bytes] | None" = None
     _started: timedelta = timedelta()
@@ -53,7 +54,7 @@ class Child:
         self._started = SystemClock().now().elapsed
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harpoon", *self.arguments],
+                list(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -93,6 +94,11 @@ class Child:
             lines = self.log.read_bytes()[-4096:].decode("utf-8", "replace").splitlines()[-5:]
             return f"The end of {self.log}:\n" + "\n".join(f"  {terminal.plain(line)}" for line in lines)
         return f"Its log is {self.log}"
+
+
+def harpoon(*arguments: str) -> tuple[str, ...]:
+    """Return the command that runs this very Harpoon."""
+    return (sys.executable, "-m", "harpoon", *arguments)
 
 
 def wait_for_end(children: Sequence[Child]) -> list[Child]:

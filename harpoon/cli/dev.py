@@ -12,13 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from harpoon.cli import terminal
-from harpoon.cli.children import Child, ending, stop_groups, wait_for_end
+from harpoon.cli.children import Child, ending, harpoon, stop_groups, wait_for_end
+from harpoon.cli.etcd_child import EtcdChild, lay_etcd
 from harpoon.cli.options import directory_of
 from harpoon.cli.run import DATA, listen_of
 from harpoon.cli.session import Session
@@ -38,6 +40,14 @@ LOOK_EVERY: Final = timedelta(milliseconds=50)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class DevStore(StrEnum):
+    """What the registry is kept in."""
+
+    SQLITE = "sqlite"
+    #: A server of its own, started beside the others.
+    ETCD = "etcd"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ground:
     """What runs."""
@@ -46,13 +56,15 @@ class _Ground:
     server: Child
     #: Each with the URL it listens at.
     agents: Sequence[tuple[Child, str]]
+    etcd: EtcdChild | None
 
     @property
     def children(self) -> list[Child]:
-        return [self.server, *(agent for agent, _ in self.agents)]
+        below = [] if self.etcd is None else [self.etcd.child]
+        return [*below, self.server, *(agent for agent, _ in self.agents)]
 
 
-@verb("dev", examples=("harpoon dev", "harpoon dev --agents 3 --keep-tasks", "harpoon dev --listen 127.0.0.1:5000"))
+@verb("dev", examples=("harpoon dev", "harpoon dev --agents 3 --keep-tasks", "harpoon dev --store etcd"))
 def dev(
     *,
     agents: Annotated[int, typer.Option(help="How many agents.", min=1, max=AGENTS_MAX)] = 2,
@@ -60,17 +72,19 @@ def dev(
     listen: Annotated[str, typer.Option(help="Where the server listens.", metavar="HOST:PORT")] = (
         f"{DEFAULT_LISTEN.host}:{DEFAULT_LISTEN.port}"
     ),
+    store: Annotated[
+        DevStore, typer.Option(help="What the registry is kept in; etcd is started, too.")
+    ] = DevStore.SQLITE,
     keep_tasks: Annotated[bool, typer.Option("--keep-tasks", help="Leave tasks running at the end.")] = False,
 ) -> None:
     """Run a server and agents on this machine until Ctrl-C, then stop them and their tasks.
 
-    Jobs stay declared in the data directory: the next run starts their tasks again.
+    Jobs stay declared in the data directory: the next run on the same store starts their tasks again.
     """
-    ground = _lay(listen_of(listen), agents, data)
+    ground = _lay(listen_of(listen), agents, data, store)
     with _interrupted_by_signals():
         try:
-            for child in ground.children:
-                child.start()
+            _start(ground)
             _wait_until_up(ground)
             _tell(ground, data, is_keeping=keep_tasks)
             while True:
@@ -84,12 +98,12 @@ def dev(
             _stop(ground, is_keeping=keep_tasks)
 
 
-def _lay(where: Listen, agents: int, data: Path) -> _Ground:
+def _lay(where: Listen, agents: int, data: Path, store: DevStore) -> _Ground:
     """Choose addresses and directories.
 
     Raises:
-        Invalid: The address is not for this machine alone.
-        Conflict: It is taken.
+        Invalid: The address is not for this machine alone, or there is no etcd.
+        Conflict: The address is taken.
     """
     if not where.is_loopback:
         raise Invalid(f"dev is for this machine alone and has no token; {where.host} can be reached from others")
@@ -98,22 +112,51 @@ def _lay(where: Listen, agents: int, data: Path) -> _Ground:
             f"{where.host}:{where.port} is taken; is another harpoon running there? Ask it with: harpoon status, "
             "or choose another address with --listen"
         )
+    etcd = lay_etcd(data, is_free=_is_free) if store is DevStore.ETCD else None
     try:
         directory_of("--data", data).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Invalid(f"--data {data}: {error.strerror}") from error
-    url = where.url
-    server = Child("server", ("server", "--listen", _text(where), "--data", str(data / "server")), data / "server.log")
+    kept = ("--data", str(data / "server")) if etcd is None else ("--store", etcd.store)
+    server = Child("server", harpoon("server", "--listen", _text(where), *kept), data / "server.log")
+    return _Ground(where=where, server=server, agents=_lay_agents(where, agents, data, store), etcd=etcd)
+
+
+def _lay_agents(where: Listen, count: int, data: Path, store: DevStore) -> list[tuple[Child, str]]:
     laid: list[tuple[Child, str]] = []
     port = where.port
-    for number in range(1, agents + 1):
+    for number in range(1, count + 1):
         port = next(free for free in range(port + 1, 65536) if _is_free(Listen(where.host, free)))
         at, name = Listen(where.host, port), f"agent-{number}"
         low = TASK_PORTS[0] + (number - 1) * TASK_PORTS[1]
-        arguments = ["agent", "--name", name, "--server", url, "--listen", _text(at), "--state-dir", str(data / name)]
-        arguments += ["--ports", f"{low}-{low + TASK_PORTS[1] - 1}"]
-        laid.append((Child(name, arguments, data / f"{name}.log"), at.url))
-    return _Ground(where=where, server=server, agents=laid)
+        # An agent obeys the registry with the highest token it has seen: one on another store would not be heard.
+        home = data / (name if store is DevStore.SQLITE else f"{store}-{name}")
+        command = harpoon("agent", "--name", name, "--server", where.url, "--listen", _text(at))
+        command += ("--state-dir", str(home), "--ports", f"{low}-{low + TASK_PORTS[1] - 1}")
+        laid.append((Child(name, command, data / f"{name}.log"), at.url))
+    return laid
+
+
+def _start(ground: _Ground) -> None:
+    """Start everything; the store first, for the server does not start without it.
+
+    Raises:
+        HarpoonError: The store does not start; with the end of its log.
+    """
+    for child in ground.children:
+        child.start()
+        if ground.etcd is not None and child is ground.etcd.child:
+            deadline = SystemClock().now().elapsed + UP_WITHIN
+            while not ground.etcd.is_well():
+                _check_alive(child)
+                if SystemClock().now().elapsed > deadline:
+                    raise HarpoonError(f"{child.name} is not there after {UP_WITHIN.seconds} s. {child.last_words()}")
+                time.sleep(LOOK_EVERY.total_seconds())
+
+
+def _check_alive(child: Child) -> None:
+    if child.returncode is not None:
+        raise HarpoonError(f"{child.name} did not start ({ending(child.returncode)}). {child.last_words()}")
 
 
 def _wait_until_up(ground: _Ground) -> None:
@@ -127,8 +170,7 @@ def _wait_until_up(ground: _Ground) -> None:
     missing = {ground.server.name}
     while SystemClock().now().elapsed < deadline:
         for child in ground.children:
-            if child.returncode is not None:
-                raise HarpoonError(f"{child.name} did not start ({ending(child.returncode)}). {child.last_words()}")
+            _check_alive(child)
         try:
             with Session(ground.where.url) as session:
                 told = session.get("agents").body["items"]
@@ -147,8 +189,9 @@ def _tell(ground: _Ground, data: Path, *, is_keeping: bool) -> None:
     server = "" if ground.where == DEFAULT_LISTEN else f" --server {ground.where.url}"
     names = ", ".join(f"{agent.name} (pid {agent.pid})" for agent, _ in ground.agents)
     end = "stops the server and the agents; tasks run on" if is_keeping else "stops everything, tasks too"
+    store = "" if ground.etcd is None else f", etcd {ground.etcd.where.url} (pid {ground.etcd.child.pid})"
     terminal.say(
-        f"harpoon runs: server {ground.where.url} (pid {ground.server.pid}), {names}\n"
+        f"harpoon runs: server {ground.where.url} (pid {ground.server.pid}), {names}{store}\n"
         f"state and logs: {data}\n\n"
         "In another terminal:\n"
         f"  harpoon schedule FILE{server}     (examples/web.yaml of the source, or any manifest of yours)\n"
@@ -159,7 +202,7 @@ def _tell(ground: _Ground, data: Path, *, is_keeping: bool) -> None:
 
 
 def _stop(ground: _Ground, *, is_keeping: bool) -> None:
-    """Stop the server first, so that nothing is started in place of what ends; then agents, then what they ran."""
+    """Stop the server first, so that nothing is started in place of what ends; the store last."""
     terminal.say("stopping the server and the agents")
     ground.server.stop()
     groups = [] if is_keeping else [group for agent, url in ground.agents for group in _groups(agent, url)]
@@ -170,6 +213,8 @@ def _stop(ground: _Ground, *, is_keeping: bool) -> None:
     elif groups:
         count = stop_groups(groups)
         terminal.say(f"stopped {count} task{'' if count == 1 else 's'}; their jobs stay declared")
+    if ground.etcd is not None:
+        ground.etcd.child.stop()
 
 
 def _groups(agent: Child, url: str) -> list[int]:

@@ -1,6 +1,6 @@
 """Verbs that show how things are: version, get, status."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -90,8 +90,32 @@ def status(remote: Remote, form: Format = Output.TABLE) -> None:
     if form in (Output.JSON, Output.YAML):
         output.write(told, form)
     else:
+        health = told.pop("store_health", None)
+        if health is not None:
+            told["store"] = store_line(told["store"], health)
         for line in fields.lines(told):
             terminal.show(line)
+
+
+def store_line(kind: str, health: Mapping[str, Any]) -> str:
+    """Say in a line what the store is, and how it does."""
+    where = f"{kind} at {health['at']}" if health["at"] else kind
+    if health["trouble"]:
+        since = columns.age(health["since_ms"])
+        reason = health["reason"].removeprefix(f"{where}: ")
+        return f"{where}: {health['trouble']}{f' for {since}' if since else ''}; {reason}"
+    gauges = health["gauges"]
+    told = [f"{where} ({health['version']})" if health["version"] else where]
+    if "db_bytes" in gauges:
+        quota = f" of {_size(gauges['db_quota_bytes'])}" if gauges.get("db_quota_bytes") else ""
+        told.append(_size(gauges["db_bytes"]) + quota)
+    if "lease_left_seconds" in gauges:
+        told.append(f"lease {gauges['lease_left_seconds']:.1f} s left")
+    return ", ".join(told) + (f"; {health['reason']}" if health["reason"] else "")
+
+
+def _size(amount: float) -> str:
+    return columns.rounded(str(int(amount)))
 
 
 def _path(kind: Kind, name: str | None, namespace: str | None) -> tuple[str, ...]:

@@ -42,7 +42,9 @@ class Verbs(TyperGroup):
         """
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             near = did_you_mean(args[0], self.commands)
-            raise Invalid(f"there is no verb {terminal.plain(args[0])!r}{near or '; harpoon --help lists them'}")
+            raise Invalid(
+                f"there is no verb {terminal.plain(args[0])!r}{near or f'; {ctx.command_path} --help lists them'}"
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -92,7 +94,8 @@ def _option(option: str, error: Any, context: Any) -> str:
         )
     commands = getattr(getattr(context, "command", None), "commands", None)
     if commands is not None:
-        return f"there is no option {option} before the verb; options stand after it: harpoon VERB {option} …"
+        line = f"{context.command_path} VERB {option} …"
+        return f"there is no option {option} before the verb; options stand after it: {line}"
     known = [name for one in context.command.get_params(context) for name in (*one.opts, *one.secondary_opts)]
     return f"there is no option {option}{did_you_mean(option, known)}"
 

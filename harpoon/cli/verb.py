@@ -36,16 +36,27 @@ def _root() -> None:
     """Hold the verbs: with this there may also be only one."""
 
 
-def verb(name: str, *, examples: Sequence[str]) -> Callable[[F], F]:
+def verb(name: str, *, examples: Sequence[str], group: typer.Typer = app) -> Callable[[F], F]:
     """Make the decorated function the verb ``name``; each example is a command line shown by ``--help``."""
 
     def register(function: F) -> F:
-        shown = "\n".join(f"  {example}" for example in examples)
-        text = f"{inspect.getdoc(function)}\n\n\b\nExamples:\n{shown}"
-        app.command(name, help=text)(_command(function))
+        group.command(name, help=_help(inspect.getdoc(function), examples))(_command(function))
         return function
 
     return register
+
+
+def verbs(name: str, told: str, *, examples: Sequence[str]) -> typer.Typer:
+    """Make ``name`` a word that verbs of its own follow; `verb` is given what this returns."""
+    group = typer.Typer(cls=Verbs, no_args_is_help=True, rich_markup_mode=None, help=_help(told, examples))
+    group.callback()(_root)
+    app.add_typer(group, name=name)
+    return group
+
+
+def _help(told: str | None, examples: Sequence[str]) -> str:
+    shown = "\n".join(f"  {example}" for example in examples)
+    return f"{told}\n\n\b\nExamples:\n{shown}"
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:

@@ -1,7 +1,8 @@
-"""One instance's control plane: it takes the holds, then runs the loops that they entitle it to.
+"""One instance's control plane: what is there for all the process's life, and the terms in which it acts.
 
-Starting is recovering: everything is read from the store and from the agents, and no shutdown hook is needed. A
-lost hold ends the loops at once; whoever runs the controller starts it again.
+Starting is recovering: everything is read from the store and from the agents, and no shutdown hook is needed. The view
+and what the doors need are made once. The right to act comes and goes: while another instance has it, or the store is
+away, reads are answered from the view, writes as far as the store takes them, and tasks run on under their agents.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import uuid
 from datetime import timedelta
 from typing import Final
 
-import orjson
 import structlog
 
 from harpoon.control.bookings import Bookings
@@ -17,103 +17,168 @@ from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
-from harpoon.control.scheduler import Scheduler
-from harpoon.control.shepherd import Shepherd
-from harpoon.control.transformer import Transformer
-from harpoon.control.view import META, View
-from harpoon.kit.errors import Conflict
-from harpoon.store.hold import Hold, acquire
-from harpoon.store.port import Compare, Lease, Put, Store
+from harpoon.control.term import Term
+from harpoon.control.view import View
+from harpoon.kit.errors import leaves
+from harpoon.kit.news import News
+from harpoon.store import cluster
+from harpoon.store.hold import acquire, holder, until_free
+from harpoon.store.port import Entry, Lease, StoreUnavailable, Trouble
 
 #: A hold not renewed for so long is another instance's to take.
 LEASE_TTL_S: Final = 10.0
 #: The view is compared with the store so often.
 VERIFY_EVERY: Final = timedelta(minutes=10)
+#: Wait before a store that is away is asked again for the right to act.
+RETRY_S: Final = 0.5
+#: A hold that is another's is looked at again so often, even if nothing is heard of it.
+LOOK_AGAIN_S: Final = 5.0
+#: The store has so long to take a lease back from an instance that ends; else it runs out.
+FAREWELL_S: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
 
 class Controller:
-    """The wired loops of one instance; made by `open`, which reads everything first."""
+    """The control plane of one instance; made by `open`, which reads everything first."""
 
-    def __init__(self, means: Means, metrics: Metrics, view: View, lease: Lease, hold: Hold) -> None:
+    def __init__(self, means: Means, metrics: Metrics, view: View) -> None:
         self.metrics = metrics
         self.view = view
-        self.hold = hold
         self.registry = Registry(means.store, view, means.clock)
         self.roster = Roster(means.store, view)
-        self.shepherd = Shepherd(means, metrics, view, lease)
-        self._scheduler = Scheduler(means, metrics, view, hold)
-        self._transformer = Transformer(means, metrics, view, self.shepherd)
+        #: The present one; None: this instance does not act now.
+        self.term: Term | None = None
         self._means = means
-        self._lease = lease
+        #: The latest; until it is certainly over, what was written under it may still come true.
+        self._lease: Lease | None = None
+        self._news = News()
 
     @classmethod
     async def open(cls, means: Means, metrics: Metrics) -> "Controller":
-        """Take the scheduler's hold and load the view.
+        """Load the view.
 
         Raises:
-            Conflict: Another instance holds it.
+            StoreUnavailable: The store could not answer.
+            HarpoonError: What it holds is not to be used.
         """
-        cluster, incarnation = await _cluster(means.store)
-        view = View(means.store, incarnation=incarnation, cluster=cluster)
-        # The longest part comes first: a lease is not to run out over it.
+        found = await cluster.found(means.store, uuid.uuid4().hex[:12])
+        view = View(means.store, incarnation=found.incarnation, cluster=found.id)
         await view.mirror.load()
-        lease = await means.store.lease(LEASE_TTL_S)
-        hold = await acquire(means.store, lease, "scheduler", means.instance, incarnation)
-        if hold is None:
-            raise Conflict("another server instance is at work on this store; stop it first")
-        _log.info("controller_opened", cluster=cluster, token=str(hold.token), revision=view.revision)
-        return cls(means, metrics, view, lease, hold)
+        _log.info("controller_opened", cluster=found.id, incarnation=found.incarnation, revision=view.revision)
+        return cls(means, metrics, view)
 
     async def follow(self) -> None:
         """Keep the view in step with the store until cancelled; before `run` begins, and until it has ended.
 
-        Apart from `run`, because requests under way still need the view when a hold was lost.
+        Apart from `run`, because requests under way need the view to their end.
+
+        Raises:
+            RolledBack: The store is at a lower revision than the view: nothing here can be relied on.
+            StoreUnavailable: It was closed.
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self.view.mirror.run(), name="mirror")
             group.create_task(self._verify(), name="verify")
 
     async def run(self) -> None:
-        """Keep jobs in their declared state until cancelled.
+        """Act, in one term after the other, until cancelled; then give all holds back.
 
         Raises:
-            HoldLost: This instance may no longer act.
+            RolledBack: As of `follow`.
+            StoreUnavailable: The store was closed.
         """
-        # What was written before the hold was taken is to be known before anything is done by virtue of it.
-        await self.view.mirror.reached(self.hold.token.revision)
-        async with asyncio.TaskGroup() as group:
-            # The transformer listens before the shepherd reports the first agent.
-            group.create_task(self._transformer.run(), name="transformer")
-            group.create_task(self.shepherd.run(), name="shepherd")
-            group.create_task(self._scheduler.run(), name="scheduler")
-            group.create_task(self._guard(), name="guard")
+        try:
+            while True:
+                term = self.term = await self._begin()
+                self.metrics.terms.inc()
+                try:
+                    await term.run()
+                except* HoldLost as lost:
+                    reasons = sorted({str(error) for error in leaves(lost)})
+                    _log.warning("term_ended", token=str(term.hold.token), reasons=reasons)
+                self.term = None
+                await asyncio.sleep(RETRY_S)
+        finally:
+            self.term = None
+            await self._resign()
 
     def bookings(self) -> Bookings | None:
-        """Return the index that slots are placed by, for reading; None: nothing is scheduled here yet."""
-        return self._scheduler.bookings
+        """Return the index that slots are placed by, for reading; None: nothing is scheduled here now."""
+        return None if self.term is None else self.term.bookings
 
-    async def close(self) -> None:
+    def is_commandable(self, agent: str) -> bool:
+        """Whether this instance may command an agent now."""
+        return self.term is not None and self.term.shepherd.is_commandable(agent)
+
+    async def _begin(self) -> Term:
+        """Wait for the right to act, however long that takes."""
+        while True:
+            try:
+                term = await self._try()
+                if term is not None:
+                    return term
+                entry = await holder(self._means.store, "scheduler")
+                if entry is not None:
+                    self._say("standing_by", holder=entry.value.decode(errors="replace"), reason=self._whose(entry))
+                    await self._wait(entry)
+            except StoreUnavailable as error:
+                if error.trouble in {Trouble.CLOSED, Trouble.ROLLED_BACK}:
+                    raise
+                self._say("waiting_for_store", reason=str(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def _try(self) -> Term | None:
+        """Take the scheduler's hold under a new lease; None: it is somebody's."""
+        means, view = self._means, self.view
+        if self._lease is not None:
+            await self._lease.revoke()
+            self._lease = None
+        self._lease = await means.store.lease(LEASE_TTL_S)
+        hold = await acquire(means.store, self._lease, "scheduler", means.instance, view.incarnation)
+        if hold is None:
+            return None
+        self._news.forget()
+        _log.info("term_begun", token=str(hold.token), revision=view.revision)
+        return Term(means, self.metrics, view, hold)
+
+    async def _wait(self, entry: Entry) -> None:
+        try:
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                await until_free(self._means.store, entry)
+        except TimeoutError:
+            return
+
+    def _whose(self, entry: Entry) -> str:
+        """Say what is to be expected of whoever has the scheduler's hold."""
+        name = entry.value.decode(errors="replace")
+        if name.rpartition("-")[0] == self._means.instance.rpartition("-")[0]:
+            told = "a server of this name had it, which is perhaps no more: then it is free"
+        else:
+            told = "another server is at work on this store: should it end, its hold is free"
+        return f"{told} within {LEASE_TTL_S:.0f} s"
+
+    def _say(self, event: str, **fields: str) -> None:
+        if self._news.is_news(f"{event} {fields}", asyncio.get_running_loop().time()):
+            _log.warning(event, **fields)
+
+    async def _resign(self) -> None:
         """Give all holds back, so that a successor need not wait for the lease to run out."""
-        await self._lease.revoke()
-
-    async def _guard(self) -> None:
-        await self._lease.lost.wait()
-        raise HoldLost("the lease of this instance was lost")
+        if self._lease is None:
+            return
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await self._lease.revoke()
+        except (StoreUnavailable, TimeoutError) as error:
+            _log.warning("holds_not_given_back", reason=str(error) or "the store does not answer")
 
     async def _verify(self) -> None:
         while True:
             spread = self._means.rng.uniform(0.9, 1.1)
             await asyncio.sleep(VERIFY_EVERY.total_seconds() * spread)
-            await self.view.mirror.verify()
-
-
-async def _cluster(store: Store) -> tuple[str, int]:
-    """Return the cluster's id and incarnation, made when the store is new."""
-    fresh = {"cluster": uuid.uuid4().hex[:12], "incarnation": 1}
-    await store.commit((Compare(META, mod=0),), (Put(META, orjson.dumps(fresh)),))
-    entry = await store.get(META)
-    assert entry is not None, "the cluster's record is written before it is read, and never deleted"
-    record = orjson.loads(entry.value)
-    return record["cluster"], record["incarnation"]
+            try:
+                await self.view.mirror.verify()
+            except StoreUnavailable as error:
+                if error.trouble is Trouble.ROLLED_BACK:
+                    raise
+                _log.warning("view_not_verified", reason=str(error))

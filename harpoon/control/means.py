@@ -11,7 +11,7 @@ from harpoon.store.port import Store
 
 
 class HoldLost(Exception):
-    """This instance may no longer act: its hold is gone. Not an error of anyone's; start again."""
+    """This instance may no longer act: its hold is gone. Not an error of anyone's; its term is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

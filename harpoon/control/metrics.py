@@ -1,6 +1,12 @@
-"""What the control loops count. Low in cardinality: never a job, a task or an agent as a label."""
+"""What the control loops count, and the store. Low in cardinality: never a job, a task or an agent as a label."""
+
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from harpoon.store.port import StoreHealth, Trouble
 
 
 class Metrics:
@@ -38,4 +44,36 @@ class Metrics:
             buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
             registry=self.registry,
         )
+        self.terms = Counter(
+            "harpoon_terms", "Times this instance took the right to act; between them it waits.", registry=self.registry
+        )
         self.revision = Gauge("harpoon_registry_revision", "Revision of the view.", registry=self.registry)
+
+
+class StoreMetrics(Collector):
+    """What a store tells of itself, read when it is asked for.
+
+    Args:
+        health: Of the store.
+    """
+
+    def __init__(self, health: Callable[[], StoreHealth]) -> None:
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the store's metrics."""
+        health = self._health()
+        up = "Whether the store is in no trouble that this instance knows of."
+        yield GaugeMetricFamily("harpoon_store_up", up, value=float(health.trouble is None))
+        errors = CounterMetricFamily("harpoon_store_errors", "Errors of the store, by what was wrong.", labels=["kind"])
+        for trouble in Trouble:
+            errors.add_metric([trouble.value], health.errors.get(trouble, 0))
+        yield errors
+        for name, count in health.counts.items():
+            yield CounterMetricFamily(f"harpoon_store_{name}", f"The store's {_words(name)}.", value=count)
+        for name, value in health.gauges.items():
+            yield GaugeMetricFamily(f"harpoon_store_{name}", f"The store's {_words(name)} now.", value=value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

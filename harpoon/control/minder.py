@@ -2,6 +2,9 @@
 
 It decides nothing. Every happening is fed to `core.machine.advance`; every effect that comes back is carried out
 here, in order. `core.signals` lists the duties that this shell has.
+
+After a write of which nobody knows whether it happened the hold is sealed before the next one: else it could come true
+behind that, and an older state of a task would hide a newer one.
 """
 
 import asyncio
@@ -17,13 +20,14 @@ from harpoon.control.view import ACTUAL, LINKS, View
 from harpoon.core import machine, signals
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Unavailable
+from harpoon.kit.news import News
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Link, LinkState
 from harpoon.model.command import Command, CommandResult
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.token import Token
-from harpoon.store.hold import Hold
+from harpoon.store.hold import Hold, seal
 from harpoon.store.port import Delete, Put, StoreUnavailable, Write
 
 #: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
@@ -35,6 +39,7 @@ TICK_S: Final = 1.0
 #: Wait after a commit that the store could not answer.
 RETRY_S: Final = 0.5
 
+
 Wake = Callable[[str, Iterable[TaskId] | None], None]
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +50,8 @@ class Minder:
 
     def __init__(self, means: Means, metrics: Metrics, view: View, hold: Hold, agent: Agent, wake: Wake) -> None:
         self._agent = agent
-        self._hold = hold
+        #: As it was sealed last.
+        self.hold = hold
         self._means = means
         self._metrics = metrics
         self._view = view
@@ -61,6 +67,8 @@ class Minder:
             lost_after=means.lost_after,
         )
         self._outbox: dict[str, Write] = {}
+        #: Whether a write may have happened, or may yet.
+        self._is_in_doubt = False
         self._has_mail = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
@@ -85,9 +93,9 @@ class Minder:
         for kind, count in Counter(command.kind for command in commands).items():
             self._metrics.commands.labels(kind).inc(count)
         told = [f"{command.kind} {command.task}: {command.reason}" for command in commands]
-        _log.info("commands_sent", agent=self._agent.name, token=str(self._hold.token), commands=told)
+        _log.info("commands_sent", agent=self._agent.name, token=str(self.hold.token), commands=told)
         batch = wire.Commands(
-            token=self._hold.token, instance=self._means.instance, uid=self._agent.uid, commands=tuple(commands)
+            token=self.hold.token, instance=self._means.instance, uid=self._agent.uid, commands=tuple(commands)
         )
         try:
             results = (await self._transport.command(batch)).results
@@ -155,6 +163,7 @@ class Minder:
 
     async def _post(self) -> None:
         """Commit what is queued, one commit at a time, each compared with the hold."""
+        news = News()
         while True:
             await self._has_mail.wait()
             if not self._outbox:
@@ -166,17 +175,37 @@ class Minder:
             if not self._outbox:
                 self._has_mail.clear()
             try:
-                revision = await self._means.store.commit((self._hold.compare,), writes)
+                revision = await self._commit(writes)
             except StoreUnavailable as error:
                 # Written again as it is, unless there is something newer: a state, not an increment.
                 self._outbox = {write.key: write for write in writes} | self._outbox
                 self._has_mail.set()
-                _log.warning("publish_failed", agent=self._agent.name, reason=str(error))
+                if news.is_news(str(error), asyncio.get_running_loop().time()):
+                    _log.warning("publish_failed", agent=self._agent.name, reason=str(error))
                 await asyncio.sleep(RETRY_S)
                 continue
             if revision is None:
                 raise HoldLost(f"the hold of agent {self._agent.name} is gone")
+            news.forget()
             self._metrics.published.inc(len(writes))
+
+    async def _commit(self, writes: Sequence[Write]) -> int | None:
+        """Commit by virtue of the hold, once nothing more can come of what was committed before."""
+        store = self._means.store
+        if self._is_in_doubt:
+            sealed = await seal(store, self.hold, self._means.instance)
+            if sealed is None:
+                return None
+            self.hold, self._is_in_doubt = sealed, False
+        # Until it is answered; being cancelled is no answer.
+        self._is_in_doubt = True
+        try:
+            revision = await store.commit((self.hold.compare,), writes)
+        except StoreUnavailable as error:
+            self._is_in_doubt = error.maybe_applied
+            raise
+        self._is_in_doubt = False
+        return revision
 
     async def _follow(self, after_s: float) -> None:
         """Open the stream and feed all it says, until it ends."""
@@ -202,7 +231,7 @@ class Minder:
 
     async def _adopt(self) -> None:
         order = wire.Adopt(
-            token=self._hold.token, instance=self._means.instance, uid=self._agent.uid, cluster=self._view.cluster
+            token=self.hold.token, instance=self._means.instance, uid=self._agent.uid, cluster=self._view.cluster
         )
         try:
             snapshot = await self._transport.adopt(order)
@@ -215,12 +244,12 @@ class Minder:
 
     def _fence(self, error: Fenced) -> None:
         self._metrics.fenced.inc()
-        _log.error("fenced", agent=self._agent.name, token=str(self._hold.token), reason=str(error))
-        mark = error.mark if isinstance(error.mark, Token) else self._hold.token
+        _log.error("fenced", agent=self._agent.name, token=str(self.hold.token), reason=str(error))
+        mark = error.mark if isinstance(error.mark, Token) else self.hold.token
         self._feed(signals.FencedOff(mark))
         # Nothing more comes of this machine, so its last word says what an operator can do.
         reason = (
-            f"it refuses our token {self._hold.token}, having taken {mark}: another server commands it, or this store "
+            f"it refuses our token {self.hold.token}, having taken {mark}: another server commands it, or this store "
             "is older than the agent's state; to give it to this server, start it with an empty --state-dir"
         )
         now_ms = self._means.clock.now().wall

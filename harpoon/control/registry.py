@@ -1,7 +1,8 @@
 """Desired state, written: jobs and their versions. Everything that a user may declare goes through here.
 
 A mutation is answered once the store has committed it and the view shows it, so that whoever asked reads their
-own write. It does not wait for tasks: that is what the returned change is for.
+own write. It does not wait for tasks: that is what the returned change is for. When the store's answer was lost, what
+came of the mutation is read back (`store.settle`); only what cannot be found out is told to be unknown.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from harpoon.model.manifest import Manifest
 from harpoon.model.name import check_name
 from harpoon.model.shown import Outcome
 from harpoon.model.status import ChangeStatus, JobStatus
+from harpoon.store import settle
 from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, Write
 from harpoon.store.table import Row, Table
 
@@ -266,11 +268,11 @@ class Registry:
         revision: int | None = self._view.revision
         if writes:
             check_size(writes)
-            revision = await self._store.commit(compares, (writes + prunes)[:WRITES_MAX])
+            revision = await settle.commit(self._store, compares, (writes + prunes)[:WRITES_MAX])
             if revision is None:
-                await self._view.mirror.reached(await self._store.revision())
+                await settle.see_others(self._store, self._view.mirror, compares)
                 return None
-            await self._view.mirror.reached(revision)
+            await self._view.mirror.shows(revision)
         assert revision is not None
         return tuple(self._accepted(job, row, revision) for job, row in jobs)
 

@@ -12,7 +12,8 @@ from harpoon.control.view import ACTUAL, AGENTS, LINKS, View
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
 from harpoon.model.agent import Agent, LinkState
-from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store
+from harpoon.store import settle
+from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, StoreUnavailable
 
 #: A listed agent that is not connected is asked again so often.
 ASK_EVERY_S: Final = 2.0
@@ -32,6 +33,7 @@ class Roster:
 
         Raises:
             Conflict: Another agent of that name is connected, or the endpoint belongs to another name.
+            StoreUnavailable: The store could not answer.
         """
         row = self._view.agents.rows.get(agent.name)
         if row is not None and row.value == agent:
@@ -45,10 +47,10 @@ class Roster:
                 raise Conflict(f"endpoint {agent.endpoint} belongs to agent {other.value.name}")
         found = 0 if row is None else row.mod_revision
         compares = (Compare(AGENTS + agent.name, mod=found),)
-        revision = await self._store.commit(compares, (Put(AGENTS + agent.name, codec.dump(agent)),))
+        revision = await settle.commit(self._store, compares, (Put(AGENTS + agent.name, codec.dump(agent)),))
         if revision is None:
             raise Conflict(f"agent {agent.name} was registered by someone else just now; try again")
-        await self._view.mirror.reached(revision)
+        await self._view.mirror.shows(revision)
         return revision
 
     async def remove(self, name: str) -> int:
@@ -57,21 +59,24 @@ class Roster:
         Raises:
             NotFound: There is no such agent.
             Conflict: It is connected.
+            StoreUnavailable: The store could not answer; some of what it reported may be gone.
         """
         row = self._view.agents.rows.get(name)
         if row is None:
             raise NotFound(f"there is no agent {name}")
         if self._link_state(name) is LinkState.CONNECTED:
             raise Conflict(f"agent {name} is connected; stop it first, or it would register again")
-        keys = [f"{ACTUAL}{name}/{task}" for task in self._view.tasks_on(name)]
-        for start in range(0, len(keys), WRITES_MAX):
-            await self._store.commit((), [Delete(key) for key in keys[start : start + WRITES_MAX]])
-        revision = await self._store.commit(
-            (Compare(AGENTS + name, mod=row.mod_revision),), (Delete(AGENTS + name), Delete(LINKS + name))
-        )
-        if revision is None:
-            raise Conflict(f"agent {name} changed just now; look again")
-        await self._view.mirror.reached(revision)
+        told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
+        parts = [told[start : start + WRITES_MAX] for start in range(0, len(told), WRITES_MAX)]
+        # Compared each time: what the store does late is to take nothing from an agent that was registered since.
+        is_same = Compare(AGENTS + name, mod=row.mod_revision)
+        revision: int | None = None
+        for writes in (*parts, [Delete(AGENTS + name), Delete(LINKS + name)]):
+            revision = await self._store.commit((is_same,), writes)
+            if revision is None:
+                raise Conflict(f"agent {name} changed just now; look again")
+        assert revision is not None, "the last of them was committed"
+        await self._view.mirror.shows(revision)
         return revision
 
     def _link_state(self, agent: str) -> LinkState:
@@ -102,6 +107,6 @@ class Roster:
             if agent.name != name:
                 return f"the agent at {endpoint} calls itself {agent.name}"
             await self.register(replace(agent, endpoint=endpoint))
-        except (Unavailable, Conflict) as error:
+        except (Unavailable, Conflict, StoreUnavailable) as error:
             return str(error)
         return ""

@@ -6,38 +6,39 @@ Rules of this file:
 2. Every write compares the scheduler's hold and the job it was decided for.
 3. A job whose last write the view does not show yet is left alone; the view's reaching it wakes the job again.
 4. What a decision takes from an agent is booked at once, and given back if the commit fails.
+5. After a commit of which nobody knows whether it happened, the hold is sealed and the view waited for before anything
+   else is decided: else it could come true behind that. What it booked stays booked until then.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 import structlog
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.means import Means
+from harpoon.control.deed import Deed, drop_unit, farewell, pending_unit, put_unit
+from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.references import References, bindings, replacing, unmet
-from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, job_key_of, placement_key
+from harpoon.control.view import JOBS, View, job_key_of, placement_key
 from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
 from harpoon.core.rollout import Rollout, rollout
 from harpoon.core.standing import Standing
-from harpoon.kit import codec
 from harpoon.kit.loop import Loop
 from harpoon.model.agent import LinkState
-from harpoon.model.decision import Drop, Pending, Want
+from harpoon.model.decision import Drop
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.task import Placement, TaskState
-from harpoon.store.hold import Hold
-from harpoon.store.port import Compare, Delete, Put, Write
+from harpoon.store import settle
+from harpoon.store.hold import Hold, seal
+from harpoon.store.port import Compare, StoreUnavailable, Write
 from harpoon.store.table import RowChange
 
-#: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
-WRITES_AT_ONCE: Final = 90
 #: Deciding goes on for so long at a stretch.
 SLICE: Final = timedelta(milliseconds=5)
 #: States of a task that need no decision as long as its job has nothing to replace.
@@ -46,32 +47,12 @@ _LIVING: Final = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.STO
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Deed:
-    """What one pass decided for one job: commits, each all or nothing, and what they book."""
-
-    key: str
-    compares: tuple[Compare, ...]
-    #: Writes that belong together.
-    units: tuple[tuple[Write, ...], ...]
-    placements: tuple[Placement, ...] = ()
-
-    def commits(self) -> Iterable[list[Write]]:
-        """Pack the units into commits."""
-        writes: list[Write] = []
-        for unit in self.units:
-            if len(writes) + len(unit) > WRITES_AT_ONCE:
-                yield writes
-                writes = []
-            writes += unit
-        yield writes
-
-
 class Scheduler:
     """Places the slots of all jobs, by virtue of one hold."""
 
     def __init__(self, means: Means, metrics: Metrics, view: View, hold: Hold) -> None:
         self._store = means.store
+        self._instance = means.instance
         self._view = view
         self._hold = hold
         self._clock = means.clock
@@ -80,6 +61,9 @@ class Scheduler:
         self._is_loaded = False
         self._references = References()
         self._wrote: dict[str, int] = {}
+        #: Booked by commits of which nobody knows whether they happened; None: there are no such commits.
+        self._doubtful: list[Placement] | None = None
+        self._is_ousted = asyncio.Event()
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
         self._complete: set[str] = set()
         self._loop: Loop[str] = Loop(
@@ -89,6 +73,7 @@ class Scheduler:
             rng=means.rng,
             failures=metrics.passes_failed.labels("scheduler"),
             pace=means.pace,
+            expected=(StoreUnavailable,),
         )
 
     @property
@@ -97,12 +82,19 @@ class Scheduler:
         return self._bookings if self._is_loaded else None
 
     async def run(self) -> None:
-        """Schedule until cancelled."""
+        """Schedule until cancelled.
+
+        Raises:
+            HoldLost: Another instance schedules now.
+        """
         self._references.load(self._view)
-        self._view.mirror.listen(self._hear)
-        await self._bookings.load()
-        self._is_loaded = True
-        await self._loop.run()
+        with self._view.mirror.listening(self._hear):
+            await self._bookings.load()
+            self._is_loaded = True
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._loop.run())
+                await self._is_ousted.wait()
+                raise HoldLost("the scheduler's hold is gone")
 
     def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
         view = self._view
@@ -146,22 +138,42 @@ class Scheduler:
                     self._loop.wake(job_key_of(task))
 
     async def _handle(self, keys: Sequence[str]) -> None:
+        if self._doubtful is not None:
+            await self._resolve(self._doubtful)
+        if self._is_ousted.is_set():
+            return
         begun = self._clock.now()
+        commits: list[asyncio.Task[StoreUnavailable | None]] = []
         async with asyncio.TaskGroup() as group:
             for key in keys:
                 now = self._clock.now()
                 deed = self._decide(key, now, is_halted=self._bookings.is_halted())
                 if deed is not None:
-                    for writes in deed.commits():
-                        group.create_task(self._commit(deed, writes))
+                    commits += [group.create_task(self._commit(deed, writes)) for writes in deed.commits()]
                 if now.elapsed - begun.elapsed > SLICE:
                     self._metrics.decision_seconds.observe((now.elapsed - begun.elapsed).total_seconds())
                     # Each decision is whole by itself, so that others may have their turn in between.
                     await asyncio.sleep(0)
                     begun = self._clock.now()
         self._metrics.decision_seconds.observe((self._clock.now().elapsed - begun.elapsed).total_seconds())
+        for commit in commits:
+            error = commit.result()
+            if error is not None:
+                # One that fails breaks off none of the others: whether they happened would not be known either.
+                raise error
 
-    def _decide(self, key: str, now: Instant, *, is_halted: bool) -> _Deed | None:
+    async def _resolve(self, doubtful: Sequence[Placement]) -> None:
+        """See all that was written; nothing more will come of it."""
+        sealed = await seal(self._store, self._hold, self._instance)
+        if sealed is None:
+            self._is_ousted.set()
+            return
+        self._hold = sealed
+        await self._view.mirror.reached(sealed.sealed)
+        self._doubtful = None
+        self._unbook(doubtful)
+
+    def _decide(self, key: str, now: Instant, *, is_halted: bool) -> Deed | None:
         view = self._view
         if self._wrote.get(key, 0) > view.revision:
             return None
@@ -174,7 +186,7 @@ class Scheduler:
         compares = (self._hold.compare, Compare(JOBS + key, mod=row.mod_revision))
         placements, tasks = view.placements_of(key), view.tasks_of(key)
         if job.is_terminating and not placements and not tasks:
-            return _Deed(key=key, compares=compares, units=(self._farewell(key, job),))
+            return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
         standings = [
             Standing(placement=placed.value, task=tasks[task].value if task in tasks else None)
             for task, placed in placements.items()
@@ -200,68 +212,68 @@ class Scheduler:
 
     def _deed(
         self, key: str, job: Job, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]
-    ) -> _Deed | None:
+    ) -> Deed | None:
         wants = {want.slot: want for want in rolled.wants}
-        units = [self._put_unit(placement, wants[placement.slot]) for placement in decision.placements]
+        units = [put_unit(self._view, placement, wants[placement.slot]) for placement in decision.placements]
         units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
         if not (rolled.wants or rolled.drops or rolled.held or rolled.due) and self._is_complete(job, key):
             self._complete.add(key)
-        pending = self._pending_unit(key, decision.pending)
+        pending = pending_unit(self._view, key, decision.pending)
         units += [pending] if pending else []
         if not units:
             return None
         for placement in decision.placements:
             self._bookings.book(placement)
-        return _Deed(key=key, compares=compares, units=tuple(units), placements=decision.placements)
+        return Deed(key=key, compares=compares, units=tuple(units), placements=decision.placements)
 
     def _is_complete(self, job: Job, key: str) -> bool:
         placed = self._view.placements_of(key).values()
         return len(placed) == job.spec.scale and all(row.value.generation == job.generation for row in placed)
 
-    async def _commit(self, deed: _Deed, writes: list[Write]) -> None:
-        booked = {placement_key(placement): placement for placement in deed.placements}
-        revision = None
+    async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
+        """Commit a part of a deed; return why the store could not."""
+        keys = {write.key for write in writes}
+        booked = [placement for placement in deed.placements if placement_key(placement) in keys]
         try:
             revision = await self._store.commit(deed.compares, writes)
-        finally:
-            if revision is None:
-                for write in writes:
-                    if write.key in booked:
-                        self._bookings.unbook(booked[write.key])
+        except StoreUnavailable as error:
+            if error.maybe_applied:
+                self._doubt(booked)
+            else:
+                self._unbook(booked)
+            return error
+        except asyncio.CancelledError:
+            self._doubt(booked)
+            raise
         if revision is None:
-            self._loop.wake(deed.key)
-            return
+            self._unbook(booked)
+            return await self._see_others(deed)
         self._wrote[deed.key] = max(revision, self._wrote.get(deed.key, 0))
-        placed = sum(write.key in booked for write in writes)
-        self._metrics.placements.inc(placed)
-        _log.info("reconciled", job=deed.key, placed=placed, writes=len(writes), revision=revision)
+        self._metrics.placements.inc(len(booked))
+        _log.info("reconciled", job=deed.key, placed=len(booked), writes=len(writes), revision=revision)
+        return None
 
-    def _put_unit(self, placement: Placement, want: Want) -> tuple[Write, ...]:
-        put = Put(placement_key(placement), codec.dump(placement))
-        self._view.placements.expect(put.key.removeprefix(PLACEMENTS), placement, put.value)
-        replaced = (self._view.placement(task) for task in want.replaces)
-        return (put, *(Delete(placement_key(row.value)) for row in replaced if row is not None))
+    def _doubt(self, booked: Iterable[Placement]) -> None:
+        self._doubtful = [*(self._doubtful or ()), *booked]
+
+    def _unbook(self, placements: Iterable[Placement]) -> None:
+        for placement in placements:
+            self._bookings.unbook(placement)
+
+    async def _see_others(self, deed: Deed) -> StoreUnavailable | None:
+        """Have a job decided again once the view shows who was faster; if nobody was, the hold is gone."""
+        try:
+            entry = await self._store.get(self._hold.key)
+            if entry is None or entry.create_revision != self._hold.token.revision:
+                self._is_ousted.set()
+                return None
+            await settle.see_others(self._store, self._view.mirror, deed.compares)
+        except StoreUnavailable as error:
+            return error
+        self._loop.wake(deed.key)
+        return None
 
     def _drop_unit(self, drop: Drop) -> tuple[Write, ...]:
         self._metrics.drops.inc()
         _log.info("placement_dropped", task=drop.task, agent=drop.agent, reason=drop.reason)
-        row = self._view.placement(drop.task)
-        assert row is not None, "a drop names a placement of the view it was decided on"
-        return (Delete(placement_key(row.value)),)
-
-    def _pending_unit(self, key: str, pending: Pending | None) -> tuple[Write, ...]:
-        """Return the write that brings the job's pending record up to date, if it needs one."""
-        row = self._view.pending.rows.get(key)
-        if pending is None:
-            return () if row is None else (Delete(PENDING + key),)
-        if row is not None:
-            pending = replace(pending, since_ms=row.value.since_ms)
-            if pending == row.value:
-                return ()
-        return (Put(PENDING + key, codec.dump(pending)),)
-
-    def _farewell(self, key: str, job: Job) -> tuple[Write, ...]:
-        versions = (f"{key}/{number}" for number in range(job.version, 0, -1))
-        kept = [Delete(VERSIONS + version) for version in versions if version in self._view.versions.rows]
-        pending = [Delete(PENDING + key)] if key in self._view.pending.rows else []
-        return (Delete(JOBS + key), *pending, *kept[: WRITES_AT_ONCE - 2])
+        return drop_unit(self._view, drop)

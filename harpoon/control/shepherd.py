@@ -10,16 +10,17 @@ import structlog
 
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
-from harpoon.control.minder import Minder, Wake
+from harpoon.control.minder import RETRY_S, Minder, Wake
 from harpoon.control.view import View
 from harpoon.core import machine
+from harpoon.kit.news import News
 from harpoon.model.agent import Agent
 from harpoon.model.command import Command
 from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task
-from harpoon.store.hold import Hold, acquire
-from harpoon.store.port import Lease
+from harpoon.store.hold import Hold, acquire, held, holder, seal
+from harpoon.store.port import Lease, StoreUnavailable
 from harpoon.store.table import RowChange
 
 _log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Shepherd:
         self._metrics = metrics
         self._minders: dict[str, Minder] = {}
         self._running: dict[str, tuple[Agent, asyncio.Task[None]]] = {}
+        #: The latest of each agent; kept when its minder ends.
         self._holds: dict[str, Hold] = {}
         self._wakes: list[Wake] = []
         self._is_changed = asyncio.Event()
@@ -73,12 +75,12 @@ class Shepherd:
         Raises:
             HoldLost: The hold of an agent is gone.
         """
-        self._view.mirror.listen(self._hear)
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._is_changed.clear()
-                await self._reconcile(group)
-                await self._is_changed.wait()
+        with self._view.mirror.listening(self._hear):
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    self._is_changed.clear()
+                    await self._reconcile(group)
+                    await self._is_changed.wait()
 
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         if any(change.table is self._view.agents for change in changes):
@@ -90,23 +92,57 @@ class Shepherd:
             if wanted.get(name) != agent:
                 task.cancel()
                 await asyncio.wait((task,))
-                del self._running[name], self._minders[name]
+                del self._running[name]
         for name, agent in wanted.items():
             if name not in self._running:
-                hold = await self._take(name)
-                minder = Minder(self._means, self._metrics, self._view, hold, agent, self._wake)
-                self._minders[name] = minder
-                self._running[name] = (agent, group.create_task(minder.run(), name=f"minder-{name}"))
+                self._running[name] = (agent, group.create_task(self._mind(agent), name=f"minder-{name}"))
+
+    async def _mind(self, agent: Agent) -> None:
+        hold = await self._take(agent.name)
+        # What an earlier minder wrote is to be known: this one publishes what differs from the view.
+        await self._view.mirror.reached(hold.sealed)
+        minder = Minder(self._means, self._metrics, self._view, hold, agent, self._wake)
+        self._minders[agent.name] = minder
+        try:
+            await minder.run()
+        finally:
+            del self._minders[agent.name]
+            self._holds[agent.name] = minder.hold
 
     async def _take(self, name: str) -> Hold:
-        if name not in self._holds:
-            means, incarnation = self._means, self._view.incarnation
-            hold = await acquire(means.store, self._lease, f"agents/{name}", means.instance, incarnation)
-            if hold is None:
-                raise HoldLost(f"another instance holds agent {name}")
-            self._holds[name] = hold
-            _log.info("agent_held", agent=name, token=str(hold.token))
-        return self._holds[name]
+        """Take the hold of an agent; if it was taken in this term, so that nothing more comes of what was written."""
+        news = News()
+        while True:
+            try:
+                hold = await self._try(name)
+            except StoreUnavailable as error:
+                if news.is_news(str(error), asyncio.get_running_loop().time()):
+                    _log.warning("agent_waits_for_store", agent=name, reason=str(error))
+            else:
+                if hold is not None:
+                    self._holds[name] = hold
+                    _log.info("agent_held", agent=name, token=str(hold.token))
+                    return hold
+            await asyncio.sleep(RETRY_S)
+
+    async def _try(self, name: str) -> Hold | None:
+        """Try to take the hold; None: it is nobody's, or of a try of ours that came late.
+
+        Raises:
+            HoldLost: It is another instance's.
+        """
+        means, incarnation, key = self._means, self._view.incarnation, f"agents/{name}"
+        if name in self._holds:
+            hold = await seal(means.store, self._holds[name], means.instance)
+        else:
+            hold = await acquire(means.store, self._lease, key, means.instance, incarnation)
+            # An earlier try may have come so far, and not have been told.
+            hold = hold or await held(means.store, self._lease, key, means.instance, incarnation)
+        if hold is None:
+            entry = await holder(means.store, key)
+            if entry is not None and entry.value != means.instance.encode():
+                raise HoldLost(f"instance {entry.value.decode(errors='replace')} holds agent {name}")
+        return hold
 
     def _wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
         for wake in self._wakes:

@@ -47,9 +47,9 @@ class Transformer:
 
     async def run(self) -> None:
         """Compare and command until cancelled."""
-        self._view.mirror.listen(self._hear)
         self._shepherd.listen(self.wake)
-        await self._loop.run()
+        with self._view.mirror.listening(self._hear):
+            await self._loop.run()
 
     def wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
         """Have these tasks of an agent compared soon; None: all of them."""

@@ -66,3 +66,11 @@ class Unreachable(Unavailable):
 
 class Denied(HarpoonError):
     """The server does not let this caller do that."""
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the errors of a group, out of the groups within it."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import orjson
 import structlog
@@ -60,6 +62,20 @@ def configure_logs(stream: BinaryIO) -> Lines:
         cache_logger_on_first_use=True,
     )
     return lines
+
+
+@contextmanager
+def warnings_only(stream: TextIO) -> Iterator[None]:
+    """Have nothing logged but warnings, written for a person, while the block runs."""
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=lambda *_: structlog.PrintLogger(stream),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _dumps(event: object, **_: Any) -> bytes:

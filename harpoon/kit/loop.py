@@ -5,6 +5,9 @@ turn is handled once), *never lost* (a key woken while it is handled is handled 
 Every key is also handled at the start and once each resync interval, in slices that wait behind fresh work.
 
 It does not order different keys, and it does not say why a key was woken.
+
+A failed call is no reason to end: its keys stay woken. What is expected to fail, such as a store that is away, is said
+in a line once and now and then; what is not, each time and with its traceback.
 """
 
 import asyncio
@@ -17,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from harpoon.kit.clock import Random
+from harpoon.kit.news import News
 
 K = TypeVar("K")
 _log = structlog.get_logger(__name__)
@@ -44,9 +48,19 @@ class Pace:
 
 
 class Loop(Generic[K]):
-    """One loop over keys of one kind."""
+    """One loop over keys of one kind.
 
-    def __init__(
+    Args:
+        name: For logs and metrics.
+        handle: Does what is to be done for some keys.
+        everything: All keys there are.
+        rng: Spreads the resyncs.
+        failures: Counts the calls that failed.
+        pace: How much at once, and how often.
+        expected: What a call may fail by without anybody being at fault.
+    """
+
+    def __init__(  # noqa: PLR0913 what it does, and what it does it with
         self,
         name: str,
         handle: Callable[[Sequence[K]], Awaitable[None]],
@@ -55,6 +69,7 @@ class Loop(Generic[K]):
         rng: Random,
         failures: Counter,
         pace: Pace | None = None,
+        expected: tuple[type[Exception], ...] = (),
     ) -> None:
         self._name = name
         self._handle = handle
@@ -62,6 +77,8 @@ class Loop(Generic[K]):
         self._rng = rng
         self._failures = failures
         self._pace = pace or Pace()
+        self._expected = expected
+        self._news = News()
         #: Dicts for their order; the values mean nothing.
         self._woken: dict[K, None] = {}
         self._later: dict[K, None] = {}
@@ -119,13 +136,22 @@ class Loop(Generic[K]):
     async def _try(self, keys: Sequence[K]) -> None:
         try:
             await self._handle(keys)
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             # A loop must survive a bad key or a store that is away; what it could not do stays to be done.
             self._failures.inc()
-            _log.exception("pass_failed", loop=self._name, keys=len(keys))
+            self._say(error, len(keys))
             for key in keys:
                 self.wake(key)
             await asyncio.sleep(self._pace.retry.total_seconds())
+        else:
+            if self._news.forget():
+                _log.info("passes_succeed_again", loop=self._name)
+
+    def _say(self, error: Exception, keys: int) -> None:
+        if not isinstance(error, self._expected):
+            _log.error("pass_failed", loop=self._name, keys=keys, exc_info=error)
+        elif self._news.is_news(str(error), asyncio.get_running_loop().time()):
+            _log.warning("pass_failed", loop=self._name, keys=keys, reason=str(error))
 
     async def _resync(self) -> None:
         while True:

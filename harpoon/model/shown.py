@@ -205,6 +205,24 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """How the store does, as this instance sees it; told without asking the store."""
+
+    #: The file, or the server that is asked; empty for memory.
+    at: str
+    #: Of the store's server, or of the library that keeps the file; empty for memory.
+    version: str
+    #: What is wrong at this moment, such as ``unreachable``, ``timeout``, ``no-leader``, ``full`` or ``denied``.
+    trouble: str | None
+    #: What is wrong, or to be warned of, and what mends it.
+    reason: str
+    #: When the trouble began, UTC milliseconds.
+    since_ms: int | None
+    #: What can be measured of this kind of store, such as ``revision``, ``db_bytes`` and ``lease_left_seconds``.
+    gauges: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceStatus:
     """Who leads, and what there is."""
 
@@ -212,7 +230,8 @@ class InstanceStatus:
     version: str
     #: The kind of store.
     store: str
-    #: The instance that decides for all; null while none does.
+    store_health: StoreStatus
+    #: The instance that decides for all; null while none does, and while the store does not say.
     leader: str | None
     cluster: str
     revision: str

@@ -6,6 +6,7 @@ Keyspace (``1`` is the layout's version; names hold neither slash nor dot, so ke
 key                                            value                                         written by
 =============================================  ============================================  =====================
 ``/h/1/ctl/meta/cluster``                      the cluster's id and incarnation              the first server
+``/h/1/ctl/meta/copying``                      who copies a registry into this store         `store.copy`
 ``/h/1/ctl/jobs/<ns>/<job>``                   `model.job.Job`                               the registry
 ``/h/1/ctl/versions/<ns>/<job>/<version>``     `model.job.Version`                           the registry
 ``/h/1/ctl/placements/<agent>/<task>``         `model.task.Placement`                        the scheduler

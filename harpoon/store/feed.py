@@ -29,6 +29,7 @@ class Subscription:
         self._bytes = 0
         self._ended: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
 
     def offer(self, revision: int, changes: tuple[Change, ...]) -> None:
         """Queue a revision, or cut this watcher off when the queue is full.
@@ -62,6 +63,20 @@ class Subscription:
             self._queue.clear()
             self._wake()
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether what tells had better wait for the watcher, if it can."""
+        return 2 * len(self._queue) > QUEUED_REVISIONS_MAX or 2 * self._bytes > QUEUED_BYTES_MAX
+
+    async def room(self) -> None:
+        """Wait until the queue is less than half full, or over."""
+        while self._ended is None and self.is_half_full:
+            self._room = asyncio.get_running_loop().create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+
     async def next(self) -> Revision:
         """Wait for the next revision, in order.
 
@@ -79,11 +94,14 @@ class Subscription:
                 self._waiter = None
         revision, changes, size = self._queue.popleft()
         self._bytes -= size
+        if self._room is not None and not self.is_half_full:
+            _release(self._room)
         return revision, changes
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        _release(self._waiter)
+        if self._ended is not None:
+            _release(self._room)
 
 
 class Feed:
@@ -118,3 +136,8 @@ class Feed:
         self._ended = reason
         for subscription in self._subscriptions:
             subscription.end(reason)
+
+
+def _release(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

@@ -5,14 +5,31 @@ A hold does not stop its former holder from acting; the token does. So every wri
 
 1. A holds, and stalls. 2. Its lease runs out, and its key with it. 3. B makes the key anew, at a higher revision.
 4. A wakes and acts on: its commits fail the compare, and whoever has heard of B's token refuses the lower one.
+
+A holder is also protected from itself:
+
+1. A commit's answer is lost. 2. Its author reads that it did not happen, and decides otherwise. 3. The commit arrives
+after all, and happens behind what was decided. So what is written by virtue of a hold compares how the hold's key was
+written last, and after a lost answer that is written again first (`seal`).
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from harpoon.model.token import Token
-from harpoon.store.port import Compare, Delete, Lease, Put, Store, StoreUnavailable
+from harpoon.store.port import (
+    Compacted,
+    Compare,
+    Delete,
+    Entry,
+    Lease,
+    Put,
+    Rewound,
+    SlowWatcher,
+    Store,
+    StoreUnavailable,
+)
 
 HOLDS: Final = "/h/1/ctl/holds/"
 
@@ -24,11 +41,13 @@ class Hold:
     key: str
     token: Token
     lease: Lease
+    #: The revision at which it was taken, or sealed last.
+    sealed: int
 
     @property
     def compare(self) -> Compare:
         """The condition that each write by virtue of this hold carries."""
-        return Compare(self.key, create=self.token.revision)
+        return Compare(self.key, mod=self.sealed)
 
     @property
     def lost(self) -> asyncio.Event:
@@ -41,7 +60,7 @@ class Hold:
         Raises:
             StoreUnavailable: The store could not answer; the lease's end will give it up.
         """
-        await store.commit((self.compare,), (Delete(self.key),))
+        await store.commit((Compare(self.key, create=self.token.revision),), (Delete(self.key),))
 
 
 async def acquire(store: Store, lease: Lease, name: str, instance: str, incarnation: int) -> Hold | None:
@@ -64,6 +83,69 @@ async def acquire(store: Store, lease: Lease, name: str, instance: str, incarnat
         if not error.maybe_applied:
             raise
         # The answer was lost, perhaps after the commit: the key tells whose it is.
-        entry = await store.get(key)
-        revision = entry.create_revision if entry is not None and entry.value == instance.encode() else None
-    return None if revision is None else Hold(key, Token(incarnation=incarnation, revision=revision), lease)
+        return await held(store, lease, name, instance, incarnation)
+    return None if revision is None else Hold(key, Token(incarnation=incarnation, revision=revision), lease, revision)
+
+
+async def held(store: Store, lease: Lease, name: str, instance: str, incarnation: int) -> Hold | None:
+    """Return the hold ``name`` if it is this instance's; any lease it had before this one must have been revoked.
+
+    Raises:
+        StoreUnavailable: The store could not answer.
+    """
+    entry = await store.get(HOLDS + name)
+    if entry is None or entry.value != instance.encode():
+        return None
+    token = Token(incarnation=incarnation, revision=entry.create_revision)
+    return Hold(entry.key, token, lease, entry.mod_revision)
+
+
+async def seal(store: Store, hold: Hold, instance: str) -> Hold | None:
+    """Return the hold to go on with once nothing more can come of what was written by it; None: it is no longer ours.
+
+    What was written has then either happened, and every view at the revision ``sealed`` shows it, or never will. The
+    hold is not given up meanwhile, and its token stays. May be tried again with the same hold.
+
+    Raises:
+        StoreUnavailable: The store could not answer.
+    """
+    doubt: StoreUnavailable | None = None
+    try:
+        revision = await store.commit((hold.compare,), (Put(hold.key, instance.encode(), hold.lease),))
+    except StoreUnavailable as error:
+        if not error.maybe_applied:
+            raise
+        revision, doubt = None, error
+    if revision is None:
+        # This try or an earlier one may have come so far, and not have been told.
+        entry = await store.get(hold.key)
+        if entry is None or entry.create_revision != hold.token.revision:
+            return None
+        if doubt is not None and entry.mod_revision == hold.sealed:
+            raise doubt
+        revision = entry.mod_revision
+    return replace(hold, sealed=revision)
+
+
+async def holder(store: Store, name: str) -> Entry | None:
+    """Return who has the hold ``name``, as the value of its key.
+
+    Raises:
+        StoreUnavailable: The store could not answer.
+    """
+    return await store.get(HOLDS + name)
+
+
+async def until_free(store: Store, entry: Entry) -> None:
+    """Wait until a hold is no longer what it was; or perhaps earlier, so look again."""
+    stream = store.watch(entry.key, after=entry.mod_revision)
+    try:
+        async for _, changes in stream:
+            if any(change.key == entry.key for change in changes):
+                return
+    except (Compacted, Rewound, SlowWatcher):
+        return
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()

@@ -15,7 +15,19 @@ from harpoon.kit.clock import Clock, SystemClock
 from harpoon.store.commit import check, decide, prefix_end, size_of
 from harpoon.store.feed import Feed
 from harpoon.store.leases import Leases, OwnLease, leases_of
-from harpoon.store.port import Change, Compacted, Compare, Delete, Entry, Lease, Page, StoreUnavailable, Write
+from harpoon.store.port import (
+    Change,
+    Compacted,
+    Compare,
+    Delete,
+    Entry,
+    Lease,
+    Page,
+    StoreHealth,
+    StoreUnavailable,
+    Trouble,
+    Write,
+)
 
 #: History kept for watchers that resume.
 KEPT_REVISIONS: Final = 100_000
@@ -43,6 +55,7 @@ class MemoryStore:
         self._history_bytes = 0
         self._compacted = 0
         self._feed = Feed(0)
+        self._commits = 0
         self._is_closed = False
 
     async def get(self, key: str) -> Entry | None:
@@ -71,13 +84,15 @@ class MemoryStore:
         self._check_open()
         self._expire()
         if any(lease not in self._leases for lease in leases.values()):
-            raise StoreUnavailable("the lease of a key to be written is over", maybe_applied=False)
+            told = "the lease of a key to be written is over"
+            raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.LEASE_OVER)
         changes = decide(self._entries, compares, writes, self._feed.revision + 1)
         if changes is None:
             return None
         if changes:
             self._apply(changes)
             self._leased |= leases
+            self._commits += 1
         return self._feed.revision
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[tuple[int, tuple[Change, ...]]]:
@@ -119,6 +134,17 @@ class MemoryStore:
         self._check_open()
         return self._feed.revision
 
+    def health(self) -> StoreHealth:
+        """Tell how much is kept; nothing can be wrong with it but that it was closed."""
+        return StoreHealth(
+            kind="memory",
+            at="",
+            trouble=Trouble.CLOSED if self._is_closed else None,
+            reason="the store is closed" if self._is_closed else "",
+            gauges={"revision": self._feed.revision, "keys": len(self._keys), "history_bytes": self._history_bytes},
+            counts={"commits": self._commits},
+        )
+
     async def close(self) -> None:
         """Stop; watchers and later callers get `StoreUnavailable`."""
         self._is_closed = True
@@ -127,11 +153,11 @@ class MemoryStore:
         for lease in self._leases.all():
             self._leases.end(lease)
             lease.lost.set()
-        self._feed.end(StoreUnavailable("the store is closed", maybe_applied=False))
+        self._feed.end(_closed())
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise StoreUnavailable("the store is closed", maybe_applied=False)
+            raise _closed()
 
     def _apply(self, changes: tuple[Change, ...]) -> None:
         """Take the next revision for ``changes``."""
@@ -185,3 +211,7 @@ class MemoryStore:
         self._renewal = None
         self._expire()
         self._renew_later()
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the store is closed", maybe_applied=False, trouble=Trouble.CLOSED)

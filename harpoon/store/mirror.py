@@ -2,18 +2,31 @@
 
 One watch feeds all tables of a mirror, so a reader between two awaits sees the whole of one revision, across
 tables, and nothing of the next. A mirror never writes, and it is never ahead of the store; how far behind it is,
-``revision`` tells.
+``revision`` tells. While the store is away a mirror stays as it is, and goes on where it stopped.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count, islice
 from typing import Any, Final, TypeVar
 
 import structlog
 
-from harpoon.store.port import Change, Compacted, Entry, SlowWatcher, Store
+from harpoon.kit.news import News
+from harpoon.store.port import (
+    Change,
+    Compacted,
+    Entry,
+    Page,
+    Rewound,
+    RolledBack,
+    SlowWatcher,
+    Store,
+    StoreUnavailable,
+    Trouble,
+)
 from harpoon.store.recent import Recent
 from harpoon.store.table import RowChange, Table
 
@@ -21,6 +34,10 @@ from harpoon.store.table import RowChange, Table
 _SLICE: Final = 200
 #: What a change weighs beside the values before and after, roughly.
 _CHANGE_BYTES: Final = 500
+#: Wait before a store that is away is asked again.
+_RETRY_S: Final = 0.5
+#: What a request asked for is shown within so long, or it is told that it is not.
+_SHOWN_WITHIN_S: Final = 3.0
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -63,6 +80,15 @@ class Mirror:
         """
         self._listeners.append(hear)
 
+    @contextmanager
+    def listening(self, hear: Callable[[int, tuple[RowChange, ...]], None]) -> Iterator[None]:
+        """As `listen`, while the block runs."""
+        self._listeners.append(hear)
+        try:
+            yield
+        finally:
+            self._listeners.remove(hear)
+
     async def load(self) -> None:
         """Read everything; then ``revision`` is set.
 
@@ -83,22 +109,28 @@ class Mirror:
         """Follow the store until cancelled; may be run again, and then goes on where it stopped.
 
         Raises:
-            StoreUnavailable: The store could not answer.
+            RolledBack: The store is at a lower revision than this mirror: nothing here can be relied on.
+            StoreUnavailable: The store was closed. One that is merely away is waited for.
         """
         assert self._is_loaded, "a mirror is loaded before it follows"
+        is_in_step, news = True, News()
         while True:
-            stream = self._store.watch(self._prefix, after=self.revision)
             try:
-                await self._follow(stream)
-            except Compacted:
-                _log.warning("mirror_relisted", prefix=self._prefix, revision=self.revision)
-                await self._list()
+                if not is_in_step:
+                    await self._list()
+                is_in_step = True
+                await self._follow()
+            except (Compacted, Rewound) as error:
+                _log.warning("mirror_relists", prefix=self._prefix, revision=self.revision, reason=str(error))
+                is_in_step = False
             except SlowWatcher as error:
                 _log.warning("mirror_behind", prefix=self._prefix, revision=self.revision, reason=str(error))
-            finally:
-                close = getattr(stream, "aclose", None)
-                if close is not None:
-                    await close()
+            except StoreUnavailable as error:
+                if error.trouble in {Trouble.CLOSED, Trouble.ROLLED_BACK}:
+                    raise
+                if news.is_news(str(error), asyncio.get_running_loop().time()):
+                    _log.warning("mirror_waits", prefix=self._prefix, revision=self.revision, reason=str(error))
+                await asyncio.sleep(_RETRY_S)
 
     async def reached(self, revision: int) -> None:
         """Wait until everything up to ``revision`` is applied."""
@@ -106,6 +138,19 @@ class Mirror:
             waiter = asyncio.get_running_loop().create_future()
             heappush(self._waiting, (revision, next(self._order), waiter))
             await waiter
+
+    async def shows(self, revision: int) -> None:
+        """Wait until everything up to ``revision`` is applied, but not for longer than a request may.
+
+        Raises:
+            StoreUnavailable: It is not; what the revision is of happened all the same.
+        """
+        try:
+            async with asyncio.timeout(_SHOWN_WITHIN_S):
+                await self.reached(revision)
+        except TimeoutError as error:
+            told = f"what was done at revision {revision} does not show here yet: this server is at {self.revision}"
+            raise StoreUnavailable(told, maybe_applied=True, trouble=Trouble.TIMEOUT) from error
 
     def since(self, after: int) -> list[tuple[int, tuple[RowChange, ...]]] | None:
         """Return the revisions above ``after`` that changed rows, or None when they are no longer kept."""
@@ -116,6 +161,10 @@ class Mirror:
 
         None should. A repair is told to listeners at the present revision; ``recent`` is emptied, so that readers
         who resume from before it start afresh. Keys that change meanwhile are left to the next time.
+
+        Raises:
+            RolledBack: The store is at a lower revision than this mirror.
+            StoreUnavailable: The store could not answer.
         """
         repaired = 0
         for table in self._tables.values():
@@ -129,21 +178,18 @@ class Mirror:
     async def _verify(self, table: Table[Any], touched: set[str], slice_size: int) -> int:
         present: set[str] = set()
         wrong: list[RowChange] = []
-        async for page in self._store.list(table.prefix):
+        revision = self.revision
+        async for page in self._pages(table.prefix):
+            revision = page.revision
             # A key that differs then, and is not touched from here on, does differ.
-            await self.reached(page.revision)
+            await self.reached(max((entry.mod_revision for entry in page.entries), default=0))
             for part in _slices(page.entries, slice_size):
                 for entry in part:
                     present.add(entry.key)
                     if entry.key not in touched:
                         wrong += _some(table.compare(entry.key[len(table.prefix) :], entry))
                 await asyncio.sleep(0)
-        rows = iter(table.snapshot())
-        while keys := list(islice(rows, slice_size)):
-            for key in keys:
-                if table.prefix + key not in present and table.prefix + key not in touched:
-                    wrong += _some(table.compare(key, None))
-            await asyncio.sleep(0)
+        wrong += await self._ghosts(table, present, touched, slice_size, revision)
         changes = tuple(change for change in wrong if table.prefix + change.key not in touched)
         if changes:
             _log.error("mirror_repaired", table=table.name, rows=len(changes), key=changes[0].key)
@@ -151,12 +197,31 @@ class Mirror:
             self.recent.reset(self.revision)
         return len(changes)
 
+    async def _ghosts(
+        self, table: Table[Any], present: set[str], touched: set[str], slice_size: int, revision: int
+    ) -> list[RowChange]:
+        """Return how to remove the rows that the store did not have at a revision."""
+        ghosts: list[RowChange] = []
+        rows = iter(table.snapshot())
+        while keys := list(islice(rows, slice_size)):
+            for key in keys:
+                if table.prefix + key not in present and table.prefix + key not in touched:
+                    ghosts += _some(table.compare(key, None))
+            await asyncio.sleep(0)
+        try:
+            # Their deletion may be on its way. A store that others write to, too, may not tell that nothing is.
+            async with asyncio.timeout(_SHOWN_WITHIN_S if ghosts else None):
+                await self.reached(revision if ghosts else 0)
+        except TimeoutError:
+            return []
+        return ghosts
+
     async def _list(self) -> None:
         """Read everything, and apply as one revision what differs from what is here."""
         revision, size = self.revision, 0
         present: set[str] = set()
         changes: list[RowChange] = []
-        async for page in self._store.list(self._prefix):
+        async for page in self._pages(self._prefix):
             revision = page.revision
             size += sum(len(entry.value) for entry in page.entries)
             for part in _slices(page.entries, _SLICE):
@@ -170,7 +235,28 @@ class Mirror:
                     changes += _some(self._compare(table.prefix + key, None))
         self._apply(revision, tuple(changes), size)
 
-    async def _follow(self, stream: AsyncIterator[tuple[int, tuple[Change, ...]]]) -> None:
+    async def _pages(self, prefix: str) -> AsyncIterator[Page]:
+        """List what the store has now; never less than what is here.
+
+        Raises:
+            RolledBack: It is at a lower revision than this mirror was when it was asked.
+        """
+        known = self.revision
+        async for page in self._store.list(prefix):
+            if page.revision < known:
+                raise RolledBack(known, page.revision)
+            yield page
+
+    async def _follow(self) -> None:
+        stream = self._store.watch(self._prefix, after=self.revision)
+        try:
+            await self._take(stream)
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _take(self, stream: AsyncIterator[tuple[int, tuple[Change, ...]]]) -> None:
         handled = 0
         async for revision, changes in stream:
             found = tuple(found for key, entry in changes if (found := self._compare(key, entry)))

@@ -1,5 +1,6 @@
 """From a store's URL to an open store."""
 
+import os
 from datetime import timedelta
 
 from harpoon.kit.clock import Clock
@@ -29,6 +30,8 @@ async def open_store(url: StoreUrl, *, clock: Clock, kept_for: timedelta = KEPT_
             path.parent.mkdir(parents=True, exist_ok=True)
             return await SqliteStore.open(path, clock=clock, kept_for=kept_for)
         case _:
+            # gRPC writes to stderr what its errors tell as well, in lines that are none of ours.
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             from harpoon.store.etcd.store import EtcdStore  # noqa: PLC0415 gRPC takes its time to load
 
             return await EtcdStore.open(url, clock=clock, kept_for=kept_for)

@@ -8,7 +8,9 @@ are dead when the file is opened, and their keys are deleted then, as an ordinar
 """
 
 import asyncio
+import sqlite3
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import timedelta
@@ -20,7 +22,17 @@ from harpoon.kit.clock import Clock
 from harpoon.store.commit import check
 from harpoon.store.feed import Feed
 from harpoon.store.leases import OwnLease, leases_of
-from harpoon.store.port import Change, Compare, Entry, Lease, Page, StoreUnavailable, Write
+from harpoon.store.port import (
+    Change,
+    Compare,
+    Entry,
+    Lease,
+    Page,
+    StoreHealth,
+    StoreUnavailable,
+    Trouble,
+    Write,
+)
 from harpoon.store.retention import KEPT_FOR, KEPT_REVISIONS
 from harpoon.store.sqlite_file import FileLock, Synchronous
 from harpoon.store.sqlite_reader import Reader, Readers
@@ -32,6 +44,8 @@ _READERS: Final = 3
 #: Commits that may wait for the disk, and their bytes.
 _WAITING_MAX: Final = 10_000
 _WAITING_BYTES_MAX: Final = 64 << 20
+#: Of one call, and nothing about the file.
+_OF_CALLS: Final = frozenset({Trouble.LEASE_OVER, Trouble.OVERLOADED})
 
 
 class SqliteStore:
@@ -46,6 +60,11 @@ class SqliteStore:
         self._granted = 0
         self._waiting = 0
         self._waiting_bytes = 0
+        self._counts = Counter({"commits": 0, "batches": 0})
+        self._errors: Counter[Trouble] = Counter()
+        #: What is wrong, since when.
+        self._trouble: tuple[StoreUnavailable, timedelta] | None = None
+        self._path, self._clock = tables.path, clock
         self._is_closed = False
         self._has_ended = asyncio.Event()
         self._writer = Writer(tables, clock, partial(self._call, self._hear), kept_for)
@@ -92,7 +111,9 @@ class SqliteStore:
         leases = leases_of(writes)
         self._check_open()
         if self._waiting >= _WAITING_MAX or self._waiting_bytes + size > _WAITING_BYTES_MAX:
-            raise StoreUnavailable("too many commits wait for the disk", maybe_applied=False)
+            self._errors[Trouble.OVERLOADED] += 1
+            told = "too many commits wait for the disk"
+            raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.OVERLOADED)
         done: asyncio.Future[int | None] = self._loop.create_future()
         self._waiting += 1
         self._waiting_bytes += size
@@ -148,6 +169,23 @@ class SqliteStore:
         self._check_open()
         return await self._readers.ask(Reader.revision)
 
+    def health(self) -> StoreHealth:
+        """Tell how the file does, and how much waits for it."""
+        error, since = self._trouble or (None, None)
+        if self._is_closed and error is None:
+            error = _closed()
+        return StoreHealth(
+            kind="sqlite",
+            at=str(self._path),
+            version=sqlite3.sqlite_version,
+            trouble=None if error is None else error.trouble,
+            reason="" if error is None else str(error),
+            since=since,
+            gauges={"revision": self._feed.revision, "db_bytes": _bytes(self._path), "waiting": self._waiting},
+            counts=dict(self._counts),
+            errors=dict(self._errors),
+        )
+
     async def close(self) -> None:
         """Finish the commits in flight and give the file up; watchers and later callers get `StoreUnavailable`."""
         self._is_closed = True
@@ -164,7 +202,7 @@ class SqliteStore:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise StoreUnavailable("the store is closed", maybe_applied=False)
+            raise _closed()
 
     def _write(self) -> None:
         """Be the thread that writes."""
@@ -181,12 +219,17 @@ class SqliteStore:
 
     def _hear(self, report: Report) -> None:
         """Tell watchers and callers what has become true on disk."""
+        if report.revisions:
+            self._counts.update(commits=len(report.revisions), batches=1)
+            self._trouble = None
         for revision, changes in report.revisions:
             self._feed.publish(revision, changes)
         for lease in report.ended:
             self._leases.discard(lease)
             lease.lost.set()
         for done, outcome in report.results:
+            if isinstance(outcome, StoreUnavailable):
+                self._note(outcome)
             if done.done():
                 continue
             if isinstance(outcome, Exception):
@@ -194,12 +237,31 @@ class SqliteStore:
             else:
                 done.set_result(outcome)
 
+    def _note(self, error: StoreUnavailable) -> None:
+        self._errors[error.trouble] += 1
+        if error.trouble not in _OF_CALLS:
+            since = self._clock.now().elapsed if self._trouble is None else self._trouble[1]
+            self._trouble = error, since
+
     def _hear_end(self) -> None:
         self._is_closed = True
         for lease in self._leases:
             lease.lost.set()
-        self._feed.end(StoreUnavailable("the store is closed", maybe_applied=False))
+        self._feed.end(_closed())
         self._has_ended.set()
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the store is closed", maybe_applied=False, trouble=Trouble.CLOSED)
+
+
+def _bytes(path: Path) -> int:
+    """Return how large the file is, together with its write-ahead log."""
+    size = 0
+    for part in (path, f"{path}-wal"):
+        with suppress(OSError):
+            size += Path(part).stat().st_size
+    return size
 
 
 def _open(path: Path, synchronous: Synchronous) -> tuple[FileLock, Tables, Readers]:

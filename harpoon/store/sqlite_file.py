@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Literal
 
-from harpoon.store.port import StoreUnavailable
+from harpoon.store.port import StoreUnavailable, Trouble
 
 #: A log row's number is its revision times this, plus its place in the revision.
 PLACES: Final = 1 << 20
@@ -69,9 +69,8 @@ class FileLock:
         except OSError as error:
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
             os.close(self._descriptor)
-            reason = (
-                f"is in use by process {holder}" if isinstance(error, BlockingIOError) else f"cannot be locked: {error}"
-            )
+            is_used = isinstance(error, BlockingIOError)
+            reason = f"is in use by process {holder}; stop that first" if is_used else f"cannot be locked: {error}"
             raise StoreUnavailable(f"{path} {reason}", maybe_applied=False) from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -124,13 +123,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, synchronous: Synchronou
     if not tables and not application:
         connection.executescript(_SCHEMA)
     elif application != _APPLICATION or layout != _LAYOUT:
-        raise StoreUnavailable(
-            f"{path} is not a store of this release (layout {layout}, expected {_LAYOUT})", maybe_applied=False
-        )
+        told = f"{path} is not a store of this release (layout {layout}, expected {_LAYOUT})"
+        raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.UNFIT)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise StoreUnavailable(
-            f"{path} lies where write-ahead logging cannot work; use a local disk", maybe_applied=False
-        )
+        told = f"{path} lies where write-ahead logging cannot work; use a local disk"
+        raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.UNFIT)
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")

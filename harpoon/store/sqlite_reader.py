@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from harpoon.store.commit import prefix_end
 from harpoon.store.feed import Revision
-from harpoon.store.port import Change, Compacted, Entry, StoreUnavailable
+from harpoon.store.port import Change, Compacted, Entry, StoreUnavailable, Trouble
 from harpoon.store.sqlite_file import PLACES, connect_reader
 
 _PAGE_ROWS: Final = 1_000
@@ -140,7 +140,7 @@ class Readers:
             StoreUnavailable: The file cannot be read, or is closed.
         """
         if self._is_closed:
-            raise StoreUnavailable("the store is closed", maybe_applied=False)
+            raise StoreUnavailable("the store is closed", maybe_applied=False, trouble=Trouble.CLOSED)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
 
     def close(self) -> None:
@@ -156,7 +156,8 @@ class Readers:
         try:
             return question(reader)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"{self._path} cannot be read: {error}", maybe_applied=False) from error
+            told = f"{self._path} cannot be read: {error}"
+            raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.BROKEN) from error
         finally:
             self._idle.put(reader)
 

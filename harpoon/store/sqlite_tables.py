@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from harpoon.store.feed import Revision
-from harpoon.store.port import Change, Entry, StoreUnavailable
+from harpoon.store.port import Change, Entry, StoreUnavailable, Trouble
 from harpoon.store.sqlite_file import PLACES, Synchronous, connect_writer
 
 #: Rows of one statement.
@@ -30,7 +30,7 @@ class Tables:
     """The one writing connection; used by one thread at a time."""
 
     def __init__(self, path: Path, synchronous: Synchronous) -> None:
-        self._path = path
+        self.path = path
         self._connection = connect_writer(path, synchronous)
         self._execute = self._connection.execute
         #: Why nothing can be written any more.
@@ -164,7 +164,7 @@ class Tables:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         if self._broken is not None:
-            raise StoreUnavailable(self._broken, maybe_applied=False)
+            raise StoreUnavailable(self._broken, maybe_applied=False, trouble=Trouble.BROKEN)
         try:
             with self._answering():
                 self._execute("BEGIN IMMEDIATE")
@@ -183,13 +183,17 @@ class Tables:
         try:
             yield
         except sqlite3.Error as error:
-            self._judge(error)
-            raise StoreUnavailable(f"{self._path} failed: {error}", maybe_applied=maybe_applied) from error
+            trouble, told = self._judge(error)
+            raise StoreUnavailable(told, maybe_applied=maybe_applied, trouble=trouble) from error
 
-    def _judge(self, error: sqlite3.Error) -> None:
-        """Write no more after an error that leaves open what is on disk; starting again finds out."""
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FATAL:
-            self._broken = f"{self._path} failed ({error}); the server must be started again"
+    def _judge(self, error: sqlite3.Error) -> tuple[Trouble, str]:
+        """Say what is wrong; write no more after what leaves open what is on disk, for starting again finds out."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return Trouble.FULL, f"{self.path} failed: {error}; free space on its disk, then it goes on by itself"
+        if code in _FATAL:
+            self._broken = f"{self.path} failed ({error}); the server must be started again"
+        return Trouble.BROKEN, f"{self.path} failed: {error}"
 
 
 @cache

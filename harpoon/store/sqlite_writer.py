@@ -24,7 +24,7 @@ from harpoon.kit.clock import Clock
 from harpoon.store.commit import decide
 from harpoon.store.feed import Revision
 from harpoon.store.leases import Leases, OwnLease
-from harpoon.store.port import Change, Compare, Entry, StoreUnavailable, Write
+from harpoon.store.port import Change, Compare, Entry, StoreUnavailable, Trouble, Write
 from harpoon.store.retention import KEPT_FOR, Retention
 from harpoon.store.sqlite_tables import Tables, Target
 
@@ -193,7 +193,8 @@ class Writer:
         outcomes: list[Outcome] = []
         for commit in commits:
             if commit.leases and any(lease not in self._leases for lease in commit.leases.values()):
-                outcomes.append(StoreUnavailable("the lease of a key to be written is over", maybe_applied=False))
+                told = "the lease of a key to be written is over"
+                outcomes.append(StoreUnavailable(told, maybe_applied=False, trouble=Trouble.LEASE_OVER))
                 continue
             changes = decide(entries, commit.compares, commit.writes, revision + 1)
             if changes:
@@ -256,8 +257,8 @@ class Writer:
 
     def _abandon(self, asked: list[Request]) -> None:
         """Answer those that nobody will serve, if the thread ends by an error; who was answered hears nothing new."""
-        unknown = StoreUnavailable("the store stopped in mid-commit", maybe_applied=True)
-        never = StoreUnavailable("the store is closed", maybe_applied=False)
+        unknown = StoreUnavailable("the store stopped in mid-commit", maybe_applied=True, trouble=Trouble.BROKEN)
+        never = StoreUnavailable("the store is closed", maybe_applied=False, trouble=Trouble.CLOSED)
         results = [(request.done, _again(unknown)) for request in asked if not isinstance(request, Grant | Stop)]
         with suppress(Empty):
             while True:
@@ -285,4 +286,4 @@ def _overlay(
 
 def _again(error: StoreUnavailable) -> StoreUnavailable:
     """Copy an error, for each of several that wait gets one of its own."""
-    return StoreUnavailable(str(error), maybe_applied=error.maybe_applied)
+    return StoreUnavailable(str(error), maybe_applied=error.maybe_applied, trouble=error.trouble)

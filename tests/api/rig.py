@@ -200,10 +200,11 @@ async def a_rig(
     registry: Callable[[Store, View], Registry] | None = None,
     logs: Callable[[str], Any] | None = None,
     grace_s: float = 2.0,
+    incarnation: int = 1,
 ) -> AsyncIterator[Rig]:
     """Doors that are open."""
     store = store or MemoryStore()
-    view = View(store, incarnation=1, cluster="c1")
+    view = View(store, incarnation=incarnation, cluster="c1")
     await view.mirror.load()
     clock = SystemClock()
     doors = Doors(

@@ -17,7 +17,7 @@ from harpoon.kit.clock import SystemClock
 from harpoon.model.instant import Instant
 from harpoon.model.receipt import Receipt
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Put, Store, StoreUnavailable
+from harpoon.store.port import Entry, Put, Store, StoreUnavailable, Trouble
 from harpoon.store.sqlite import SqliteStore
 from tests.api.rig import Answer, Rig, a_manifest, a_rig
 from tests.api.telling import as_problem
@@ -192,12 +192,19 @@ class LossyStore(MemoryStore):
     """Commits, and loses the answer, as a store does that is killed right after."""
 
     is_lossy = False
+    is_killed = False
 
     async def commit(self, compares: Any, writes: Any) -> int | None:
         revision = await super().commit(compares, writes)
         if self.is_lossy:
+            self.is_killed = True
             raise StoreUnavailable("killed after the commit", maybe_applied=True)
         return revision
+
+    async def get(self, key: str) -> Entry | None:
+        if self.is_killed:
+            raise StoreUnavailable("killed", maybe_applied=False, trouble=Trouble.CLOSED)
+        return await super().get(key)
 
 
 async def test_what_was_done_but_never_answered_is_answered_when_asked_again_and_not_done_again() -> None:
@@ -207,7 +214,7 @@ async def test_what_was_done_but_never_answered_is_answered_when_asked_again_and
         store.is_lossy = True
         lost = as_problem(await scale(rig), 503, "store_unavailable")
         assert lost["maybe_applied"] is True
-        store.is_lossy = False
+        store.is_lossy = store.is_killed = False
         answer = await scale(rig)
         assert is_replay(answer)
         assert answer.status == 202

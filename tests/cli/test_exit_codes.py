@@ -73,7 +73,7 @@ def test_a_good_answer_is_0(terminal: Terminal, server: FakeServer) -> None:
         "get jobs --token-file nothing-there",
         "server --listen nowhere",
         "server --data d --store memory",
-        "server --store etcd://a",
+        "server --store postgres://a",
         "server --listen 0.0.0.0:4450",
         "server --agent a1",
         "dev --listen 0.0.0.0:4450",

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from harpoon.control.controller import Controller
-from harpoon.control.means import HoldLost, Means
+from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.kit.clock import Random, SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed
@@ -53,8 +53,7 @@ class House:
             connect=lambda endpoint: self.agents[endpoint],
             clock=SystemClock(),
             rng=Random(1),
-            instance="test",
-            **{"pace": Pace(resync=timedelta(seconds=60)), **self.settings},
+            **{"instance": "test", "pace": Pace(resync=timedelta(seconds=60)), **self.settings},
         )
         controller = await Controller.open(means, self.metrics)
         async with asyncio.TaskGroup() as group:
@@ -63,12 +62,12 @@ class House:
             for endpoint, agent in self.agents.items() if registers else ():
                 await controller.roster.register(an_agent(agent, endpoint))
             async with asyncio.timeout(5):
-                while registers and not all(map(controller.shepherd.is_commandable, self.names())):
+                while registers and not all(map(controller.is_commandable, self.names())):
                     await asyncio.sleep(0.001)
             yield controller
             running.cancel()
+            await asyncio.wait((running,))
             following.cancel()
-        await controller.close()
 
 
 def an_agent(agent: FakeAgent, endpoint: str) -> Agent:
@@ -286,21 +285,12 @@ async def test_a_fenced_controller_sends_nothing_more() -> None:
         obeyed = len(a1.obeyed)
         await controller.registry.scale("default", "web", 2)
         async with asyncio.timeout(5):
-            while controller.shepherd.is_commandable("a1"):
+            while controller.is_commandable("a1"):
                 await asyncio.sleep(0.01)
         assert len(a1.obeyed) == obeyed
         link = controller.view.links.rows
         await until(controller, lambda: link["a1"].value.state is LinkState.INTERRUPTED)
         assert "having taken 99.1" in link["a1"].value.reason
-
-
-async def test_a_lost_lease_ends_the_loops() -> None:
-    house = House(MemoryStore(), (FakeAgent("a1"),))
-    with pytest.raises(ExceptionGroup) as caught:
-        async with house.running() as controller:
-            controller._lease.lost.set()
-            await asyncio.sleep(5)
-    assert caught.group_contains(HoldLost)
 
 
 async def test_preconditions_protect_what_someone_else_changed() -> None:
@@ -396,15 +386,6 @@ async def test_an_agent_that_is_gone_can_be_removed_with_its_tasks() -> None:
         await controller.roster.remove("a1")
         await settled(controller)
         assert "a1" not in controller.view.agents.rows
-
-
-async def test_a_second_instance_is_refused() -> None:
-    store = MemoryStore()
-    house = House(store, ())
-    async with house.running():
-        with pytest.raises(Conflict, match="another server instance"):
-            async with House(store, ()).running():
-                pass
 
 
 async def test_requirements_keep_tasks_on_matching_agents() -> None:

@@ -1,6 +1,16 @@
 """The errors that cross floors."""
 
-from harpoon.kit.errors import Conflict, Fenced, Gone, HarpoonError, Invalid, PreconditionFailed, Problem, Unavailable
+from harpoon.kit.errors import (
+    Conflict,
+    Fenced,
+    Gone,
+    HarpoonError,
+    Invalid,
+    PreconditionFailed,
+    Problem,
+    Unavailable,
+    leaves,
+)
 
 
 def test_errors_carry_what_their_reader_needs() -> None:
@@ -24,3 +34,8 @@ def test_every_error_tells_its_message_and_can_be_caught_as_one() -> None:
     ):
         assert isinstance(error, HarpoonError)
         assert str(error) == "x"
+
+
+def test_the_errors_of_a_group_are_told_without_their_groups() -> None:
+    first, second, third = ValueError("a"), KeyError("b"), ValueError("c")
+    assert leaves(ExceptionGroup("x", [first, ExceptionGroup("y", [second, third])])) == [first, second, third]

@@ -8,7 +8,7 @@ import orjson
 import pytest
 import structlog
 
-from harpoon.kit.logs import Lines, configure_logs
+from harpoon.kit.logs import Lines, configure_logs, warnings_only
 
 
 class Stream(io.BytesIO):
@@ -76,3 +76,13 @@ def test_a_line_is_one_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
     told = orjson.loads(stream.getvalue())
     assert told["event"] == "task_started"
     assert (told["task"], told["what"], told["level"]) == ("a\nb", "{1}", "info")
+
+
+def test_a_person_is_told_warnings_alone_and_afterwards_all_is_as_before() -> None:
+    before, stream = structlog.get_config(), io.StringIO()
+    with warnings_only(stream):
+        structlog.get_logger("x").info("all_is_well")
+        structlog.get_logger("x").warning("store_untidy", reason="no space")
+    assert "store_untidy" in stream.getvalue()
+    assert "all_is_well" not in stream.getvalue()
+    assert structlog.get_config() == before

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from harpoon.kit.clock import Random, SystemClock, system_random
 from harpoon.kit.loop import Loop, Pace
@@ -30,10 +31,17 @@ class Work:
         self.gate = asyncio.Event()
         self.gate.set()
         self.fails_on: set[str] = set()
+        self.errors: list[Exception] = []
         self.seen = asyncio.Condition()
         given = Pace(**{"resync": timedelta(hours=1), "retry": timedelta(milliseconds=1), **pace})
         self.loop: Loop[str] = Loop(
-            "test", self.handle, lambda: everything, rng=Random(7), failures=self.failures, pace=given
+            "test",
+            self.handle,
+            lambda: everything,
+            rng=Random(7),
+            failures=self.failures,
+            pace=given,
+            expected=(OSError,),
         )
 
     async def handle(self, keys: Sequence[str]) -> None:
@@ -41,6 +49,8 @@ class Work:
         await self.gate.wait()
         async with self.seen:
             self.seen.notify_all()
+        if self.errors:
+            raise self.errors.pop(0)
         if self.fails_on & set(keys):
             self.fails_on.clear()
             raise RuntimeError("as the test wants")
@@ -95,6 +105,24 @@ async def test_a_failed_pass_is_counted_and_tried_again() -> None:
         await work.until(2)
         assert work.handled == [["a"], ["a"]]
         assert work.failures.count == 1
+
+
+async def test_what_is_expected_to_fail_is_said_in_a_line_when_it_is_new() -> None:
+    with capture_logs() as told:
+        async with Work() as work:
+            work.errors = [OSError("away"), OSError("away"), OSError("no leader"), ValueError("a bug"), OSError("away")]
+            work.loop.wake("a")
+            await work.until(6)
+    assert work.failures.count == 5
+    assert [(line["log_level"], line.get("reason")) for line in told] == [
+        ("warning", "away"),
+        ("warning", "no leader"),
+        ("error", None),
+        ("warning", "away"),
+        ("info", None),
+    ]
+    assert [type(line["exc_info"]) for line in told if "exc_info" in line] == [ValueError]
+    assert told[-1]["event"] == "passes_succeed_again"
 
 
 async def test_the_earliest_of_several_dues_counts() -> None:

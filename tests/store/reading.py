@@ -18,7 +18,10 @@ async def entries(store: Store, prefix: str) -> list[Entry]:
 
 
 async def told(store: Store, prefix: str, *, after: int, until: int) -> Told:
-    """Return what a watch tells up to a revision; a watch may also tell revisions without effect, which are left out."""
+    """Return what a watch tells up to a revision, which has to be one with an effect under the prefix.
+
+    Of others a watch may tell or not; they are left out.
+    """
     found: Told = []
     last = after
     async with asyncio.timeout(20), aclosing(store.watch(prefix, after=after)) as stream:
@@ -28,6 +31,20 @@ async def told(store: Store, prefix: str, *, after: int, until: int) -> Told:
             if revision <= until and changes:
                 found.append((revision, changes))
             if revision >= until:
+                break
+    return found
+
+
+async def told_up_to(store: Store, prefix: str, key: str, *, after: int) -> Told:
+    """Return what a watch tells until a key is changed."""
+    found: Told = []
+    async with asyncio.timeout(20), aclosing(store.watch(prefix, after=after)) as stream:
+        async for revision, changes in stream:
+            assert revision > after, "revisions rise, each is told once"
+            after = revision
+            if changes:
+                found.append((revision, changes))
+            if any(change.key == key for change in changes):
                 break
     return found
 

@@ -33,10 +33,10 @@ async def test_revoking_a_lease_deletes_its_keys_as_one_revision(store: Store) -
 
 async def test_a_lease_that_ran_out_takes_its_keys_along(opened: Opened) -> None:
     store = opened.store
-    lease = await store.lease(10)
+    lease = await store.lease(2)
     revision = await store.commit((), (Put("/l/a", b"", lease), Put("/l/b", b"", lease)))
     assert revision is not None
-    await opened.kind.outlast_leases(store, opened.clock)
+    await opened.outlast_leases()
     async with asyncio.timeout(20):
         await lease.lost.wait()
     watched = await told(store, "/l/", after=revision, until=revision + 1)
@@ -97,12 +97,26 @@ async def test_leases_do_not_outlive_the_store(opened: Opened) -> None:
         ]
 
 
-async def test_an_idle_store_stands_still(store: Store) -> None:
-    lease = await store.lease(0.2)
+async def test_closing_ends_the_leases_at_once_where_it_can(opened: Opened) -> None:
+    for key in ("/l/a", "/l/b"):
+        await opened.store.commit((), (Put(key, b"", await opened.store.lease(100)), Put("/free", b"")))
+    await opened.store.close()
+    if opened.kind.revokes_on_close:
+        assert opened.ground.etcd is not None
+        assert "leases" not in opened.ground.etcd.ask("lease/leases", {})
+    if opened.kind.is_durable:
+        await opened.open_again()
+        assert [entry.key for entry in await entries(opened.store, "/")] == ["/free"]
+
+
+async def test_an_idle_store_stands_still(opened: Opened) -> None:
+    store, ttl_s = opened.store, opened.kind.shortest_lease_s
+    lease = await store.lease(ttl_s)
     revision = await store.commit((), (Put("/l/a", b"", lease),))
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5), aclosing(store.watch("/", after=revision or 0)) as stream:
-            await anext(stream)
+        async with asyncio.timeout(2.5 * ttl_s), aclosing(store.watch("/", after=revision or 0)) as stream:
+            while not (await anext(stream))[1]:
+                pass
     assert await store.revision() == revision
     assert not lease.lost.is_set()
 
@@ -118,14 +132,14 @@ async def test_closing_finishes_what_is_in_flight_and_ends_watches(opened: Opene
             return error
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        watch = group.create_task(outcome(told(store, "/none/", after=1, until=99)))
+        watch = group.create_task(outcome(told(store, "/none/", after=opened.base + 1, until=opened.base + 99)))
         commits = [group.create_task(outcome(put(store, f"/{n}"))) for n in range(50)]
         await asyncio.sleep(0)
         await store.close()
     assert isinstance(watch.result(), StoreUnavailable)
     kept = set()
     if opened.kind.is_durable:
-        opened.store = await opened.kind.open(opened.folder, opened.clock)
+        await opened.open_again()
         kept = {entry.key for entry in await entries(opened.store, "/")}
     for n, commit in enumerate(commits):
         result = commit.result()
@@ -142,7 +156,7 @@ async def test_a_closed_store_says_so(opened: Opened) -> None:
     calls = [
         store.get("/a"),
         anext(aiter(store.list("/"))),
-        anext(aiter(store.watch("/", after=0))),
+        anext(aiter(store.watch("/", after=opened.base))),
         store.commit((), (Put("/a", b""),)),
         store.lease(1),
         store.compact(0),

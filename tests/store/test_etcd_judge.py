@@ -15,10 +15,16 @@ CODE = grpc.StatusCode
         (CODE.UNAVAILABLE, "etcdserver: no leader", Trouble.NO_LEADER, False, True),
         (CODE.UNAVAILABLE, "etcdserver: leader changed", Trouble.UNREACHABLE, True, True),
         (CODE.UNAVAILABLE, "etcdserver: request timed out", Trouble.TIMEOUT, True, True),
-        (CODE.UNAVAILABLE, "etcdserver: request timed out, possibly due to connection lost", Trouble.TIMEOUT, True, True),
+        (
+            CODE.UNAVAILABLE,
+            "etcdserver: request timed out, possibly due to connection lost",
+            Trouble.TIMEOUT,
+            True,
+            True,
+        ),
         (CODE.UNAVAILABLE, "etcdserver: server stopped", Trouble.UNREACHABLE, True, True),
         (CODE.UNAVAILABLE, "Socket closed", Trouble.UNREACHABLE, True, True),
-        (CODE.UNAVAILABLE, "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED", Trouble.UNREACHABLE, False, True),
+        (CODE.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", Trouble.DENIED, False, False),
         (CODE.UNAVAILABLE, "etcdserver: rpc not supported for learner", Trouble.UNFIT, False, True),
         (CODE.DEADLINE_EXCEEDED, "Deadline Exceeded", Trouble.TIMEOUT, True, True),
         (CODE.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Trouble.FULL, False, False),
@@ -27,7 +33,13 @@ CODE = grpc.StatusCode
         (CODE.NOT_FOUND, "etcdserver: requested lease not found", Trouble.LEASE_OVER, False, False),
         (CODE.PERMISSION_DENIED, "etcdserver: permission denied", Trouble.DENIED, False, False),
         (CODE.UNAUTHENTICATED, "etcdserver: invalid auth token", Trouble.DENIED, False, False),
-        (CODE.INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password", Trouble.DENIED, False, False),
+        (
+            CODE.INVALID_ARGUMENT,
+            "etcdserver: authentication failed, invalid user ID or password",
+            Trouble.DENIED,
+            False,
+            False,
+        ),
         (CODE.INVALID_ARGUMENT, "etcdserver: user name is empty", Trouble.DENIED, False, False),
         (CODE.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request", Trouble.BROKEN, False, False),
         (CODE.INVALID_ARGUMENT, "etcdserver: request is too large", Trouble.BROKEN, False, False),
@@ -53,4 +65,5 @@ def test_what_an_operator_can_mend_says_how(trouble: Trouble) -> None:
 def test_a_token_that_ran_out_is_told_from_a_wrong_password() -> None:
     assert is_login_over(CODE.UNAUTHENTICATED, "etcdserver: invalid auth token")
     assert is_login_over(CODE.UNKNOWN, "etcdserver: invalid auth token")
+    assert is_login_over(CODE.INVALID_ARGUMENT, "etcdserver: revision of auth store is old")
     assert not is_login_over(CODE.INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password")

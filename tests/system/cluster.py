@@ -38,10 +38,11 @@ def eventually(read: Callable[[], object], is_right: Callable[[object], bool], w
 
 
 class Cluster:
-    """One server and its agents under a directory."""
+    """One server and its agents under a directory; the server's store is a file there, or the one given by its URL."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, store: str = "") -> None:
         self.directory = directory
+        self.store = store
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen] = {}
@@ -60,9 +61,13 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
 
     def start_server(self, *options: str) -> None:
-        data = str(self.directory / "server")
-        self._start("server", "server", "--listen", f"127.0.0.1:{self.port}", "--data", data, *options)
+        self.launch_server(*options)
         eventually(lambda: self.process_answers("server", "/v1/health"), bool)
+
+    def launch_server(self, *options: str) -> None:
+        """Start the server, and wait for nothing."""
+        kept = ("--store", self.store) if self.store else ("--data", str(self.directory / "server"))
+        self._start("server", "server", "--listen", f"127.0.0.1:{self.port}", *kept, *options)
 
     def start_agent(self, name: str, *options: str) -> None:
         port = self.agent_ports.setdefault(name, free_port())

@@ -14,9 +14,12 @@ pytestmark = pytest.mark.system
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
-def test_the_demonstration_holds() -> None:
-    done = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, timeout=90, check=False)
+@pytest.mark.parametrize("store", ["sqlite", "etcd"])
+def test_the_demonstration_holds(store: str) -> None:
+    command = [sys.executable, str(DEMO), "--store", store]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("etcd Version: 3." in done.stdout) == (store == "etcd")
     assert "0 failed" in done.stdout
     assert "everything held; nothing is left" in done.stdout
 
@@ -35,6 +38,15 @@ def test_an_agent_killed_in_the_middle_is_named_with_the_step() -> None:
         guard.cancel()
     assert re.search(r"FAILED at step '[a-z]", said), said
     assert "this part has died: a2 (exit -9)" in said
+
+
+def test_without_etcd_the_demonstration_says_how_to_get_it(tmp_path: Path) -> None:
+    command = [sys.executable, str(DEMO), "--store", "etcd"]
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 1
+    assert "FAILED at step 'start an etcd'" in done.stderr
+    assert "apt-get install etcd-server" in done.stderr
 
 
 def an_agent_of(parent: int) -> int:

@@ -234,7 +234,7 @@ def test_a_server_that_stood_still_starts_again_by_itself_with_a_higher_token(cl
     os.kill(cluster.processes["server"].pid, signal.SIGSTOP)
     time.sleep(11)
     os.kill(cluster.processes["server"].pid, signal.SIGCONT)
-    eventually(lambda: cluster.log("server"), lambda log: "starting_again" in log)
+    eventually(lambda: cluster.log("server"), lambda log: "term_ended" in log)
     eventually(lambda: cluster.process_answers("server", "/v1/health"), bool)
     cluster.connected("a1")
     cluster.done(cluster.put_job("web", 3))

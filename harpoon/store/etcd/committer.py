@@ -13,13 +13,22 @@ from typing import Final
 
 from harpoon.store.etcd import wire
 from harpoon.store.etcd.batch import pack
-from harpoon.store.etcd.members import Members
+from harpoon.store.etcd.members import WRITE_S, Members
 from harpoon.store.etcd.rpc import TXN
 from harpoon.store.etcd.vitals import Vitals
-from harpoon.store.port import Compare, StoreUnavailable, Trouble, Write
+from harpoon.store.port import Compare, Put, StoreUnavailable, Trouble, Write
 
-#: Transactions under way at once.
+#: Transactions under way at once; one that takes long no longer counts, as what etcd has lost is not to hold up the
+#: rest, up to a number in all.
 PIPELINE: Final = 2
+LONG_S: Final = 1.0
+UNDER_WAY_MAX: Final = 8
+#: A commit waits so long for its answer, in all.
+COMMIT_S: Final = 5.0
+#: A transaction is given at least so long, however long its commits have waited.
+SEND_S: Final = 1.0
+#: How often those that wait are looked through for ones that have waited too long.
+SWEEP_S: Final = 0.5
 #: Commits that may wait for etcd, and their bytes.
 WAITING_MAX: Final = 10_000
 WAITING_BYTES_MAX: Final = 64 << 20
@@ -37,6 +46,8 @@ class Commit:
     leases: dict[str, int]
     size: int
     done: asyncio.Future[int | None]
+    #: When its caller came, by the event loop's clock.
+    since: float
 
     @property
     def is_alone(self) -> bool:
@@ -54,6 +65,8 @@ class Committer:
         self._waiting = 0
         self._bytes = 0
         self._is_fed = asyncio.Event()
+        self._pipeline = asyncio.Semaphore(PIPELINE)
+        self._under_way = asyncio.Semaphore(UNDER_WAY_MAX)
         #: Bytes written so far.
         self.written = 0
 
@@ -65,8 +78,9 @@ class Committer:
             raise self._vitals.fail(
                 StoreUnavailable("too many commits wait for etcd", maybe_applied=False, trouble=Trouble.OVERLOADED)
             )
-        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._queue.append(Commit(compares, writes, leases, size, done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[int | None] = loop.create_future()
+        self._queue.append(Commit(compares, writes, leases, size, done, loop.time()))
         self._is_fed.set()
         self._waiting += 1
         self._bytes += size
@@ -80,25 +94,53 @@ class Committer:
         """Send what is given until cancelled; what waits then is refused."""
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(PIPELINE):
-                    group.create_task(self._pump())
+                group.create_task(self._sweep())
+                while True:
+                    await self._pipeline.acquire()
+                    await self._under_way.acquire()
+                    while not self._queue:
+                        self._is_fed.clear()
+                        await self._is_fed.wait()
+                    group.create_task(self._carry(self._take()))
         finally:
             _refuse(self._queue, StoreUnavailable("the store is closed", maybe_applied=False, trouble=Trouble.CLOSED))
             self._queue.clear()
 
-    async def _pump(self) -> None:
+    async def _carry(self, batch: list[Commit]) -> None:
+        """Send a batch, and make room for the next one when it is answered, or late."""
+        is_counted = True
+
+        def release() -> None:
+            nonlocal is_counted
+            if is_counted:
+                is_counted = False
+                self._pipeline.release()
+
+        late = asyncio.get_running_loop().call_later(LONG_S, release)
+        try:
+            await self._send(batch)
+        finally:
+            late.cancel()
+            release()
+            self._under_way.release()
+            # Only when this was cancelled in between.
+            told = "the store was closed before etcd answered"
+            _refuse(batch, StoreUnavailable(told, maybe_applied=True, trouble=Trouble.CLOSED))
+
+    async def _sweep(self) -> None:
+        """Refuse what has waited for too long before it was sent."""
+        loop = asyncio.get_running_loop()
         while True:
-            if not self._queue:
-                self._is_fed.clear()
-                await self._is_fed.wait()
-                continue
-            batch = self._take()
-            try:
-                await self._send(batch)
-            finally:
-                # Only when this was cancelled in between.
-                told = "the store was closed before etcd answered"
-                _refuse(batch, StoreUnavailable(told, maybe_applied=True, trouble=Trouble.CLOSED))
+            await self._is_fed.wait()
+            await asyncio.sleep(SWEEP_S)
+            late: list[Commit] = []
+            while self._queue and self._queue[0].since < loop.time() - COMMIT_S:
+                late.append(self._queue.popleft())
+            if late:
+                told = "etcd does not keep up: the commit has waited too long to be sent"
+                error = StoreUnavailable(told, maybe_applied=False, trouble=Trouble.OVERLOADED)
+                self._vitals.fail(error)
+                _refuse(late, error)
 
     def _take(self) -> list[Commit]:
         looked_at, places = pack(self._queue)
@@ -113,8 +155,12 @@ class Committer:
             return
         transactions = [wire.transaction(commit.compares, commit.writes, commit.leases) for commit in batch]
         is_alone = len(batch) == 1
+        is_put = any(isinstance(write, Put) for commit in batch for write in commit.writes)
+        request = transactions[0] if is_alone else wire.nested(transactions, is_put=is_put)
+        waited = asyncio.get_running_loop().time() - batch[0].since
+        within = min(WRITE_S, max(SEND_S, COMMIT_S - waited))
         try:
-            answer = await self._members.write(TXN, transactions[0] if is_alone else wire.nested(transactions))
+            answer = await self._members.write(TXN, request, within_s=within, is_put=is_put)
         except StoreUnavailable as error:
             if is_alone or error.maybe_applied or error.trouble not in _OF_ONE:
                 _refuse(batch, error)

@@ -123,6 +123,8 @@ class Housekeeping:
         self._vitals.gauges["db_used_bytes"] = status.dbSizeInUse
         if self._facts.quota_bytes:
             self._vitals.gauges["db_quota_bytes"] = self._facts.quota_bytes
+        if "NOSPACE" not in self._facts.alarms:
+            self._vitals.mend(Trouble.FULL)
         self.can_ask_progress = _can_ask_progress(status.version)
         self._note(status.header.revision)
 

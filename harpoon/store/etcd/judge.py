@@ -31,6 +31,8 @@ _FULL = (
     "the etcd database is out of space: compact, run `etcdctl defrag` on one member after the other, then "
     "`etcdctl alarm disarm`; a larger --quota-backend-bytes keeps it from coming back"
 )
+#: The token ran out, or users and roles have changed since it was made.
+_LOGIN_OVER: Final = ("invalid auth token", "revision of auth store is old")
 _LOGIN = "etcd does not accept the user or the password: see user and password_file of the store's URL"
 
 #: Words of etcd's errors (api/v3rpc/rpctypes/error.go), and what they mean. The first that occurs counts.
@@ -43,6 +45,7 @@ _WORDS: Final[tuple[tuple[str, Verdict], ...]] = (
     ("not supported for learner", Verdict(trouble=Trouble.UNFIT, maybe_applied=False, is_members=True)),
     ("member not found", Verdict(trouble=Trouble.UNFIT, maybe_applied=False, is_members=True)),
     ("authentication failed", Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN)),
+    ("revision of auth store is old", Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN)),
     ("user name is empty", Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN)),
     ("user name not found", Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN)),
     (
@@ -63,13 +66,6 @@ _WORDS: Final[tuple[tuple[str, Verdict], ...]] = (
             fix="etcd has raised the CORRUPT alarm: a member's data differs from the others'; replace that member",
         ),
     ),
-)
-#: What the client itself says of a connection that could not be made safe.
-_HANDSHAKE = Verdict(
-    trouble=Trouble.UNREACHABLE,
-    maybe_applied=False,
-    is_members=True,
-    fix="the TLS handshake failed: see ca, cert, key and server_name of the store's URL, and the member's certificate",
 )
 _CODES: Final[dict[grpc.StatusCode, Verdict]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: Verdict(trouble=Trouble.TIMEOUT, maybe_applied=True, is_members=True),
@@ -92,8 +88,6 @@ def judge(code: grpc.StatusCode, details: str) -> Verdict:
     found = next((verdict for told, verdict in _WORDS if told in words), None)
     if found is not None:
         return found
-    if code is grpc.StatusCode.UNAVAILABLE and ("handshake" in words or "certificate" in words):
-        return _HANDSHAKE
     if code is grpc.StatusCode.UNAVAILABLE and "timed out" in words and "etcdserver" in words:
         return _CODES[grpc.StatusCode.DEADLINE_EXCEEDED]
     return _CODES.get(code, _UNKNOWN)
@@ -101,7 +95,8 @@ def judge(code: grpc.StatusCode, details: str) -> Verdict:
 
 def is_login_over(code: grpc.StatusCode, details: str) -> bool:
     """Whether a token has run out: logging in again helps."""
-    return code is grpc.StatusCode.UNAUTHENTICATED or "invalid auth token" in details.lower()
+    words = details.lower()
+    return code is grpc.StatusCode.UNAUTHENTICATED or any(told in words for told in _LOGIN_OVER)
 
 
 def is_compacted(details: str) -> bool:

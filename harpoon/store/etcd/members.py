@@ -31,6 +31,12 @@ WRITE_S: Final = 3.0
 #: Pause after all members were tried in vain, growing from the first to the second.
 BACKOFF_S: Final = (0.1, 1.0)
 
+#: What a connection that cannot be made safe does not fail with; what it does fail with says little.
+_NOT_TLS: Final = ("refused", "timed out", "deadline", "no leader", "unreachable", "no route", "dns")
+_TLS: Final = (
+    "no TLS connection comes about: see ca, cert, key and server_name of the store's URL, and the member's certificate"
+)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -102,18 +108,24 @@ class Members:
         self.saw(answer.header.revision)
         return answer
 
-    async def write(self, method: Method, request: Any) -> Any:
+    async def write(self, method: Method, request: Any, *, within_s: float = WRITE_S, is_put: bool = False) -> Any:
         """Make a call that changes something; at most one member carries it out.
+
+        Args:
+            method: The call.
+            request: What is asked.
+            within_s: Given up after so long.
+            is_put: Whether it takes space, so that its success tells that there is some.
 
         Raises:
             StoreUnavailable: With ``maybe_applied`` when nobody knows whether it happened.
         """
-        give_up = self._now() + WRITE_S
+        give_up = self._now() + within_s
         while True:
-            member = await self.find(FIND_S)
-            answer, verdict, error = await self._try(member, method, request, WRITE_S)
+            member = await self.find(min(FIND_S, within_s))
+            answer, verdict, error = await self._try(member, method, request, within_s)
             if verdict is None:
-                self._vitals.succeed(is_commit=True)
+                self._vitals.succeed(is_put=is_put)
                 self.saw(answer.header.revision)
                 return answer
             assert error is not None, "what failed has its error"
@@ -122,14 +134,14 @@ class Members:
 
     async def find(self, within_s: float | None) -> Member:
         """Return a member that is connected; tries all in turn, at most for a span, or for ever."""
-        if self.current.is_connected:
+        if self._is_ready(self.current):
             return self.current
         give_up = None if within_s is None else self._now() + within_s
         pause, tried = BACKOFF_S[0], 0
         while True:
             async with self._finding:
                 member = self.current
-                if member.is_connected:
+                if self._is_ready(member):
                     return member
                 error = await self._connect(member)
                 if error is None:
@@ -210,7 +222,7 @@ class Members:
         """Connect to a member and see that it can serve; return what is in the way."""
         try:
             await member.call(STATUS)(pb.StatusRequest(), timeout=CONNECT_S, metadata=metadata(""))
-            if self._url.user is not None and not self.token:
+            if not self.token:
                 await self.login(member)
         except grpc.aio.AioRpcError as error:
             return self._vitals.fail(self._reason(member, error))
@@ -222,10 +234,16 @@ class Members:
         details = error.details() or error.code().name.lower().replace("_", " ")
         verdict = judge(error.code(), details)
         told = f"etcd at {member.endpoint} cannot be reached: {details}"
-        if verdict.fix:
-            told = f"{verdict.fix} ({told})"
+        fix = verdict.fix
+        if self._url.is_tls and not any(word in details.lower() for word in _NOT_TLS):
+            fix = _TLS
+        if fix:
+            told = f"{fix} ({told})"
         # Nothing that matters was asked yet.
         return StoreUnavailable(told, maybe_applied=False, trouble=verdict.trouble)
+
+    def _is_ready(self, member: Member) -> bool:
+        return member.is_connected and (bool(self.token) or self._url.user is None)
 
     def _password(self) -> str:
         try:

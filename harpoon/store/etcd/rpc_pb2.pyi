@@ -370,17 +370,21 @@ class TxnRequest(google.protobuf.message.Message):
 
     COMPARE_FIELD_NUMBER: builtins.int
     SUCCESS_FIELD_NUMBER: builtins.int
+    FAILURE_FIELD_NUMBER: builtins.int
     @property
     def compare(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Compare]: ...
     @property
     def success(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RequestOp]: ...
+    @property
+    def failure(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RequestOp]: ...
     def __init__(
         self,
         *,
         compare: collections.abc.Iterable[global___Compare] | None = ...,
         success: collections.abc.Iterable[global___RequestOp] | None = ...,
+        failure: collections.abc.Iterable[global___RequestOp] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["compare", b"compare", "success", b"success"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["compare", b"compare", "failure", b"failure", "success", b"success"]) -> None: ...
 
 global___TxnRequest = TxnRequest
 

@@ -21,6 +21,7 @@ from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.etcd import wire
 from harpoon.store.etcd.committer import Committer
 from harpoon.store.etcd.housekeeping import Housekeeping
+from harpoon.store.etcd.judge import is_compacted
 from harpoon.store.etcd.keeper import EtcdLease, Keeper
 from harpoon.store.etcd.members import Member, Members
 from harpoon.store.etcd.rpc import GRANT, RANGE, REVOKE, Credentials
@@ -111,7 +112,13 @@ class EtcdStore:
         revision, limit = 0, _PAGE_KEYS[0]
         while True:
             request = pb.RangeRequest(key=key, range_end=end, limit=limit, revision=revision)
-            answer = await self._members.read(RANGE, request)
+            try:
+                answer = await self._members.read(RANGE, request)
+            except StoreUnavailable as error:
+                if not is_compacted(str(error)):
+                    raise
+                told = f"the list of {prefix!r} took longer than history is kept; list again"
+                raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.OVERLOADED) from error
             revision = revision or answer.header.revision
             yield Page(revision, tuple([wire.entry(kv) for kv in answer.kvs]))
             if not answer.more:

@@ -6,8 +6,8 @@ from datetime import timedelta
 from harpoon.kit.clock import Clock
 from harpoon.store.port import StoreHealth, StoreUnavailable, Trouble
 
-#: What an answered read does not disprove: only a commit does.
-_OF_WRITES = frozenset({Trouble.FULL})
+#: What an answer does not disprove unless it is to a put.
+_OF_PUTS = frozenset({Trouble.FULL})
 #: Of one call, and nothing about the store.
 _OF_CALLS = frozenset({Trouble.LEASE_OVER, Trouble.CLOSED, Trouble.OVERLOADED})
 
@@ -35,11 +35,15 @@ class Vitals:
             self._troubles[error.trouble] = since, str(error)
         return error
 
-    def succeed(self, *, is_commit: bool = False) -> None:
+    def succeed(self, *, is_put: bool = False) -> None:
         """Take note of an answer: what was wrong no longer is."""
         if self._troubles:
-            kept = frozenset() if is_commit else _OF_WRITES
+            kept = frozenset() if is_put else _OF_PUTS
             self._troubles = {trouble: told for trouble, told in self._troubles.items() if trouble in kept}
+
+    def mend(self, trouble: Trouble) -> None:
+        """Take note that a trouble is over."""
+        self._troubles.pop(trouble, None)
 
     def health(self, at: str) -> StoreHealth:
         """Return all of it; of several troubles the longest one."""

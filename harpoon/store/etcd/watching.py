@@ -9,6 +9,7 @@ events tells that nothing is missing up to it.
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Final
 
 import grpc
@@ -22,11 +23,13 @@ from harpoon.store.etcd.judge import is_login_over
 from harpoon.store.etcd.members import BACKOFF_S, Member, Members
 from harpoon.store.etcd.rpc import RANGE, WATCH, metadata
 from harpoon.store.etcd.vitals import Vitals
-from harpoon.store.feed import Subscription
-from harpoon.store.port import Compacted, Rewound, RolledBack, StoreUnavailable, Trouble
+from harpoon.store.feed import Revision, Subscription
+from harpoon.store.port import Compacted, Rewound, RolledBack, SlowWatcher, StoreUnavailable, Trouble
 
-#: The cheapest question that tells the store's revision.
-REVISION: Final = pb.RangeRequest(key=b"\0", limit=1, count_only=True)
+#: A watcher that has room for nothing more, and reads nothing for so long, is cut off.
+SLOW_S: Final = 5.0
+#: The cheapest question that tells the store's revision; of a key that a user with a role on ``/h/`` may read.
+REVISION: Final = pb.RangeRequest(key=b"/h/", limit=1, count_only=True)
 
 _log = structlog.get_logger(__name__)
 
@@ -104,7 +107,7 @@ class Watching:
             raise RolledBack(self.told, now)
 
     async def _read(self, member: Member) -> None:
-        """Read one stream to its end."""
+        """Read one stream to its end, no faster than the watcher does."""
         # Revision 0 would mean: from now on.
         start = max(1, self.told)
         create = pb.WatchCreateRequest(key=self._key, range_end=self._end, start_revision=start, progress_notify=True)
@@ -113,39 +116,50 @@ class Watching:
         try:
             await call.write(pb.WatchRequest(create_request=create))
             while (response := await call.read()) is not grpc.aio.EOF:
-                if self._hear(response):
-                    return
+                if response.canceled:
+                    return self._hear_end(response)
+                for revision, changes in self._hear(response):
+                    if self.queue.is_half_full:
+                        await self._wait_for_room()
+                    self.queue.offer(revision, changes)
+                if self.queue.is_over:
+                    return None
+            return None
         finally:
             call.cancel()
 
-    def _hear(self, response: pb.WatchResponse) -> bool:
-        """Tell what a response tells; return whether the stream is over."""
-        if response.canceled:
-            self._hear_end(response)
-            return True
+    async def _wait_for_room(self) -> None:
+        try:
+            async with asyncio.timeout(SLOW_S):
+                await self.queue.room()
+        except TimeoutError:
+            self.queue.end(SlowWatcher(f"the watcher of {self.queue.prefix!r} has read nothing for {SLOW_S:.0f} s"))
+
+    def _hear(self, response: pb.WatchResponse) -> Iterator[Revision]:
+        """Yield what a response tells that was not told yet."""
         self._members.saw(response.header.revision)
         if response.created:
-            return False
+            return
         self._pause = BACKOFF_S[0]
         self._vitals.succeed()
         if not response.events and response.header.revision > self.told:
             self.told = response.header.revision
-            self.queue.offer(self.told, ())
+            yield self.told, ()
         for revision, changes in wire.revisions(response.events):
             if revision > self.told:
                 self.told = revision
-                self.queue.offer(revision, changes)
+                yield revision, changes
             elif revision < self.told or not self._is_resuming:
                 raise Rewound(f"etcd told revision {revision} of {self.queue.prefix!r} after {self.told}")
             self._is_resuming = False
-        return self.queue.is_over
 
     def _hear_end(self, response: pb.WatchResponse) -> None:
         """Take note of why etcd ended the stream."""
         if response.compact_revision:
             raise Compacted(response.compact_revision)
         reason = response.cancel_reason or "the watch was ended without a reason"
-        if is_login_over(grpc.StatusCode.UNKNOWN, reason):
+        if is_login_over(grpc.StatusCode.UNKNOWN, reason) or "permission denied" in reason:
+            # A token that ran out is answered like that, too.
             self._members.token = ""
         assert self.member is not None, "a stream is one of a member"
         self._members.refused(self.member, grpc.StatusCode.UNAVAILABLE, reason)

@@ -11,6 +11,9 @@ from harpoon.store.commit import prefix_end
 from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.port import Change, Compare, Entry, Put, Write
 
+#: etcd counts what a transaction may put, in order to refuse it when there is no space left, but does not look into
+#: transactions within it. So a batch has a put in the branch that is never taken.
+_COUNTED = pb.RequestOp(request_put=pb.PutRequest(key=b"/h/"))
 #: As the end of a range: every key from its beginning on. As a key: lower than any.
 _OPEN = b"\0"
 _mod_revision = attrgetter("kv.mod_revision")
@@ -34,9 +37,15 @@ def transaction(compares: Iterable[Compare], writes: Iterable[Write], leases: di
     )
 
 
-def nested(commits: Iterable[pb.TxnRequest]) -> pb.TxnRequest:
-    """Return one transaction that does each of several, or not, by its own compares."""
-    return pb.TxnRequest(success=[pb.RequestOp(request_txn=commit) for commit in commits])
+def nested(commits: Iterable[pb.TxnRequest], *, is_put: bool) -> pb.TxnRequest:
+    """Return one transaction that does each of several, or not, by its own compares.
+
+    Args:
+        commits: None writes a key that another one names.
+        is_put: Whether any of them puts a key, which etcd refuses when it has no space left.
+    """
+    success = [pb.RequestOp(request_txn=commit) for commit in commits]
+    return pb.TxnRequest(success=success, failure=[_COUNTED] if is_put else [])
 
 
 def outcome(response: pb.TxnResponse) -> int | None:

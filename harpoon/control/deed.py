@@ -1,0 +1,71 @@
+"""What the scheduler writes for one job: units that belong together, packed into commits."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, placement_key
+from harpoon.kit import codec
+from harpoon.model.decision import Drop, Pending, Want
+from harpoon.model.job import Job
+from harpoon.model.task import Placement
+from harpoon.store.port import Compare, Delete, Put, Write
+
+#: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
+WRITES_AT_ONCE: Final = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What one pass decided for one job: commits, each all or nothing, and what they book."""
+
+    key: str
+    compares: tuple[Compare, ...]
+    #: Writes that belong together.
+    units: tuple[tuple[Write, ...], ...]
+    placements: tuple[Placement, ...] = ()
+
+    def commits(self) -> Iterable[list[Write]]:
+        """Pack the units into commits."""
+        writes: list[Write] = []
+        for unit in self.units:
+            if len(writes) + len(unit) > WRITES_AT_ONCE:
+                yield writes
+                writes = []
+            writes += unit
+        yield writes
+
+
+def put_unit(view: View, placement: Placement, want: Want) -> tuple[Write, ...]:
+    """Return what makes a placement, and deletes those that it replaces."""
+    put = Put(placement_key(placement), codec.dump(placement))
+    view.placements.expect(put.key.removeprefix(PLACEMENTS), placement, put.value)
+    replaced = (view.placement(task) for task in want.replaces)
+    return (put, *(Delete(placement_key(row.value)) for row in replaced if row is not None))
+
+
+def drop_unit(view: View, drop: Drop) -> tuple[Write, ...]:
+    """Return what withdraws a placement."""
+    row = view.placement(drop.task)
+    assert row is not None, "a drop names a placement of the view it was decided on"
+    return (Delete(placement_key(row.value)),)
+
+
+def pending_unit(view: View, key: str, pending: Pending | None) -> tuple[Write, ...]:
+    """Return the write that brings a job's pending record up to date, if it needs one."""
+    row = view.pending.rows.get(key)
+    if pending is None:
+        return () if row is None else (Delete(PENDING + key),)
+    if row is not None:
+        pending = replace(pending, since_ms=row.value.since_ms)
+        if pending == row.value:
+            return ()
+    return (Put(PENDING + key, codec.dump(pending)),)
+
+
+def farewell(view: View, key: str, job: Job) -> tuple[Write, ...]:
+    """Return what deletes a job of which nothing is left."""
+    versions = (f"{key}/{number}" for number in range(job.version, 0, -1))
+    kept = [Delete(VERSIONS + version) for version in versions if version in view.versions.rows]
+    pending = [Delete(PENDING + key)] if key in view.pending.rows else []
+    return (Delete(JOBS + key), *pending, *kept[: WRITES_AT_ONCE - 2])

@@ -1,0 +1,284 @@
+"""Terms: one instance acts at a time, and goes on by itself after whatever the store did to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from harpoon.control import controller as module
+from harpoon.control.controller import Controller
+from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS
+from harpoon.model.shown import Outcome
+from harpoon.store.hold import HOLDS, acquire
+from harpoon.store.memory import MemoryStore
+from harpoon.store.port import Delete, Put, RolledBack, Store, StoreUnavailable
+from tests.control.test_controller import House, a_manifest, an_agent, settled, until
+from tests.fakes import FakeAgent
+from tests.faulty import Fault, FaultyStore
+
+SCHEDULER = f"{HOLDS}scheduler"
+
+
+async def soon(is_true: Callable[[], bool]) -> None:
+    """Wait for what no revision tells."""
+    async with asyncio.timeout(5):
+        while not is_true():
+            await asyncio.sleep(0.001)
+
+
+async def a_new_term(controller: Controller, before: object) -> None:
+    """Wait for a term after the one ``before``, with its agents."""
+    await soon(lambda: controller.term is not None and controller.term is not before)
+    await soon(lambda: controller.is_commandable("a1"))
+
+
+@asynccontextmanager
+async def at_work(store: Store, agent: FakeAgent, scale: int = 2) -> AsyncIterator[tuple[House, Controller]]:
+    """A controller whose job ``web`` runs."""
+    house = House(store, (agent,))
+    async with house.running() as controller:
+        await controller.registry.put(a_manifest(scale=scale))
+        await settled(controller)
+        yield house, controller
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_a_lost_lease_is_followed_by_a_term_with_a_higher_token_and_no_task_hears_of_it(is_gone: bool) -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    async with at_work(store, a1) as (house, controller):
+        term, view, mark, obeyed, tasks = controller.term, controller.view, a1.mark, len(a1.obeyed), dict(a1.tasks)
+        store.lapse(is_gone=is_gone)
+        await a_new_term(controller, term)
+        assert controller.view is view
+        assert a1.mark > mark
+        assert (len(a1.obeyed), a1.tasks) == (obeyed, tasks)
+        await controller.registry.scale("default", "web", 3)
+        await settled(controller)
+        assert a1.tasks.items() > tasks.items()
+        assert house.metrics.terms._value.get() == 2
+
+
+async def test_nothing_of_a_term_hears_the_view_after_it() -> None:
+    store = FaultyStore()
+    async with at_work(store, FakeAgent("a1")) as (_, controller):
+        listeners = len(controller.view.mirror._listeners)
+        for _ in range(3):
+            term = controller.term
+            store.lapse(is_gone=True)
+            await a_new_term(controller, term)
+        assert len(controller.view.mirror._listeners) == listeners
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+async def test_while_the_store_is_away_reads_are_answered_and_all_heals_when_it_is_back(is_lost: bool) -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    with capture_logs() as told:
+        async with at_work(store, a1) as (_, controller):
+            tasks, term = dict(a1.tasks), controller.term
+            store.leave()
+            if is_lost:
+                store.lapse(is_gone=False)
+            [task, _] = a1.tasks
+            a1.report(task, reason="the world goes on")
+            await asyncio.sleep(1.2)
+            assert controller.registry.status("default", "web").is_done
+            with pytest.raises(StoreUnavailable) as caught:
+                await controller.registry.scale("default", "web", 3)
+            assert not caught.value.maybe_applied
+            assert a1.tasks.keys() == tasks.keys()
+            assert (controller.term is None) == is_lost
+            store.come_back()
+            if is_lost:
+                await a_new_term(controller, term)
+            await controller.registry.scale("default", "web", 3)
+            await settled(controller)
+            await until(controller, lambda: controller.view.task(task).value.reason == "the world goes on")
+            assert a1.tasks.keys() > tasks.keys()
+    # Whatever waits says so once, however often it tries.
+    waits = [line["event"] for line in told if line["event"] in ("waiting_for_store", "publish_failed")]
+    assert waits == ["publish_failed", *(["waiting_for_store"] if is_lost else [])]
+
+
+async def test_a_second_instance_stands_by_and_takes_over() -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    with capture_logs() as told:
+        async with asyncio.TaskGroup() as group:
+            async with at_work(store, a1) as (_, first):
+                mark, obeyed = a1.mark, len(a1.obeyed)
+                other = House(store, (a1,), instance="other-1").running(registers=False)
+                second = await other.__aenter__()
+                await soon(lambda: any(line["event"] == "standing_by" for line in told))
+                assert second.term is None
+                assert second.bookings() is None
+                assert second.registry.status("default", "web").is_done
+                accepted = await second.registry.scale("default", "web", 3)
+                await settled(first)
+                assert accepted.outcome is Outcome.CHANGED
+                assert len(a1.tasks) == 3
+            await a_new_term(second, None)
+            assert a1.mark > mark
+            assert len(a1.obeyed) == obeyed + 1
+            await second.registry.scale("default", "web", 1)
+            await settled(second)
+            await other.__aexit__(None, None, None)
+            group.create_task(asyncio.sleep(0))
+    assert [line["holder"] for line in told if line["event"] == "standing_by"] == ["test"]
+
+
+async def test_the_hold_of_a_former_self_is_waited_for_and_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    lease = await store.lease(10)
+    assert await acquire(store, lease, "scheduler", "s1-aaaa", 1) is not None
+    with capture_logs() as told:
+        async with House(store, (a1,), instance="s1-bbbb").running(registers=False) as controller:
+            await soon(lambda: any(line["event"] == "standing_by" for line in told))
+            assert controller.term is None
+            await lease.revoke()
+            await soon(lambda: controller.term is not None)
+    [line] = [line for line in told if line["event"] == "standing_by"]
+    assert "a server of this name had it" in line["reason"]
+
+
+async def test_a_hold_of_which_nothing_is_heard_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.02)
+    store = FaultyStore()
+    lease = await store.lease(10)
+    assert await acquire(store, lease, "scheduler", "other-1", 1) is not None
+    with capture_logs() as told:
+        async with House(store, ()).running() as controller:
+            await asyncio.sleep(0.2)
+            asked = store.asked
+            assert asked > 4
+            await lease.revoke()
+            await soon(lambda: controller.term is not None)
+    assert sum(line["event"] == "standing_by" for line in told) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.SILENT, Fault.LATE, Fault.OVERTAKEN])
+@pytest.mark.parametrize("prefix", [PLACEMENTS, ACTUAL, JOBS, f"{HOLDS}agents/", HOLDS])
+async def test_no_slot_is_filled_twice_whatever_becomes_of_a_commit(fault: Fault, prefix: str) -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    store.fail(fault, fault, prefix=prefix)
+    house = House(store, (a1,))
+    async with house.running() as controller:
+        accepted = await put_until_accepted(controller, scale=5)
+        await settled(controller)
+        await store.deliver()
+        await asyncio.sleep(0.05)
+        await settled(controller)
+        placed = [(row.value.slot, row.value.agent) for row in controller.view.placements.rows.values()]
+        assert sorted(slot for slot, _ in placed) == list(range(5))
+        assert len(a1.tasks) == len(a1.obeyed) == 5
+        assert controller.view.jobs.rows["default/web"].value.version == accepted
+        rows = {row.value.id: row.value for row in controller.view.actual.rows.values()}
+        assert rows == a1.tasks
+        bookings = controller.bookings()
+        assert bookings is not None
+        assert sum(bookings.fleet.placement(task) is not None for task in a1.tasks) == 5
+    assert store.left < 2
+
+
+async def put_until_accepted(controller: Controller, scale: int) -> int:
+    """Declare a job as a client does, which tries again while it is told that nobody knows; return its version."""
+    for _ in range(5):
+        try:
+            return (await controller.registry.put(a_manifest(scale=scale))).job.version
+        except StoreUnavailable as error:
+            assert error.maybe_applied
+    raise AssertionError("never accepted")
+
+
+async def test_a_state_that_comes_late_does_not_hide_a_later_one() -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    async with at_work(store, a1, scale=1) as (_, controller):
+        [task] = a1.tasks
+        mark = a1.mark
+        store.fail(Fault.LATE, prefix=ACTUAL)
+        a1.report(task, reason="first")
+        await soon(lambda: store.is_through)
+        a1.report(task, reason="second")
+        await until(controller, lambda: controller.view.task(task).value.reason == "second")
+        assert await store.deliver() == [None]
+        assert a1.mark == mark
+
+
+async def test_a_hold_that_somebody_deleted_ends_the_term_and_is_taken_anew() -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    async with at_work(store, a1) as (_, controller):
+        term, obeyed = controller.term, len(a1.obeyed)
+        await store.commit((), (Delete(SCHEDULER),))
+        await controller.registry.scale("default", "web", 3)
+        await a_new_term(controller, term)
+        await settled(controller)
+        assert len(a1.obeyed) == obeyed + 1
+
+
+async def test_an_agent_that_another_instance_holds_ends_the_term_and_is_waited_for() -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    await store.commit((), (Put(f"{HOLDS}agents/a1", b"other"),))
+    house = House(store, (a1,))
+    async with house.running(registers=False) as controller:
+        await soon(lambda: controller.term is not None)
+        term = controller.term
+        await controller.roster.register(an_agent(a1, "http://a1"))
+        await soon(lambda: controller.term is not term)
+        await store.commit((), (Delete(f"{HOLDS}agents/a1"),))
+        await soon(lambda: controller.is_commandable("a1"))
+
+
+async def test_an_agent_is_taken_once_the_store_is_back() -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    store.fail(Fault.REFUSED, Fault.LOST, Fault.SILENT, prefix=f"{HOLDS}agents/")
+    async with House(store, (a1,)).running() as controller:
+        assert store.is_through
+        await controller.registry.put(a_manifest(scale=1))
+        await settled(controller)
+
+
+async def test_a_store_that_went_back_ends_the_control_plane() -> None:
+    store = FaultyStore()
+    with pytest.raises(ExceptionGroup) as caught:
+        async with House(store, ()).running() as controller:
+            await soon(lambda: controller.term is not None)
+            store.shift = -1
+            store.lapse(is_gone=True)
+            await asyncio.sleep(5)
+    assert caught.group_contains(RolledBack)
+
+
+async def test_an_instance_that_ends_while_the_store_is_away_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FAREWELL_S", 0.05)
+    store = FaultyStore()
+    with capture_logs() as told:
+        async with House(store, ()).running() as controller:
+            await soon(lambda: controller.term is not None)
+            store.leave()
+        async with asyncio.timeout(1):
+            pass
+    assert any(line["event"] == "holds_not_given_back" for line in told)
+
+
+async def test_a_view_that_cannot_be_verified_now_is_verified_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VERIFY_EVERY", timedelta(milliseconds=20))
+    store = FaultyStore()
+    async with House(store, ()).running() as controller:
+        await controller.registry.put(a_manifest("idle", scale=0))
+        store.leave()
+        with capture_logs() as told:
+            await soon(lambda: any(line["event"] == "view_not_verified" for line in told))
+        store.come_back()
+        controller.view.jobs._rows.clear()
+        await soon(lambda: "default/idle" in controller.view.jobs.rows)
+
+
+async def test_a_store_in_memory_has_terms_too() -> None:
+    async with at_work(MemoryStore(), FakeAgent("a1")) as (_, controller):
+        term = controller.term
+        assert term is not None
+        await term.hold.lease.revoke()
+        await a_new_term(controller, term)
