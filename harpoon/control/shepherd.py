@@ -139,6 +139,7 @@ class Shepherd:
             # An earlier try may have come so far, and not have been told.
             hold = hold or await held(means.store, self._lease, key, means.instance, incarnation)
         if hold is None:
+            self._holds.pop(name, None)
             entry = await holder(means.store, key)
             if entry is not None and entry.value != means.instance.encode():
                 raise HoldLost(f"instance {entry.value.decode(errors='replace')} holds agent {name}")

@@ -33,8 +33,10 @@ async def found(store: Store, fresh: str) -> Cluster:
         HarpoonError: Its record cannot be read.
         StoreUnavailable: The store could not answer.
     """
-    record = orjson.dumps({"cluster": fresh, "incarnation": 1})
-    await store.commit((Compare(CLUSTER, mod=0), Compare(COPYING, mod=0)), (Put(CLUSTER, record),))
+    # A store that takes no more writes may still be read.
+    if await store.get(CLUSTER) is None:
+        record = orjson.dumps({"cluster": fresh, "incarnation": 1})
+        await store.commit((Compare(CLUSTER, mod=0), Compare(COPYING, mod=0)), (Put(CLUSTER, record),))
     if await store.get(COPYING) is not None:
         raise Conflict(
             "a registry was being copied into this store, and that was not finished: "

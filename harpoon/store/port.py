@@ -66,7 +66,10 @@ class Lease(Protocol):
     lost: asyncio.Event
 
     async def revoke(self) -> None:
-        """End the lease now and delete its keys."""
+        """End the lease now and delete its keys; nothing when that is done.
+
+        One that is `lost` may still be kept by a store that could not be reached, and is worth ending.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -191,6 +192,21 @@ async def put_until_accepted(controller: Controller, scale: int) -> int:
     raise AssertionError("never accepted")
 
 
+async def test_a_placement_that_comes_late_is_not_made_beside_the_one_decided_meanwhile() -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    async with House(store, (a1,)).running() as controller:
+        token = controller.term.hold.token
+        store.fail(Fault.LATE, prefix=PLACEMENTS)
+        await controller.registry.put(a_manifest(scale=1))
+        await soon(lambda: store.is_through)
+        # What is decided now is decided at another revision, and so makes another task.
+        await controller.registry.put(a_manifest("other", scale=0))
+        await settled(controller)
+        assert await store.deliver() == [None]
+        assert len(controller.view.placements.rows) == len(a1.obeyed) == 1
+        assert controller.term.hold.token == token
+
+
 async def test_a_state_that_comes_late_does_not_hide_a_later_one() -> None:
     store, a1 = FaultyStore(), FakeAgent("a1")
     async with at_work(store, a1, scale=1) as (_, controller):
@@ -227,6 +243,30 @@ async def test_an_agent_that_another_instance_holds_ends_the_term_and_is_waited_
         await soon(lambda: controller.term is not term)
         await store.commit((), (Delete(f"{HOLDS}agents/a1"),))
         await soon(lambda: controller.is_commandable("a1"))
+
+
+async def test_an_agents_hold_that_somebody_deleted_is_taken_anew_with_the_agents_next_minder() -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    async with at_work(store, a1) as (_, controller):
+        term, mark = controller.term, a1.mark
+        await store.commit((), (Delete(f"{HOLDS}agents/a1"),))
+        await controller.roster.register(replace(an_agent(a1, "http://a1"), facts={"moved": "yes"}))
+        await soon(lambda: a1.mark > mark and controller.is_commandable("a1"))
+        assert controller.term is term
+
+
+async def test_an_agent_that_registers_anew_keeps_its_hold_and_its_tasks() -> None:
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    async with at_work(store, a1) as (_, controller):
+        mark, obeyed = a1.mark, len(a1.obeyed)
+        store.fail(Fault.LATE, prefix=ACTUAL)
+        [task, _] = a1.tasks
+        a1.report(task, reason="told before")
+        await soon(lambda: store.is_through)
+        await controller.roster.register(replace(an_agent(a1, "http://a1"), facts={"moved": "yes"}))
+        await until(controller, lambda: controller.view.task(task).value.reason == "told before")
+        assert await store.deliver() == [None]
+        assert (a1.mark, len(a1.obeyed)) == (mark, obeyed)
 
 
 async def test_an_agent_is_taken_once_the_store_is_back() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harpoon.store.port import Compare, Put, Store, StoreUnavailable
+from harpoon.store.port import Compare, Put, Store, StoreUnavailable, Trouble
 from tests.etcd.cluster import Cluster
-from tests.etcd.members import Member
+from tests.etcd.members import Member, start_together
 from tests.etcd.register import Operation, Read, Swap, violation
 from tests.etcd.traffic import a_store, renewed_since, traffic
 
@@ -52,6 +52,23 @@ async def test_without_its_leader_a_cluster_goes_on(cluster: Cluster, fault: str
         await asyncio.to_thread(leader.start if fault == "killed" else leader.resume)
         await going_on.works_again(time.monotonic(), GOES_ON_WITHIN_S)
         await renewed_since(store, lease, gone + 1)
+
+
+async def test_without_a_majority_nobody_is_kept_busy(cluster: Cluster) -> None:
+    leader, *followers = await members(cluster)
+    async with a_store(leader, *followers) as store, traffic(store, every_s=0.2) as going_on:
+        for member in followers:
+            member.kill()
+        gone, burned, left = time.monotonic(), time.process_time(), store.health().counts["failovers"]
+        await asyncio.sleep(7)
+        assert store.health().trouble in {Trouble.NO_LEADER, Trouble.TIMEOUT, Trouble.UNREACHABLE}
+        assert store.health().counts["failovers"] - left < 100
+        assert time.process_time() - burned < 0.2 * (time.monotonic() - gone)
+        late = [one for one in going_on.commits if gone + 1 < one.began]
+        assert late
+        assert all(isinstance(one.told, StoreUnavailable) for one in late)
+        await asyncio.to_thread(start_together, followers)
+        await going_on.works_again(time.monotonic(), GOES_ON_WITHIN_S)
 
 
 KEYS = tuple(f"/r/{n}" for n in range(5))

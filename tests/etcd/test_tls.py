@@ -91,7 +91,7 @@ async def test_a_member_of_a_foreign_authority_is_refused(by_tls: Member, others
     for ca in (others.ca, None):
         error = await refusal(EtcdUrl(endpoints=(by_tls.endpoint,), is_tls=True, ca=ca))
         assert error.trouble is Trouble.UNREACHABLE
-        assert "TLS handshake" in str(error)
+        assert "TLS connection" in str(error)
         assert "ca" in str(error)
         assert by_tls.endpoint in str(error)
 

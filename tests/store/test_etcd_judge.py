@@ -27,7 +27,7 @@ CODE = grpc.StatusCode
         (CODE.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", Trouble.DENIED, False, False),
         (CODE.UNAVAILABLE, "etcdserver: rpc not supported for learner", Trouble.UNFIT, False, True),
         (CODE.DEADLINE_EXCEEDED, "Deadline Exceeded", Trouble.TIMEOUT, True, True),
-        (CODE.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Trouble.FULL, False, False),
+        (CODE.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Trouble.FULL, True, False),
         (CODE.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Trouble.OVERLOADED, False, True),
         (CODE.RESOURCE_EXHAUSTED, "something else", Trouble.OVERLOADED, True, False),
         (CODE.NOT_FOUND, "etcdserver: requested lease not found", Trouble.LEASE_OVER, False, False),

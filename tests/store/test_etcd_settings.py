@@ -104,6 +104,10 @@ WARNED = [
         with_flags(auto_compaction_mode="revision", auto_compaction_retention="1000"),
         ["after 1000 revisions", "at least 100000"],
     ),
+    (
+        replace(GOOD, may_compact=False),
+        ["not let our user compact", "--auto-compaction-retention=600s", "etcdctl user grant-role USER root"],
+    ),
 ]
 
 
@@ -132,6 +136,10 @@ def test_what_will_be_trouble_is_told_with_its_cure(facts: Facts, words: list[st
 )
 def test_flags_that_leave_enough_are_not_spoken_of(flags: dict[str, str]) -> None:
     assert judge(with_flags(**flags), KEPT) == ((), ())
+
+
+def test_who_may_not_compact_is_not_told_so_where_etcd_does_it_by_itself() -> None:
+    assert judge(replace(with_flags(auto_compaction_retention="1h"), may_compact=False), KEPT) == ((), ())
 
 
 def test_longer_history_asks_for_longer_retention() -> None:

@@ -1,12 +1,17 @@
 """A server on a real etcd that dies, stays away and comes back: tasks run on, reads are answered, and all heals by itself."""
 
+import base64
+import os
 import shutil
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.etcd.cluster import Cluster as EtcdCluster
 from tests.etcd.members import Member
 from tests.system.cluster import Cluster, a_manifest, eventually
 
@@ -152,6 +157,120 @@ def test_a_store_that_was_restored_from_a_backup_is_read_afresh(cluster: Cluster
     eventually(lambda: cluster.request("GET", "/v1/namespaces/default/jobs/lost")[0], lambda status: status == 404)
     assert pids(cluster) == before
     assert cluster.put_job("after", 0)
+
+
+class User(threading.Thread):
+    """Scales jobs of its own without a pause, and keeps how each request ended."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        super().__init__(daemon=True)
+        self.cluster = cluster
+        self.name = name
+        self.ends = threading.Event()
+        self.answers: Counter[int] = Counter()
+        self.slowest_s = 0.0
+        #: The last scale that was acknowledged; None: the last request ended in doubt.
+        self.scale: int | None = None
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        scale = 0
+        while not self.ends.is_set():
+            scale, asked = (scale + 1) % 3, time.monotonic()
+            try:
+                status, answer = put(self.cluster, self.name, scale)
+            except OSError as error:
+                self.problems.append(repr(error))
+                return
+            self.slowest_s = max(self.slowest_s, time.monotonic() - asked)
+            self.answers[status] += 1
+            if status in (200, 202):
+                self.scale = scale
+            elif status != 503 or answer["maybe_applied"]:
+                self.scale = None
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", [Member.kill, Member.pause], ids=["killed", "paused"])
+def test_a_leader_of_the_store_that_dies_costs_a_moment_and_no_term(
+    tmp_path: Path, how: Callable[[Member], None]
+) -> None:
+    with EtcdCluster(tmp_path / "etcd") as etcds, Cluster(tmp_path, etcds.url) as cluster:
+        cluster.start_server()
+        cluster.start_agent("a1")
+        cluster.connected("a1")
+        cluster.done(cluster.put_job("web", 3))
+        before = pids(cluster)
+        users = [User(cluster, f"job{number}") for number in range(4)]
+        for user in users:
+            user.start()
+        for _ in range(2):
+            time.sleep(1.0)
+            leader = etcds.leader()
+            how(leader)
+            etcds.leader(other_than=leader)
+            time.sleep(4.0)
+            leader.restart()
+            etcds.wait_until_agreed()
+        time.sleep(1.0)
+        for user in users:
+            user.ends.set()
+            user.join(30)
+        assert [user.problems for user in users] == [[]] * 4
+        for user in users:
+            assert set(user.answers) <= {200, 202, 503}
+            assert user.answers[202] > 50
+            assert user.slowest_s < 11
+            kept = cluster.get(f"/v1/namespaces/default/jobs/{user.name}")
+            assert user.scale in (None, kept["spec"]["scale"])
+            eventually(
+                lambda name=user.name: cluster.get(f"/v1/namespaces/default/jobs/{name}/status"),
+                lambda status: status["is_done"],
+            )
+        assert pids(cluster) == before
+        assert terms(cluster) == 1
+        print([(dict(user.answers), round(user.slowest_s, 2)) for user in users])
+        waits_quietly(cluster)
+
+
+def test_a_server_that_is_started_on_a_full_store_answers_reads_and_acts_once_there_is_space(tmp_path: Path) -> None:
+    small = Member(tmp_path / "etcd", flags=["--quota-backend-bytes=4194304"])
+    with small as member, Cluster(tmp_path, member.url) as cluster:
+        cluster.start_server()
+        cluster.start_agent("a1")
+        cluster.connected("a1")
+        cluster.done(cluster.put_job("web", 2))
+        before = pids(cluster)
+        fill(member)
+        cluster.kill("server")
+        cluster.start_server()
+        assert pids(cluster) == before
+        status, answer = put(cluster, "late", 1)
+        assert (status, answer["code"]) == (503, "store_unavailable")
+        assert "out of space" in answer["detail"]
+        log = eventually(lambda: cluster.log("server"), lambda log: "waiting_for_store" in log, 20)
+        assert "out of space" in log
+        make_room(member)
+        eventually(lambda: put(cluster, "late", 1)[0], lambda status: status in (200, 202))
+        cluster.done(put(cluster, "late", 1)[1])
+        assert pids(cluster) == before
+
+
+def fill(member: Member) -> None:
+    """Write until the member takes no more."""
+    value = base64.b64encode(os.urandom(200_000)).decode()
+    with pytest.raises(AssertionError, match="space exceeded"):
+        for number in range(100):
+            member.ask("kv/put", {"key": base64.b64encode(b"/fill/%d" % number).decode(), "value": value})
+
+
+def make_room(member: Member) -> None:
+    """Do what an operator does about a full etcd."""
+    first, last = (base64.b64encode(key).decode() for key in (b"/fill/", b"/fill0"))
+    told = member.ask("kv/deleterange", {"key": first, "range_end": last})
+    member.ask("kv/compaction", {"revision": told["header"]["revision"], "physical": True})
+    member.ask("maintenance/defragment", {}, timeout_s=20.0)
+    member.ask("maintenance/alarm", {"action": "DEACTIVATE", "memberID": member.id, "alarm": "NOSPACE"})
 
 
 def test_a_store_that_is_not_there_is_waited_for_at_the_start(tmp_path: Path) -> None:

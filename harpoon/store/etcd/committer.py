@@ -33,7 +33,7 @@ SWEEP_S: Final = 0.5
 WAITING_MAX: Final = 10_000
 WAITING_BYTES_MAX: Final = 64 << 20
 #: What concerns one commit of a batch, and not all.
-_OF_ONE: Final = frozenset({Trouble.FULL, Trouble.BROKEN, Trouble.LEASE_OVER, Trouble.DENIED})
+_OF_ONE: Final = frozenset({Trouble.BROKEN, Trouble.LEASE_OVER, Trouble.DENIED})
 
 
 @dataclass(slots=True, eq=False)

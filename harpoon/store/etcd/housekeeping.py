@@ -17,10 +17,12 @@ from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.etcd.committer import Committer
 from harpoon.store.etcd.inspection import inspect
 from harpoon.store.etcd.judge import is_compacted
+from harpoon.store.etcd.judge import judge as judge_error
 from harpoon.store.etcd.members import READ_S, Members
-from harpoon.store.etcd.rpc import COMPACT, STATUS, metadata
+from harpoon.store.etcd.rpc import COMPACT, RANGE, STATUS, metadata
 from harpoon.store.etcd.settings import Facts, Verdict, judge
 from harpoon.store.etcd.vitals import Vitals
+from harpoon.store.etcd.watching import REVISION
 from harpoon.store.port import StoreUnavailable, Trouble
 from harpoon.store.retention import Retention
 from harpoon.store.url import EtcdUrl
@@ -93,11 +95,16 @@ class Housekeeping:
         Raises:
             StoreUnavailable: The store could not answer.
         """
-        if revision <= self._compacted:
+        if revision <= self._compacted or not self._facts.may_compact:
             return
         try:
             await self._members.write(COMPACT, pb.CompactionRequest(revision=revision))
         except StoreUnavailable as error:
+            if error.trouble is Trouble.DENIED:
+                # As later releases do to all users but root; it is said once, and for good.
+                self._facts = replace(self._facts, may_compact=False)
+                self._vitals.mend(Trouble.DENIED)
+                return
             if not is_compacted(str(error)):
                 raise
         self._compacted = revision
@@ -107,8 +114,12 @@ class Housekeeping:
         """Ask the present member how it does."""
         member = await self._members.find(READ_S)
         try:
-            status: Any = await member.call(STATUS)(pb.StatusRequest(), timeout=READ_S, metadata=metadata(""))
+            token = metadata(self._members.token)
+            status: Any = await member.call(STATUS)(pb.StatusRequest(), timeout=READ_S, metadata=token)
         except grpc.aio.AioRpcError as error:
+            if self._members.token and judge_error(error.code(), error.details() or "").trouble is Trouble.DENIED:
+                await self._look_from_outside(member.endpoint)
+                return
             raise self._members.refused(member, error.code(), error.details() or "")[1] from None
         self._facts = replace(
             self._facts,
@@ -118,15 +129,24 @@ class Housekeeping:
             quota_bytes=status.dbSizeQuota or self._facts.quota_bytes,
             alarms=tuple(alarm for alarm in ("NOSPACE", "CORRUPT") if any(alarm in told for told in status.errors)),
         )
-        self._vitals.version = status.version
-        self._vitals.gauges["db_bytes"] = status.dbSize
-        self._vitals.gauges["db_used_bytes"] = status.dbSizeInUse
-        if self._facts.quota_bytes:
-            self._vitals.gauges["db_quota_bytes"] = self._facts.quota_bytes
         if "NOSPACE" not in self._facts.alarms:
             self._vitals.mend(Trouble.FULL)
-        self.can_ask_progress = _can_ask_progress(status.version)
-        self._note(status.header.revision)
+        self._tell(status.header.revision)
+
+    async def _look_from_outside(self, endpoint: str) -> None:
+        """Learn what can be learnt of a member that does not tell our user how it does, as some releases do not."""
+        seen = await inspect(endpoint, self._url)
+        self._facts = replace(seen, may_compact=self._facts.may_compact)
+        answer = await self._members.read(RANGE, REVISION)
+        self._tell(answer.header.revision)
+
+    def _tell(self, revision: int) -> None:
+        facts = self._facts
+        self._vitals.version = facts.version
+        sizes = {"db_bytes": facts.db_bytes, "db_used_bytes": facts.used_bytes, "db_quota_bytes": facts.quota_bytes}
+        self._vitals.gauges.update({name: size for name, size in sizes.items() if size})
+        self.can_ask_progress = _can_ask_progress(facts.version)
+        self._note(revision)
 
     def _judge(self) -> Verdict:
         verdict = judge(self._facts, self._kept_for)

@@ -37,7 +37,8 @@ _LOGIN = "etcd does not accept the user or the password: see user and password_f
 
 #: Words of etcd's errors (api/v3rpc/rpctypes/error.go), and what they mean. The first that occurs counts.
 _WORDS: Final[tuple[tuple[str, Verdict], ...]] = (
-    ("database space exceeded", Verdict(trouble=Trouble.FULL, maybe_applied=False, fix=_FULL)),
+    # Answered, too, to the transaction that was carried out and took the last space.
+    ("database space exceeded", Verdict(trouble=Trouble.FULL, maybe_applied=True, fix=_FULL)),
     ("no leader", Verdict(trouble=Trouble.NO_LEADER, maybe_applied=False, is_members=True)),
     ("has been compacted", Verdict(trouble=Trouble.BROKEN, maybe_applied=False, is_trouble=False)),
     ("requested lease not found", Verdict(trouble=Trouble.LEASE_OVER, maybe_applied=False)),

@@ -222,10 +222,13 @@ class Members:
         """Connect to a member and see that it can serve; return what is in the way."""
         try:
             await member.call(STATUS)(pb.StatusRequest(), timeout=CONNECT_S, metadata=metadata(""))
+        except grpc.aio.AioRpcError as error:
+            # Who may ask this differs by release; a member that refuses has answered, and knows a leader.
+            if judge(error.code(), error.details() or "").trouble is not Trouble.DENIED:
+                return self._vitals.fail(self._reason(member, error))
+        try:
             if not self.token:
                 await self.login(member)
-        except grpc.aio.AioRpcError as error:
-            return self._vitals.fail(self._reason(member, error))
         except StoreUnavailable as error:
             return error
         return None

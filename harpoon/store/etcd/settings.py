@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import ceil
 from typing import Final, NamedTuple
 
 from harpoon.model.units import format_duration, format_size
@@ -40,6 +41,8 @@ class Facts:
     quota_bytes: int | None = None
     #: ``NOSPACE``, ``CORRUPT``.
     alarms: tuple[str, ...] = ()
+    #: Whether our user may drop history.
+    may_compact: bool = True
     #: Given on its command line, without dashes; those of a file or of the environment are not seen.
     flags: Mapping[str, str] = field(default_factory=dict)
 
@@ -131,7 +134,7 @@ def _full(facts: Facts, _: timedelta) -> str:
         return ""
     return (
         "etcd has raised the alarm NOSPACE and takes no writes: compact it, defragment each member with "
-        "etcdctl defrag --endpoints=MEMBER, then run: etcdctl alarm disarm"
+        "ETCDCTL_ENDPOINTS=MEMBER etcdctl defrag, then run: etcdctl alarm disarm"
     )
 
 
@@ -157,7 +160,7 @@ def _filling(facts: Facts, _: timedelta) -> str:
         return (
             f"etcd's file takes {size / facts.quota_bytes:.0%} of its quota of {_size(facts.quota_bytes)}, and only "
             f"{_size(used)} of it are in use: give back the rest, one member at a time, with "
-            "etcdctl defrag --endpoints=MEMBER"
+            "ETCDCTL_ENDPOINTS=MEMBER etcdctl defrag"
         )
     return ""
 
@@ -191,6 +194,16 @@ def _short_history(facts: Facts, kept_for: timedelta) -> str:
     )
 
 
+def _growing_history(facts: Facts, kept_for: timedelta) -> str:
+    if facts.may_compact or facts.flags.get("auto-compaction-retention", "0") != "0":
+        return ""
+    return (
+        "etcd does not let our user compact, so its history grows up to the quota: start it with "
+        f"--auto-compaction-mode=periodic --auto-compaction-retention={ceil(kept_for.total_seconds())}s, "
+        "or give the user the role root: etcdctl user grant-role USER root"
+    )
+
+
 _REFUSALS: Final[tuple[Rule, ...]] = (_too_old, _corrupting, _few_operations, _small_requests)
 _WARNINGS: Final[tuple[Rule, ...]] = (
     _corrupt,
@@ -201,6 +214,7 @@ _WARNINGS: Final[tuple[Rule, ...]] = (
     _mixed,
     _small_quota,
     _short_history,
+    _growing_history,
 )
 
 

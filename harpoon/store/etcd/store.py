@@ -66,8 +66,6 @@ class EtcdStore:
         self._keeper = Keeper(url, credentials, self._renewed)
         self._housekeeping = Housekeeping(url, self._members, self._vitals, self._committer, clock, kept_for)
         self._watchings: set[Watching] = set()
-        #: Over by our clock; etcd may still keep them.
-        self._lapsed: list[EtcdLease] = []
         self._nudge: asyncio.TimerHandle | None = None
         self._members.on_leave = self._move_watches
         self._members.on_seen = self._nudge_later
@@ -154,7 +152,6 @@ class EtcdStore:
             ttl_s: Rounded up to whole seconds; etcd may make it longer, and takes up to a second more to end it.
         """
         self._check_open()
-        await self._bury()
         sent = time.monotonic()
         answer = await self._members.write(GRANT, pb.LeaseGrantRequest(TTL=ceil(ttl_s)))
         lease = EtcdLease(answer.ID, answer.TTL, sent, self._revoke)
@@ -244,16 +241,9 @@ class EtcdStore:
 
     def _lapse(self, lease: EtcdLease) -> None:
         self._keeper.drop(lease)
-        self._lapsed.append(lease)
         _log.warning(
             "lease_lapsed", lease=f"{lease.number:x}", ttl_s=lease.ttl_s, member=self._members.current.endpoint
         )
-
-    async def _bury(self) -> None:
-        """End the leases that lapsed, so that what they hold need not wait for etcd to find out."""
-        while self._lapsed:
-            await self._revoke(self._lapsed[-1])
-            self._lapsed.pop()
 
     def _renewed(self) -> None:
         self._vitals.counts["lease_renewals"] += 1

@@ -47,6 +47,9 @@ class Watching:
         self._rng = rng
         self._key, self._end = wire.span(prefix)
         self._call: Any = None
+        #: Of reading one stream: what waits is cancelled, as gRPC leaves waiting for ever whoever writes to a call that
+        #: is cancelled itself.
+        self._scope: asyncio.Timeout | None = None
         self._pause = BACKOFF_S[0]
         #: Whether the stream may still tell the last revision again.
         self._is_resuming = False
@@ -62,8 +65,9 @@ class Watching:
 
     def move(self) -> None:
         """Leave the member; the watch is resumed on another."""
-        if self._call is not None:
-            self._call.cancel()
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            scope.reschedule(0)
 
     async def ask(self) -> None:
         """Ask how far this watch has come, when nothing was told for a while; the answer is told like the rest."""
@@ -73,26 +77,29 @@ class Watching:
     async def _follow(self) -> None:
         is_first = True
         while not self.queue.is_over:
-            self.member = await self._members.find(None)
+            if not is_first:
+                await self._check_revision()
+                self._vitals.counts["watch_resumes"] += 1
+            is_first = False
+            self.member = member = await self._members.find(None)
             try:
-                if not is_first:
-                    await self._check_revision()
-                    self._vitals.counts["watch_resumes"] += 1
-                is_first = False
-                await self._read(self.member)
+                await self._attend(member)
             except grpc.aio.AioRpcError as error:
                 if is_login_over(error.code(), error.details() or ""):
                     self._members.token = ""
-                self._members.refused(self.member, error.code(), error.details() or "")
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                # The call is cancelled when its member is left; this task, when the store is closed.
-                if task is None or task.cancelling():
-                    raise
-            finally:
-                self._call = None
+                self._members.refused(member, error.code(), error.details() or "")
             await asyncio.sleep(self._pause * self._rng.uniform(0.5, 1.0))
             self._pause = min(2 * self._pause, BACKOFF_S[1])
+
+    async def _attend(self, member: Member) -> None:
+        """Read one stream to its end, or until its member is left."""
+        try:
+            async with asyncio.timeout(None) as self._scope:
+                await self._read(member)
+        except TimeoutError:
+            return
+        finally:
+            self._scope = self._call = None
 
     async def _check_revision(self) -> None:
         """See that the store has not gone back behind what was told."""
@@ -107,7 +114,7 @@ class Watching:
             raise RolledBack(self.told, now)
 
     async def _read(self, member: Member) -> None:
-        """Read one stream to its end, no faster than the watcher does."""
+        """Tell what a stream tells, no faster than the watcher reads."""
         # Revision 0 would mean: from now on.
         start = max(1, self.told)
         create = pb.WatchCreateRequest(key=self._key, range_end=self._end, start_revision=start, progress_notify=True)
@@ -136,19 +143,19 @@ class Watching:
             self.queue.end(SlowWatcher(f"the watcher of {self.queue.prefix!r} has read nothing for {SLOW_S:.0f} s"))
 
     def _hear(self, response: pb.WatchResponse) -> Iterator[Revision]:
-        """Yield what a response tells that was not told yet."""
+        """Yield what a response tells that was not told yet; what was taken by then counts as told, and no more."""
         self._members.saw(response.header.revision)
         if response.created:
             return
         self._pause = BACKOFF_S[0]
         self._vitals.succeed()
         if not response.events and response.header.revision > self.told:
+            yield response.header.revision, ()
             self.told = response.header.revision
-            yield self.told, ()
         for revision, changes in wire.revisions(response.events):
             if revision > self.told:
-                self.told = revision
                 yield revision, changes
+                self.told = revision
             elif revision < self.told or not self._is_resuming:
                 raise Rewound(f"etcd told revision {revision} of {self.queue.prefix!r} after {self.told}")
             self._is_resuming = False
