@@ -229,7 +229,6 @@ def test_a_leader_of_the_store_that_dies_costs_a_moment_and_no_term(
             )
         assert pids(cluster) == before
         assert terms(cluster) == 1
-        print([(dict(user.answers), round(user.slowest_s, 2)) for user in users])
         waits_quietly(cluster)
 
 

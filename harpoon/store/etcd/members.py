@@ -4,7 +4,8 @@ A call is tried again elsewhere only when that is safe: reads always, writes whe
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from itertools import count
 from typing import Any, Final
 
 import grpc
@@ -12,6 +13,7 @@ import grpc.aio
 import structlog
 
 from harpoon.kit.clock import Clock, Random
+from harpoon.kit.news import News
 from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.etcd.judge import Verdict, is_login_over, judge
 from harpoon.store.etcd.rpc import AUTHENTICATE, STATUS, Caller, Credentials, Method, metadata, read_password
@@ -45,6 +47,8 @@ class Member:
 
     def __init__(self, endpoint: str, caller: Caller) -> None:
         self.endpoint = endpoint
+        #: What was said of it.
+        self.news = News()
         self._caller = caller
 
     @property
@@ -72,6 +76,7 @@ class Members:
         self._clock = clock
         self._rng = rng
         self._finding = asyncio.Lock()
+        self._closed = asyncio.Event()
         self.token = ""
         #: The highest revision that any answer told.
         self.seen = 0
@@ -93,14 +98,17 @@ class Members:
             RolledBack: The store is at a lower revision than it was.
         """
         floor, give_up = self.seen, self._now() + READ_IN_ALL_S
-        while True:
-            member = await self.find(FIND_S)
+        async for member in self._in_turn(FIND_S):
             answer, verdict, error = await self._try(member, method, request, READ_S)
             if verdict is None:
-                break
+                return self._checked(answer, floor)
             assert error is not None, "what failed has its error"
             if not verdict.is_members or self._now() >= give_up:
                 raise error
+        raise AssertionError("members do not end")
+
+    def _checked(self, answer: Any, floor: int) -> Any:
+        """Return an answer that was asked for when ``floor`` was known."""
         self._vitals.succeed()
         if answer.header.revision < floor:
             self.seen = answer.header.revision
@@ -121,8 +129,7 @@ class Members:
             StoreUnavailable: With ``maybe_applied`` when nobody knows whether it happened.
         """
         give_up = self._now() + within_s
-        while True:
-            member = await self.find(min(FIND_S, within_s))
+        async for member in self._in_turn(min(FIND_S, within_s)):
             answer, verdict, error = await self._try(member, method, request, within_s)
             if verdict is None:
                 self._vitals.succeed(is_put=is_put)
@@ -131,15 +138,33 @@ class Members:
             assert error is not None, "what failed has its error"
             if verdict.maybe_applied or not verdict.is_members or self._now() >= give_up:
                 raise error
+        raise AssertionError("members do not end")
+
+    async def _in_turn(self, within_s: float) -> AsyncIterator[Member]:
+        """Yield members that are connected, one after the other; with a pause when each has had its turn."""
+        pause = BACKOFF_S[0]
+        for tried in count(1):
+            yield await self.find(within_s)
+            if tried % len(self._members) == 0:
+                await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
+                pause = min(2 * pause, BACKOFF_S[1])
 
     async def find(self, within_s: float | None) -> Member:
-        """Return a member that is connected; tries all in turn, at most for a span, or for ever."""
+        """Return a member that is connected; tries all in turn, at most for a span, or for ever.
+
+        Raises:
+            StoreUnavailable: There is none.
+        """
+        if self._closed.is_set():
+            raise _closed(maybe_applied=False)
         if self._is_ready(self.current):
             return self.current
         give_up = None if within_s is None else self._now() + within_s
         pause, tried = BACKOFF_S[0], 0
         while True:
             async with self._finding:
+                if self._closed.is_set():
+                    raise _closed(maybe_applied=False)
                 member = self.current
                 if self._is_ready(member):
                     return member
@@ -161,7 +186,8 @@ class Members:
         self._current = (self._current + 1) % len(self._members)
         if len(self._members) > 1:
             self._vitals.counts["failovers"] += 1
-            _log.warning("etcd_member_left", member=member.endpoint, next=self.current.endpoint)
+            if member.news.is_news("left", self._now()):
+                _log.warning("etcd_member_left", member=member.endpoint, next=self.current.endpoint)
         self.on_leave(member)
 
     def saw(self, revision: int) -> None:
@@ -199,7 +225,8 @@ class Members:
         self.token = answer.token
 
     async def close(self) -> None:
-        """Close all channels."""
+        """Close all channels; calls under way fail."""
+        self._closed.set()
         for member in self._members:
             await member.close()
 
@@ -208,12 +235,20 @@ class Members:
     ) -> tuple[Any, Verdict | None, StoreUnavailable | None]:
         """Make a call of one member, logging in again when the token has run out."""
         for is_last in (False, True):
+            if self._closed.is_set():
+                raise _closed(maybe_applied=False)
             try:
                 answer = await member.call(method)(request, timeout=span_s, metadata=metadata(self.token))
             except grpc.aio.AioRpcError as error:
                 if self._url.user is None or is_last or not is_login_over(error.code(), error.details() or ""):
                     return None, *self.refused(member, error.code(), error.details() or "")
                 await self.login(member)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self._closed.is_set() or task is None or task.cancelling():
+                    raise
+                # It was the call that was cancelled, with its channel.
+                raise _closed(maybe_applied=True) from None
             else:
                 return answer, None, None
         raise AssertionError("the last try returns")
@@ -258,3 +293,7 @@ class Members:
 
     def _now(self) -> float:
         return self._clock.now().elapsed.total_seconds()
+
+
+def _closed(*, maybe_applied: bool) -> StoreUnavailable:
+    return StoreUnavailable("the store is closed", maybe_applied=maybe_applied, trouble=Trouble.CLOSED)

@@ -43,7 +43,7 @@ from harpoon.store.retention import KEPT_FOR
 from harpoon.store.url import EtcdUrl
 
 #: Keys of a page: few at first, as nobody knows how large they are; then more, as long as they are small.
-_PAGE_KEYS: Final = (100, 4_000)
+_PAGE_KEYS: Final = (100, 2_000)
 _PAGE_BYTES: Final = 1 << 20
 #: A watch that was told nothing for so long is asked how far it has come, if there is more to be told.
 _NUDGE_S: Final = 0.1
@@ -104,25 +104,26 @@ class EtcdStore:
         return wire.entry(answer.kvs[0]) if answer.kvs else None
 
     async def list(self, prefix: str) -> AsyncIterator[Page]:
-        """Yield all keys under ``prefix`` in pages of one revision."""
+        """Yield all keys under ``prefix`` in pages of one revision; the next one is asked for while one is read."""
         self._check_open()
+        assert self._group is not None, "an open store has its tasks"
         key, end = wire.span(prefix)
-        revision, limit = 0, _PAGE_KEYS[0]
-        while True:
+        limit = _PAGE_KEYS[0]
+        answer = await self._members.read(RANGE, pb.RangeRequest(key=key, range_end=end, limit=limit))
+        revision = answer.header.revision
+        while answer.more:
+            key, limit = answer.kvs[-1].key + b"\0", _next_limit(limit, answer.ByteSize())
             request = pb.RangeRequest(key=key, range_end=end, limit=limit, revision=revision)
+            following = self._group.create_task(self._page(request, prefix))
             try:
-                answer = await self._members.read(RANGE, request)
-            except StoreUnavailable as error:
-                if not is_compacted(str(error)):
-                    raise
-                told = f"the list of {prefix!r} took longer than history is kept; list again"
-                raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.OVERLOADED) from error
-            revision = revision or answer.header.revision
-            yield Page(revision, tuple([wire.entry(kv) for kv in answer.kvs]))
-            if not answer.more:
-                return
-            key = answer.kvs[-1].key + b"\0"
-            limit = _next_limit(limit, answer.ByteSize())
+                yield Page(revision, tuple([wire.entry(kv) for kv in answer.kvs]))
+                page = await following
+                if isinstance(page, StoreUnavailable):
+                    raise page
+                answer = page
+            finally:
+                following.cancel()
+        yield Page(revision, tuple([wire.entry(kv) for kv in answer.kvs]))
 
     async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
         """Write all of ``writes`` if all of ``compares`` hold, durably; see `store.port.Store.commit`."""
@@ -195,9 +196,6 @@ class EtcdStore:
             async with asyncio.timeout(_CLOSE_S):
                 for lease in self._keeper.all():
                     await self._revoke(lease)
-        for lease in self._keeper.all():
-            lease.end()
-        self._keeper.stop()
         if self._nudge is not None:
             self._nudge.cancel()
         if self._main is not None:
@@ -206,11 +204,30 @@ class EtcdStore:
         await self._members.close()
 
     async def _run(self, started: asyncio.Event) -> None:
-        """Be the task that this store owns."""
-        async with asyncio.TaskGroup() as self._group:
-            self._group.create_task(self._committer.run(), name="etcd-committer")
-            self._group.create_task(self._housekeeping.run(), name="etcd-housekeeping")
-            started.set()
+        """Be the task that this store owns; what it cannot go on without ends with it."""
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._group.create_task(self._committer.run(), name="etcd-committer")
+                self._group.create_task(self._housekeeping.run(), name="etcd-housekeeping")
+                started.set()
+        except Exception:
+            _log.exception("etcd_store_failed")
+            raise
+        finally:
+            for lease in self._keeper.all():
+                lease.end()
+            self._keeper.stop()
+
+    async def _page(self, request: pb.RangeRequest, prefix: str) -> pb.RangeResponse | StoreUnavailable:
+        """Return a later page of a list, or why there is none: whoever asked may be gone."""
+        try:
+            page: pb.RangeResponse = await self._members.read(RANGE, request)
+        except StoreUnavailable as error:
+            if not is_compacted(str(error)):
+                return error
+            told = f"the list of {prefix!r} took longer than history is kept; list again"
+            return StoreUnavailable(told, maybe_applied=False, trouble=Trouble.OVERLOADED)
+        return page
 
     def _check_open(self) -> None:
         if self._is_closed or (self._main is not None and self._main.done()):

@@ -46,7 +46,8 @@ class Watching:
         self._vitals = vitals
         self._rng = rng
         self._key, self._end = wire.span(prefix)
-        self._call: Any = None
+        #: The call, while it may be written to: by one at a time.
+        self._asks: Any = None
         #: Of reading one stream: what waits is cancelled, as gRPC leaves waiting for ever whoever writes to a call that
         #: is cancelled itself.
         self._scope: asyncio.Timeout | None = None
@@ -71,8 +72,9 @@ class Watching:
 
     async def ask(self) -> None:
         """Ask how far this watch has come, when nothing was told for a while; the answer is told like the rest."""
-        if self._call is not None:
-            await self._call.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
+        call, self._asks = self._asks, None
+        if call is not None:
+            await call.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
 
     async def _follow(self) -> None:
         is_first = True
@@ -99,7 +101,7 @@ class Watching:
         except TimeoutError:
             return
         finally:
-            self._scope = self._call = None
+            self._scope = self._asks = None
 
     async def _check_revision(self) -> None:
         """See that the store has not gone back behind what was told."""
@@ -119,12 +121,13 @@ class Watching:
         start = max(1, self.told)
         create = pb.WatchCreateRequest(key=self._key, range_end=self._end, start_revision=start, progress_notify=True)
         self._is_resuming = True
-        self._call = call = member.call(WATCH)(metadata=metadata(self._members.token))
+        call = member.call(WATCH)(metadata=metadata(self._members.token))
         try:
             await call.write(pb.WatchRequest(create_request=create))
             while (response := await call.read()) is not grpc.aio.EOF:
                 if response.canceled:
                     return self._hear_end(response)
+                self._asks = call
                 for revision, changes in self._hear(response):
                     if self.queue.is_half_full:
                         await self._wait_for_room()

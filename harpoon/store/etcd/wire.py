@@ -16,6 +16,8 @@ from harpoon.store.port import Change, Compare, Entry, Put, Write
 _COUNTED = pb.RequestOp(request_put=pb.PutRequest(key=b"/h/"))
 #: As the end of a range: every key from its beginning on. As a key: lower than any.
 _OPEN = b"\0"
+#: What becomes of bytes that are no UTF-8.
+_FOREIGN = "backslashreplace"
 _mod_revision = attrgetter("kv.mod_revision")
 
 
@@ -26,8 +28,8 @@ def span(prefix: str) -> tuple[bytes, bytes]:
 
 
 def entry(kv: pb.KeyValue) -> Entry:
-    """Return a key as etcd tells it."""
-    return Entry(kv.key.decode(), kv.value, kv.create_revision, kv.mod_revision)
+    """Return a key as etcd tells it; one that is no text is somebody else's, and told so that nobody stumbles."""
+    return Entry(kv.key.decode(errors=_FOREIGN), kv.value, kv.create_revision, kv.mod_revision)
 
 
 def transaction(compares: Iterable[Compare], writes: Iterable[Write], leases: dict[str, int]) -> pb.TxnRequest:
@@ -82,7 +84,7 @@ def _operation(write: Write, leases: dict[str, int]) -> pb.RequestOp:
 
 def _change(event: pb.Event) -> Change:
     kv = event.kv
-    key = kv.key.decode()
+    key = kv.key.decode(errors=_FOREIGN)
     if event.type == pb.Event.DELETE:
         return Change(key, None)
     return Change(key, Entry(key, kv.value, kv.create_revision, kv.mod_revision))
