@@ -93,6 +93,7 @@ async def serve_server(settings: ServerSettings, *, stop: asyncio.Event, ready: 
                 except* RolledBack as error:
                     # Nothing that was read from the store can be relied on, nor what was answered from it.
                     _log.error("starting_afresh", reasons=sorted({str(leaf) for leaf in leaves(error)}))
+                    await asyncio.sleep(PAUSE_S[1])
     finally:
         await store.close()
 

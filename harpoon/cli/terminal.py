@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import typer
@@ -11,8 +12,10 @@ _COLOURS: Final[Mapping[str, str]] = {"red": "31", "green": "32", "yellow": "33"
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal something; never data."""
-    typer.echo(text, err=True)
+    """Tell the person at the terminal something, if there still is one; never data."""
+    # What is done does not depend on being watched: a terminal that is closed does not keep `dev` from stopping.
+    with suppress(BrokenPipeError):
+        typer.echo(text, err=True)
 
 
 def show(text: str) -> None:

@@ -117,6 +117,8 @@ class Mirror:
         while True:
             try:
                 if not is_in_step:
+                    # A store that tells again and again what is not so is not to be listed without a pause.
+                    await asyncio.sleep(_RETRY_S)
                     await self._list()
                 is_in_step = True
                 await self._follow()

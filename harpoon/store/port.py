@@ -151,6 +151,8 @@ class RolledBack(StoreUnavailable):
     def __init__(self, before: int, now: int) -> None:
         told = f"the store was at revision {before} and is at {now}: it was restored, or has lost what it acknowledged"
         super().__init__(told, maybe_applied=False, trouble=Trouble.ROLLED_BACK)
+        self.before = before
+        self.now = now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,19 +80,20 @@ def parse_url(text: str) -> StoreUrl:
         return SqliteUrl(Path(path))
     if text.startswith(("etcd://", "etcds://")):
         return _etcd_url(text)
-    # What follows the scheme may hold a password.
-    raise ValueError(f"a store is {_FORMS}; got {text.partition('://')[0]!r}")
+    # What follows the scheme may hold a password, and so may all of it when there is none.
+    scheme, found, _ = text.partition("://")
+    raise ValueError(f"a store is {_FORMS}; got {f'{scheme}://' if found else 'no scheme'}")
 
 
 def _etcd_url(text: str) -> EtcdUrl:
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        raise ValueError(f"write an endpoint of etcd as HOST:PORT, an IPv6 address in brackets: {error}") from error
+        raise ValueError("write an endpoint of etcd as HOST:PORT, an IPv6 address in brackets") from error
     if "@" in parts.netloc:
         raise ValueError("a store's URL holds no password, as others can read it: write ?user=NAME&password_file=FILE")
     if parts.path.strip("/") or parts.fragment:
-        raise ValueError(f"an etcd store has endpoints and options only; got {parts.path or '#' + parts.fragment!r}")
+        raise ValueError("an etcd store has endpoints and options only: write no path after them, and no #")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     for name, value in options.items():
         if name == "password":
@@ -119,6 +120,7 @@ def _endpoint(text: str) -> str:
     except ValueError:
         port, parts = 0, urlsplit("//")
     if not parts.hostname or port == 0 or parts.path or "@" in text:
-        raise ValueError(f"write an endpoint of etcd as HOST:PORT, such as 10.0.0.1:{ETCD_PORT}; got {text!r}")
+        shown = text.rpartition("@")[2]
+        raise ValueError(f"write an endpoint of etcd as HOST:PORT, such as 10.0.0.1:{ETCD_PORT}; got {shown!r}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{ETCD_PORT if port is None else port}"

@@ -208,3 +208,16 @@ def test_dev_on_etcd_starts_it_again_where_it_was_and_keeps_what_was_declared(
         read_until(process, "Ctrl-C stops everything")
         assert terminal.run("wait", "job/clock", server=url).code == 0
         assert "2/2" in terminal.run("get", "jobs", server=url).out
+
+
+@pytest.mark.system
+def test_dev_stops_everything_though_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    port = free_port()
+    with dev(port, tmp_path / "data") as process:
+        told = read_until(process, "Ctrl-C stops everything")
+        pids = [int(part.partition(")")[0]) for part in told.split("(pid ")[1:]]
+        assert len(pids) == 2
+        process.stderr.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert not any(map(alive, pids))

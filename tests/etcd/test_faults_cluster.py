@@ -62,7 +62,7 @@ async def test_without_a_majority_nobody_is_kept_busy(cluster: Cluster) -> None:
         gone, burned, left = time.monotonic(), time.process_time(), store.health().counts["failovers"]
         await asyncio.sleep(7)
         assert store.health().trouble in {Trouble.NO_LEADER, Trouble.TIMEOUT, Trouble.UNREACHABLE}
-        assert store.health().counts["failovers"] - left < 100
+        assert store.health().counts["failovers"] - left < 200 * (time.monotonic() - gone)
         assert time.process_time() - burned < 0.2 * (time.monotonic() - gone)
         late = [one for one in going_on.commits if gone + 1 < one.began]
         assert late

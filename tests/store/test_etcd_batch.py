@@ -24,7 +24,6 @@ class Waiting:
     compares: list[Compare]
     writes: list[Write]
     size: int = 10
-    is_alone: bool = False
 
 
 def put(key: str, **more: object) -> Waiting:
@@ -49,11 +48,6 @@ def test_a_large_commit_leaves_less_room_for_others() -> None:
 def test_bytes_are_bounded_but_for_a_commit_alone() -> None:
     assert pack([put("/a", size=COMMIT_BYTES_MAX), put("/b")]).places == (0,)
     assert pack([put("/a", size=BYTES_MAX - 10), put("/b", size=11), put("/c", size=10)]).places == (0, 2)
-
-
-def test_a_commit_with_a_lease_goes_alone() -> None:
-    assert pack([put("/a", is_alone=True), put("/b")]) == (1, (0,))
-    assert pack([put("/a"), put("/b", is_alone=True), put("/c")]).places == (0, 2)
 
 
 def test_many_may_compare_a_key_that_nobody_writes() -> None:

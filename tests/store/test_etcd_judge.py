@@ -23,6 +23,7 @@ CODE = grpc.StatusCode
             True,
         ),
         (CODE.UNAVAILABLE, "etcdserver: server stopped", Trouble.UNREACHABLE, True, True),
+        (CODE.UNAVAILABLE, "sendmsg: Permission denied", Trouble.UNREACHABLE, True, True),
         (CODE.UNAVAILABLE, "Socket closed", Trouble.UNREACHABLE, True, True),
         (CODE.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", Trouble.DENIED, False, False),
         (CODE.UNAVAILABLE, "etcdserver: rpc not supported for learner", Trouble.UNFIT, False, True),
@@ -44,8 +45,8 @@ CODE = grpc.StatusCode
         (CODE.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request", Trouble.BROKEN, False, False),
         (CODE.INVALID_ARGUMENT, "etcdserver: request is too large", Trouble.BROKEN, False, False),
         (CODE.DATA_LOSS, "etcdserver: corrupt cluster", Trouble.BROKEN, False, True),
-        (CODE.INTERNAL, "whatever", Trouble.BROKEN, True, True),
-        (CODE.CANCELLED, "", Trouble.BROKEN, True, True),
+        (CODE.INTERNAL, "whatever", Trouble.UNREACHABLE, True, True),
+        (CODE.CANCELLED, "", Trouble.UNREACHABLE, True, True),
         (CODE.UNKNOWN, "", Trouble.BROKEN, True, True),
     ],
 )
@@ -58,7 +59,7 @@ def test_an_error_is_judged_by_what_etcd_says(
 
 @pytest.mark.parametrize("trouble", [Trouble.FULL, Trouble.DENIED])
 def test_what_an_operator_can_mend_says_how(trouble: Trouble) -> None:
-    words = {Trouble.FULL: "mvcc: database space exceeded", Trouble.DENIED: "permission denied"}
+    words = {Trouble.FULL: "etcdserver: mvcc: database space exceeded", Trouble.DENIED: "etcdserver: permission denied"}
     assert "etcdctl" in judge(CODE.UNKNOWN, words[trouble]).fix
 
 

@@ -32,10 +32,6 @@ class Waits(Protocol):
     def size(self) -> int:
         """Bytes of its keys and values."""
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether it shares a batch with no other."""
-
 
 class Packed(NamedTuple):
     """How many commits were looked at, and the places of those among them that go together."""
@@ -54,8 +50,6 @@ def pack(waiting: Iterable[Waits]) -> Packed:
         if place == LOOKED_AT_MAX:
             break
         looked_at = place + 1
-        if places and commit.is_alone:
-            continue
         most = max(operations, len(commit.compares), len(commit.writes))
         if places and (len(places) + 1 + most > OPERATIONS_MAX or size + commit.size > BYTES_MAX):
             continue
@@ -67,6 +61,6 @@ def pack(waiting: Iterable[Waits]) -> Packed:
         compared |= compares
         written |= writes
         operations, size = most, size + commit.size
-        if commit.is_alone or len(places) + 1 + operations > OPERATIONS_MAX:
+        if len(places) + 1 + operations > OPERATIONS_MAX:
             break
     return Packed(looked_at, tuple(places))

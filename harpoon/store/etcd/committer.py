@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.etcd import wire
 from harpoon.store.etcd.batch import pack
 from harpoon.store.etcd.members import WRITE_S, Members
@@ -23,7 +24,7 @@ from harpoon.store.port import Compare, Put, StoreUnavailable, Trouble, Write
 PIPELINE: Final = 2
 LONG_S: Final = 1.0
 UNDER_WAY_MAX: Final = 8
-#: A commit waits so long for its answer, in all.
+#: A commit waits so long to be sent.
 COMMIT_S: Final = 5.0
 #: A transaction is given at least so long, however long its commits have waited.
 SEND_S: Final = 1.0
@@ -42,17 +43,12 @@ class Commit:
 
     compares: Sequence[Compare]
     writes: Sequence[Write]
-    #: Key → id of the lease it is put under.
-    leases: dict[str, int]
+    transaction: pb.TxnRequest
     size: int
     done: asyncio.Future[int | None]
     #: When its caller came, by the event loop's clock.
     since: float
-
-    @property
-    def is_alone(self) -> bool:
-        """A lease that is over would fail a whole batch."""
-        return bool(self.leases)
+    is_sent: bool = False
 
 
 class Committer:
@@ -62,8 +58,10 @@ class Committer:
         self._members = members
         self._vitals = vitals
         self._queue: deque[Commit] = deque()
-        self._waiting = 0
+        #: All that have no answer yet.
+        self._waiting: set[Commit] = set()
         self._bytes = 0
+        self._is_over = False
         self._is_fed = asyncio.Event()
         self._pipeline = asyncio.Semaphore(PIPELINE)
         self._under_way = asyncio.Semaphore(UNDER_WAY_MAX)
@@ -74,20 +72,23 @@ class Committer:
         self, compares: Sequence[Compare], writes: Sequence[Write], leases: dict[str, int], size: int
     ) -> int | None:
         """Commit within the limits that `commit.check` has checked; see `store.port.Store.commit`."""
-        if self._waiting >= WAITING_MAX or self._bytes + size > WAITING_BYTES_MAX:
+        if self._is_over:
+            raise StoreUnavailable("the store is closed", maybe_applied=False, trouble=Trouble.CLOSED)
+        if len(self._waiting) >= WAITING_MAX or self._bytes + size > WAITING_BYTES_MAX:
             raise self._vitals.fail(
                 StoreUnavailable("too many commits wait for etcd", maybe_applied=False, trouble=Trouble.OVERLOADED)
             )
         loop = asyncio.get_running_loop()
         done: asyncio.Future[int | None] = loop.create_future()
-        self._queue.append(Commit(compares, writes, leases, size, done, loop.time()))
+        commit = Commit(compares, writes, wire.transaction(compares, writes, leases), size, done, loop.time())
+        self._queue.append(commit)
         self._is_fed.set()
-        self._waiting += 1
+        self._waiting.add(commit)
         self._bytes += size
         try:
             return await done
         finally:
-            self._waiting -= 1
+            self._waiting.discard(commit)
             self._bytes -= size
 
     async def run(self) -> None:
@@ -103,8 +104,11 @@ class Committer:
                         await self._is_fed.wait()
                     group.create_task(self._carry(self._take()))
         finally:
-            _refuse(self._queue, StoreUnavailable("the store is closed", maybe_applied=False, trouble=Trouble.CLOSED))
+            self._is_over = True
             self._queue.clear()
+            for commit in tuple(self._waiting):
+                told = "the store was closed before etcd answered" if commit.is_sent else "the store is closed"
+                _refuse([commit], StoreUnavailable(told, maybe_applied=commit.is_sent, trouble=Trouble.CLOSED))
 
     async def _carry(self, batch: list[Commit]) -> None:
         """Send a batch, and make room for the next one when it is answered, or late."""
@@ -123,9 +127,6 @@ class Committer:
             late.cancel()
             release()
             self._under_way.release()
-            # Only when this was cancelled in between.
-            told = "the store was closed before etcd answered"
-            _refuse(batch, StoreUnavailable(told, maybe_applied=True, trouble=Trouble.CLOSED))
 
     async def _sweep(self) -> None:
         """Refuse what has waited for too long before it was sent."""
@@ -153,7 +154,9 @@ class Committer:
     async def _send(self, batch: list[Commit]) -> None:
         if not batch:
             return
-        transactions = [wire.transaction(commit.compares, commit.writes, commit.leases) for commit in batch]
+        for commit in batch:
+            commit.is_sent = True
+        transactions = [commit.transaction for commit in batch]
         is_alone = len(batch) == 1
         is_put = any(isinstance(write, Put) for commit in batch for write in commit.writes)
         request = transactions[0] if is_alone else wire.nested(transactions, is_put=is_put)
@@ -164,9 +167,8 @@ class Committer:
         except StoreUnavailable as error:
             if is_alone or error.maybe_applied or error.trouble not in _OF_ONE:
                 _refuse(batch, error)
-                return
-            for commit in batch:
-                await self._send([commit])
+            else:
+                await self._send_singly(batch, error)
             return
         self._vitals.counts["batches"] += 1
         self._vitals.counts["commits"] += len(batch)
@@ -177,8 +179,15 @@ class Committer:
             if not commit.done.done():
                 commit.done.set_result(outcome)
 
+    async def _send_singly(self, batch: list[Commit], error: StoreUnavailable) -> None:
+        """Send commits of a batch one by one, as long as their callers wait; the rest gets its error."""
+        loop = asyncio.get_running_loop()
+        while batch and batch[0].since > loop.time() - COMMIT_S:
+            await self._send([batch.pop(0)])
+        _refuse(batch, error)
 
-def _refuse(commits: Sequence[Commit] | deque[Commit], error: StoreUnavailable) -> None:
+
+def _refuse(commits: Sequence[Commit], error: StoreUnavailable) -> None:
     for commit in commits:
         if not commit.done.done():
             # One each: an exception that is raised in several places gathers all their tracebacks.

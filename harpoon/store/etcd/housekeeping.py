@@ -16,7 +16,7 @@ from harpoon.kit.clock import Clock
 from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.etcd.committer import Committer
 from harpoon.store.etcd.inspection import inspect
-from harpoon.store.etcd.judge import is_compacted
+from harpoon.store.etcd.judge import is_compacted, is_refused
 from harpoon.store.etcd.judge import judge as judge_error
 from harpoon.store.etcd.members import READ_S, Members
 from harpoon.store.etcd.rpc import COMPACT, RANGE, STATUS, metadata
@@ -31,6 +31,9 @@ from harpoon.store.url import EtcdUrl
 LOOK_EVERY_S: Final = 5.0
 #: From these releases on, an answer to the question how far a watch has come is in step with what it tells.
 _PROGRESS_SINCE: Final = ((3, 4, 25), (3, 5, 8))
+
+#: What a member tells over HTTP.
+_SEEN_FROM_OUTSIDE: Final = ("version", "db_bytes", "used_bytes", "quota_bytes", "flags")
 
 _log = structlog.get_logger(__name__)
 
@@ -48,8 +51,10 @@ class Housekeeping:
         self._clock = clock
         self._kept_for = kept_for
         self._retention: Retention | None = None
-        self._written = 0
+        self._noted = self._written = 0
         self._compacted = 0
+        #: When it is next tried whether we may compact.
+        self._denied_until = timedelta()
         self._facts = Facts()
         #: Whether a watch may be asked how far it has come.
         self.can_ask_progress = False
@@ -88,6 +93,8 @@ class Housekeeping:
             except StoreUnavailable:
                 # It is noted, and told by `health`; the next look comes soon.
                 continue
+            except Exception:  # noqa: BLE001 whatever a server says of itself, the store goes on
+                _log.exception("etcd_not_looked_at")
 
     async def compact(self, revision: int) -> None:
         """Drop the history up to and including ``revision``; nothing when that is dropped already.
@@ -95,18 +102,21 @@ class Housekeeping:
         Raises:
             StoreUnavailable: The store could not answer.
         """
-        if revision <= self._compacted or not self._facts.may_compact:
+        now = self._clock.now().elapsed
+        if revision <= self._compacted or now < self._denied_until:
             return
         try:
             await self._members.write(COMPACT, pb.CompactionRequest(revision=revision))
         except StoreUnavailable as error:
-            if error.trouble is Trouble.DENIED:
-                # As later releases do to all users but root; it is said once, and for good.
+            if is_refused(str(error)):
+                # As later releases do to all users but root; it is a warning, and tried again some time.
                 self._facts = replace(self._facts, may_compact=False)
+                self._denied_until = now + self._kept_for
                 self._vitals.mend(Trouble.DENIED)
                 return
             if not is_compacted(str(error)):
                 raise
+        self._facts = replace(self._facts, may_compact=True)
         self._compacted = revision
         self._vitals.counts["compactions"] += 1
 
@@ -136,7 +146,8 @@ class Housekeeping:
     async def _look_from_outside(self, endpoint: str) -> None:
         """Learn what can be learnt of a member that does not tell our user how it does, as some releases do not."""
         seen = await inspect(endpoint, self._url)
-        self._facts = replace(seen, may_compact=self._facts.may_compact)
+        told = {name: value for name in _SEEN_FROM_OUTSIDE if (value := getattr(seen, name))}
+        self._facts = replace(self._facts, **told)
         answer = await self._members.read(RANGE, REVISION)
         self._tell(answer.header.revision)
 
@@ -154,11 +165,15 @@ class Housekeeping:
         return verdict
 
     def _note(self, revision: int) -> None:
+        """Take note of the store's revision, for what is to be dropped some time."""
+        self._members.saw(revision)
+        revision = self._members.seen
         now, written = self._clock.now().elapsed, self._committer.written
-        if self._retention is None:
-            self._retention = Retention(revision, now, self._kept_for)
+        if self._retention is None or revision < self._noted:
+            # At the beginning, or when the store was rolled back: what was noted of it is not true any more.
+            self._retention, self._compacted = Retention(revision, now, self._kept_for), 0
         self._retention.note(revision, written - self._written, now)
-        self._written = written
+        self._noted, self._written = revision, written
 
     async def _compact_old(self) -> None:
         assert self._retention is not None, "a look notes the revision"

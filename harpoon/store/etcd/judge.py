@@ -35,6 +35,8 @@ _FULL = (
 _LOGIN_OVER: Final = ("invalid auth token", "revision of auth store is old")
 _LOGIN = "etcd does not accept the user or the password: see user and password_file of the store's URL"
 
+#: What all that etcd says itself begins with.
+_BY_ETCD: Final = "etcdserver:"
 #: Words of etcd's errors (api/v3rpc/rpctypes/error.go), and what they mean. The first that occurs counts.
 _WORDS: Final[tuple[tuple[str, Verdict], ...]] = (
     # Answered, too, to the transaction that was carried out and took the last space.
@@ -71,6 +73,9 @@ _WORDS: Final[tuple[tuple[str, Verdict], ...]] = (
 _CODES: Final[dict[grpc.StatusCode, Verdict]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: Verdict(trouble=Trouble.TIMEOUT, maybe_applied=True, is_members=True),
     grpc.StatusCode.UNAVAILABLE: Verdict(trouble=Trouble.UNREACHABLE, maybe_applied=True, is_members=True),
+    # What a connection that breaks may end a call with.
+    grpc.StatusCode.CANCELLED: Verdict(trouble=Trouble.UNREACHABLE, maybe_applied=True, is_members=True),
+    grpc.StatusCode.INTERNAL: Verdict(trouble=Trouble.UNREACHABLE, maybe_applied=True, is_members=True),
     grpc.StatusCode.UNAUTHENTICATED: Verdict(trouble=Trouble.DENIED, maybe_applied=False, fix=_LOGIN),
     grpc.StatusCode.PERMISSION_DENIED: Verdict(trouble=Trouble.DENIED, maybe_applied=False),
     grpc.StatusCode.INVALID_ARGUMENT: Verdict(trouble=Trouble.BROKEN, maybe_applied=False),
@@ -86,10 +91,11 @@ _UNKNOWN = Verdict(trouble=Trouble.BROKEN, maybe_applied=True, is_members=True)
 def judge(code: grpc.StatusCode, details: str) -> Verdict:
     """Return what an error means, given its code and its words."""
     words = details.lower()
-    found = next((verdict for told, verdict in _WORDS if told in words), None)
+    # The network has words of its own, and some are the same.
+    found = next((verdict for told, verdict in _WORDS if told in words), None) if _BY_ETCD in words else None
     if found is not None:
         return found
-    if code is grpc.StatusCode.UNAVAILABLE and "timed out" in words and "etcdserver" in words:
+    if code is grpc.StatusCode.UNAVAILABLE and "timed out" in words and _BY_ETCD in words:
         return _CODES[grpc.StatusCode.DEADLINE_EXCEEDED]
     return _CODES.get(code, _UNKNOWN)
 
@@ -98,6 +104,11 @@ def is_login_over(code: grpc.StatusCode, details: str) -> bool:
     """Whether a token has run out: logging in again helps."""
     words = details.lower()
     return code is grpc.StatusCode.UNAUTHENTICATED or any(told in words for told in _LOGIN_OVER)
+
+
+def is_refused(details: str) -> bool:
+    """Whether the user's role does not allow it."""
+    return "etcdserver: permission denied" in details.lower()
 
 
 def is_compacted(details: str) -> bool:

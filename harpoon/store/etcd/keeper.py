@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 import grpc
+import structlog
 
 from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.etcd.rpc import AUTHENTICATE, KEEP_ALIVE, Caller, Credentials, metadata, read_password
@@ -22,8 +23,11 @@ from harpoon.store.url import EtcdUrl
 RENEWALS: Final = 3
 #: A renewal not answered for so long is tried at the next member; for short leases, an eighth of their ttl.
 TRY_S: Final = 1.0
-#: Pause between two tries.
+#: Pause between two tries; and after one that failed in a way that nobody expects.
 AGAIN_S: Final = 0.1
+RENEW_AGAIN_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 class EtcdLease:
@@ -87,11 +91,11 @@ class Keeper:
 
     def keep(self, lease: EtcdLease) -> None:
         """Renew a lease from now on, until it is dropped or over."""
-        lease.watch_end()
         with self._changed:
             self._leases.add(lease)
             self._changed.notify()
-        if self._thread is None:
+        lease.watch_end()
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="etcd-keeper", daemon=True)
             self._thread.start()
 
@@ -119,7 +123,11 @@ class Keeper:
     def _run(self) -> None:
         try:
             while (lease := self._next()) is not None:
-                self._renew(lease)
+                try:
+                    self._renew(lease)
+                except Exception:  # noqa: BLE001 whatever happened: without this thread no lease lives
+                    _log.exception("lease_not_renewed", lease=f"{lease.number:x}")
+                    lease.due = time.monotonic() + RENEW_AGAIN_S
         finally:
             for caller in self._callers:
                 if caller is not None:

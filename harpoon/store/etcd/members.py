@@ -4,8 +4,7 @@ A call is tried again elsewhere only when that is safe: reads always, writes whe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from itertools import count
+from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
@@ -28,10 +27,13 @@ FIND_S: Final = 2.0
 #: A read that takes longer is tried elsewhere; it is given up after the second span.
 READ_S: Final = 2.0
 READ_IN_ALL_S: Final = 5.0
+#: A write that was tried before is given at least so long at the next member.
+TRY_S: Final = 0.5
 #: A write that takes longer has an unknown outcome.
 WRITE_S: Final = 3.0
 #: Pause after all members were tried in vain, growing from the first to the second.
 BACKOFF_S: Final = (0.1, 1.0)
+_ROUNDS_MAX: Final = 10
 
 #: What a connection that cannot be made safe does not fail with; what it does fail with says little.
 _NOT_TLS: Final = ("refused", "timed out", "deadline", "no leader", "unreachable", "no route", "dns")
@@ -77,11 +79,16 @@ class Members:
         self._rng = rng
         self._finding = asyncio.Lock()
         self._closed = asyncio.Event()
+        self._logging_in = asyncio.Lock()
+        #: Members left since one answered, or since the last rest; and rests since one answered.
+        self._in_vain = self._rounds = 0
         self.token = ""
         #: The highest revision that any answer told.
         self.seen = 0
         #: Called when a member is left: what is open on it is to move on.
         self.on_leave: Callable[[Member], None] = lambda _member: None
+        #: Called when an answer told that the store has gone back.
+        self.on_rollback: Callable[[RolledBack], None] = lambda _error: None
         #: Called when an answer told a higher revision.
         self.on_seen: Callable[[], None] = lambda: None
 
@@ -98,21 +105,23 @@ class Members:
             RolledBack: The store is at a lower revision than it was.
         """
         floor, give_up = self.seen, self._now() + READ_IN_ALL_S
-        async for member in self._in_turn(FIND_S):
+        while True:
+            member = await self.find(FIND_S)
             answer, verdict, error = await self._try(member, method, request, READ_S)
             if verdict is None:
                 return self._checked(answer, floor)
             assert error is not None, "what failed has its error"
             if not verdict.is_members or self._now() >= give_up:
                 raise error
-        raise AssertionError("members do not end")
 
     def _checked(self, answer: Any, floor: int) -> Any:
         """Return an answer that was asked for when ``floor`` was known."""
-        self._vitals.succeed()
+        self.succeed()
         if answer.header.revision < floor:
             self.seen = answer.header.revision
-            raise self._vitals.fail(RolledBack(floor, answer.header.revision))
+            rolled_back = RolledBack(floor, self.seen)
+            self.on_rollback(rolled_back)
+            raise self._vitals.fail(rolled_back)
         self.saw(answer.header.revision)
         return answer
 
@@ -129,25 +138,17 @@ class Members:
             StoreUnavailable: With ``maybe_applied`` when nobody knows whether it happened.
         """
         give_up = self._now() + within_s
-        async for member in self._in_turn(min(FIND_S, within_s)):
-            answer, verdict, error = await self._try(member, method, request, within_s)
+        while True:
+            member = await self.find(min(FIND_S, within_s))
+            span_s = max(TRY_S, min(within_s, give_up - self._now()))
+            answer, verdict, error = await self._try(member, method, request, span_s)
             if verdict is None:
-                self._vitals.succeed(is_put=is_put)
+                self.succeed(is_put=is_put)
                 self.saw(answer.header.revision)
                 return answer
             assert error is not None, "what failed has its error"
             if verdict.maybe_applied or not verdict.is_members or self._now() >= give_up:
                 raise error
-        raise AssertionError("members do not end")
-
-    async def _in_turn(self, within_s: float) -> AsyncIterator[Member]:
-        """Yield members that are connected, one after the other; with a pause when each has had its turn."""
-        pause = BACKOFF_S[0]
-        for tried in count(1):
-            yield await self.find(within_s)
-            if tried % len(self._members) == 0:
-                await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
-                pause = min(2 * pause, BACKOFF_S[1])
 
     async def find(self, within_s: float | None) -> Member:
         """Return a member that is connected; tries all in turn, at most for a span, or for ever.
@@ -155,40 +156,52 @@ class Members:
         Raises:
             StoreUnavailable: There is none.
         """
-        if self._closed.is_set():
-            raise _closed(maybe_applied=False)
-        if self._is_ready(self.current):
-            return self.current
         give_up = None if within_s is None else self._now() + within_s
-        pause, tried = BACKOFF_S[0], 0
         while True:
-            async with self._finding:
-                if self._closed.is_set():
-                    raise _closed(maybe_applied=False)
-                member = self.current
-                if self._is_ready(member):
-                    return member
-                error = await self._connect(member)
-                if error is None:
-                    return member
-                self.leave(member)
-            tried += 1
-            if give_up is not None and self._now() >= give_up:
+            if self._closed.is_set():
+                raise _closed(maybe_applied=False)
+            if self._in_vain >= len(self._members):
+                await self._rest()
+                continue
+            if self._is_ready(self.current):
+                return self.current
+            error = await self._connect_one()
+            if error is not None and give_up is not None and self._now() >= give_up:
                 raise error
-            if tried % len(self._members) == 0:
-                await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
-                pause = min(2 * pause, BACKOFF_S[1])
+
+    async def _rest(self) -> None:
+        """Pause after each member has had its turn in vain, growing from round to round."""
+        rounds, self._in_vain = self._rounds, 0
+        self._rounds = min(rounds + 1, _ROUNDS_MAX)
+        await asyncio.sleep(min(BACKOFF_S[0] * 2**rounds, BACKOFF_S[1]) * self._rng.uniform(0.5, 1.0))
+
+    async def _connect_one(self) -> StoreUnavailable | None:
+        """Connect to the present member, or leave it; whoever comes meanwhile waits, and looks again."""
+        async with self._finding:
+            member = self.current
+            if self._closed.is_set() or self._is_ready(member):
+                return None
+            error = await self._connect(member)
+            if error is not None:
+                self.leave(member)
+            return error
 
     def leave(self, member: Member) -> None:
         """Ask the next member from now on; nothing when it is no longer this one that is asked."""
         if member is not self.current:
             return
         self._current = (self._current + 1) % len(self._members)
+        self._in_vain += 1
         if len(self._members) > 1:
             self._vitals.counts["failovers"] += 1
             if member.news.is_news("left", self._now()):
                 _log.warning("etcd_member_left", member=member.endpoint, next=self.current.endpoint)
         self.on_leave(member)
+
+    def succeed(self, *, is_put: bool = False) -> None:
+        """Take note of an answer."""
+        self._in_vain = self._rounds = 0
+        self._vitals.succeed(is_put=is_put)
 
     def saw(self, revision: int) -> None:
         """Take note of a revision that an answer told."""
@@ -209,20 +222,23 @@ class Members:
             self.leave(member)
         return verdict, unavailable
 
-    async def login(self, member: Member) -> None:
-        """Get a token for the user, if there is one.
+    async def login(self, member: Member, over: str) -> None:
+        """Get a token for the user, if there is one; nothing when there is another than the one that is over.
 
         Raises:
             StoreUnavailable: etcd does not accept the password, or cannot be asked.
         """
         if self._url.user is None:
             return
-        request = pb.AuthenticateRequest(name=self._url.user, password=self._password())
-        try:
-            answer = await member.call(AUTHENTICATE)(request, timeout=READ_S, metadata=metadata(""))
-        except grpc.aio.AioRpcError as error:
-            raise self._vitals.fail(self._reason(member, error)) from None
-        self.token = answer.token
+        async with self._logging_in:
+            if self.token != over:
+                return
+            request = pb.AuthenticateRequest(name=self._url.user, password=self._password())
+            try:
+                answer = await member.call(AUTHENTICATE)(request, timeout=READ_S, metadata=metadata(""))
+            except grpc.aio.AioRpcError as error:
+                raise self._vitals.fail(self._reason(member, error)) from None
+            self.token = answer.token
 
     async def close(self) -> None:
         """Close all channels; calls under way fail."""
@@ -237,12 +253,13 @@ class Members:
         for is_last in (False, True):
             if self._closed.is_set():
                 raise _closed(maybe_applied=False)
+            token = self.token
             try:
-                answer = await member.call(method)(request, timeout=span_s, metadata=metadata(self.token))
+                answer = await member.call(method)(request, timeout=span_s, metadata=metadata(token))
             except grpc.aio.AioRpcError as error:
                 if self._url.user is None or is_last or not is_login_over(error.code(), error.details() or ""):
                     return None, *self.refused(member, error.code(), error.details() or "")
-                await self.login(member)
+                await self.login(member, token)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if not self._closed.is_set() or task is None or task.cancelling():
@@ -250,7 +267,9 @@ class Members:
                 # It was the call that was cancelled, with its channel.
                 raise _closed(maybe_applied=True) from None
             else:
-                return answer, None, None
+                if answer is not None:
+                    return answer, None, None
+                return None, *self.refused(member, grpc.StatusCode.UNKNOWN, "an answer that cannot be read")
         raise AssertionError("the last try returns")
 
     async def _connect(self, member: Member) -> StoreUnavailable | None:
@@ -263,7 +282,7 @@ class Members:
                 return self._vitals.fail(self._reason(member, error))
         try:
             if not self.token:
-                await self.login(member)
+                await self.login(member, "")
         except StoreUnavailable as error:
             return error
         return None

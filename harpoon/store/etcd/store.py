@@ -34,6 +34,7 @@ from harpoon.store.port import (
     Lease,
     Page,
     Put,
+    RolledBack,
     StoreHealth,
     StoreUnavailable,
     Trouble,
@@ -69,6 +70,7 @@ class EtcdStore:
         self._nudge: asyncio.TimerHandle | None = None
         self._members.on_leave = self._move_watches
         self._members.on_seen = self._nudge_later
+        self._members.on_rollback = self._end_watches
         self._is_closed = False
         self._group: asyncio.TaskGroup | None = None
         self._main: asyncio.Task[None] | None = None
@@ -101,29 +103,27 @@ class EtcdStore:
         """Return the key as it is now, or None."""
         self._check_open()
         answer = await self._members.read(RANGE, pb.RangeRequest(key=key.encode()))
-        return wire.entry(answer.kvs[0]) if answer.kvs else None
+        return wire.entries(answer.kvs)[0] if answer.kvs else None
 
     async def list(self, prefix: str) -> AsyncIterator[Page]:
-        """Yield all keys under ``prefix`` in pages of one revision; the next one is asked for while one is read."""
+        """Yield all keys under ``prefix`` in pages of one revision."""
         self._check_open()
-        assert self._group is not None, "an open store has its tasks"
         key, end = wire.span(prefix)
-        limit = _PAGE_KEYS[0]
-        answer = await self._members.read(RANGE, pb.RangeRequest(key=key, range_end=end, limit=limit))
-        revision = answer.header.revision
-        while answer.more:
-            key, limit = answer.kvs[-1].key + b"\0", _next_limit(limit, answer.ByteSize())
+        revision, limit = 0, _PAGE_KEYS[0]
+        while True:
             request = pb.RangeRequest(key=key, range_end=end, limit=limit, revision=revision)
-            following = self._group.create_task(self._page(request, prefix))
             try:
-                yield Page(revision, tuple([wire.entry(kv) for kv in answer.kvs]))
-                page = await following
-                if isinstance(page, StoreUnavailable):
-                    raise page
-                answer = page
-            finally:
-                following.cancel()
-        yield Page(revision, tuple([wire.entry(kv) for kv in answer.kvs]))
+                answer = await self._members.read(RANGE, request)
+            except StoreUnavailable as error:
+                if not is_compacted(str(error)):
+                    raise
+                told = f"the list of {prefix!r} took longer than history is kept; list again"
+                raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.OVERLOADED) from error
+            revision = revision or answer.header.revision
+            yield Page(revision, wire.entries(answer.kvs))
+            if not answer.more:
+                return
+            key, limit = answer.kvs[-1].key + b"\0", _next_limit(limit, answer.ByteSize())
 
     async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
         """Write all of ``writes`` if all of ``compares`` hold, durably; see `store.port.Store.commit`."""
@@ -183,25 +183,26 @@ class EtcdStore:
         """Tell how the store does; never waits."""
         left = [max(0.0, lease.until - time.monotonic()) for lease in self._keeper.all()]
         self._vitals.gauges["revision"] = self._members.seen
+        self._vitals.gauges.pop("lease_left_seconds", None)
         if left:
             self._vitals.gauges["lease_left_seconds"] = min(left)
         return self._vitals.health(self._members.current.endpoint)
 
     async def close(self) -> None:
         """Give the leases back and stop; watchers and later callers get `StoreUnavailable`."""
-        if self._is_closed:
-            return
         self._is_closed = True
-        with suppress(StoreUnavailable, TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
-                for lease in self._keeper.all():
-                    await self._revoke(lease)
-        if self._nudge is not None:
-            self._nudge.cancel()
-        if self._main is not None:
-            self._main.cancel()
-            await asyncio.wait((self._main,))
-        await self._members.close()
+        try:
+            with suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    for lease in self._keeper.all():
+                        await self._revoke(lease)
+        finally:
+            if self._nudge is not None:
+                self._nudge.cancel()
+            if self._main is not None:
+                self._main.cancel()
+                await asyncio.wait((self._main,))
+            await self._members.close()
 
     async def _run(self, started: asyncio.Event) -> None:
         """Be the task that this store owns; what it cannot go on without ends with it."""
@@ -217,17 +218,6 @@ class EtcdStore:
             for lease in self._keeper.all():
                 lease.end()
             self._keeper.stop()
-
-    async def _page(self, request: pb.RangeRequest, prefix: str) -> pb.RangeResponse | StoreUnavailable:
-        """Return a later page of a list, or why there is none: whoever asked may be gone."""
-        try:
-            page: pb.RangeResponse = await self._members.read(RANGE, request)
-        except StoreUnavailable as error:
-            if not is_compacted(str(error)):
-                return error
-            told = f"the list of {prefix!r} took longer than history is kept; list again"
-            return StoreUnavailable(told, maybe_applied=False, trouble=Trouble.OVERLOADED)
-        return page
 
     def _check_open(self) -> None:
         if self._is_closed or (self._main is not None and self._main.done()):
@@ -266,9 +256,16 @@ class EtcdStore:
         self._vitals.counts["lease_renewals"] += 1
 
     def _move_watches(self, left: Member) -> None:
+        # The next one may be of another release.
+        self._housekeeping.can_ask_progress = False
         for watching in self._watchings:
             if watching.member is left:
                 watching.move()
+
+    def _end_watches(self, reason: RolledBack) -> None:
+        for watching in self._watchings:
+            watching.queue.end(RolledBack(reason.before, reason.now))
+            watching.move()
 
     def _nudge_later(self) -> None:
         if self._nudge is None and self._watchings and self._housekeeping.can_ask_progress:
@@ -276,11 +273,13 @@ class EtcdStore:
 
     def _nudge_now(self) -> None:
         self._nudge = None
-        if self._group is None or self._is_closed:
+        behind = [watching for watching in self._watchings if watching.told < self._members.seen]
+        if self._group is None or self._is_closed or not behind:
             return
-        for watching in self._watchings:
-            if watching.told < self._members.seen:
-                self._group.create_task(self._ask(watching))
+        for watching in behind:
+            self._group.create_task(self._ask(watching))
+        # etcd answers only those that have caught up.
+        self._nudge_later()
 
     @staticmethod
     async def _ask(watching: Watching) -> None:

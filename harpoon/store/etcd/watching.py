@@ -46,8 +46,9 @@ class Watching:
         self._vitals = vitals
         self._rng = rng
         self._key, self._end = wire.span(prefix)
-        #: The call, while it may be written to: by one at a time.
-        self._asks: Any = None
+        #: The stream's call, once etcd has said that the watch is there.
+        self._created: Any = None
+        self._is_asking = False
         #: Of reading one stream: what waits is cancelled, as gRPC leaves waiting for ever whoever writes to a call that
         #: is cancelled itself.
         self._scope: asyncio.Timeout | None = None
@@ -72,16 +73,22 @@ class Watching:
 
     async def ask(self) -> None:
         """Ask how far this watch has come, when nothing was told for a while; the answer is told like the rest."""
-        call, self._asks = self._asks, None
-        if call is not None:
+        call = self._created
+        if call is None or self._is_asking:
+            return
+        # Only one may write to a call at a time.
+        self._is_asking = True
+        try:
             await call.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
+        finally:
+            self._is_asking = False
 
     async def _follow(self) -> None:
         is_first = True
         while not self.queue.is_over:
-            if not is_first:
-                await self._check_revision()
-                self._vitals.counts["watch_resumes"] += 1
+            if not (is_first or await self._is_in_step()):
+                continue
+            self._vitals.counts["watch_resumes"] += not is_first
             is_first = False
             self.member = member = await self._members.find(None)
             try:
@@ -101,19 +108,23 @@ class Watching:
         except TimeoutError:
             return
         finally:
-            self._scope = self._asks = None
+            self._scope = self._created = None
 
-    async def _check_revision(self) -> None:
-        """See that the store has not gone back behind what was told."""
+    async def _is_in_step(self) -> bool:
+        """Whether the store can be asked, and has not gone back behind what was told.
+
+        Raises:
+            RolledBack: It has.
+        """
         try:
             now = (await self._members.read(RANGE, REVISION)).header.revision
         except RolledBack:
             raise
         except StoreUnavailable:
-            # It is away again; the watch finds out for itself.
-            return
+            return False
         if now < self.told:
             raise RolledBack(self.told, now)
+        return True
 
     async def _read(self, member: Member) -> None:
         """Tell what a stream tells, no faster than the watcher reads."""
@@ -127,7 +138,8 @@ class Watching:
             while (response := await call.read()) is not grpc.aio.EOF:
                 if response.canceled:
                     return self._hear_end(response)
-                self._asks = call
+                if response.created:
+                    self._created = call
                 for revision, changes in self._hear(response):
                     if self.queue.is_half_full:
                         await self._wait_for_room()
@@ -151,7 +163,8 @@ class Watching:
         if response.created:
             return
         self._pause = BACKOFF_S[0]
-        self._vitals.succeed()
+        self._members.succeed()
+        self._is_resuming = self._is_resuming and bool(response.events)
         if not response.events and response.header.revision > self.told:
             yield response.header.revision, ()
             self.told = response.header.revision

@@ -16,8 +16,6 @@ from harpoon.store.port import Change, Compare, Entry, Put, Write
 _COUNTED = pb.RequestOp(request_put=pb.PutRequest(key=b"/h/"))
 #: As the end of a range: every key from its beginning on. As a key: lower than any.
 _OPEN = b"\0"
-#: What becomes of bytes that are no UTF-8.
-_FOREIGN = "backslashreplace"
 _mod_revision = attrgetter("kv.mod_revision")
 
 
@@ -27,9 +25,12 @@ def span(prefix: str) -> tuple[bytes, bytes]:
     return prefix.encode() or _OPEN, _OPEN if end is None else end.encode()
 
 
-def entry(kv: pb.KeyValue) -> Entry:
-    """Return a key as etcd tells it; one that is no text is somebody else's, and told so that nobody stumbles."""
-    return Entry(kv.key.decode(errors=_FOREIGN), kv.value, kv.create_revision, kv.mod_revision)
+def entries(kvs: Sequence[pb.KeyValue]) -> tuple[Entry, ...]:
+    """Return keys as etcd tells them; one that is no text is somebody else's, and left out."""
+    try:
+        return tuple([_entry(kv) for kv in kvs])
+    except UnicodeDecodeError:
+        return tuple([_entry(kv) for kv in kvs if _is_text(kv.key)])
 
 
 def transaction(compares: Iterable[Compare], writes: Iterable[Write], leases: dict[str, int]) -> pb.TxnRequest:
@@ -63,8 +64,25 @@ def outcomes(response: pb.TxnResponse) -> list[int | None]:
 
 def revisions(events: Sequence[pb.Event]) -> Iterable[tuple[int, tuple[Change, ...]]]:
     """Return the changes that a watch tells, by revision; all of one revision are told at once."""
-    for revision, changes in groupby(events, _mod_revision):
-        yield revision, tuple([_change(event) for event in changes])
+    for revision, group in groupby(events, _mod_revision):
+        told = list(group)
+        try:
+            changes = [_change(event) for event in told]
+        except UnicodeDecodeError:
+            changes = [_change(event) for event in told if _is_text(event.kv.key)]
+        yield revision, tuple(changes)
+
+
+def _entry(kv: pb.KeyValue) -> Entry:
+    return Entry(kv.key.decode(), kv.value, kv.create_revision, kv.mod_revision)
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _compare(compare: Compare) -> pb.Compare:
@@ -84,7 +102,7 @@ def _operation(write: Write, leases: dict[str, int]) -> pb.RequestOp:
 
 def _change(event: pb.Event) -> Change:
     kv = event.kv
-    key = kv.key.decode(errors=_FOREIGN)
+    key = kv.key.decode()
     if event.type == pb.Event.DELETE:
         return Change(key, None)
     return Change(key, Entry(key, kv.value, kv.create_revision, kv.mod_revision))
