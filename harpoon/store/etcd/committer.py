@@ -7,7 +7,7 @@ gets an answer of its own.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,7 +43,8 @@ class Commit:
 
     compares: Sequence[Compare]
     writes: Sequence[Write]
-    transaction: pb.TxnRequest
+    #: Key → id of the lease it is put under.
+    leases: Mapping[str, int]
     size: int
     done: asyncio.Future[int | None]
     #: When its caller came, by the event loop's clock.
@@ -69,7 +70,7 @@ class Committer:
         self.written = 0
 
     async def commit(
-        self, compares: Sequence[Compare], writes: Sequence[Write], leases: dict[str, int], size: int
+        self, compares: Sequence[Compare], writes: Sequence[Write], leases: Mapping[str, int], size: int
     ) -> int | None:
         """Commit within the limits that `commit.check` has checked; see `store.port.Store.commit`."""
         if self._is_over:
@@ -80,7 +81,7 @@ class Committer:
             )
         loop = asyncio.get_running_loop()
         done: asyncio.Future[int | None] = loop.create_future()
-        commit = Commit(compares, writes, wire.transaction(compares, writes, leases), size, done, loop.time())
+        commit = Commit(compares, writes, leases, size, done, loop.time())
         self._queue.append(commit)
         self._is_fed.set()
         self._waiting.add(commit)
@@ -156,10 +157,14 @@ class Committer:
             return
         for commit in batch:
             commit.is_sent = True
-        transactions = [commit.transaction for commit in batch]
         is_alone = len(batch) == 1
         is_put = any(isinstance(write, Put) for commit in batch for write in commit.writes)
-        request = transactions[0] if is_alone else wire.nested(transactions, is_put=is_put)
+        request = pb.TxnRequest()
+        for commit in batch:
+            transaction = request if is_alone else request.success.add().request_txn
+            wire.fill(transaction, commit.compares, commit.writes, commit.leases)
+        if is_put and not is_alone:
+            wire.count_space(request)
         waited = asyncio.get_running_loop().time() - batch[0].since
         within = min(WRITE_S, max(SEND_S, COMMIT_S - waited))
         try:

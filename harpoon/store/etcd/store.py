@@ -43,9 +43,11 @@ from harpoon.store.port import (
 from harpoon.store.retention import KEPT_FOR
 from harpoon.store.url import EtcdUrl
 
-#: Keys of a page: few at first, as nobody knows how large they are; then more, as long as they are small.
-_PAGE_KEYS: Final = (100, 2_000)
-_PAGE_BYTES: Final = 1 << 20
+#: Keys of a page: few at first, as nobody knows how large they are; then more, as long as they are small. Each page
+#: makes etcd count all keys that are left, so few large ones are quicker than many small ones.
+_PAGE_KEYS: Final = (100, 5_000)
+_PAGE_BYTES: Final = 4 << 20
+_PAGE_GROWTH: Final = 8
 #: A watch that was told nothing for so long is asked how far it has come, if there is more to be told.
 _NUDGE_S: Final = 0.1
 #: Closing tries so long to give leases back.
@@ -290,4 +292,5 @@ class EtcdStore:
 
 def _next_limit(limit: int, size: int) -> int:
     """Return how many keys the next page is asked for, after one of ``size`` bytes."""
-    return min(2 * limit, _PAGE_KEYS[1]) if size < _PAGE_BYTES else max(limit // 2, 10)
+    fitting = limit * _PAGE_BYTES // max(size, 1)
+    return max(10, min(_PAGE_GROWTH * limit, fitting, _PAGE_KEYS[1]))

@@ -3,7 +3,7 @@
 Keys are text here and UTF-8 bytes there; both are ordered alike.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -33,22 +33,39 @@ def entries(kvs: Sequence[pb.KeyValue]) -> tuple[Entry, ...]:
         return tuple([_entry(kv) for kv in kvs if _is_text(kv.key)])
 
 
-def transaction(compares: Iterable[Compare], writes: Iterable[Write], leases: dict[str, int]) -> pb.TxnRequest:
-    """Return a commit as a transaction; ``leases`` are the ids of those that keys are put under."""
-    return pb.TxnRequest(
-        compare=[_compare(compare) for compare in compares], success=[_operation(write, leases) for write in writes]
-    )
-
-
-def nested(commits: Iterable[pb.TxnRequest], *, is_put: bool) -> pb.TxnRequest:
-    """Return one transaction that does each of several, or not, by its own compares.
+def fill(
+    transaction: pb.TxnRequest, compares: Iterable[Compare], writes: Iterable[Write], leases: Mapping[str, int]
+) -> None:
+    """Write a commit into an empty transaction.
 
     Args:
-        commits: None writes a key that another one names.
-        is_put: Whether any of them puts a key, which etcd refuses when it has no space left.
+        transaction: May lie within another one: filling it in place takes a third of the time of copying it there.
+        compares: What must hold.
+        writes: What is done if it does.
+        leases: Key → id of the lease it is put under.
     """
-    success = [pb.RequestOp(request_txn=commit) for commit in commits]
-    return pb.TxnRequest(success=success, failure=[_COUNTED] if is_put else [])
+    add_compare = transaction.compare.add
+    for compare in compares:
+        key = compare.key.encode()
+        if compare.mod is not None:
+            add_compare(key=key, target=pb.Compare.MOD, mod_revision=compare.mod)
+        else:
+            add_compare(key=key, target=pb.Compare.CREATE, create_revision=compare.create)
+    add_operation = transaction.success.add
+    for write in writes:
+        if isinstance(write, Put):
+            put = add_operation().request_put
+            put.key = write.key.encode()
+            put.value = write.value
+            if write.lease is not None:
+                put.lease = leases[write.key]
+        else:
+            add_operation().request_delete_range.key = write.key.encode()
+
+
+def count_space(batch: pb.TxnRequest) -> None:
+    """Have etcd see that a batch of transactions puts something."""
+    batch.failure.append(_COUNTED)
 
 
 def outcome(response: pb.TxnResponse) -> int | None:
@@ -83,21 +100,6 @@ def _is_text(key: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _compare(compare: Compare) -> pb.Compare:
-    key = compare.key.encode()
-    if compare.mod is not None:
-        return pb.Compare(key=key, target=pb.Compare.MOD, mod_revision=compare.mod)
-    assert compare.create is not None, "a compare is on one of the two"
-    return pb.Compare(key=key, target=pb.Compare.CREATE, create_revision=compare.create)
-
-
-def _operation(write: Write, leases: dict[str, int]) -> pb.RequestOp:
-    key = write.key.encode()
-    if isinstance(write, Put):
-        return pb.RequestOp(request_put=pb.PutRequest(key=key, value=write.value, lease=leases.get(write.key, 0)))
-    return pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=key))
 
 
 def _change(event: pb.Event) -> Change:
