@@ -147,6 +147,8 @@ class Mirror:
         Raises:
             StoreUnavailable: It is not; what the revision is of happened all the same.
         """
+        if revision <= self.revision:
+            return
         try:
             async with asyncio.timeout(_SHOWN_WITHIN_S):
                 await self.reached(revision)
