@@ -27,7 +27,6 @@ PENDING: Final = ROOT + "pending/"
 AGENTS: Final = ROOT + "agents/"
 LINKS: Final = ROOT + "links/"
 ACTUAL: Final = ROOT + "actual/"
-META: Final = ROOT + "meta/cluster"
 
 T = TypeVar("T")
 _NOTHING: Final[Mapping[TaskId, Row[Any]]] = MappingProxyType({})

@@ -9,7 +9,7 @@ from typing import Final
 
 import grpc
 
-from harpoon.store.port import Trouble
+from harpoon.store.port import StoreUnavailable, Trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,11 @@ _CODES: Final[dict[grpc.StatusCode, Verdict]] = {
     grpc.StatusCode.UNIMPLEMENTED: Verdict(trouble=Trouble.UNFIT, maybe_applied=False),
     grpc.StatusCode.RESOURCE_EXHAUSTED: Verdict(trouble=Trouble.OVERLOADED, maybe_applied=True),
 }
+#: What a connection that cannot be made safe does not fail with; what it does fail with says little.
+_NOT_TLS: Final = ("refused", "timed out", "deadline", "no leader", "unreachable", "no route", "dns")
+_TLS: Final = (
+    "no TLS connection comes about: see ca, cert, key and server_name of the store's URL, and the member's certificate"
+)
 _UNKNOWN = Verdict(trouble=Trouble.BROKEN, maybe_applied=True, is_members=True)
 
 
@@ -98,6 +103,23 @@ def judge(code: grpc.StatusCode, details: str) -> Verdict:
     if code is grpc.StatusCode.UNAVAILABLE and "timed out" in words and _BY_ETCD in words:
         return _CODES[grpc.StatusCode.DEADLINE_EXCEEDED]
     return _CODES.get(code, _UNKNOWN)
+
+
+def unreachable(endpoint: str, code: grpc.StatusCode, details: str, *, is_tls: bool) -> StoreUnavailable:
+    """Return what to tell of a member that cannot be connected to; nothing was asked of it yet."""
+    words = details or code.name.lower().replace("_", " ")
+    verdict = judge(code, words)
+    told = f"etcd at {endpoint} cannot be reached: {words}"
+    fix = _TLS if is_tls and not any(word in words.lower() for word in _NOT_TLS) else verdict.fix
+    return StoreUnavailable(f"{fix} ({told})" if fix else told, maybe_applied=False, trouble=verdict.trouble)
+
+
+def refusal(endpoint: str, code: grpc.StatusCode, details: str) -> StoreUnavailable:
+    """Return what to tell whoever asked, and got an error."""
+    verdict = judge(code, details)
+    told = f"etcd at {endpoint}: {details or code.name.lower().replace('_', ' ')}"
+    told = f"{verdict.fix} ({told})" if verdict.fix else told
+    return StoreUnavailable(told, maybe_applied=verdict.maybe_applied, trouble=verdict.trouble)
 
 
 def is_login_over(code: grpc.StatusCode, details: str) -> bool:

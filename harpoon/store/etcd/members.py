@@ -14,7 +14,7 @@ import structlog
 from harpoon.kit.clock import Clock, Random
 from harpoon.kit.news import News
 from harpoon.store.etcd import rpc_pb2 as pb
-from harpoon.store.etcd.judge import Verdict, is_login_over, judge
+from harpoon.store.etcd.judge import Verdict, is_login_over, judge, refusal, unreachable
 from harpoon.store.etcd.rpc import AUTHENTICATE, STATUS, Caller, Credentials, Method, metadata, read_password
 from harpoon.store.etcd.vitals import Vitals
 from harpoon.store.port import RolledBack, StoreUnavailable, Trouble
@@ -34,12 +34,6 @@ WRITE_S: Final = 3.0
 #: Pause after all members were tried in vain, growing from the first to the second.
 BACKOFF_S: Final = (0.1, 1.0)
 _ROUNDS_MAX: Final = 10
-
-#: What a connection that cannot be made safe does not fail with; what it does fail with says little.
-_NOT_TLS: Final = ("refused", "timed out", "deadline", "no leader", "unreachable", "no route", "dns")
-_TLS: Final = (
-    "no TLS connection comes about: see ca, cert, key and server_name of the store's URL, and the member's certificate"
-)
 
 _log = structlog.get_logger(__name__)
 
@@ -212,10 +206,7 @@ class Members:
     def refused(self, member: Member, code: grpc.StatusCode, details: str) -> tuple[Verdict, StoreUnavailable]:
         """Judge an error of a member, take note of it, and leave the member if another may do better."""
         verdict = judge(code, details)
-        told = verdict.fix or f"etcd at {member.endpoint}: {details or code.name.lower().replace('_', ' ')}"
-        if verdict.fix:
-            told += f" (etcd at {member.endpoint}: {details})"
-        unavailable = StoreUnavailable(told, maybe_applied=verdict.maybe_applied, trouble=verdict.trouble)
+        unavailable = refusal(member.endpoint, code, details)
         if verdict.is_trouble:
             self._vitals.fail(unavailable)
         if verdict.is_members:
@@ -288,16 +279,7 @@ class Members:
         return None
 
     def _reason(self, member: Member, error: grpc.aio.AioRpcError) -> StoreUnavailable:
-        details = error.details() or error.code().name.lower().replace("_", " ")
-        verdict = judge(error.code(), details)
-        told = f"etcd at {member.endpoint} cannot be reached: {details}"
-        fix = verdict.fix
-        if self._url.is_tls and not any(word in details.lower() for word in _NOT_TLS):
-            fix = _TLS
-        if fix:
-            told = f"{fix} ({told})"
-        # Nothing that matters was asked yet.
-        return StoreUnavailable(told, maybe_applied=False, trouble=verdict.trouble)
+        return unreachable(member.endpoint, error.code(), error.details() or "", is_tls=self._url.is_tls)
 
     def _is_ready(self, member: Member) -> bool:
         return member.is_connected and (bool(self.token) or self._url.user is None)

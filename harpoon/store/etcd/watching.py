@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-import structlog
 
 from harpoon.kit.clock import Random
 from harpoon.store.etcd import rpc_pb2 as pb
@@ -30,8 +29,6 @@ from harpoon.store.port import Compacted, Rewound, RolledBack, SlowWatcher, Stor
 SLOW_S: Final = 5.0
 #: The cheapest question that tells the store's revision; of a key that a user with a role on ``/h/`` may read.
 REVISION: Final = pb.RangeRequest(key=b"/h/", limit=1, count_only=True)
-
-_log = structlog.get_logger(__name__)
 
 
 class Watching:
@@ -86,9 +83,12 @@ class Watching:
     async def _follow(self) -> None:
         is_first = True
         while not self.queue.is_over:
-            if not (is_first or await self._is_in_step()):
-                continue
-            self._vitals.counts["watch_resumes"] += not is_first
+            if not is_first:
+                await asyncio.sleep(self._pause * self._rng.uniform(0.5, 1.0))
+                self._pause = min(2 * self._pause, BACKOFF_S[1])
+                if not await self._is_in_step():
+                    continue
+                self._vitals.counts["watch_resumes"] += 1
             is_first = False
             self.member = member = await self._members.find(None)
             try:
@@ -97,8 +97,6 @@ class Watching:
                 if is_login_over(error.code(), error.details() or ""):
                     self._members.token = ""
                 self._members.refused(member, error.code(), error.details() or "")
-            await asyncio.sleep(self._pause * self._rng.uniform(0.5, 1.0))
-            self._pause = min(2 * self._pause, BACKOFF_S[1])
 
     async def _attend(self, member: Member) -> None:
         """Read one stream to its end, or until its member is left."""
