@@ -31,6 +31,7 @@ def to_problem(request: web.Request, error: Exception) -> web.Response:
         case Gone():
             return problem(410, text, oldest=error.oldest)
         case StoreUnavailable():
+            text += _IN_DOUBT if error.maybe_applied else ""
             return problem(503, text, code="store_unavailable", headers=_SOON, maybe_applied=error.maybe_applied)
         case Unavailable():
             return problem(503, text, headers=_SOON)
@@ -40,6 +41,9 @@ def to_problem(request: web.Request, error: Exception) -> web.Response:
 
 #: A store restarts and a link comes back within seconds.
 _SOON: Final[dict[str, str]] = {hdrs.RETRY_AFTER: "1"}
+
+
+_IN_DOUBT: Final = "; what was asked may have been done all the same: look before asking again"
 
 
 def _of_http(request: web.Request, error: Exception) -> web.Response:

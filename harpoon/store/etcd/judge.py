@@ -118,6 +118,8 @@ def refusal(endpoint: str, code: grpc.StatusCode, details: str) -> StoreUnavaila
     """Return what to tell whoever asked, and got an error."""
     verdict = judge(code, details)
     told = f"etcd at {endpoint}: {details or code.name.lower().replace('_', ' ')}"
+    if verdict.trouble is Trouble.TIMEOUT:
+        told = f"etcd at {endpoint} does not answer in time: {details or 'nothing is heard of it'}"
     told = f"{verdict.fix} ({told})" if verdict.fix else told
     return StoreUnavailable(told, maybe_applied=verdict.maybe_applied, trouble=verdict.trouble)
 
