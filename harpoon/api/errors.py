@@ -43,7 +43,7 @@ def to_problem(request: web.Request, error: Exception) -> web.Response:
 _SOON: Final[dict[str, str]] = {hdrs.RETRY_AFTER: "1"}
 
 
-_IN_DOUBT: Final = "; what was asked may have been done all the same: look before asking again"
+_IN_DOUBT: Final = "; it may have been done: look before trying again"
 
 
 def _of_http(request: web.Request, error: Exception) -> web.Response:
