@@ -1,5 +1,6 @@
 """Wake-ups from the watch: they say that something has changed and never what; whoever is woken reads for itself."""
 
+import math
 import threading
 import time
 from datetime import timedelta
@@ -14,6 +15,8 @@ from harpoon.kit.errors import Gone, HarpoonError, Unavailable
 QUIET: Final = timedelta(milliseconds=50)
 #: A server that cannot be reached yet is tried again after so long.
 RETRY_AFTER: Final = timedelta(milliseconds=250)
+#: A Ctrl-C that comes in the moment before a thread begins to wait, or to another thread, is heeded after so long.
+_HEED_S: Final = 0.25
 
 
 class Wakeups:
@@ -32,7 +35,9 @@ class Wakeups:
         Raises:
             HarpoonError: The watch cannot go on.
         """
-        self._woken.wait(None if timeout is None else max(0.0, timeout.total_seconds()))
+        left = math.inf if timeout is None else max(0.0, timeout.total_seconds())
+        while not self._woken.wait(min(left, _HEED_S)) and left > _HEED_S:
+            left -= _HEED_S
         _pause(QUIET)
         self._woken.clear()
         if self._failure is not None:

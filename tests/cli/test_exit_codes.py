@@ -155,6 +155,27 @@ def test_ctrl_c_in_a_wait_is_130_and_names_the_command_that_waits_on(server: Fak
     assert "Traceback" not in told
 
 
+def test_ctrl_c_is_heeded_though_it_does_not_interrupt_the_wait() -> None:
+    script = """
+import signal, threading, time
+from harpoon.cli.wakeup import Wakeups
+class Silent:
+    def another(self): return self
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def watch(self, *_, **__):
+        time.sleep(0.3)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # the system may give it to any thread
+        time.sleep(60)
+        yield
+Wakeups(Silent(), None).wait()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, timeout=20, check=False
+    )
+    assert b"KeyboardInterrupt" in done.stderr
+
+
 def test_a_full_disk_behind_stdout_is_1_without_a_traceback() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
