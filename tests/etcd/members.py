@@ -176,10 +176,11 @@ class Member:
     def status(self) -> dict:
         return self.ask("maintenance/status", {}, timeout_s=1.0)
 
-    def metric(self, name: str) -> float:
-        """Return the sum of one of its metrics over the labels."""
+    def metric(self, name: str, label: str = "") -> float:
+        """Return the sum of one of its metrics over the labels, or over those with this one."""
         lines = self._get("/metrics", 5.0)[1].splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((name + " ", name + "{")))
+        found = [line for line in lines if line.startswith((name + " ", name + "{")) and label in line]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     def wipe(self) -> None:
         """Delete all keys and their history and revoke all leases: the next test finds nothing but a higher revision."""
