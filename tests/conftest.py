@@ -4,12 +4,16 @@ Generated inputs are the same each time, so that a change is judged by what it c
 To look further: ``make test ARGS=--hypothesis-profile=explore``.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.etcd.members import Member
+
+# A job in the background of a shell ignores Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("explore", derandomize=False)
 settings.register_profile("steady", derandomize=True)
