@@ -65,7 +65,7 @@ def server(  # noqa: PLR0913, PLR0917 one parameter an option
         str, typer.Option(help="Everything is looked at again so often, woken or not.", metavar="DURATION")
     ] = "30s",
     keep_history: Annotated[
-        str, typer.Option(help="A watcher may be away for so long, and resume; with --data.", metavar="DURATION")
+        str, typer.Option(help="A watcher may be away for so long, and resume; not with memory.", metavar="DURATION")
     ] = "10m",
 ) -> None:
     """Run a server until SIGTERM or Ctrl-C. Tasks run on without it."""
