@@ -7,6 +7,7 @@ A member that its test has left behind ends with the process that runs the tests
 import functools
 import http.client
 import json
+import os
 import shutil
 import signal
 import ssl
@@ -122,6 +123,9 @@ class Member:
     def pause(self) -> None:
         """Let it stand still; its connections stay open and are answered by nobody."""
         self._signal(signal.SIGSTOP)
+        assert self.process is not None
+        # The signal is only sent so far: threads that run still answer. It stands still when its parent is told so.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
