@@ -20,7 +20,7 @@ from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.term import Term
 from harpoon.control.view import View
-from harpoon.kit.cancelling import heed_cancelling
+from harpoon.kit.apart import apart
 from harpoon.kit.errors import leaves
 from harpoon.kit.news import News
 from harpoon.store import cluster
@@ -92,12 +92,11 @@ class Controller:
                 term = self.term = await self._begin()
                 self.metrics.terms.inc()
                 try:
-                    await term.run()
+                    await apart(term.run())
                 except* HoldLost as lost:
                     reasons = sorted({str(error) for error in leaves(lost)})
                     _log.warning("term_ended", joined=term.member.joined, reasons=reasons)
                 self.term = None
-                heed_cancelling()
                 await asyncio.sleep(RETRY_S)
         finally:
             self.term = None

@@ -216,7 +216,7 @@ async def test_status_counts_what_there_is_and_names_the_leader() -> None:
     async with a_rig() as rig:
         await a_fleet(rig)
         assert (await rig.get("/v1/status")).json["leader"] is None
-        await rig.store.commit((), (Put(f"{ROOT}holds/scheduler", b"s9"),))
+        await rig.store.commit((), (Put(f"{ROOT}holds/scheduler", b'{"instance":"s9"}'),))
         told = (await rig.get("/v1/status")).json
         assert (told["instance"], told["store"], told["leader"]) == ("s1", "memory", "s9")
         assert told["agents"] == {"unknown": 1, "connected": 1, "interrupted": 0, "lost": 0}
