@@ -52,7 +52,8 @@ class Leadership:
                 hold = await self._take()
                 if hold is not None:
                     await self._lead(hold)
-                await until(self._is_changed, RETRY_S if hold is not None else LOOK_AGAIN_S)
+                is_free = SCHEDULER not in self._view.holds.rows
+                await until(self._is_changed, RETRY_S if is_free else LOOK_AGAIN_S)
 
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         for change in changes:
