@@ -39,12 +39,12 @@ class World:
         task = state and a_task(placement, state=state, ready=ready, since_ms=at(self.seconds).wall)
         self.standings[placement.task] = Standing(placement=placement, task=task)
 
-    def decide(self, random, *, is_halted=False):
+    def decide(self, random, **settings):
         """Decide as the scheduler would; the answer must not depend on the order that records come in."""
         shuffled = list(self.standings.values())
         random.shuffle(shuffled)
-        rolled = rollout(self.job, shuffled, at(self.seconds), is_halted=is_halted)
-        assert rolled == rollout(self.job, list(self.standings.values()), at(self.seconds), is_halted=is_halted)
+        rolled = rollout(self.job, shuffled, at(self.seconds), **settings)
+        assert rolled == rollout(self.job, list(self.standings.values()), at(self.seconds), **settings)
         assert [want.slot for want in rolled.wants] == sorted({want.slot for want in rolled.wants})
         return rolled
 
@@ -113,7 +113,8 @@ def run(world, random, steps):
     """Let things happen in any order, also bad ones; check every single commit."""
     for _ in range(steps):
         world.seconds += random.choice((0, 0.5, 2, 30))
-        rolled = world.decide(random, is_halted=random.random() < 0.2)
+        drained = {name: None for name in ("a0", "a1") if random.random() < 0.3}
+        rolled = world.decide(random, evictable=random.choice((0, 1, 100, 100)), leaving=drained)
         deeds = [*rolled.wants, *rolled.drops]
         random.shuffle(deeds)
         for deed in deeds[: random.randrange(len(deeds) + 1)]:
@@ -135,7 +136,7 @@ def settle(world, random):
         rolled = world.decide(random)
         for deed in (*rolled.wants, *rolled.drops):
             obey(world, deed)
-        if rolled == Rollout(wants=(), drops=(), held=(), due=None) and all(
+        if rolled == Rollout(wants=(), drops=(), held=(), due=None, is_complete=True) and all(
             s.task and s.task.ready for s in world.standings.values()
         ):
             return
