@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from harpoon.agent.client import AgentTransport
-from harpoon.control.view import ACTUAL, AGENTS, LINKS, View
+from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, LINKS, View
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
 from harpoon.model.agent import Agent, LinkState
@@ -44,10 +44,12 @@ class Roster:
             )
         for other in self._view.agents.rows.values():
             if other.value.endpoint == agent.endpoint and other.value.name != agent.name:
-                raise Conflict(f"endpoint {agent.endpoint} belongs to agent {other.value.name}")
+                raise Conflict(self._taken(agent.endpoint, other.value.name))
         found = 0 if row is None else row.mod_revision
         compares = (Compare(AGENTS + agent.name, mod=found),)
-        revision = await settle.commit(self._store, compares, (Put(AGENTS + agent.name, codec.dump(agent)),))
+        # Whoever registers is not dead, or no more.
+        writes = (Put(AGENTS + agent.name, codec.dump(agent)), Delete(DEAD + agent.name))
+        revision = await settle.commit(self._store, compares, writes)
         if revision is None:
             raise Conflict(f"agent {agent.name} was registered by someone else just now; try again")
         await self._view.mirror.shows(revision)
@@ -58,7 +60,7 @@ class Roster:
 
         Raises:
             NotFound: There is no such agent.
-            Conflict: It is connected.
+            Conflict: It is connected, or tasks are still placed on it.
             StoreUnavailable: The store could not answer; some of what it reported may be gone.
         """
         row = self._view.agents.rows.get(name)
@@ -66,18 +68,33 @@ class Roster:
             raise NotFound(f"there is no agent {name}")
         if self._link_state(name) is LinkState.CONNECTED:
             raise Conflict(f"agent {name} is connected; stop it first, or it would register again")
+        placed = len(self._view.placements_on(name))
+        if placed:
+            raise Conflict(
+                f"{placed} tasks are still placed on agent {name}, and may run there; if it will never come back: "
+                f"harpoon declare-dead {name}"
+            )
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
         parts = [told[start : start + WRITES_MAX] for start in range(0, len(told), WRITES_MAX)]
         # Compared each time: what the store does late is to take nothing from an agent that was registered since.
         is_same = Compare(AGENTS + name, mod=row.mod_revision)
         revision: int | None = None
-        for writes in (*parts, [Delete(AGENTS + name), Delete(LINKS + name)]):
+        for writes in (*parts, [Delete(table + name) for table in (AGENTS, LINKS, CORDONS)]):
             revision = await self._store.commit((is_same,), writes)
             if revision is None:
                 raise Conflict(f"agent {name} changed just now; look again")
         assert revision is not None, "the last of them was committed"
         await self._view.mirror.shows(revision)
         return revision
+
+    def _taken(self, endpoint: str, owner: str) -> str:
+        """Say whose an endpoint is, and the way out where that one is not there any more."""
+        state = self._link_state(owner)
+        told = f"endpoint {endpoint} belongs to agent {owner}, which is {state}"
+        if state is LinkState.CONNECTED:
+            return f"{told}; give this one another --listen"
+        way = f"harpoon declare-dead {owner}" if self._view.placements_on(owner) else f"harpoon delete agent/{owner}"
+        return f"{told}; if {owner} is gone for good, make it free: {way}"
 
     def _link_state(self, agent: str) -> LinkState:
         row = self._view.links.rows.get(agent)
