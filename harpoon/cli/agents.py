@@ -96,7 +96,9 @@ def declare_dead(
     remote: Remote,
     name: AgentName,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    reason: Reason = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why, for whoever looks into it later.", metavar="TEXT", show_default=False)
+    ] = None,
     form: Format = Output.TABLE,
 ) -> None:
     """Say that an agent will never come back, so that it is forgotten, and what it ran may run elsewhere.

@@ -168,8 +168,7 @@ class Cordons:
         name, link = row.value.name, self._view.links.rows.get(row.value.name)
         if link is not None and link.value.state is LinkState.CONNECTED:
             raise Conflict(
-                f"agent {name} is connected, so it is not dead; drain it to empty it, or stop it first: "
-                f"harpoon drain {name}"
+                f"agent {name} is connected, so it is not dead; stop it first, or only empty it: harpoon drain {name}"
             )
         # Compared each time: what happens late is to take nothing from an agent that came back since.
         compares = [_is_same(AGENTS + name, row), _is_same(LINKS + name, link)]

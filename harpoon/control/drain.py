@@ -43,7 +43,7 @@ def _waits(view: View, agent: str, task: TaskId) -> str:
     if successor is not None:
         return f"stays until {successor}"
     if pending is not None and placed.value.slot in pending.value.slots:
-        return f"stays, for its slot fits nowhere else: {pending.value.reason}"
+        return f"fits nowhere else: {pending.value.reason}"
     return _turn(job.value)
 
 

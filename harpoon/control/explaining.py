@@ -44,7 +44,9 @@ async def explain_job(view: View, row: Row[Job], known: Bookings | None, now: In
         )
         for one in job.spec.depends_on
     )
-    slots = () if job.is_terminating or status.is_done else await _slots(view, job, known, now)
+    slots = (
+        () if job.is_terminating or (status.is_done and status.pending is None) else await _slots(view, job, known, now)
+    )
     reasons = [*(["it is being unscheduled: its tasks are stopped first"] if job.is_terminating else [])]
     reasons += [f"job {name} is not ready: {found}" for name, found in missing.items() if not status.is_done]
     reasons += [f"{_named(one.slots)}: {one.reason}" for one in slots]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harpoon.model.agent import LinkState
+from harpoon.model.decision import Pending
 from harpoon.model.task import TaskState
 from tests.api.rig import Answer, Rig, a_rig
 from tests.builders import T0, a_cordon, a_job, a_link, a_placement, a_task, an_agent
@@ -169,3 +170,16 @@ async def test_what_cannot_be_is_refused_where_it_stands(verb: str, body: object
         refused = await ask(rig, verb, body)
         assert (refused.status, [fault["pointer"] for fault in refused.json["errors"]]) == (400, [pointer])
         assert not rig.view.cordons.rows
+
+
+async def test_why_a_job_that_is_ready_does_not_leave_a_draining_agent_is_told() -> None:
+    async with a_rig() as rig:
+        await rig.put(scale=1)
+        row = rig.view.jobs.rows["default/web"].value
+        here = a_placement(generation=row.generation)
+        pending = Pending(namespace="default", job="web", generation=row.generation, slots=(0,), reason="no room")
+        await rig.write(an_agent(), a_link(), here, a_task(here, generation=row.generation), pending)
+        await rig.write(a_cordon(is_draining=True))
+        told = (await rig.get("/v1/namespaces/default/jobs/web/why")).json
+        assert told["state"] == "ready"
+        assert told["reasons"][0].endswith("; default.web.0.1-1 stays on a1, which is draining")

@@ -127,7 +127,7 @@ async def test_what_fits_nowhere_else_stays_says_why_and_goes_at_the_deadline() 
         await quiet(controller)
         told = drain_status(controller.view, "a1")
         assert (told.is_done, told.left, slots(a1)) == (False, 1, ["0"])
-        assert "stays, for its slot fits nowhere else: 1 of 1 wanted slots cannot be placed" in told.waiting[0]
+        assert "fits nowhere else: 1 of 1 wanted slots cannot be placed" in told.waiting[0]
         await controller.cordons.drain("a1", deadline=timedelta(milliseconds=300))
         assert controller.view.cordons.rows["a1"].value.reason == "new kernel"
         assert slots(a1) == ["0"]
