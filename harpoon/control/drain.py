@@ -22,16 +22,18 @@ def drain_status(view: View, agent: str) -> DrainStatus:
         is_done=not left,
         left=len(left),
         tasks=tuple(left[:NAMED_MAX]),
-        waiting=tuple(f"{task} {_waits(view, agent, task)}" for task in left[:NAMED_MAX]),
+        waiting=tuple(f"{task} {stays(view, agent, task)}" for task in left[:NAMED_MAX]),
     )
 
 
-def _waits(view: View, agent: str, task: TaskId) -> str:
-    """Say what keeps a task on its agent."""
+def stays(view: View, agent: str, task: TaskId) -> str:
+    """Say what keeps a task on an agent that is being drained."""
     placed, reported = view.placement(task), view.task(task)
     link = view.links.rows.get(agent)
-    if link is None or link.value.state is not LinkState.CONNECTED:
-        return f"cannot be told to stop: the agent is {LinkState.UNKNOWN if link is None else link.value.state}"
+    state = LinkState.UNKNOWN if link is None else link.value.state
+    if state is not LinkState.CONNECTED:
+        way = f"; if that is gone for good: harpoon declare-dead {agent}" if state is LinkState.LOST else ""
+        return f"cannot be told to stop: the agent is {state}{way}"
     if placed is None:
         told = "" if reported is None else f", and is {reported.value.state}: {reported.value.reason}"
         return f"is to stop{told}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.drain import drain_status
+from harpoon.control.drain import drain_status, stays
 from harpoon.control.planning import bookings_of, standings_of
 from harpoon.control.references import bindings, replacing, unmet
 from harpoon.control.status import job_status, unreported
@@ -93,6 +93,9 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
     reasons = [f"it is {_state(task)}: {task.reason or 'no reason was reported'}"]
     reasons += [f"check {one.name} fails: {one.detail}" for one in task.checks if not one.is_passing]
     reasons += _link_reasons(view, task.agent)
+    cordon = view.cordons.rows.get(task.agent)
+    if cordon is not None and cordon.value.is_draining and not task.state.is_over:
+        reasons.append(f"agent {task.agent} is being drained; it {stays(view, task.agent, task_id)}")
     if placement is None:
         reasons.append("its placement was withdrawn, so it is to stop")
     else:

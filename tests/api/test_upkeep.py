@@ -67,12 +67,15 @@ async def test_each_task_that_is_left_says_what_it_waits_for() -> None:
             "default.web.1.1-1 is to stop, and is stopping: told to",
         ]
         await rig.write(a_task(coming, state=TaskState.STARTING, reason="its checks fail"))
+        why = (await rig.get(f"/v1/namespaces/default/tasks/{moved.task}/why")).json["reasons"]
+        assert why[1].startswith("agent a1 is being drained; it stays until default.web.0.1-2 on a2 is ready")
         assert (await shown(rig))["drain"]["waiting"][1] == (
             "default.web.0.1-1 stays until default.web.0.1-2 on a2 is ready; it is starting: its checks fail"
         )
         await rig.write(a_link(state=LinkState.LOST))
         assert (await shown(rig))["drain"]["waiting"][0] == (
-            "default.old.0.1-1 cannot be told to stop: the agent is lost"
+            "default.old.0.1-1 cannot be told to stop: the agent is lost; if that is gone for good: "
+            "harpoon declare-dead a1"
         )
 
 

@@ -388,6 +388,12 @@ def test_lost_tasks_of_a_job_that_waits_for_its_agents_take_nothing_from_what_ma
     assert (rolled.wants, rolled.limited, rolled.is_complete) == ((), (), True)
 
 
+def test_a_job_of_which_a_slot_waits_to_be_given_other_bindings_is_not_complete():
+    here = [new(0, STARTING, revision=3, bindings={"API": "new"}), new(1, bindings={"API": "old"}, decided_ms=0)]
+    rolled = rollout(a_job(scale=2, surge=0, unavailable=1), here, at(), bindings={"API": "new"})
+    assert (rolled.wants, rolled.drops, rolled.due, rolled.is_complete) == ((), (), None, False)
+
+
 # Draining.
 
 DRAINED = {"a1": None}
