@@ -24,6 +24,10 @@ TRIES: Final = 5
 #: Records of a dead agent deleted in one commit; the last one has room for what else belongs to it.
 DELETES_AT_ONCE: Final = 90
 
+#: Deaths that are kept; of more, the oldest go, a few with each new one.
+DEAD_MAX: Final = 1000
+_FORGOTTEN_AT_ONCE: Final = 4
+
 #: Given what the mutation comes to (the revision, given that of the commit), what else is to be written with it, and
 #: the condition for all of it; see `control.receipts`.
 Extra = Callable[[Callable[[int], tuple[int, ...]]], tuple[Compare, Sequence[Write]]]
@@ -178,12 +182,20 @@ class Cordons:
                 return None
         death = Death(agent=name, uid=row.value.uid, at_ms=self._clock.now().wall, reason=reason)
         gone = [Delete(table + name) for table in (LINKS, CORDONS, AGENTS)]
-        return await self._write(compares, [Put(DEAD + name, codec.dump(death)), *gone], 0, extra)
+        return await self._write(
+            compares, [Put(DEAD + name, codec.dump(death)), *gone, *self._forgotten(name)], 0, extra
+        )
 
     async def _again(self, name: str, dead: Row[Death] | None, extra: Extra | None) -> int | None:
         assert dead is not None, "one that is not registered is dead"
         compares = [Compare(AGENTS + name, mod=0), _is_same(DEAD + name, dead)]
         return await self._write(compares, (), dead.mod_revision, extra)
+
+    def _forgotten(self, name: str) -> list[Delete]:
+        """Return what drops the oldest deaths, if there are too many beside a new one."""
+        others = [row.value for key, row in self._view.dead.rows.items() if key != name]
+        over = sorted(others, key=lambda one: (one.at_ms, one.agent))[: max(0, len(others) + 1 - DEAD_MAX)]
+        return [Delete(DEAD + one.agent) for one in over[:_FORGOTTEN_AT_ONCE]]
 
     def _parts(self, name: str) -> Iterator[list[Write]]:
         """Yield what deletes an agent's placements and what it reported, in parts."""

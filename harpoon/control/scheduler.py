@@ -244,7 +244,8 @@ class Scheduler:
         """Look at a job again when there is one more replacement for each that waits: in turn, not all at once."""
         self._limited.add(key)
         span = self._bookings.evictable_after(len(self._limited), now)
-        if span is not None:
+        # While there are any to be had, what is wanted fits nowhere: it is woken when something may.
+        if span:
             self._loop.wake_after(key, span)
 
     def _deed(self, key: str, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]) -> Deed | None:

@@ -41,8 +41,8 @@ class Bucket:
         return Bucket(now.elapsed + self._missing(now) + count * _EACH) if count else self
 
     def due(self, count: int, now: Instant) -> timedelta:
-        """Return the span until there are so many tokens, at most a bucket full; nothing if there are."""
-        return max(timedelta(0), self._missing(now) + min(count, BURST) * _EACH - _FULL)
+        """Return the span until so many more may be replaced, one after the other; nothing if they may be now."""
+        return max(timedelta(0), self._missing(now) + count * _EACH - _FULL)
 
     def _missing(self, now: Instant) -> timedelta:
         return max(timedelta(0), self.full_at - now.elapsed)

@@ -333,6 +333,18 @@ async def test_what_was_broken_off_in_the_middle_is_finished_when_asked_again(co
         assert set(view.dead.rows) == {"a1"}
 
 
+async def test_of_deaths_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harpoon.control.cordons.DEAD_MAX", 3)
+    store = MemoryStore()
+    async with a_view(store) as view:
+        cordons = Cordons(store, view, SystemClock())
+        for number in range(5):
+            await registered(view, store, f"a{number}")
+            await cordons.declare_dead(f"a{number}")
+            await asyncio.sleep(0.002)
+        assert set(view.dead.rows) == {"a2", "a3", "a4"}
+
+
 async def test_what_was_placed_on_it_by_one_who_had_not_heard_yet_is_placed_elsewhere() -> None:
     a1, a2 = FakeAgent("a1"), FakeAgent("a2")
     house = House(MemoryStore(), (a1, a2), lost_after=LOST_AFTER)
@@ -428,6 +440,25 @@ async def test_lost_tasks_beyond_the_burst_are_replaced_at_a_limited_rate() -> N
         assert 0.4 < took < 3
 
 
+async def test_lost_tasks_that_fit_nowhere_are_not_looked_at_again_and_again() -> None:
+    agents = FakeAgent("a1"), FakeAgent("a2"), FakeAgent("a3")
+    house = House(MemoryStore(), agents, lost_after=LOST_AFTER)
+    async with house.running() as controller:
+        for name in ("a2", "a3"):
+            await controller.cordons.cordon(name)
+        await controller.registry.put(a_manifest(scale=210))
+        await settled(controller)
+        agents[0].cut()
+        await until(controller, lambda: is_lost(controller, "a1"))
+        await until(controller, lambda: "default/web" in controller.view.pending.rows)
+        await quiet(controller)
+        before = decisions(house)
+        await asyncio.sleep(0.3)
+        assert decisions(house) == before
+        await controller.cordons.uncordon("a2")
+        await until(controller, lambda: not controller.view.placements_on("a1"))
+
+
 async def test_while_too_many_agents_are_lost_nothing_is_replaced_and_that_is_told() -> None:
     agents = FakeAgent("a1"), FakeAgent("a2"), FakeAgent("a3")
     house = House(MemoryStore(), agents, lost_after=LOST_AFTER)
@@ -453,6 +484,10 @@ async def test_while_too_many_agents_are_lost_nothing_is_replaced_and_that_is_to
 
 def evicted(house: House) -> float:
     return house.metrics.registry.get_sample_value("harpoon_evictions_total") or 0.0
+
+
+def decisions(house: House) -> float | None:
+    return house.metrics.registry.get_sample_value("harpoon_decision_seconds_count")
 
 
 def gauge(house: House) -> float | None:

@@ -26,7 +26,7 @@ def test_what_waits_is_told_when_there_is_enough_for_it():
     assert bucket.due(20, at()) == timedelta(seconds=1)
     assert bucket.due(20, at(0.5)) == timedelta(seconds=0.5)
     assert bucket.due(1, at(5)) == timedelta(0)
-    assert bucket.due(100 * BURST, at()) == timedelta(seconds=10)
+    assert bucket.due(100 * BURST, at()) == timedelta(seconds=1000)
 
 
 def test_taking_nothing_changes_nothing():
