@@ -8,10 +8,12 @@ from typing import Final
 import structlog
 
 from harpoon.agent.client import AgentTransport
-from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, LINKS, View
+from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, LINKS, View, job_key
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
 from harpoon.model.agent import Agent, LinkState
+from harpoon.model.job import OnLost
+from harpoon.model.task import Placement
 from harpoon.store import settle
 from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, StoreUnavailable
 
@@ -32,16 +34,14 @@ class Roster:
         """Record an agent that announced itself; nothing is written when it is known like that.
 
         Raises:
-            Conflict: Another agent of that name is connected, or the endpoint belongs to another name.
+            Conflict: Another agent of that name is there, or waited for, or the endpoint belongs to another name.
             StoreUnavailable: The store could not answer.
         """
         row = self._view.agents.rows.get(agent.name)
         if row is not None and row.value == agent:
             return row.mod_revision
-        if row is not None and row.value.uid != agent.uid and self._link_state(agent.name) is LinkState.CONNECTED:
-            raise Conflict(
-                f"another agent named {agent.name} is connected (uid {row.value.uid}); give this one another --name"
-            )
+        if row is not None and row.value.uid != agent.uid:
+            self._check_succession(row.value)
         for other in self._view.agents.rows.values():
             if other.value.endpoint == agent.endpoint and other.value.name != agent.name:
                 raise Conflict(self._taken(agent.endpoint, other.value.name))
@@ -86,6 +86,25 @@ class Roster:
         assert revision is not None, "the last of them was committed"
         await self._view.mirror.shows(revision)
         return revision
+
+    def _check_succession(self, former: Agent) -> None:
+        """Refuse that another agent takes a name whose owner may still run what nobody else is to run."""
+        name, state = former.name, self._link_state(former.name)
+        told = f"another agent named {name} is {state} (uid {former.uid}); give this one another --name"
+        if state is LinkState.CONNECTED:
+            raise Conflict(told)
+        if state is LinkState.INTERRUPTED:
+            raise Conflict(f"{told}, or wait until that one is lost")
+        waiting = [task for task, row in self._view.placements_on(name).items() if self._waits(row.value)]
+        if waiting:
+            raise Conflict(
+                f"{told}; {len(waiting)} tasks wait for that one, such as {min(waiting)}, and may still run there: "
+                f"if it is gone for good: harpoon declare-dead {name}"
+            )
+
+    def _waits(self, placement: Placement) -> bool:
+        job = self._view.jobs.rows.get(job_key(placement.namespace, placement.job))
+        return job is not None and job.value.spec.on_lost is OnLost.WAIT
 
     def _taken(self, endpoint: str, owner: str) -> str:
         """Say whose an endpoint is, and the way out where that one is not there any more."""

@@ -380,6 +380,37 @@ async def test_an_agent_that_returns_while_it_is_declared_dead_keeps_what_it_has
 # Registrations.
 
 
+async def test_a_name_is_not_taken_over_while_its_agent_may_come_back_to_what_waits_for_it() -> None:
+    a1 = FakeAgent("a1")
+    house = House(MemoryStore(), (a1,), lost_after=timedelta(milliseconds=400))
+    async with house.running() as controller:
+        await controller.registry.put(kept(a_manifest(scale=1)))
+        await settled(controller)
+        another = an_agent(FakeAgent("a1", uid="another"), "http://another")
+        house.agents["http://another"] = FakeAgent("a1", uid="another")
+        with pytest.raises(Conflict, match="is connected .uid uid-a1.; give this one another --name"):
+            await controller.roster.register(another)
+        a1.cut()
+        await until(controller, lambda: controller.view.links.rows["a1"].value.state is LinkState.INTERRUPTED)
+        with pytest.raises(Conflict, match="or wait until that one is lost"):
+            await controller.roster.register(another)
+        await until(controller, lambda: is_lost(controller, "a1"))
+        with pytest.raises(Conflict, match="1 tasks wait for that one.*harpoon declare-dead a1"):
+            await controller.roster.register(another)
+        await controller.cordons.declare_dead("a1")
+        await controller.roster.register(another)
+        await settled(controller)
+
+
+async def test_a_name_of_a_lost_agent_is_taken_over_where_nothing_waits_for_it() -> None:
+    store = MemoryStore()
+    async with a_view(store) as view:
+        await registered(view, store)
+        await write(view, store, *placed(1))
+        await Roster(store, view).register(an_agent(FakeAgent("a1", uid="another"), "http://another"))
+        assert view.agents.rows["a1"].value.uid == "another"
+
+
 async def test_of_two_agents_of_one_name_that_register_at_once_at_two_servers_one_is_refused() -> None:
     store = MemoryStore()
     async with a_view(store) as one, a_view(store) as other:
