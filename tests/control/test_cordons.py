@@ -388,14 +388,14 @@ async def test_a_name_is_not_taken_over_while_its_agent_may_come_back_to_what_wa
         await settled(controller)
         another = an_agent(FakeAgent("a1", uid="another"), "http://another")
         house.agents["http://another"] = FakeAgent("a1", uid="another")
-        with pytest.raises(Conflict, match="is connected .uid uid-a1.; give this one another --name"):
+        with pytest.raises(Conflict, match=r"is connected .uid uid-a1.; give this one another --name"):
             await controller.roster.register(another)
         a1.cut()
         await until(controller, lambda: controller.view.links.rows["a1"].value.state is LinkState.INTERRUPTED)
         with pytest.raises(Conflict, match="or wait until that one is lost"):
             await controller.roster.register(another)
         await until(controller, lambda: is_lost(controller, "a1"))
-        with pytest.raises(Conflict, match="1 tasks wait for that one.*harpoon declare-dead a1"):
+        with pytest.raises(Conflict, match=r"1 tasks wait for that one.*harpoon declare-dead a1"):
             await controller.roster.register(another)
         await controller.cordons.declare_dead("a1")
         await controller.roster.register(another)
