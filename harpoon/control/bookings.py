@@ -6,12 +6,15 @@ memory are not given to another. That is what makes "never over-committed" true 
 
 import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import chain
 from typing import Final
 
 from harpoon.control.view import View, job_key
+from harpoon.core.eviction import Bucket
 from harpoon.core.fleet import Fleet, reservation
 from harpoon.model.agent import Link, LinkState
+from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation, Task, parse_task_id
 from harpoon.model.template import TaskTemplate
@@ -29,8 +32,8 @@ class Bookings:
     def __init__(self, view: View) -> None:
         self._view = view
         self.fleet = Fleet()
-        #: Agents whose link is lost.
-        self._lost: set[str] = set()
+        #: Of lost tasks that may be replaced.
+        self._bucket = Bucket()
 
     async def load(self) -> None:
         """Build the index from the view; what changes meanwhile is to be told to `hear`. Others get their turn."""
@@ -38,7 +41,9 @@ class Bookings:
         for agent in view.agents.rows.values():
             self.fleet.set_agent(agent.value)
         for link in view.links.rows.values():
-            self._set_link(link.value)
+            self.fleet.set_link(link.value)
+        for cordon in view.cordons.rows.values():
+            self.fleet.set_cordon(cordon.value)
         keys = chain(view.placements.snapshot(), view.actual.snapshot())
         for number, key in enumerate(keys):
             self._settle(_task_of(key))
@@ -59,8 +64,14 @@ class Bookings:
                 has_grown = True
             elif change.table is view.links:
                 forgotten = Link(agent=change.key, state=LinkState.UNKNOWN, since_ms=0)
-                self._set_link(forgotten if change.new is None else change.new.value)
+                self.fleet.set_link(forgotten if change.new is None else change.new.value)
                 has_grown = True
+            elif change.table is view.cordons:
+                if change.new is None:
+                    self.fleet.lift_cordon(change.key)
+                    has_grown = True
+                else:
+                    self.fleet.set_cordon(change.new.value)
         return has_grown
 
     def book(self, placement: Placement) -> None:
@@ -71,18 +82,17 @@ class Bookings:
         """Give back what a placement took whose commit failed."""
         self._settle(placement.task)
 
-    def is_halted(self) -> bool:
-        """Whether so many agents are lost at once that nothing is replaced: the fault is likelier here than there."""
-        agents = self._view.agents.rows
-        lost = sum(name in agents for name in self._lost)
-        return lost >= 2 and 2 * lost > len(agents)
+    def evictable(self, now: Instant) -> int:
+        """Return how many lost tasks may be replaced now; none while too many agents are lost."""
+        return 0 if self._view.halted is not None else self._bucket.available(now)
 
-    def _set_link(self, link: Link) -> None:
-        self.fleet.set_link(link)
-        if link.state is LinkState.LOST:
-            self._lost.add(link.agent)
-        else:
-            self._lost.discard(link.agent)
+    def evict(self, count: int, now: Instant) -> None:
+        """Take note that so many lost tasks are being replaced."""
+        self._bucket = self._bucket.take(count, now)
+
+    def evictable_after(self, count: int, now: Instant) -> timedelta | None:
+        """Return the span until so many more may be replaced; None: no time alone brings that about."""
+        return None if self._view.halted is not None else self._bucket.due(count, now)
 
     def _settle(self, task: TaskId) -> bool:
         """Count for a task what the view says of it now; return whether that freed anything."""

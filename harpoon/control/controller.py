@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from harpoon.control.bookings import Bookings
+from harpoon.control.cordons import Cordons
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership
 from harpoon.control.metrics import Metrics
@@ -45,6 +46,7 @@ class Controller:
         self.view = view
         self.registry = Registry(means.store, view, means.clock)
         self.roster = Roster(means.store, view)
+        self.cordons = Cordons(means.store, view, means.clock)
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None
         self._means = means

@@ -32,7 +32,6 @@ from harpoon.kit.loop import Loop
 from harpoon.model.agent import LinkState
 from harpoon.model.decision import Drop
 from harpoon.model.instant import Instant
-from harpoon.model.job import Job
 from harpoon.model.task import Placement, TaskState
 from harpoon.store import settle
 from harpoon.store.hold import Hold, seal
@@ -64,6 +63,8 @@ class Scheduler:
         #: Booked by commits of which nobody knows whether they happened; None: there are no such commits.
         self._doubtful: list[Placement] | None = None
         self._is_ousted = asyncio.Event()
+        #: Jobs that wait until more lost tasks may be replaced.
+        self._limited: set[str] = set()
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
         self._complete: set[str] = set()
         self._loop: Loop[str] = Loop(
@@ -105,10 +106,16 @@ class Scheduler:
                 self._wake(change.key)
             elif change.table is view.placements:
                 self._wake(job_key_of(change.key.partition("/")[2]))
+            elif change.table is view.pending:
+                # What it waits for may have come before this was heard of, and while it was being written.
+                self._loop.wake(change.key)
             elif change.table is view.actual:
                 self._hear_task(change)
             elif change.table is view.links:
                 self._wake_jobs_of_lost_agents()
+            elif change.table is view.cordons:
+                self._wake_jobs_on(change.key)
+        self._metrics.evictions_halted.set(view.halted is not None)
         if has_grown:
             for key in view.pending.rows:
                 self._loop.wake(key)
@@ -133,8 +140,11 @@ class Scheduler:
     def _wake_jobs_of_lost_agents(self) -> None:
         for name, link in self._view.links.rows.items():
             if link.value.state is LinkState.LOST:
-                for task in self._view.placements_on(name):
-                    self._loop.wake(job_key_of(task))
+                self._wake_jobs_on(name)
+
+    def _wake_jobs_on(self, agent: str) -> None:
+        for task in self._view.placements_on(agent):
+            self._loop.wake(job_key_of(task))
 
     async def _handle(self, keys: Sequence[str]) -> None:
         if self._doubtful is not None:
@@ -146,7 +156,7 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             for key in keys:
                 now = self._clock.now()
-                deed = self._decide(key, now, is_halted=self._bookings.is_halted())
+                deed = self._decide(key, now)
                 if deed is not None:
                     commits += [group.create_task(self._commit(deed, writes)) for writes in deed.commits()]
                 if now.elapsed - begun.elapsed > SLICE:
@@ -172,12 +182,13 @@ class Scheduler:
         self._doubtful = None
         self._unbook(doubtful)
 
-    def _decide(self, key: str, now: Instant, *, is_halted: bool) -> Deed | None:
-        view = self._view
+    def _decide(self, key: str, now: Instant) -> Deed | None:
+        view, bookings = self._view, self._bookings
         if self._wrote.get(key, 0) > view.revision:
             return None
         self._wrote.pop(key, None)
         self._complete.discard(key)
+        self._limited.discard(key)
         row = view.jobs.rows.get(key)
         if row is None:
             return None
@@ -186,20 +197,29 @@ class Scheduler:
         placements, tasks = view.placements_of(key), view.tasks_of(key)
         if job.is_terminating and not placements and not tasks:
             return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
+        dead = [drop for placed in placements.values() if (drop := self._mourn(placed.value)) is not None]
+        if dead:
+            return Deed(key=key, compares=compares, units=tuple(map(self._drop_unit, dead)))
         standings = [
             Standing(placement=placed.value, task=tasks[task].value if task in tasks else None)
             for task, placed in placements.items()
         ]
         bound, missing = bindings(view, job), unmet(view, job)
         rolled = rollout(
-            job, standings, now, is_halted=is_halted, is_held=bool(missing), bindings=replacing(job, bound)
+            job,
+            standings,
+            now,
+            evictable=bookings.evictable(now),
+            is_held=bool(missing),
+            bindings=replacing(job, bound),
+            leaving=bookings.fleet.leaving,
         )
         if rolled.due is not None:
             self._loop.wake_after(key, rolled.due)
         decision = place(
             job,
             rolled.wants,
-            self._bookings.fleet,
+            bookings.fleet,
             now,
             incarnation=view.incarnation,
             revision=view.revision,
@@ -207,15 +227,31 @@ class Scheduler:
         )
         if rolled.held:
             decision = replace(decision, pending=hold_back(job, rolled.held, missing, decision.pending, now))
-        return self._deed(key, job, rolled, decision, compares)
+        bookings.evict(sum(one.slot in rolled.evictions for one in decision.placements), now)
+        if rolled.limited:
+            self._wait_for_more(key, now)
+        return self._deed(key, rolled, decision, compares)
 
-    def _deed(
-        self, key: str, job: Job, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]
-    ) -> Deed | None:
+    def _mourn(self, placement: Placement) -> Drop | None:
+        """Drop what was placed on an agent by one who had not heard yet that it was declared dead."""
+        agent = placement.agent
+        if agent not in self._view.dead.rows or agent in self._view.agents.rows:
+            return None
+        return Drop(task=placement.task, agent=agent, reason=f"agent {agent} was declared dead")
+
+    def _wait_for_more(self, key: str, now: Instant) -> None:
+        """Look at a job again when there is one more replacement for each that waits: in turn, not all at once."""
+        self._limited.add(key)
+        span = self._bookings.evictable_after(len(self._limited), now)
+        # While there are any to be had, what is wanted fits nowhere: it is woken when something may.
+        if span:
+            self._loop.wake_after(key, span)
+
+    def _deed(self, key: str, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]) -> Deed | None:
         wants = {want.slot: want for want in rolled.wants}
         units = [put_unit(self._view, placement, wants[placement.slot]) for placement in decision.placements]
         units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
-        if not (rolled.wants or rolled.drops or rolled.held or rolled.due) and self._is_complete(job, key):
+        if rolled.is_complete and not (rolled.wants or rolled.drops or rolled.held or rolled.due or rolled.limited):
             self._complete.add(key)
         pending = pending_unit(self._view, key, decision.pending)
         units += [pending] if pending else []
@@ -223,11 +259,13 @@ class Scheduler:
             return None
         for placement in decision.placements:
             self._bookings.book(placement)
-        return Deed(key=key, compares=compares, units=tuple(units), placements=decision.placements)
-
-    def _is_complete(self, job: Job, key: str) -> bool:
-        placed = self._view.placements_of(key).values()
-        return len(placed) == job.spec.scale and all(row.value.generation == job.generation for row in placed)
+        return Deed(
+            key=key,
+            compares=compares,
+            units=tuple(units),
+            placements=decision.placements,
+            evictions=frozenset(one.task for one in decision.placements if one.slot in rolled.evictions),
+        )
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
         """Commit a part of a deed; return why the store could not."""
@@ -249,6 +287,7 @@ class Scheduler:
             return await self._see_others(deed)
         self._wrote[deed.key] = max(revision, self._wrote.get(deed.key, 0))
         self._metrics.placements.inc(len(booked))
+        self._metrics.evictions.inc(sum(placement.task in deed.evictions for placement in booked))
         _log.info("reconciled", job=deed.key, placed=len(booked), writes=len(writes), revision=revision)
         return None
 

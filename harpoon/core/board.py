@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from harpoon.core.blockers import Refusal
 from harpoon.core.fleet import Fleet, Host, reservation
-from harpoon.model.agent import Agent, LinkState
+from harpoon.model.agent import Agent, Cordon, LinkState
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
@@ -162,7 +162,7 @@ class Board:
             cpu=agent.capacity.cpu - host.cpu,
             memory=agent.capacity.memory - host.memory,
             ports={port: set(host.ports.get(port, ())) for port in self.need.ports},
-            refusals=_refusals(self._rules, host.link, attributes),
+            refusals=(*_closed(host.link, host.cordon), *_refusals(self._rules, attributes)),
             liking=sum(rule.weight for rule in self._rules.prefer if rule.holds(attributes)),
             values=tuple(attributes.get(rule.tag, "") for rule in self._rules.spread),
         )
@@ -236,11 +236,18 @@ class Board:
             heapq.heappush(self._heaps.setdefault(candidate.values, []), entry)
 
 
-def _refusals(rules: PlacementRules, link: LinkState, attributes: Mapping[str, str]) -> tuple[Refusal, ...]:
-    """Return why an agent takes nothing under these rules, whatever is free on it."""
+def _closed(link: LinkState, cordon: Cordon | None) -> tuple[Refusal, ...]:
+    """Return why an agent takes nothing at all."""
     found = [] if link is LinkState.CONNECTED else [Refusal(predicate="link", wanted="connected", found=str(link))]
-    found += [_refusal(rule, attributes) for rule in rules.require if not rule.holds(attributes)]
+    if cordon is not None:
+        state = "draining" if cordon.is_draining else "cordoned"
+        found.append(Refusal(predicate="cordon", wanted="none", found=state))
     return tuple(found)
+
+
+def _refusals(rules: PlacementRules, attributes: Mapping[str, str]) -> tuple[Refusal, ...]:
+    """Return why an agent takes nothing under these rules, whatever is free on it."""
+    return tuple(_refusal(rule, attributes) for rule in rules.require if not rule.holds(attributes))
 
 
 def _refusal(rule: Requirement, attributes: Mapping[str, str]) -> Refusal:

@@ -10,7 +10,7 @@ than its record stands, until its task is gone.
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from harpoon.model.agent import Agent, Link, LinkState
+from harpoon.model.agent import Agent, Cordon, Link, LinkState
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation
@@ -28,11 +28,13 @@ def reservation(template: TaskTemplate) -> Reservation:
 
 @dataclass(slots=True)
 class Host:
-    """One agent in the index; also one that is named by placements or a link only. For reading."""
+    """One agent in the index; also one that is named by placements, a link or a cordon only. For reading."""
 
     #: None: not registered.
     agent: Agent | None = None
     link: LinkState = LinkState.UNKNOWN
+    #: Why it takes no new tasks; None: it does.
+    cordon: Cordon | None = None
     #: Reserved in all: thousandths of a processor, and bytes.
     cpu: int = 0
     memory: int = 0
@@ -45,17 +47,19 @@ class Host:
 
 
 class Fleet:
-    """Agents, links and reservations."""
+    """Agents, links, cordons and reservations."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, Host] = {}
+        #: Agents that are being drained → when what is left there goes all the same, UTC milliseconds, if ever.
+        self.leaving: dict[str, int | None] = {}
         #: ``<namespace>.<job>``, with which its tasks' ids begin → its placements.
         self._jobs: dict[str, dict[TaskId, Placement]] = {}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fleet):
             return NotImplemented
-        return self._hosts == other._hosts and self._jobs == other._jobs
+        return (self._hosts, self.leaving, self._jobs) == (other._hosts, other.leaving, other._jobs)
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -79,6 +83,7 @@ class Fleet:
         """Return a fleet that is as this one and changes apart from it; the cost is that of everything in it."""
         twin = Fleet()
         twin._hosts = {name: host.copy() for name, host in self._hosts.items()}
+        twin.leaving = dict(self.leaving)
         twin._jobs = {job: dict(placements) for job, placements in self._jobs.items()}
         return twin
 
@@ -98,6 +103,22 @@ class Fleet:
         """Take the state of the link to an agent."""
         self._hosts.setdefault(link.agent, Host()).link = link.state
         self._prune(link.agent)
+
+    def set_cordon(self, cordon: Cordon) -> None:
+        """Take an operator's word that an agent takes no new tasks."""
+        self._hosts.setdefault(cordon.agent, Host()).cordon = cordon
+        if cordon.is_draining:
+            self.leaving[cordon.agent] = cordon.deadline_ms
+        else:
+            self.leaving.pop(cordon.agent, None)
+
+    def lift_cordon(self, name: str) -> None:
+        """Let an agent take new tasks again. Nothing if it does."""
+        self.leaving.pop(name, None)
+        host = self._hosts.get(name)
+        if host is not None:
+            host.cordon = None
+            self._prune(name)
 
     def add(self, placement: Placement) -> None:
         """Count a placement; one that counts already is replaced."""
