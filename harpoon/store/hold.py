@@ -32,6 +32,8 @@ from harpoon.store.port import (
 )
 
 HOLDS: Final = "/h/1/ctl/holds/"
+#: Prefixes of all keys that are written with a lease: they belong to a running process, and go with no registry.
+LEASED: Final = (HOLDS, "/h/1/ctl/instances/")
 
 
 @dataclass(frozen=True, slots=True)
