@@ -12,7 +12,7 @@ What is leased is not in it, nor the cluster's record, which the first line stan
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -58,7 +58,7 @@ class Whole:
     digest: str
 
 
-async def write(store: Store, about: Cluster, *, at_ms: int, version: str) -> AsyncIterator[bytes]:
+async def write(store: Store, about: Cluster, *, at_ms: int, version: str) -> AsyncGenerator[bytes, None]:
     """Yield a store's registry, some lines at a time; of it, little more than a page of a list is in memory.
 
     Args:
