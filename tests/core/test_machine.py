@@ -64,7 +64,8 @@ def a_walk(random: Random, steps: int):
             link = random.choice([None, *LinkState])
             since = now.wall - random.choice((0, 20_000, 10**7))
             stored = link and Link(agent="a1", state=link, since_ms=since)
-            state = begin(an_agent(), stored, TASKS, now, cluster=CLUSTER)
+            known = random.sample(TASKS, random.choice((0, 3)))
+            state = begin(an_agent(), stored, known, now, cluster=CLUSTER, incarnation=random.choice((1, 2)))
         passed = random.choice((0, 0, 0.1, 4, 14, 16))
         now = Instant(elapsed=now.elapsed + passed * SECOND, wall=now.wall + round(1000 * passed))
         tasks = [replace(task, state=random.choice(list(TaskState))) for task in random.sample(TASKS, 2)]
@@ -80,6 +81,7 @@ def a_walk(random: Random, steps: int):
                 signals.FencedOff(Token(incarnation=1, revision=2)) if random.random() < 0.1 else signals.Ticked(),
                 signals.Sent((random.choice(IDS),)),
                 signals.Answered((CommandResult(task=random.choice(IDS), is_ok=random.random() < 0.5),)),
+                signals.Claimed(frozenset(random.sample(IDS, 1))),
                 signals.Ticked(),
             )
         )
