@@ -13,7 +13,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
@@ -21,8 +21,7 @@ from harpoon.api.doors import DOORS
 from harpoon.api.operation import IDEMPOTENCY_KEY
 from harpoon.api.problem import Refused
 from harpoon.api.revision import bad_header, single_header
-from harpoon.control.receipts import Found, Receipts
-from harpoon.control.registry import Accepted, Extra, Outcomes
+from harpoon.control.receipts import Extra, Found, Outcomes, Receipts
 from harpoon.model.receipt import Receipt
 from harpoon.store.port import Compare, Write
 
@@ -35,8 +34,9 @@ _CONDITIONS: Final = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH)
 #: Headers that are part of the kept answer.
 _KEPT: Final = ("Harpoon-Revision", "ETag", "Content-Type")
 
-Mutate = Callable[[Extra | None], Awaitable[Accepted | tuple[Accepted, ...]]]
-Tell = Callable[[tuple[Accepted, ...]], web.Response]
+#: Does it; what it came to is a noun, or several.
+Mutate = Callable[[Extra | None], Awaitable[Any]]
+Tell = Callable[[tuple[Any, ...]], web.Response]
 
 
 def check_key(request: web.Request) -> str | None:
@@ -141,7 +141,7 @@ class _Writing:
         return self._compare, self.writes
 
 
-def _all(accepted: Accepted | tuple[Accepted, ...]) -> tuple[Accepted, ...]:
+def _all(accepted: Any) -> tuple[Any, ...]:
     return accepted if isinstance(accepted, tuple) else (accepted,)
 
 

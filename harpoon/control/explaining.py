@@ -90,7 +90,11 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
     reasons = [f"it is {_state(task)}: {task.reason or 'no reason was reported'}"]
     reasons += [f"check {one.name} fails: {one.detail}" for one in task.checks if not one.is_passing]
     reasons += _link_reasons(view, task.agent)
-    if placement is None:
+    if task.state is TaskState.UNCLAIMED:
+        reasons.append(
+            "it was placed in an earlier life of the registry, before a backup was restored: nobody touches it"
+        )
+    elif placement is None:
         reasons.append("its placement was withdrawn, so it is to stop")
     else:
         reasons.append(f"it was placed on {placement.agent} because {placement.reason}")

@@ -5,12 +5,12 @@ own write. It does not wait for tasks: that is what the returned change is for. 
 came of the mutation is read back (`store.settle`); only what cannot be found out is told to be unknown.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from harpoon.control.changes import change_status
-from harpoon.control.receipts import Receipts
+from harpoon.control.receipts import Extra, Receipts
 from harpoon.control.records import (
     check_documents,
     check_precondition,
@@ -22,6 +22,7 @@ from harpoon.control.records import (
 )
 from harpoon.control.references import check_references
 from harpoon.control.status import change_id, job_status
+from harpoon.control.unclaimed import Unclaimed
 from harpoon.control.versions import outdated_versions, version_to_restore
 from harpoon.control.view import JOBS, VERSIONS, View, job_key
 from harpoon.control.waiting import Waiters
@@ -53,12 +54,6 @@ class Accepted:
     outcome: Outcome
 
 
-#: Given the revision of the commit, what the mutation came to.
-Outcomes = Callable[[int], tuple[Accepted, ...]]
-#: What else is to be written in the commit of a mutation, and the condition for all of it; see `control.receipts`.
-Extra = Callable[[Outcomes], tuple[Compare, Sequence[Write]]]
-
-
 class Registry:
     """The one writer of desired state."""
 
@@ -68,6 +63,8 @@ class Registry:
         self._clock = clock
         #: Of those who wait for a job or an agent to change.
         self.waiters = Waiters(view)
+        #: What becomes of tasks that no record knows.
+        self.unclaimed = Unclaimed(store, view, clock)
         #: Of mutations that carried an idempotency key.
         self.receipts = Receipts(store, clock)
 

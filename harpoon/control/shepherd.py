@@ -83,8 +83,19 @@ class Shepherd:
                     await self._is_changed.wait()
 
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
-        if any(change.table is self._view.agents for change in changes):
-            self._is_changed.set()
+        view, claims = self._view, dict[str, set[TaskId]]()
+        for change in changes:
+            if change.table is view.agents:
+                self._is_changed.set()
+            elif change.new is not None and (
+                change.table is view.disowned
+                or (change.table is view.placements and change.new.value.incarnation < view.incarnation)
+            ):
+                agent, _, task = change.key.partition("/")
+                claims.setdefault(agent, set()).add(TaskId(task))
+        for agent, tasks in claims.items():
+            if agent in self._minders:
+                self._minders[agent].claim(frozenset(tasks))
 
     async def _reconcile(self, group: asyncio.TaskGroup) -> None:
         wanted = {name: row.value for name, row in self._view.agents.rows.items()}

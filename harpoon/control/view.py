@@ -13,7 +13,7 @@ from harpoon.model.agent import Agent, Link
 from harpoon.model.decision import Pending
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, Task
+from harpoon.model.task import Disowned, Placement, Task, TaskState
 from harpoon.model.template import TaskTemplate
 from harpoon.store.mirror import Mirror
 from harpoon.store.port import Store
@@ -27,6 +27,7 @@ PENDING: Final = ROOT + "pending/"
 AGENTS: Final = ROOT + "agents/"
 LINKS: Final = ROOT + "links/"
 ACTUAL: Final = ROOT + "actual/"
+DISOWNED: Final = ROOT + "disowned/"
 
 T = TypeVar("T")
 _NOTHING: Final[Mapping[TaskId, Row[Any]]] = MappingProxyType({})
@@ -86,10 +87,20 @@ class View:
         self.agents = Table("agents", AGENTS, Agent)
         self.links = Table("links", LINKS, Link)
         self.actual = Table("actual", ACTUAL, Task, is_grouped=True)
+        self.disowned = Table("disowned", DISOWNED, Disowned, is_grouped=True)
         self.mirror = Mirror(
             store,
             ROOT,
-            (self.jobs, self.versions, self.placements, self.pending, self.agents, self.links, self.actual),
+            (
+                self.jobs,
+                self.versions,
+                self.placements,
+                self.pending,
+                self.agents,
+                self.links,
+                self.actual,
+                self.disowned,
+            ),
         )
         self._placements: _ByJob[Placement] = _ByJob()
         self._actual: _ByJob[Task] = _ByJob()
@@ -123,6 +134,15 @@ class View:
     def tasks_on(self, agent: str) -> Mapping[TaskId, Row[Task]]:
         """Return the tasks that an agent reports."""
         return cast("Mapping[TaskId, Row[Task]]", self.actual.group(agent))
+
+    def is_left(self, key: str) -> bool:
+        """Whether agents report tasks of a job, given its key, that are its own: not only such as nobody claims."""
+        return any(row.value.state is not TaskState.UNCLAIMED for row in self._actual.rows(key).values())
+
+    def claims(self, agent: str) -> frozenset[TaskId]:
+        """Return the tasks of earlier incarnations on an agent of which there are records beside its own reports."""
+        placed = (task for task, row in self.placements_on(agent).items() if row.value.incarnation < self.incarnation)
+        return frozenset((*placed, *cast("Mapping[TaskId, Row[Disowned]]", self.disowned.group(agent))))
 
     def task(self, task: TaskId) -> Row[Task] | None:
         """Return a task as its agent reports it."""
