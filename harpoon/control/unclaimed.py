@@ -16,7 +16,7 @@ from harpoon.control.receipts import Extra
 from harpoon.control.records import job_record
 from harpoon.control.status import change_id
 from harpoon.control.versions import kept_versions
-from harpoon.control.view import ACTUAL, DISOWNED, JOBS, LINKS, View, job_key, placement_key
+from harpoon.control.view import ACTUAL, DISOWNED, JOBS, LINKS, PLACEMENTS, View, job_key, placement_key
 from harpoon.core.fleet import reservation
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
@@ -87,14 +87,14 @@ class Unclaimed:
             name = parse_task_id(task)
         except ValueError as error:
             raise Invalid(str(error)) from error
-        row = self._view.task(TaskId(task))
-        if name.namespace != namespace or (row is None and self._view.placement(TaskId(task)) is None):
+        row, placed = self._view.task(TaskId(task)), self._view.placement(TaskId(task))
+        if name.namespace != namespace or (row is None and placed is None):
             raise NotFound(f"there is no task {task} in namespace {namespace}")
-        key = None if row is None else f"{row.value.agent}/{task}"
-        if key in self._view.disowned.rows:
+        if row is not None and f"{row.value.agent}/{task}" in self._view.disowned.rows:
             raise Conflict(f"task {task} is being stopped already: an operator said so")
-        if row is None or row.value.state is not TaskState.UNCLAIMED:
-            state = TaskState.PLACED if row is None else row.value.state
+        if row is None or placed is not None or row.value.state is not TaskState.UNCLAIMED:
+            is_placed = row is None or row.value.state is TaskState.UNCLAIMED
+            state = TaskState.PLACED if row is None or is_placed else row.value.state
             raise Conflict(
                 f"task {task} is {state}, and not unclaimed: it belongs to job {name.job}; to have fewer tasks, scale "
                 "that job down or unschedule it"
@@ -105,7 +105,9 @@ class Unclaimed:
         task = row.value
         word = Disowned(task=task.id, agent=task.agent, at_ms=self._clock.now().wall)
         key = f"{DISOWNED}{task.agent}/{task.id}"
-        return (_same(row), Compare(key, mod=0)), (Put(key, codec.dump(word)),), None
+        # Another operator may adopt it at this moment.
+        unplaced = Compare(f"{PLACEMENTS}{task.agent}/{task.id}", mod=0)
+        return (_same(row), unplaced, Compare(key, mod=0)), (Put(key, codec.dump(word)),), None
 
     def _adoption(self, row: Row[Task]) -> _Draft:
         task, view = row.value, self._view
