@@ -29,7 +29,7 @@ _STDOUT: Final = "-"
     "backup",
     examples=(
         "harpoon backup -o harpoon.backup",
-        "harpoon backup -o - --server http://10.0.0.1:4440 --token-file token | gzip > harpoon.backup.gz",
+        "harpoon backup -o /backups/harpoon.backup --server http://10.0.0.1:4450 --token-file token",
     ),
 )
 def backup(

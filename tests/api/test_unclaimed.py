@@ -73,6 +73,9 @@ async def test_adopting_puts_its_placement_and_takes_the_others_of_the_slot_in_o
         assert placed[1].task == task
         assert (placed[1].agent, placed[1].version, placed[1].reason) == ("a1", 1, "adopted by an operator")
         assert placed[0].incarnation == NEXT
+        # What is being decided of the job as it was compares that, and fails.
+        assert rig.view.jobs.rows["default/web"].mod_revision == before + 1
+        assert rig.view.jobs.rows["default/web"].value.version == 1
         assert answer.json["change"] == (await rig.get("/v1/namespaces/default/jobs/web")).json["status"]["change"]
         assert (await rig.get(f"/v1/changes/{answer.json['change']}")).status == 200
 

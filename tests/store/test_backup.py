@@ -306,3 +306,26 @@ async def test_a_store_that_spoils_what_it_is_given_is_found_out(tmp_path: Path)
     spoiling.spoil = lambda key, value: value + b"!" if key.endswith("3") else value
     with pytest.raises(HarpoonError, match="does not hold what was sent: 5 records"):
         await restored(path, spoiling)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.binary(max_size=60)
+        | st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: st.dictionaries(
+                st.sampled_from(["format", "v", "key", "value", "base64", "records", "digest", "version"]), inner
+            ),
+            max_leaves=5,
+        ).map(lambda told: json.dumps(told).encode() + b"\n"),
+        max_size=4,
+    ),
+    st.booleans(),
+)
+def test_whatever_a_file_holds_it_is_refused_in_words(lines: list[bytes], has_head: bool) -> None:
+    reading = backup.Reading()
+    with pytest.raises(Invalid, match=r"line \d+: "):
+        for one in [line(**HEAD), *lines] if has_head else lines:
+            reading.take(one)
+        reading.whole()

@@ -75,7 +75,7 @@ def in_harmony(cluster: Cluster) -> None:
     assert stand() == before
 
 
-def lives_again(cluster: Cluster, ran: dict[str, int], late: set[str], cursor: str) -> str:
+def lives_again(cluster: Cluster, ran: dict[str, int], late: set[str], cursor: str, page: str) -> str:
     """Check a restored registry: agents obey, no task was touched, later ones are unclaimed, old cursors refused."""
     cluster.connected("a1", "a2")
     silence(cluster)
@@ -87,8 +87,13 @@ def lives_again(cluster: Cluster, ran: dict[str, int], late: set[str], cursor: s
     assert told["tasks"]["unclaimed"] == len(late)
     (group,) = (one for one in cluster.get("/v1/waiting")["items"] if "unclaimed" in one["reason"])
     assert set(group["subjects"]) == {f"task/{id_}" for id_ in late}
-    for path in (f"/v1/watch?kinds=tasks&after={cursor}", f"/v1/jobs?min_revision={cursor}"):
+    for path in (
+        f"/v1/watch?kinds=tasks&after={cursor}",
+        f"/v1/jobs?min_revision={cursor}",
+        f"/v1/tasks?limit=1&continue={page}",
+    ):
         assert cluster.request("GET", path)[0] == 410, path
+    assert cluster.request("GET", f"/v1/changes/default.web.{cursor.replace('.', '-')}")[0] == 404
     assert (
         cluster.request("PUT", "/v1/namespaces/default/jobs/web", a_manifest("web", 9), If_Match=f'"{cursor}"')[0]
         == 412
@@ -127,6 +132,7 @@ def test_a_lost_store_is_restored_twice_and_no_task_is_touched(tmp_path: Path) -
             late = set(ran) - before
             assert len(late) == 3
             cursor = cluster.get("/v1/status")["revision"]
+            page = cluster.get("/v1/tasks?limit=1")["continue"]
             cluster.kill("server")
         lives = [cursor.partition(".")[0]]
         for member in members[1:]:
@@ -137,7 +143,7 @@ def test_a_lost_store_is_restored_twice_and_no_task_is_touched(tmp_path: Path) -
                 assert told["cluster"]
                 cluster.store = member.url
                 cluster.start_server()
-                lives.append(lives_again(cluster, ran, late, cursor))
+                lives.append(lives_again(cluster, ran, late, cursor, page))
                 if member is members[1]:
                     cluster.kill("server")
                 else:
