@@ -102,7 +102,7 @@ class UsedAgent(NamedTuple):
         """Return the agent object with what is reserved on it and how many of its tasks are not over."""
         reserved = [row.value.reserve for row in self.placements]
         use = Capacity(cpu=sum(one.cpu for one in reserved), memory=sum(one.memory for one in reserved))
-        running = sum(not row.value.state.is_over for row in self.tasks)
+        running = sum(not row.value.is_over for row in self.tasks)
         head = agent_json(self.row.value, None if self.link is None else self.link.value)
         return joined(head, reserved=codec.dump_full(use), tasks=running)
 

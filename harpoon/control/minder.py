@@ -162,7 +162,7 @@ class Minder:
     def _sweep(self) -> None:
         """Delete words on tasks that the agent does not have: it ended them just before they were given."""
         if machine.commandable(self.state):
-            for task in self._view.disowned.group(self._agent.name):
+            for task in self._view.disowned_on(self._agent.name):
                 if task not in self.state.tasks:
                     self._mail(Delete(f"{DISOWNED}{self._agent.name}/{task}"))
 

@@ -67,7 +67,7 @@ class Roster:
         if self._link_state(name) is LinkState.CONNECTED:
             raise Conflict(f"agent {name} is connected; stop it first, or it would register again")
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
-        told += [Delete(f"{DISOWNED}{name}/{task}") for task in self._view.disowned.group(name)]
+        told += [Delete(f"{DISOWNED}{name}/{task}") for task in self._view.disowned_on(name)]
         parts = [told[start : start + WRITES_MAX] for start in range(0, len(told), WRITES_MAX)]
         # Compared each time: what the store does late is to take nothing from an agent that was registered since.
         is_same = Compare(AGENTS + name, mod=row.mod_revision)

@@ -142,7 +142,11 @@ class View:
     def claims(self, agent: str) -> frozenset[TaskId]:
         """Return the tasks of earlier incarnations on an agent of which there are records beside its own reports."""
         placed = (task for task, row in self.placements_on(agent).items() if row.value.incarnation < self.incarnation)
-        return frozenset((*placed, *cast("Mapping[TaskId, Row[Disowned]]", self.disowned.group(agent))))
+        return frozenset((*placed, *self.disowned_on(agent)))
+
+    def disowned_on(self, agent: str) -> Mapping[TaskId, Row[Disowned]]:
+        """Return an operator's words on tasks of an agent."""
+        return cast("Mapping[TaskId, Row[Disowned]]", self.disowned.group(agent))
 
     def task(self, task: TaskId) -> Row[Task] | None:
         """Return a task as its agent reports it."""

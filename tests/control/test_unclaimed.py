@@ -152,6 +152,7 @@ async def test_a_task_that_an_operator_stops_is_ended_and_forgotten_and_so_is_hi
         assert (claimed.task, claimed.change) == (late[0], None)
         await until(controller, lambda: view.task(late[0]) is None and not view.disowned.rows)
         assert [one.kind for one in a1.obeyed] == ["stop", "forget"]
+        assert a1.obeyed[0].reason == "an operator has ended it"
         assert late[0] not in a1.tasks
         assert len(a1.tasks) == 2
         await in_harmony(controller, a1)

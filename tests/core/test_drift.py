@@ -114,10 +114,12 @@ def test_nothing_commands_it_before_it_is_claimed_and_then_it_is_stopped_and_for
     assert transform({}, state.tasks, at(), cluster=CLUSTER) == ()
     state, effects = advance(state, signals.Claimed(frozenset({TASK.id})), at())
     assert effects == (signals.Publish((TASK,), ()), signals.Reconcile(frozenset({TASK.id})))
-    assert [one.kind for one in transform({}, state.tasks, at(), cluster=CLUSTER)] == ["stop"]
+    (stop,) = transform({}, state.tasks, at(), cluster=CLUSTER, disowned={TASK.id})
+    assert (stop.kind, stop.reason) == ("stop", "an operator has ended it")
     over = replace(TASK, state=TaskState.FINISHED, ready=False)
     state, _ = advance(state, signals.Changed(a_change(over)), at())
-    assert [one.kind for one in transform({}, state.tasks, at(), cluster=CLUSTER)] == ["forget"]
+    (forget,) = transform({}, state.tasks, at(), cluster=CLUSTER, disowned={TASK.id})
+    assert (forget.kind, forget.reason) == ("forget", "it is finished and an operator has ended it")
 
 
 def test_an_adopted_task_with_a_lower_number_has_its_slot_to_itself() -> None:
