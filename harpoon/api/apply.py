@@ -14,8 +14,7 @@ from harpoon.api.idempotency import check_key, once
 from harpoon.api.operation import IDEMPOTENCY_KEY, Answer, Operation, Parameter
 from harpoon.api.query import Query
 from harpoon.api.revision import bad_header
-from harpoon.control.receipts import Extra
-from harpoon.control.registry import Accepted
+from harpoon.control.registry import Accepted, Extra
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.manifest import Manifest
 from harpoon.model.shown import Applied, AppliedLine, Documents

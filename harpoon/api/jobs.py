@@ -16,8 +16,7 @@ from harpoon.api.operation import IF_MATCH, IF_NEW, TAG, Answer, Operation
 from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, path_name
 from harpoon.api.revision import read_if_match, read_is_new
-from harpoon.control.receipts import Extra
-from harpoon.control.registry import Accepted
+from harpoon.control.registry import Accepted, Extra
 from harpoon.control.status import Scene, job_scene, job_status, scene_status
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import Invalid, NotFound, Problem

@@ -12,8 +12,7 @@ from harpoon.api.jobs import DECLARED, answer_accepted, existing
 from harpoon.api.operation import IF_MATCH, Answer, Operation, Parameter, whole
 from harpoon.api.query import Query, bad_parameter, path_name
 from harpoon.api.revision import read_if_match
-from harpoon.control.receipts import Extra
-from harpoon.control.registry import Accepted
+from harpoon.control.registry import Accepted, Extra
 from harpoon.control.versions import shown_version, shown_versions, version_diff
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem

@@ -67,7 +67,7 @@ def _named(client: Session, tasks: Sequence[str] | None, agent: str | None, *, e
         raise Invalid("name tasks as task/ID, or all those of an agent: --all-unclaimed --agent NAME")
     if not every_one:
         return [_id(one) for one in tasks or ()]
-    known = client.get("agents", str(agent)).body["name"]
+    known = client.get("agents", str(agent).removeprefix("agent/")).body["name"]
     items = read_list(client, ("tasks",))["items"]
     found = [str(one["id"]) for one in items if one["state"] == "unclaimed" and one["agent"] == known]
     if not found:

@@ -10,9 +10,9 @@ more than the bounds say, and a server that is not asked does nothing.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -37,12 +37,6 @@ DROPPED_AT_ONCE: Final = 4
 _SLICE: Final = 100
 
 _log = structlog.get_logger(__name__)
-
-
-#: Given the revision of the commit, what the mutation came to: some nouns.
-Outcomes = Callable[[int], tuple[Any, ...]]
-#: What else is to be written in the commit of a mutation, and the condition for all of it.
-Extra = Callable[[Outcomes], tuple[Compare, Sequence[Write]]]
 
 
 class Found(NamedTuple):

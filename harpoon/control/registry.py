@@ -5,12 +5,12 @@ own write. It does not wait for tasks: that is what the returned change is for. 
 came of the mutation is read back (`store.settle`); only what cannot be found out is told to be unknown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from harpoon.control.changes import change_status
-from harpoon.control.receipts import Extra, Receipts
+from harpoon.control.receipts import Receipts
 from harpoon.control.records import (
     check_documents,
     check_precondition,
@@ -52,6 +52,12 @@ class Accepted:
     change: str
     job: Job
     outcome: Outcome
+
+
+#: Given the revision of the commit, what the mutation came to.
+Outcomes = Callable[[int], tuple[Accepted, ...]]
+#: What else is to be written in the commit of a mutation, and the condition for all of it; see `control.receipts`.
+Extra = Callable[[Outcomes], tuple[Compare, Sequence[Write]]]
 
 
 class Registry:

@@ -8,11 +8,10 @@ that moment compares the job as it was, and is decided anew, with the adopted ta
 that nothing places: it is stopped and forgotten, and the word goes with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from harpoon.control.receipts import Extra
 from harpoon.control.records import job_record
 from harpoon.control.status import change_id
 from harpoon.control.versions import kept_versions
@@ -45,6 +44,8 @@ class Claimed:
     change: str | None = None
 
 
+#: Given what it comes to at a revision, what else is to be written in its commit; see `control.receipts`.
+Extra = Callable[[Callable[[int], tuple[Claimed, ...]]], tuple[Compare, Sequence[Write]]]
 _Draft = tuple[tuple[Compare, ...], tuple[Write, ...], Job | None]
 
 

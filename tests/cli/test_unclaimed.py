@@ -38,7 +38,7 @@ def test_all_unclaimed_tasks_of_an_agent_are_stopped_and_no_others(terminal: Ter
     tell(server, "stop", ONE)
     done = terminal.run("stop", "--all-unclaimed", "--agent", "a1", server=server.url)
     assert (done.code, done.out) == (0, f"task/{ONE} is to stop\n")
-    none = terminal.run("stop", "--all-unclaimed", "--agent", "a3", server=server.url)
+    none = terminal.run("stop", "--all-unclaimed", "--agent", "agent/a3", server=server.url)
     assert (none.code, none.out, none.err) == (0, "", "agent a3 has no unclaimed task\n")
     assert terminal.run("stop", "--all-unclaimed", "--agent", "nobody", server=server.url).code == 3
 
