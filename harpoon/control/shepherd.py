@@ -109,6 +109,7 @@ class Shepherd:
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         view = self._view
         touched: list[str] = []
+        claims: dict[str, set[TaskId]] = {}
         for change in changes:
             if change.table is view.instances:
                 touched += view.agents.rows
@@ -118,7 +119,13 @@ class Shepherd:
                 touched += [name] if kind == "agents" else []
             elif change.table is view.agents or (change.table is view.links and _failed(change.old, change.new)):
                 touched.append(change.key)
+            elif _claims(view, change):
+                agent, _, task = change.key.partition("/")
+                claims.setdefault(agent, set()).add(TaskId(task))
         self._look_at(touched)
+        for agent, tasks in claims.items():
+            if agent in self._minders:
+                self._minders[agent].claim(frozenset(tasks))
 
     def _look_at(self, agents: Iterable[str]) -> None:
         before = len(self._dirty)
@@ -264,6 +271,13 @@ class Shepherd:
     def _wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
         for wake in self._wakes:
             wake(agent, tasks)
+
+
+def _claims(view: View, change: RowChange) -> bool:
+    """Whether a change makes a record know a task of an earlier incarnation."""
+    if change.new is None or change.table not in (view.disowned, view.placements):
+        return False
+    return change.table is view.disowned or change.new.value.incarnation < view.incarnation
 
 
 def _failed(old: object, new: object) -> bool:
