@@ -157,7 +157,7 @@ def _tasks(tasks: Mapping[TaskId, Row[Task]], placements: Mapping[TaskId, Row[Pl
         placed = placements.get(task_id)
         yield ShownTask(row.value, None if placed is None else placed.value, row.mod_revision)
     for task_id, decided in placements.items():
-        if task_id not in tasks:
+        if task_id not in tasks and not decided.value.is_denied:
             yield ShownTask(unreported(decided.value), decided.value, decided.mod_revision)
 
 

@@ -32,7 +32,7 @@ class Roster:
         """Record an agent that announced itself; nothing is written when it is known like that.
 
         Raises:
-            Conflict: Another agent of that name is connected, or the endpoint belongs to another name.
+            Conflict: Another agent of that name is connected or has exclusive tasks, or the endpoint is another's.
             StoreUnavailable: The store could not answer.
         """
         row = self._view.agents.rows.get(agent.name)
@@ -42,6 +42,9 @@ class Roster:
             raise Conflict(
                 f"another agent named {agent.name} is connected (uid {row.value.uid}); give this one another --name"
             )
+        if row is not None and row.value.uid != agent.uid:
+            # Its tasks may run on, and the new one would start them a second time.
+            self._check_free(agent.name, f"agent {agent.name} is known with another state directory ({row.value.uid})")
         for other in self._view.agents.rows.values():
             if other.value.endpoint == agent.endpoint and other.value.name != agent.name:
                 raise Conflict(f"endpoint {agent.endpoint} belongs to agent {other.value.name}")
@@ -58,7 +61,7 @@ class Roster:
 
         Raises:
             NotFound: There is no such agent.
-            Conflict: It is connected.
+            Conflict: It is connected, or has exclusive tasks.
             StoreUnavailable: The store could not answer; some of what it reported may be gone.
         """
         row = self._view.agents.rows.get(name)
@@ -66,6 +69,7 @@ class Roster:
             raise NotFound(f"there is no agent {name}")
         if self._link_state(name) is LinkState.CONNECTED:
             raise Conflict(f"agent {name} is connected; stop it first, or it would register again")
+        self._check_free(name, f"agent {name} cannot be reached")
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
         parts = [told[start : start + WRITES_MAX] for start in range(0, len(told), WRITES_MAX)]
         # Compared each time: what the store does late is to take nothing from an agent that was registered since.
@@ -78,6 +82,21 @@ class Roster:
         assert revision is not None, "the last of them was committed"
         await self._view.mirror.shows(revision)
         return revision
+
+    def _check_free(self, name: str, why: str) -> None:
+        """Refuse to take an agent for gone while tasks of it might be started elsewhere that must not run twice.
+
+        Raises:
+            Conflict: It has such tasks.
+        """
+        rows = self._view.placements_on(name)
+        exclusive = sorted(task for task, row in rows.items() if row.value.is_exclusive and not row.value.is_denied)
+        if exclusive:
+            more = f" and {len(exclusive) - 1} more of exclusive jobs" if len(exclusive) > 1 else " of an exclusive job"
+            raise Conflict(
+                f"{why}, and {exclusive[0]}{more} may still run there; if it will never come back: "
+                f"harpoon declare-dead {name}"
+            )
 
     def _link_state(self, agent: str) -> LinkState:
         row = self._view.links.rows.get(agent)

@@ -19,18 +19,18 @@ from typing import Final
 import structlog
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.deed import Deed, drop_unit, farewell, pending_unit, put_unit
+from harpoon.control.deed import Deed, drop_unit, farewell, guards, pending_unit, put_unit
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.references import References, bindings, replacing, unmet
 from harpoon.control.view import JOBS, View, job_key_of, placement_key
 from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
-from harpoon.core.rollout import Rollout, rollout
+from harpoon.core.rollout import rollout
 from harpoon.core.standing import Standing
 from harpoon.kit.loop import Loop
 from harpoon.model.agent import LinkState
-from harpoon.model.decision import Drop
+from harpoon.model.decision import Drop, Rollout
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.task import Placement, TaskState
@@ -208,14 +208,15 @@ class Scheduler:
         )
         if rolled.held:
             decision = replace(decision, pending=hold_back(job, rolled.held, missing, decision.pending, now))
-        return self._deed(key, job, rolled, decision, compares)
+        return self._deed(key, job, rolled, decision, compares, now)
 
     def _deed(
-        self, key: str, job: Job, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]
+        self, key: str, job: Job, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...], now: Instant
     ) -> Deed | None:
         wants = {want.slot: want for want in rolled.wants}
         units = [put_unit(self._view, placement, wants[placement.slot]) for placement in decision.placements]
-        units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
+        drops = (*rolled.drops, *decision.drops)
+        units += [self._drop_unit(drop, now) for drop in drops]
         if not (rolled.wants or rolled.drops or rolled.held or rolled.due) and self._is_complete(job, key):
             self._complete.add(key)
         pending = pending_unit(self._view, key, decision.pending)
@@ -224,18 +225,27 @@ class Scheduler:
             return None
         for placement in decision.placements:
             self._bookings.book(placement)
-        return Deed(key=key, compares=compares, units=tuple(units), placements=decision.placements)
+        return Deed(
+            key=key,
+            compares=compares,
+            units=tuple(units),
+            placements=decision.placements,
+            guards=guards(self._view, drops),
+        )
 
     def _is_complete(self, job: Job, key: str) -> bool:
         placed = self._view.placements_of(key).values()
-        return len(placed) == job.spec.scale and all(row.value.generation == job.generation for row in placed)
+        return len(placed) == job.spec.scale and all(
+            row.value.generation == job.generation and not row.value.is_revoked for row in placed
+        )
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
         """Commit a part of a deed; return why the store could not."""
         keys = {write.key for write in writes}
         booked = [placement for placement in deed.placements if placement_key(placement) in keys]
+        compares = deed.compares_for(writes)
         try:
-            revision = await self._store.commit(deed.compares, writes)
+            revision = await self._store.commit(compares, writes)
         except StoreUnavailable as error:
             if error.maybe_applied:
                 self._doubt(booked)
@@ -247,7 +257,7 @@ class Scheduler:
             raise
         if revision is None:
             self._unbook(booked)
-            return await self._see_others(deed)
+            return await self._see_others(deed.key, compares)
         self._wrote[deed.key] = max(revision, self._wrote.get(deed.key, 0))
         self._metrics.placements.inc(len(booked))
         _log.info("reconciled", job=deed.key, placed=len(booked), writes=len(writes), revision=revision)
@@ -260,20 +270,20 @@ class Scheduler:
         for placement in placements:
             self._bookings.unbook(placement)
 
-    async def _see_others(self, deed: Deed) -> StoreUnavailable | None:
+    async def _see_others(self, key: str, compares: tuple[Compare, ...]) -> StoreUnavailable | None:
         """Have a job decided again once the view shows who was faster; if nobody was, the hold is gone."""
         try:
             entry = await self._store.get(self._hold.key)
             if entry is None or entry.create_revision != self._hold.token.revision:
                 self._is_ousted.set()
                 return None
-            await settle.see_others(self._store, self._view.mirror, deed.compares)
+            await settle.see_others(self._store, self._view.mirror, compares)
         except StoreUnavailable as error:
             return error
-        self._loop.wake(deed.key)
+        self._loop.wake(key)
         return None
 
-    def _drop_unit(self, drop: Drop) -> tuple[Write, ...]:
+    def _drop_unit(self, drop: Drop, now: Instant) -> tuple[Write, ...]:
         self._metrics.drops.inc()
         _log.info("placement_dropped", task=drop.task, agent=drop.agent, reason=drop.reason)
-        return drop_unit(self._view, drop)
+        return drop_unit(self._view, drop, now)

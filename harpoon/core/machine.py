@@ -11,7 +11,8 @@ Rules.
    it was writes nothing. A gap in the stream, or another life of the agent's daemon, is mended by connecting again.
 4. A broken link takes nothing away. Only when it stays broken for ``lost_after``, and this very machine has tried to
    mend it, are the agent's tasks published as lost, once.
-5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer.
+5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer. Of
+   a denial, that the task is gone tells nothing: it is given again after each deadline until the store shows it.
 6. Tasks of other clusters are not in the picture.
 7. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
 
@@ -19,6 +20,7 @@ The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter 
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
@@ -165,14 +167,15 @@ def _step(state: AgentState, event: Event, now: Instant) -> _Step:  # noqa: C901
             return _change(replace(state, heard=now.elapsed), changed, now)
         case signals.Heard():
             return replace(state, heard=now.elapsed), ()
-        case signals.Sent(tasks):
-            return replace(state, pending={**state.pending, **dict.fromkeys(tasks, now.elapsed + PENDING_MAX)}), ()
+        case signals.Sent(tasks, denials):
+            pending = {**state.pending, **dict.fromkeys(tasks, now.elapsed + PENDING_MAX)}
+            return replace(state, pending=pending, denials=(state.denials - set(tasks)) | denials), ()
         case signals.Answered(results):
             return _answer(state, results, now)
         case signals.Broken(reason):
             return _break(state, reason, now)
         case signals.FencedOff():
-            return replace(state, phase=Phase.FENCED, reported={}, pending={}), (signals.Close(),)
+            return replace(state, phase=Phase.FENCED, reported={}, pending={}, denials=frozenset()), (signals.Close(),)
         case signals.Ticked():
             return _tick(state, now)
         case _:
@@ -222,8 +225,8 @@ def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
     touched = frozenset(_own(state, changed.tasks)) | (before.keys() | state.pending.keys()) & set(changed.gone)
     if not touched:
         return state, ()
-    pending = {task: until for task, until in state.pending.items() if task not in touched}
-    return replace(state, tasks=after, pending=pending), (*_publish(before, after, touched), signals.Reconcile(touched))
+    state = _unpend(replace(state, tasks=after), touched - (state.denials & set(changed.gone)))
+    return state, (*_publish(before, after, touched), signals.Reconcile(touched))
 
 
 def _answer(state: AgentState, results: tuple[CommandResult, ...], now: Instant) -> _Step:
@@ -244,14 +247,18 @@ def _tick(state: AgentState, now: Instant) -> _Step:
     expired = frozenset(task for task, until in state.pending.items() if until <= now.elapsed)
     if not expired:
         return state, ()
-    pending = {task: until for task, until in state.pending.items() if task not in expired}
-    return replace(state, pending=pending), (signals.Reconcile(expired),)
+    return _unpend(state, expired), (signals.Reconcile(expired),)
+
+
+def _unpend(state: AgentState, tasks: AbstractSet[TaskId]) -> AgentState:
+    pending = {task: until for task, until in state.pending.items() if task not in tasks}
+    return replace(state, pending=pending, denials=state.denials - tasks)
 
 
 def _break(state: AgentState, reason: str, now: Instant) -> _Step:
     """Give this attempt up, whatever it had come to."""
     was_good = state.phase is Phase.CONNECTED and now.elapsed - state.since >= STEADY
-    state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={})
+    state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={}, denials=frozenset())
     effects: list[Effect] = [signals.Close()]
     if state.link is LinkState.CONNECTED:
         state, told = _relink(state, LinkState.INTERRUPTED, reason, now)

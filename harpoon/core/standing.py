@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from harpoon.model.instant import Instant
-from harpoon.model.job import Job, OnLost
+from harpoon.model.job import Job
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.template import RestartPolicy
 
@@ -20,6 +20,8 @@ REBIND_MIN = timedelta(seconds=5)
 
 NO_BINDINGS: Final[Mapping[str, str]] = MappingProxyType({})
 _MILLISECOND = timedelta(milliseconds=1)
+#: As much of a task's own reason as a placement's reason repeats.
+_QUOTE_MAX = 200
 
 
 class Standing(NamedTuple):
@@ -115,7 +117,7 @@ def _health(job: Job, task: Task | None, *, is_halted: bool) -> Health:
             is_foul = job.spec.task.restart.policy is RestartPolicy.ALWAYS
             return Health.FAILED if is_foul else Health.SETTLED
         case TaskState.LOST:
-            return Health.HELD if is_halted or job.spec.on_lost is OnLost.WAIT else Health.LOST
+            return Health.HELD if is_halted or job.spec.waits_for_lost else Health.LOST
         case _:
             return Health.WAITING
 
@@ -125,3 +127,17 @@ def current_of(records: Sequence[Record]) -> Record | None:
     present = [record for record in records if record.is_present]
     live = [record for record in present if record.health not in DEAD]
     return next(reversed(live or present), None)
+
+
+def why_old(job: Job, placement: Placement) -> str:
+    """Say why a placement that is not present is to be replaced."""
+    if placement.generation == job.generation:
+        return "endpoints that its environment names have changed"
+    return f"version {job.version} replaces version {placement.version}"
+
+
+def why_dead(dead: Record) -> str:
+    """Say how a dead placement ended."""
+    assert dead.task is not None, "a placement that was not reported is not dead"
+    said = f": {dead.task.reason[:_QUOTE_MAX]}" if dead.task.reason else ""
+    return f"{dead.placement.task} on {dead.placement.agent} is {dead.task.state}{said}"
