@@ -21,7 +21,7 @@ from harpoon.agent.record import check_task_id
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Invalid, Unavailable
 from harpoon.model.name import TaskId
-from harpoon.model.task import Number, parse_task_id
+from harpoon.model.task import parse_task_id
 from harpoon.model.token import Token
 
 #: Slots denied at once: each was an exclusive job's, and went away from here since the agent was taken over last.
@@ -36,8 +36,9 @@ class Mark:
     instance: str
     #: Tasks started from now on belong to it; empty until a holder has adopted.
     cluster: str = ""
-    #: Slot, as ``<namespace>.<job>.<slot>`` → the highest placement that is denied by virtue of this token.
-    denials: Mapping[str, Number] = field(default_factory=dict)
+    #: Slot, as ``<namespace>.<job>.<slot>`` → the highest placement that is denied by virtue of this token; incarnation
+    #: and revision.
+    denials: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     v: int = 1
 
 
@@ -133,7 +134,7 @@ class Fence:
         raise Fenced(f"token {token} is refused: {what}", mark=mark.token)
 
 
-def parse(task: TaskId) -> tuple[str, Number]:
+def parse(task: TaskId) -> tuple[str, tuple[int, int]]:
     """Return the slot of a task, by which it is denied, and the number of its placement.
 
     Raises:
@@ -143,4 +144,4 @@ def parse(task: TaskId) -> tuple[str, Number]:
         name = parse_task_id(check_task_id(task))
     except ValueError as error:
         raise Invalid(str(error)) from error
-    return f"{name.namespace}.{name.job}.{name.slot}", name.number
+    return f"{name.namespace}.{name.job}.{name.slot}", (name.number.incarnation, name.number.revision)
