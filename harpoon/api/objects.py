@@ -129,8 +129,12 @@ class ShownTask:
         return joined(
             task_json(self.task),
             version=None if placement is None else placement.version,
-            placement_reason=None if placement is None else placement.reason,
+            placement_reason=None if placement is None else _placement_reason(placement),
         )
+
+
+def _placement_reason(placement: Placement) -> str:
+    return f"it is revoked: {placement.reason}" if placement.is_revoked else placement.reason
 
 
 def tasks_of_job(view: View, key: str) -> list[ShownTask]:
