@@ -52,7 +52,8 @@ def a_job(
     spread: Sequence[str] = (),
     distinct: Distinct | None = None,
     depends_on: Sequence[str] = (),
-    on_lost: OnLost = OnLost.REPLACE,
+    on_lost: OnLost | None = None,
+    exclusive: bool = False,
     task: TaskTemplate | None = None,
     is_terminating: bool = False,
     **template: Any,
@@ -70,6 +71,7 @@ def a_job(
         update=Update(surge=surge, unavailable=unavailable),
         depends_on=tuple(Dependency(job=name) for name in depends_on),
         on_lost=on_lost,
+        exclusive=exclusive,
     )
     return Job(
         namespace=namespace,

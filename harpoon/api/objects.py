@@ -140,8 +140,12 @@ class ShownTask:
         return joined(
             task_json(self.task),
             version=None if placement is None else placement.version,
-            placement_reason=None if placement is None else placement.reason,
+            placement_reason=None if placement is None else _placement_reason(placement),
         )
+
+
+def _placement_reason(placement: Placement) -> str:
+    return f"it is revoked: {placement.reason}" if placement.is_revoked else placement.reason
 
 
 def tasks_of_job(view: View, key: str) -> list[ShownTask]:
@@ -168,7 +172,7 @@ def _tasks(tasks: Mapping[TaskId, Row[Task]], placements: Mapping[TaskId, Row[Pl
         placed = placements.get(task_id)
         yield ShownTask(row.value, None if placed is None else placed.value, row.mod_revision)
     for task_id, decided in placements.items():
-        if task_id not in tasks:
+        if task_id not in tasks and not decided.value.is_denied:
             yield ShownTask(unreported(decided.value), decided.value, decided.mod_revision)
 
 

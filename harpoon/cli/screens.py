@@ -27,7 +27,7 @@ def job(value: Object, *, is_wide: bool) -> Iterator[str]:
             ("Command", " ".join(task_template["command"])),
             ("Ports", columns.pairs(task_template.get("ports"))),
             *(("Placement", line) for line in _placement(spec.get("placement") or {})),
-            ("Update", inline(spec.get("update") or {})),
+            ("Update", _update(spec)),
             *(("Depends on", inline(one)) for one in spec.get("depends_on") or ()),
         ]
     )
@@ -140,6 +140,14 @@ def _wanted(spec: Object) -> str:
     resources = {name: given for name, given in (spec["task"].get("resources") or {}).items() if given}
     each = f", each with {inline(resources)}" if resources else ""
     return f"{spec['scale']} tasks{each}"
+
+
+def _update(spec: Object) -> str:
+    update = spec.get("update") or {}
+    if not spec.get("exclusive"):
+        return inline(update)
+    slots = max(1, int(update.get("unavailable") or 0))
+    return f"exclusive: a task is gone before its successor is placed, in {slots} slot{'s' * (slots > 1)} at a time"
 
 
 def _actual(status: Object) -> str:

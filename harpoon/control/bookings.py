@@ -1,7 +1,8 @@
 """What is reserved on each agent, kept in step with the view, so that placing reads an index and never scans.
 
 A reservation outlives its placement's record: until the agent reports the task over or gone, its processor and
-memory are not given to another. That is what makes "never over-committed" true in the middle of a migrate.
+memory are not given to another. That is what makes "never over-committed" true in the middle of a migrate. One that is
+revoked reserves until its agent has denied it, whatever is reported.
 """
 
 import asyncio
@@ -97,7 +98,7 @@ class Bookings:
     def _settle(self, task: TaskId) -> bool:
         """Count for a task what the view says of it now; return whether that freed anything."""
         placed, booked = self._view.placement(task), self.fleet.placement(task)
-        if placed is not None:
+        if placed is not None and not placed.value.is_denied:
             if booked is not placed.value:
                 self.fleet.add(placed.value)
             return False

@@ -148,10 +148,16 @@ def _job_event(old: Job | None, new: Job | None, origin: int | None) -> _Told:
     return Happening.CHANGED, new.updated_ms, f"version {new.version}; no task is replaced{back}"
 
 
-def _placement_event(old: Placement | None, new: Placement | None) -> _Told:
+def _placement_event(old: Placement | None, new: Placement | None) -> _Told | None:
+    if new is not None and new.is_denied:
+        return Happening.DENIED, None, f"agent {new.agent} has forgotten it, and will never run it"
+    if new is not None and new.is_revoked:
+        return Happening.WITHDRAWN, new.decided_ms, f"it is to stop on {new.agent}: {new.reason}"
     if new is not None:
         return Happening.PLACED, new.decided_ms, f"on {new.agent}: {new.reason}"
     assert old is not None, "a change has a row before or after it"
+    if old.is_denied:
+        return None
     return Happening.WITHDRAWN, None, f"it is to stop on {old.agent}"
 
 

@@ -9,11 +9,13 @@ from typing import Final
 
 from harpoon.control.bookings import Bookings
 from harpoon.control.drain import drain_status, stays
-from harpoon.control.planning import bookings_of, standings_of
+from harpoon.control.planning import bookings_of
 from harpoon.control.references import bindings, replacing, unmet
+from harpoon.control.standings import standings_of
 from harpoon.control.status import job_status, unreported
 from harpoon.control.view import View, job_key
 from harpoon.core.blockers import about_size, moment
+from harpoon.core.exclusive import waits_for_agent
 from harpoon.core.why import Case, explain, explain_on
 from harpoon.model.agent import Agent, Cordon, LinkState
 from harpoon.model.instant import Instant
@@ -49,7 +51,7 @@ async def explain_job(view: View, row: Row[Job], known: Bookings | None, now: In
     )
     reasons = [*(["it is being unscheduled: its tasks are stopped first"] if job.is_terminating else [])]
     reasons += [f"job {name} is not ready: {found}" for name, found in missing.items() if not status.is_done]
-    reasons += [f"{_named(one.slots)}: {one.reason}" for one in slots]
+    reasons += [_told(one) for one in slots]
     reasons += [one for one in status.waiting if status.pending is None or one != status.pending.reason]
     return Why(
         revision=revision,
@@ -57,7 +59,7 @@ async def explain_job(view: View, row: Row[Job], known: Bookings | None, now: In
         state=status.state.value,
         summary=status.summary,
         is_fine=status.is_done,
-        reasons=tuple(reasons) or ("every slot has a ready task, and nothing older is left",),
+        reasons=tuple(dict.fromkeys(reasons)) or ("every slot has a ready task, and nothing older is left",),
         slots=slots,
         tasks=tasks,
         dependencies=dependencies,
@@ -91,6 +93,8 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
     name = parse_task_id(task_id)
     job = view.jobs.rows.get(job_key(name.namespace, name.job))
     reasons = [f"it is {_state(task)}: {task.reason or 'no reason was reported'}"]
+    waits = "" if placement is None else waits_for_agent(placement, None if reported is None else reported.value)
+    reasons += [waits] if waits else []
     reasons += [f"check {one.name} fails: {one.detail}" for one in task.checks if not one.is_passing]
     reasons += _link_reasons(view, task.agent)
     cordon = view.cordons.rows.get(task.agent)
@@ -102,6 +106,8 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
         )
     elif placement is None:
         reasons.append("its placement was withdrawn, so it is to stop")
+    elif placement.is_revoked:
+        reasons.append(f"its placement was revoked, so it is to stop: {placement.reason}")
     else:
         reasons.append(f"it was placed on {placement.agent} because {placement.reason}")
         if job is not None and placement.generation != job.value.generation:
@@ -111,7 +117,10 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
         subject=f"task/{task_id}",
         state=task.state.value,
         summary=f"{_state(task)} on {task.agent}",
-        is_fine=task.ready and placement is not None and not _link_reasons(view, task.agent),
+        is_fine=task.ready
+        and placement is not None
+        and not placement.is_revoked
+        and not _link_reasons(view, task.agent),
         reasons=tuple(reasons),
         tasks=(_task_why(task),),
     )
@@ -194,10 +203,17 @@ def _troubled(view: View, key: str, job: Job) -> tuple[TaskWhy, ...]:
     bad = [
         task
         for task in tasks
-        if not _is_well(task) or task.id not in placed or task.generation != job.generation or job.is_terminating
+        if not _is_well(task)
+        or not _is_placed(placed.get(task.id))
+        or task.generation != job.generation
+        or job.is_terminating
     ]
-    silent = [unreported(row.value) for task, row in placed.items() if task not in reported]
+    silent = [unreported(row.value) for task, row in placed.items() if task not in reported and not row.value.is_denied]
     return _worst([*bad, *silent])
+
+
+def _is_placed(row: Row[Placement] | None) -> bool:
+    return row is not None and not row.value.is_revoked
 
 
 def _worst(tasks: Iterable[Task]) -> tuple[TaskWhy, ...]:
@@ -253,6 +269,12 @@ def _reserved(agent: Agent, placed: list[Placement]) -> str:
         f"{format_cpu(cpu)} of {format_cpu(agent.capacity.cpu)} cpu and {about_size(memory)} of "
         f"{about_size(agent.capacity.memory)} memory are reserved by {len(placed)} placements"
     )
+
+
+def _told(slots: SlotsWhy) -> str:
+    """Return a reason with the slots that it is of; some name their slot themselves."""
+    named = _named(slots.slots)
+    return slots.reason if slots.reason.startswith(f"{named} ") else f"{named}: {slots.reason}"
 
 
 def _named(slots: tuple[int, ...]) -> str:

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 import structlog
 
+from harpoon.control.denial import record_denials
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.view import ACTUAL, DISOWNED, LINKS, View
@@ -23,7 +24,7 @@ from harpoon.kit.errors import Fenced, Unavailable
 from harpoon.kit.news import News
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Link, LinkState
-from harpoon.model.command import Command, CommandResult
+from harpoon.model.command import Command, CommandResult, ForgetTask
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.token import Token
@@ -115,7 +116,10 @@ class Minder:
 
     async def command(self, commands: Sequence[Command]) -> None:
         """Send commands and feed what becomes of them."""
-        self._feed(signals.Sent(tuple(command.task for command in commands)))
+        denials = frozenset(
+            command.task for command in commands if isinstance(command, ForgetTask) and command.is_denied
+        )
+        self._feed(signals.Sent(tuple(command.task for command in commands), denials))
         for kind, count in Counter(command.kind for command in commands).items():
             self._metrics.commands.labels(kind).inc(count)
         told = [f"{command.kind} {command.task}: {command.reason}" for command in commands]
@@ -132,6 +136,9 @@ class Minder:
             results = tuple(CommandResult(task=command.task, is_ok=False, reason=str(error)) for command in commands)
         self._metrics.commands_refused.inc(sum(not result.is_ok for result in results))
         self._feed(signals.Answered(results))
+        # An agent that does not know of denials says nothing of them.
+        denied = [result.task for result in results if result.is_ok and result.is_denied and result.task in denials]
+        await record_denials(self._means.store, self._view, self.hold, denied)
 
     def _feed(self, event: signals.Event) -> None:
         self.state, effects = machine.advance(self.state, event, self._means.clock.now())

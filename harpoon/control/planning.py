@@ -8,10 +8,10 @@ from harpoon.control.bookings import Bookings
 from harpoon.control.records import check_documents, check_size, job_record
 from harpoon.control.references import bindings, replacing, unmet
 from harpoon.control.registry import Registry
+from harpoon.control.standings import standings_of
 from harpoon.control.versions import form_diff, form_of
 from harpoon.control.view import JOBS, View, job_key
 from harpoon.core.plan import Outset, foretell
-from harpoon.core.standing import Standing
 from harpoon.kit import codec
 from harpoon.kit.errors import Unavailable
 from harpoon.model.instant import Instant
@@ -39,16 +39,6 @@ async def bookings_of(view: View, known: Bookings | None) -> Bookings:
         if view.revision == revision:
             return bookings
     raise Unavailable("this instance is still reading what there is; try again")
-
-
-def standings_of(view: View, job: Job) -> tuple[Standing, ...]:
-    """Return where the placements of a job stand."""
-    key = job_key(job.namespace, job.name)
-    tasks = view.tasks_of(key)
-    return tuple(
-        Standing(placement=row.value, task=tasks[task].value if task in tasks else None)
-        for task, row in view.placements_of(key).items()
-    )
 
 
 async def plan_documents(

@@ -13,6 +13,7 @@ from harpoon.control.changes import change_status
 from harpoon.control.receipts import Receipts
 from harpoon.control.records import (
     check_documents,
+    check_exclusive,
     check_precondition,
     check_size,
     job_record,
@@ -89,6 +90,7 @@ class Registry:
             row = self._view.jobs.rows.get(job_key(manifest.metadata.namespace, manifest.metadata.name))
             check_precondition(row, if_match=if_match, is_new=is_new)
             check_references(self._view, {"": manifest})
+            check_exclusive(manifest, None if row is None else row.value, "")
             accepted = await self._commit((self._next(manifest, row),))
             if accepted is not None:
                 return accepted[0]
@@ -127,6 +129,8 @@ class Registry:
         keys = (job_key(manifest.metadata.namespace, manifest.metadata.name) for manifest in manifests)
         rows = [self._view.jobs.rows.get(key) for key in keys]
         check_references(self._view, {f"/documents/{index}": one for index, one in enumerate(manifests)})
+        for index, (manifest, row) in enumerate(zip(manifests, rows, strict=True)):
+            check_exclusive(manifest, None if row is None else row.value, f"/documents/{index}")
         return [self._next(manifest, row) for manifest, row in zip(manifests, rows, strict=True)]
 
     async def scale(

@@ -12,7 +12,6 @@ from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, DISOWNED, LINKS,
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
 from harpoon.model.agent import Agent, LinkState
-from harpoon.model.job import OnLost
 from harpoon.model.task import Placement
 from harpoon.store import settle
 from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, StoreUnavailable
@@ -104,8 +103,10 @@ class Roster:
             )
 
     def _waits(self, placement: Placement) -> bool:
+        if placement.is_exclusive:
+            return not placement.is_denied
         job = self._view.jobs.rows.get(job_key(placement.namespace, placement.job))
-        return job is not None and job.value.spec.on_lost is OnLost.WAIT
+        return job is not None and job.value.spec.waits_for_lost
 
     def _taken(self, endpoint: str, owner: str) -> str:
         """Say whose an endpoint is, and the way out where that one is not there any more."""

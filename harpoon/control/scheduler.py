@@ -19,23 +19,23 @@ from typing import Final
 import structlog
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.deed import Deed, drop_unit, farewell, pending_unit, put_unit
+from harpoon.control.deed import Deed, drop_unit, farewell, guards, pending_unit, put_unit
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.references import References, bindings, replacing, unmet
+from harpoon.control.standings import standings_of
 from harpoon.control.view import JOBS, View, job_key_of, placement_key
 from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
-from harpoon.core.rollout import Rollout, rollout
-from harpoon.core.standing import Standing
+from harpoon.core.rollout import rollout
 from harpoon.kit.loop import Loop
 from harpoon.model.agent import LinkState
-from harpoon.model.decision import Drop
+from harpoon.model.decision import Drop, Rollout
 from harpoon.model.instant import Instant
 from harpoon.model.task import Placement, TaskState
 from harpoon.store import settle
 from harpoon.store.hold import Hold, seal
-from harpoon.store.port import Compare, StoreUnavailable, Write
+from harpoon.store.port import Compare, Delete, StoreUnavailable, Write
 from harpoon.store.table import RowChange
 
 #: Deciding goes on for so long at a stretch.
@@ -194,16 +194,13 @@ class Scheduler:
             return None
         job = row.value
         compares = (self._hold.compare, Compare(JOBS + key, mod=row.mod_revision))
-        placements, tasks = view.placements_of(key), view.tasks_of(key)
+        placements = view.placements_of(key)
         if job.is_terminating and not placements and not view.is_left(key):
             return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
-        dead = [drop for placed in placements.values() if (drop := self._mourn(placed.value)) is not None]
+        dead = [placed.value for placed in placements.values() if self._is_dead(placed.value.agent)]
         if dead:
-            return Deed(key=key, compares=compares, units=tuple(map(self._drop_unit, dead)))
-        standings = [
-            Standing(placement=placed.value, task=tasks[task].value if task in tasks else None)
-            for task, placed in placements.items()
-        ]
+            return Deed(key=key, compares=compares, units=tuple(map(self._mourn, dead)))
+        standings = standings_of(view, job)
         bound, missing = bindings(view, job), unmet(view, job)
         rolled = rollout(
             job,
@@ -230,14 +227,17 @@ class Scheduler:
         bookings.evict(sum(one.slot in rolled.evictions for one in decision.placements), now)
         if rolled.limited:
             self._wait_for_more(key, now)
-        return self._deed(key, rolled, decision, compares)
+        return self._deed(key, rolled, decision, compares, now)
 
-    def _mourn(self, placement: Placement) -> Drop | None:
-        """Drop what was placed on an agent by one who had not heard yet that it was declared dead."""
-        agent = placement.agent
-        if agent not in self._view.dead.rows or agent in self._view.agents.rows:
-            return None
-        return Drop(task=placement.task, agent=agent, reason=f"agent {agent} was declared dead")
+    def _is_dead(self, agent: str) -> bool:
+        return agent in self._view.dead.rows and agent not in self._view.agents.rows
+
+    def _mourn(self, placement: Placement) -> tuple[Write, ...]:
+        """Delete what was placed on an agent by one who had not heard yet that it was declared dead."""
+        self._metrics.drops.inc()
+        reason = f"agent {placement.agent} was declared dead"
+        _log.info("placement_dropped", task=placement.task, agent=placement.agent, reason=reason)
+        return (Delete(placement_key(placement)),)
 
     def _wait_for_more(self, key: str, now: Instant) -> None:
         """Look at a job again when there is one more replacement for each that waits: in turn, not all at once."""
@@ -247,10 +247,13 @@ class Scheduler:
         if span:
             self._loop.wake_after(key, span)
 
-    def _deed(self, key: str, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]) -> Deed | None:
+    def _deed(
+        self, key: str, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...], now: Instant
+    ) -> Deed | None:
         wants = {want.slot: want for want in rolled.wants}
         units = [put_unit(self._view, placement, wants[placement.slot]) for placement in decision.placements]
-        units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
+        drops = (*rolled.drops, *decision.drops)
+        units += [self._drop_unit(drop, now) for drop in drops]
         if rolled.is_complete and not (rolled.wants or rolled.drops or rolled.held or rolled.due or rolled.limited):
             self._complete.add(key)
         pending = pending_unit(self._view, key, decision.pending)
@@ -265,14 +268,16 @@ class Scheduler:
             units=tuple(units),
             placements=decision.placements,
             evictions=frozenset(one.task for one in decision.placements if one.slot in rolled.evictions),
+            guards=guards(self._view, drops),
         )
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
         """Commit a part of a deed; return why the store could not."""
         keys = {write.key for write in writes}
         booked = [placement for placement in deed.placements if placement_key(placement) in keys]
+        compares = deed.compares_for(writes)
         try:
-            revision = await self._store.commit(deed.compares, writes)
+            revision = await self._store.commit(compares, writes)
         except StoreUnavailable as error:
             if error.maybe_applied:
                 self._doubt(booked)
@@ -284,7 +289,7 @@ class Scheduler:
             raise
         if revision is None:
             self._unbook(booked)
-            return await self._see_others(deed)
+            return await self._see_others(deed.key, compares)
         self._wrote[deed.key] = max(revision, self._wrote.get(deed.key, 0))
         self._metrics.placements.inc(len(booked))
         self._metrics.evictions.inc(sum(placement.task in deed.evictions for placement in booked))
@@ -298,20 +303,20 @@ class Scheduler:
         for placement in placements:
             self._bookings.unbook(placement)
 
-    async def _see_others(self, deed: Deed) -> StoreUnavailable | None:
+    async def _see_others(self, key: str, compares: tuple[Compare, ...]) -> StoreUnavailable | None:
         """Have a job decided again once the view shows who was faster; if nobody was, the hold is gone."""
         try:
             entry = await self._store.get(self._hold.key)
             if entry is None or entry.create_revision != self._hold.token.revision:
                 self._is_ousted.set()
                 return None
-            await settle.see_others(self._store, self._view.mirror, deed.compares)
+            await settle.see_others(self._store, self._view.mirror, compares)
         except StoreUnavailable as error:
             return error
-        self._loop.wake(deed.key)
+        self._loop.wake(key)
         return None
 
-    def _drop_unit(self, drop: Drop) -> tuple[Write, ...]:
+    def _drop_unit(self, drop: Drop, now: Instant) -> tuple[Write, ...]:
         self._metrics.drops.inc()
         _log.info("placement_dropped", task=drop.task, agent=drop.agent, reason=drop.reason)
-        return drop_unit(self._view, drop)
+        return drop_unit(self._view, drop, now)

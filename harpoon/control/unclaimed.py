@@ -133,12 +133,16 @@ class Unclaimed:
             reason="adopted by an operator",
             decided_ms=now_ms,
             reserve=reservation(version.spec.task),
+            is_exclusive=job.spec.exclusive,
         )
-        others = [
-            Delete(placement_key(other.value))
-            for other in view.placements_of(job_key(name.namespace, name.job)).values()
-            if other.value.slot == name.slot
-        ]
+        placed = view.placements_of(job_key(name.namespace, name.job)).values()
+        others = [other.value for other in placed if other.value.slot == name.slot]
+        if job.spec.exclusive and (live := [other for other in others if not other.is_denied]):
+            raise Conflict(
+                f"job {name.job} is exclusive, and slot {name.slot} is placed as {live[0].task} on agent "
+                f"{live[0].agent}: end one of the two, this one with `harpoon stop task/{task.id}`"
+            )
+        gone = [Delete(placement_key(other)) for other in others]
         renewed = replace(job, updated_ms=max(now_ms, job.updated_ms))
         key = job_key(job.namespace, job.name)
         compares = (
@@ -150,7 +154,7 @@ class Unclaimed:
             Compare(f"{DISOWNED}{task.agent}/{task.id}", mod=0),
         )
         record = Put(JOBS + key, job_record(renewed, codec.dump(renewed.spec)))
-        return compares, (Put(placement_key(placement), codec.dump(placement)), *others, record), renewed
+        return compares, (Put(placement_key(placement), codec.dump(placement)), *gone, record), renewed
 
     async def _commit(self, task: Task, draft: _Draft, extra: Extra | None) -> Claimed | None:
         """Commit what was drafted; None when someone else was faster."""

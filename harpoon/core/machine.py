@@ -11,7 +11,8 @@ Rules.
    it was writes nothing. A gap in the stream, or another life of the agent's daemon, is mended by connecting again.
 4. A broken link takes nothing away. Only when it stays broken for ``lost_after``, this very machine has tried to mend
    it, and another instance has failed to before unless there is none, are the agent's tasks published as lost, once.
-5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer.
+5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer. Of
+   a denial, that the task is gone tells nothing: it is given again after each deadline until the store shows it.
 6. Tasks of other clusters are not in the picture.
 7. A task of an earlier incarnation that no record knows is published as unclaimed, until one does (`core.drift`).
 8. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
@@ -22,6 +23,7 @@ The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter 
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
@@ -187,14 +189,15 @@ def _step(state: AgentState, event: Event, now: Instant) -> _Step:  # noqa: C901
             return _change(replace(state, heard=now.elapsed), changed, now)
         case signals.Heard():
             return replace(state, heard=now.elapsed), ()
-        case signals.Sent(tasks):
-            return replace(state, pending={**state.pending, **dict.fromkeys(tasks, now.elapsed + PENDING_MAX)}), ()
+        case signals.Sent(tasks, denials):
+            pending = {**state.pending, **dict.fromkeys(tasks, now.elapsed + PENDING_MAX)}
+            return replace(state, pending=pending, denials=(state.denials - set(tasks)) | denials), ()
         case signals.Answered(results):
             return _answer(state, results, now)
         case signals.Broken(reason):
             return _break(state, reason, now)
         case signals.FencedOff():
-            return replace(state, phase=Phase.FENCED, reported={}, pending={}), (signals.Close(),)
+            return replace(state, phase=Phase.FENCED, reported={}, pending={}, denials=frozenset()), (signals.Close(),)
         case signals.Claimed(tasks):
             return _claim(state, tasks, now)
         case signals.Ticked(others):
@@ -248,8 +251,8 @@ def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
         return state, ()
     shown, unclaimed = drift.sift(state, told)
     after = _with(before, shown, gone)
-    pending = {task: until for task, until in state.pending.items() if task not in touched}
-    state = replace(state, tasks=after, unclaimed=_with(state.unclaimed, unclaimed, gone), pending=pending)
+    state = replace(state, tasks=after, unclaimed=_with(state.unclaimed, unclaimed, gone))
+    state = _unpend(state, touched - (state.denials & gone))
     return state, (*_publish(before, after, touched), signals.Reconcile(touched))
 
 
@@ -284,8 +287,12 @@ def _tick(state: AgentState, now: Instant) -> _Step:
     expired = frozenset(task for task, until in state.pending.items() if until <= now.elapsed)
     if not expired:
         return state, ()
-    pending = {task: until for task, until in state.pending.items() if task not in expired}
-    return replace(state, pending=pending), (signals.Reconcile(expired),)
+    return _unpend(state, expired), (signals.Reconcile(expired),)
+
+
+def _unpend(state: AgentState, tasks: AbstractSet[TaskId]) -> AgentState:
+    pending = {task: until for task, until in state.pending.items() if task not in tasks}
+    return replace(state, pending=pending, denials=state.denials - tasks)
 
 
 def _break(state: AgentState, reason: str, now: Instant) -> _Step:
@@ -293,7 +300,7 @@ def _break(state: AgentState, reason: str, now: Instant) -> _Step:
     was_good = state.phase is Phase.CONNECTED and now.elapsed - state.since >= STEADY
     if state.away_since is None:
         state = replace(state, away_since=now.elapsed)
-    state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={})
+    state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={}, denials=frozenset())
     effects: list[Effect] = [signals.Close()]
     if state.link is LinkState.CONNECTED:
         state, told = _relink(state, LinkState.INTERRUPTED, reason, now)

@@ -54,6 +54,8 @@ class AgentState:
     reported: Mapping[TaskId, Task] = field(default_factory=dict)
     #: Tasks with commands on their way, and until when (elapsed) that is believed. Empty unless connected.
     pending: Mapping[TaskId, timedelta] = field(default_factory=dict)
+    #: Those of them whose command is a denial.
+    denials: frozenset[TaskId] = frozenset()
     #: Tasks of earlier incarnations that are this registry's: placed, or disowned.
     claimed: frozenset[TaskId] = frozenset()
     #: Of tasks that are shown as unclaimed: what the agent says of them. Empty until it is adopted.
@@ -81,6 +83,7 @@ def validate(state: AgentState) -> None:
     """Assert what holds of every picture."""
     assert (state.link is LinkState.INTERRUPTED) == (state.lost_at is not None)
     assert not state.pending or state.phase is Phase.CONNECTED
+    assert state.denials <= state.pending.keys()
     assert not state.reported or state.phase is Phase.ADOPTING
     assert state.phase is not Phase.CONNECTED or state.link is LinkState.CONNECTED
     assert state.phase is not Phase.INTERRUPTED or state.link is LinkState.INTERRUPTED

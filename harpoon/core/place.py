@@ -79,6 +79,7 @@ def place(  # noqa: PLR0913 what a placement is decided on, all of it
         decided_ms=now.wall,
         reserve=board.need,
         bindings=bindings or None,
+        is_exclusive=job.spec.exclusive,
     )
     placements, unplaced = _fill(board, pattern, sorted(wants, key=lambda want: want.slot), fleet)
     pending = _pending(job, unplaced, board.refusals(unplaced[0].slot), fleet, now) if unplaced else None

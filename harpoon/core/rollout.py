@@ -23,15 +23,18 @@ has failed or is lost. All others are *old*.
    run always, it was ended by somebody else, and is replaced like a failed one.
 8. A live placement on an agent that is being drained is old. One that fits nowhere else stays, since it goes with or
    after its successor's coming only (2, 3); but not beyond the drain's deadline: then it is dropped all the same.
+
+An exclusive job has rules of its own: `core.exclusive`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
+from harpoon.core.backoff import backoff, count_failures
 from harpoon.core.eviction import UNLIMITED
+from harpoon.core.exclusive import roll_exclusive
 from harpoon.core.standing import (
     ARRIVED,
     DEAD,
@@ -43,45 +46,20 @@ from harpoon.core.standing import (
     current_of,
     is_evictee,
     look,
+    why_dead,
+    why_old,
 )
-from harpoon.model.decision import Drop, Want
+from harpoon.model.decision import Drop, Rollout, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, TaskState
 
-#: The wait before the second replacement in a row; each further one waits twice as long, up to `BACKOFF_MAX`.
-BACKOFF_MIN = timedelta(seconds=1)
-BACKOFF_MAX = timedelta(minutes=1)
-#: A task that ran for so long before it failed was a good one: counting begins anew.
-STEADY = timedelta(minutes=10)
-
-_MILLISECOND = timedelta(milliseconds=1)
 #: States in which a task needs nothing done as long as it is what it should be.
 _LIVING: Final = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.STOPPING, TaskState.UNCLAIMED})
 #: No agent is being drained.
 NOBODY: Final[Mapping[str, int | None]] = MappingProxyType({})
-#: As much of a task's own reason as a placement's reason repeats.
-_QUOTE_MAX = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
-    """What should change now; at most one `Want` a slot, sorted by slot."""
-
-    wants: tuple[Want, ...]
-    drops: tuple[Drop, ...]
-    #: Slots that would want a placement, if the job's dependencies held.
-    held: tuple[int, ...]
-    #: Span until something changes by time alone (a backoff ends, bindings may be renewed, a drain's deadline passes);
-    #: None: nothing will. That more lost ones may be replaced is not told here.
-    due: timedelta | None
-    #: Those of the wanted slots whose task is lost: each takes one of what may be replaced.
-    evictions: frozenset[int] = frozenset()
-    #: Slots whose lost tasks stay only because no more may be replaced now.
-    limited: tuple[int, ...] = ()
-    #: Each slot has its current placement, and nothing else is there: what a living task does changes nothing.
-    is_complete: bool = False
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def rollout(  # noqa: PLR0913 what it is decided on, all of it
@@ -108,7 +86,8 @@ def rollout(  # noqa: PLR0913 what it is decided on, all of it
     """
     if _is_settled(job, standings, bindings, leaving):
         return _NOTHING_TO_DO
-    return _roll(job, standings, now, evictable=evictable, is_held=is_held, bindings=bindings, leaving=leaving)
+    roll = roll_exclusive if job.spec.exclusive else _roll
+    return roll(job, standings, now, evictable=evictable, is_held=is_held, bindings=bindings, leaving=leaving)
 
 
 def _is_settled(
@@ -119,7 +98,9 @@ def _is_settled(
         return False
     slots = set()
     for placement, task in standings:
-        if placement.generation != job.generation or (task is not None and task.state not in _LIVING):
+        if placement.generation != job.generation or placement.is_revoked:
+            return False
+        if task is not None and task.state not in _LIVING:
             return False
         if placement.agent in leaving:
             return False
@@ -216,7 +197,7 @@ def _wants(job: Job, slots: Sequence[Slot], now: Instant) -> tuple[tuple[Want, .
     for slot in slots:
         if slot.is_filled:
             continue
-        wait = _backoff(slot.current, now)
+        wait = backoff(slot.current, now)
         if wait > timedelta(0):
             due = wait if due is None else min(due, wait)
             continue
@@ -239,7 +220,7 @@ def _want(job: Job, slot: Slot, replaced: Sequence[Record], now: Instant) -> Wan
     dead = (record.placement for record in slot.records if record.health in DEAD and record.is_present)
     return Want(
         slot=slot.number,
-        failures=0 if current is None else _failures(current, now),
+        failures=0 if current is None else count_failures(current, now),
         avoid=tuple(sorted({placement.agent for placement in dead})),
         replaces=_ids(replaced),
         ended=_ids(r for r in replaced if r.task is not None and r.task.state.is_over),
@@ -254,44 +235,6 @@ def _ids(records: Iterable[Record]) -> tuple[TaskId, ...]:
 def _reason(job: Job, slot: Slot) -> str:
     if not slot.records:
         return f"slot {slot.number} has no placement"
-    current = slot.current
-    if current is None:
-        newest = slot.records[-1].placement
-        if slot.records[-1].is_leaving:
-            return f"agent {newest.agent} is being drained"
-        if newest.generation == job.generation:
-            return "endpoints that its environment names have changed"
-        return f"version {job.version} replaces version {newest.version}"
-    assert current.task is not None, "a placement that was not reported is not dead"
-    said = f": {current.task.reason[:_QUOTE_MAX]}" if current.task.reason else ""
-    return f"{current.placement.task} on {current.placement.agent} is {current.task.state}{said}"
-
-
-def _ended_ms(dead: Record, now: Instant) -> int:
-    """Return when a placement failed.
-
-    Failures are dated by the agent's clock. One dated before its placement or after now is taken to have happened when
-    it was placed: an agent's clock can neither stop replacements nor let them run hot.
-    """
-    decided_ms = dead.placement.decided_ms
-    said_ms = decided_ms if dead.task is None else dead.task.since_ms
-    return said_ms if decided_ms <= said_ms <= now.wall else decided_ms
-
-
-def _failures(dead: Record, now: Instant) -> int:
-    """Return how many failed in a row before the successor of ``dead``."""
-    if dead.health is Health.LOST:
-        return dead.placement.failures
-    ran = (_ended_ms(dead, now) - dead.placement.decided_ms) * _MILLISECOND
-    return 1 if ran >= STEADY else dead.placement.failures + 1
-
-
-def _backoff(current: Record | None, now: Instant) -> timedelta:
-    """Return how long the successor of a failed placement has still to wait."""
-    if current is None or current.health is not Health.FAILED:
-        return timedelta(0)
-    failures = _failures(current, now)
-    delay = timedelta(0) if failures <= 1 else min(BACKOFF_MIN * 2 ** min(failures - 2, 10), BACKOFF_MAX)
-    waited = (now.wall - _ended_ms(current, now)) * _MILLISECOND
-    # A clock that was set back behind the decision would make the wait endless.
-    return delay - waited if timedelta(0) <= waited < delay else timedelta(0)
+    if slot.current is None:
+        return why_old(job, slot.records[-1])
+    return why_dead(slot.current)

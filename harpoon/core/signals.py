@@ -73,6 +73,8 @@ class Sent:
     """Commands for these tasks are about to leave; until they show an effect, the tasks are pending."""
 
     tasks: tuple[TaskId, ...]
+    #: Those of them that are forgotten and denied.
+    denials: frozenset[TaskId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

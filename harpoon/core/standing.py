@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from harpoon.model.instant import Instant
-from harpoon.model.job import Job, OnLost
+from harpoon.model.job import Job
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.template import RestartPolicy
 
@@ -21,6 +21,8 @@ REBIND_MIN = timedelta(seconds=5)
 NO_BINDINGS: Final[Mapping[str, str]] = MappingProxyType({})
 _MILLISECOND = timedelta(milliseconds=1)
 _NOTHING = timedelta(0)
+#: As much of a task's own reason as a placement's reason repeats.
+_QUOTE_MAX = 200
 
 
 class Standing(NamedTuple):
@@ -112,7 +114,7 @@ def look(
 def is_evictee(job: Job, standing: Standing) -> bool:
     """Return whether a placement is one of a lost task that is to be replaced."""
     is_lost = standing.task is not None and standing.task.state is TaskState.LOST
-    return is_lost and job.spec.on_lost is OnLost.REPLACE
+    return is_lost and not job.spec.waits_for_lost
 
 
 def _fresh_for(placement: Placement, bindings: Mapping[str, str], now: Instant) -> timedelta | None:
@@ -137,7 +139,7 @@ def _health(job: Job, task: Task | None, *, is_evictable: bool) -> Health:
             is_foul = job.spec.task.restart.policy is RestartPolicy.ALWAYS
             return Health.FAILED if is_foul else Health.SETTLED
         case TaskState.LOST:
-            return Health.LOST if is_evictable and job.spec.on_lost is OnLost.REPLACE else Health.HELD
+            return Health.LOST if is_evictable and not job.spec.waits_for_lost else Health.HELD
         case _:
             return Health.WAITING
 
@@ -147,3 +149,20 @@ def current_of(records: Sequence[Record]) -> Record | None:
     present = [record for record in records if record.is_present]
     live = [record for record in present if record.health not in DEAD]
     return next(reversed(live or present), None)
+
+
+def why_old(job: Job, old: Record) -> str:
+    """Say why a placement that is not present is to be replaced."""
+    placement = old.placement
+    if old.is_leaving:
+        return f"agent {placement.agent} is being drained"
+    if placement.generation == job.generation:
+        return "endpoints that its environment names have changed"
+    return f"version {job.version} replaces version {placement.version}"
+
+
+def why_dead(dead: Record) -> str:
+    """Say how a dead placement ended."""
+    assert dead.task is not None, "a placement that was not reported is not dead"
+    said = f": {dead.task.reason[:_QUOTE_MAX]}" if dead.task.reason else ""
+    return f"{dead.placement.task} on {dead.placement.agent} is {dead.task.state}{said}"

@@ -23,6 +23,8 @@ class Happening(StrEnum):
     PLACED = "placed"
     #: Its placement was taken back, so it is to stop.
     WITHDRAWN = "withdrawn"
+    #: Its agent has forgotten it, and will never run it: its slot, of an exclusive job, may be placed again.
+    DENIED = "denied"
     STARTING = "starting"
     RUNNING = "running"
     READY = "ready"

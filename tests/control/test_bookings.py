@@ -1,6 +1,7 @@
 """The fleet's index, kept change by change, is the one that a fresh start would build."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -54,12 +55,18 @@ def writes(rng: Random) -> list[Write]:
     """Return one commit that some loop may make."""
     placement = a_placement(rng)
     kind = rng.choice(
-        ("place", "place", "drop", "report", "report", "gone", "agent", "remove", "link", "cordon", "uncordon")
+        (
+            *("place", "place", "revoke", "deny", "drop", "report", "report", "gone"),
+            *("agent", "remove", "link", "cordon", "uncordon"),
+        )
     )
     actual = f"{ACTUAL}{placement.agent}/{placement.task}"
     match kind:
         case "place":
             return [Put(placement_key(placement), codec.dump(placement))]
+        case "revoke" | "deny":
+            going = replace(placement, is_exclusive=True, is_revoked=True, is_denied=kind == "deny")
+            return [Put(placement_key(placement), codec.dump(going))]
         case "drop":
             return [Delete(placement_key(placement))]
         case "report":

@@ -92,7 +92,7 @@ def a_walk(random: Random, steps: int):
                 signals.FencedOff(Token(incarnation=1, revision=2))
                 if random.random() < 0.1
                 else signals.Ticked(others),
-                signals.Sent((random.choice(IDS),)),
+                signals.Sent((hit := random.choice(IDS),), frozenset({hit} if random.random() < 0.5 else ())),
                 signals.Answered((CommandResult(task=random.choice(IDS), is_ok=random.random() < 0.5),)),
                 signals.Claimed(frozenset(random.sample(IDS, 1))),
                 signals.Ticked(others),
@@ -143,6 +143,23 @@ def test_a_command_is_pending_until_its_deadline():
 def test_a_command_is_pending_until_the_agent_says_anything_of_its_task():
     state, _ = follow(connected(), signals.Sent((IDS[0], IDS[1])), signals.Changed(a_change(TASKS[0])))
     assert [is_pending(state, task, at(0)) for task in IDS[:2]] == [False, True]
+
+
+def test_a_denial_is_pending_until_its_deadline_though_the_task_is_gone():
+    sent = signals.Sent((IDS[0], IDS[1]), frozenset({IDS[0]}))
+    state, effects = follow(connected(*TASKS), sent, signals.Changed(a_change(gone=IDS[:2])))
+    assert effects[-1] == signals.Reconcile(frozenset(IDS[:2]))
+    assert [is_pending(state, task, at(0)) for task in IDS[:2]] == [True, False]
+    state, (again,) = follow(state, signals.Ticked(), now=at(PENDING_MAX.total_seconds()))
+    assert again == signals.Reconcile(frozenset({IDS[0]}))
+    assert (dict(state.pending), state.denials) == ({}, frozenset())
+
+
+def test_what_the_agent_says_of_a_task_ends_the_waiting_for_its_denial():
+    state, _ = follow(connected(), signals.Sent((IDS[0],), frozenset({IDS[0]})), signals.Changed(a_change(TASKS[0])))
+    assert not is_pending(state, IDS[0], at(0))
+    state, _ = follow(connected(*TASKS), signals.Sent((IDS[0],), frozenset({IDS[0]})), signals.Sent((IDS[0],)))
+    assert state.denials == frozenset()
 
 
 def test_a_new_adoption_forgets_what_was_pending():

@@ -374,3 +374,38 @@ def test_what_is_foretold_is_what_the_verbs_decide_step_by_step_and_it_ends_sett
             assert lost or all(count == 1 for count in slots.values())
         events = [(p.wave, p.slot, p.agent) for p in course.placements]
         assert len(events) == len(set(events))
+
+
+# Exclusive jobs.
+
+
+def test_an_exclusive_job_is_broken_before_it_is_made_one_slot_after_the_other():
+    old = running(2, is_exclusive=True)
+    fleet = with_room([an_agent("a1"), an_agent("a2")], old)
+    course = tell_one(a_job(scale=2, generation="g2", version=2, exclusive=True), fleet, *old)
+    assert dropped(course) == [(1, old[0].placement.task), (3, old[1].placement.task)]
+    assert placed(course) == [(2, 0, "a1"), (4, 1, "a2")]
+    assert course.placements[0].reason.startswith("version 2 replaces version 1; spread:")
+    assert (course.pending, course.is_whole) == (None, True)
+
+
+def test_the_room_of_an_exclusive_task_is_free_for_its_successor():
+    old = running(1, is_exclusive=True, cpu=3000)
+    job = a_job(generation="g2", version=2, exclusive=True, cpu=3000)
+    assert placed(tell_one(job, with_room([an_agent("a1")], old), *old)) == [(2, 0, "a1")]
+
+
+def test_an_exclusive_task_on_a_lost_agent_holds_its_slot_for_as_long_as_can_be_foretold():
+    old = standing(a_placement(generation="g1", is_exclusive=True), TaskState.LOST)
+    fleet = with_room([an_agent("a1"), an_agent("a2")], [old])
+    course = tell_one(a_job(generation="g2", version=2, exclusive=True), fleet, old)
+    assert (dropped(course), placed(course)) == ([(1, old.placement.task)], [])
+
+
+def test_an_exclusive_task_that_failed_is_replaced_elsewhere_after_its_backoff():
+    failed = standing(
+        a_placement(is_exclusive=True, failures=2, decided_ms=NOW.wall - 1000), TaskState.FAILED, since_ms=NOW.wall
+    )
+    course = tell_one(a_job(exclusive=True), with_room([an_agent("a1"), an_agent("a2")], [failed]), failed)
+    assert dropped(course) == [(2, failed.placement.task)]
+    assert placed(course) == [(3, 0, "a2")]

@@ -384,3 +384,57 @@ def check(job, want, fleet, told):
             still = without(fleet, agent, rest, job, want.slot, want.ended)
             assert place(job, [want], still, NOW, incarnation=1, revision=2).placements == ()
     assert told.fix.steps
+
+
+# Exclusive jobs.
+
+
+def exclusive(slot=0, state=TaskState.RUNNING, **fields):
+    return standing(a_placement(slot=slot, is_exclusive=True, **fields), state)
+
+
+def test_slots_that_wait_for_their_agents_say_for_which_and_what_can_be_done(monkeypatch):
+    standings = [
+        exclusive(0, None, is_revoked=True, agent="a2"),
+        exclusive(1, TaskState.LOST, agent="a3"),
+        exclusive(2, TaskState.STOPPING, is_revoked=True),
+        exclusive(3),
+    ]
+    fleet = a_fleet(an_agent(), placements=[one.placement for one in standings])
+    told = ask(a_job(scale=4, exclusive=True), fleet, *standings)
+    assert [(one.slots, one.reason) for one in told] == [
+        (
+            (0,),
+            (
+                "slot 0 waits for agent a2 to acknowledge that it forgot default.web.0.1-1; "
+                "if a2 will never come back: harpoon declare-dead a2"
+            ),
+        ),
+        (
+            (1,),
+            (
+                "slot 1 waits for agent a3, on which default.web.1.1-1 may still run; "
+                "if a3 will never come back: harpoon declare-dead a3"
+            ),
+        ),
+        ((2,), "the task before is ended first, and forgotten by its agent: the job is exclusive"),
+    ]
+    monkeypatch.setattr(why, "CASES_MAX", 1)
+    shortened = ask(a_job(scale=4, exclusive=True), fleet, *standings)
+    assert shortened[1].slots == (1,)
+    assert shortened[1].reason == "they wait for their agents too; it is not told one by one for which"
+
+
+def test_exclusive_slots_whose_turn_comes_say_what_they_wait_for():
+    broken = [exclusive(0, TaskState.STARTING, generation="g2"), exclusive(1), exclusive(2)]
+    fleet = a_fleet(an_agent(), placements=[one.placement for one in broken])
+    (told,) = ask(a_job(scale=3, generation="g2", exclusive=True), fleet, *broken)
+    assert told.slots == (1, 2)
+    assert told.reason == "the job is exclusive, and update.unavailable 0 lets no more change at once"
+
+
+def test_an_exclusive_slot_that_failed_again_says_when_it_is_replaced():
+    placement = a_placement(is_exclusive=True, failures=3, decided_ms=NOW.wall - 1000)
+    failed = standing(placement, TaskState.FAILED, since_ms=NOW.wall - 500)
+    (told,) = ask(a_job(exclusive=True), a_fleet(an_agent(), placements=[placement]), failed)
+    assert told.reason == "the next one is replaced in 3.5 s: a task that failed again is replaced later each time"
