@@ -68,8 +68,9 @@ class Membership:
             HoldLost: The lease is over.
             StoreUnavailable: The store could not answer; it is to be told again.
         """
-        record = replace(self._record, unfit=unfit)
-        if record == self._record:
+        record, row = replace(self._record, unfit=unfit), self._view.instances.rows.get(self.instance)
+        # A write of which nobody knew may have happened behind a later one.
+        if record == self._record and (row is None or row.value == record):
             return
         try:
             await self._write(record)
@@ -77,7 +78,9 @@ class Membership:
             if self.lease.lost.is_set():
                 raise HoldLost("the lease of this instance was lost") from None
             raise
-        self._record = record
+        is_news, self._record = record != self._record, record
+        if not is_news:
+            return
         if unfit:
             _log.warning("holds_declined", instance=self.instance, reason=unfit)
         else:

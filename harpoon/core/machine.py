@@ -18,6 +18,9 @@ Rules.
 8. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
 9. A machine that has not reached its agent for half of ``lost_after`` leaves it to an instance that has not failed to
    reach it. When all have, the next one tries after `PASS_ON_AFTER`, in case the way from there is mended first.
+10. Whoever failed before the agent was reached is left out when it is decided whose it is, until it was reached for
+   `PASS_ON_AFTER`: else it would be handed back to where it is not reached from. When its link breaks again, that
+   failing proves nothing any more: those are tried once more before it is lost, after the others.
 
 The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter is the shell's.
 """
@@ -51,7 +54,7 @@ DIAL_MIN = timedelta(milliseconds=100)
 DIAL_MAX = timedelta(seconds=5)
 #: A link that held for so long was a good one: the waits begin anew.
 STEADY = timedelta(seconds=10)
-#: An agent that no instance reaches is passed on so often.
+#: An agent that no instance reaches is passed on so often; so long after it was reached, who failed is forgotten.
 PASS_ON_AFTER = timedelta(minutes=10)
 
 _Tasks = Mapping[TaskId, Task]
@@ -134,6 +137,8 @@ def begin(  # noqa: PLR0913 all that is known at the beginning
     if known.state is LinkState.INTERRUPTED:
         passed = timedelta(milliseconds=max(0, now.wall - known.since_ms))
         lost_at = now.elapsed + max(timedelta(0), lost_after - passed)
+    failed_by = frozenset(known.failed_by) - {instance}
+    is_reached = known.state is LinkState.CONNECTED
     return AgentState(
         agent=agent.name,
         uid=agent.uid,
@@ -150,7 +155,8 @@ def begin(  # noqa: PLR0913 all that is known at the beginning
         away_since=now.elapsed,
         instance=instance,
         others=others,
-        failed_by=frozenset(known.failed_by) - {instance},
+        failed_by=frozenset() if is_reached else failed_by,
+        left_out=failed_by if is_reached else frozenset(),
     )
 
 
@@ -227,7 +233,8 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
     is_latest = snapshot.seq >= state.seq
     tasks, unclaimed = drift.sift(state, _own(state, snapshot.tasks) if is_latest else state.reported)
     effects = _publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
-    state = replace(state, away_since=None, failed_by=frozenset())
+    left_out = (state.failed_by | state.left_out) & state.others
+    state = replace(state, away_since=None, failed_by=frozenset(), left_out=left_out)
     if state.link is not LinkState.CONNECTED:
         state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
         effects.append(told)
@@ -284,10 +291,15 @@ def _tick(state: AgentState, now: Instant) -> _Step:
         return _break(state, f"nothing heard for {SILENCE_MAX.seconds} s", now)
     if state.phase is Phase.CONNECTING:
         return _despair(state, now)
+    effects: list[Effect] = []
+    if state.phase is Phase.CONNECTED and state.left_out and now.elapsed - state.since >= PASS_ON_AFTER:
+        state = replace(state, left_out=frozenset())
+        effects.append(_told(state))
     expired = frozenset(task for task, until in state.pending.items() if until <= now.elapsed)
-    if not expired:
-        return state, ()
-    return _unpend(state, expired), (signals.Reconcile(expired),)
+    if expired:
+        state = _unpend(state, expired)
+        effects.append(signals.Reconcile(expired))
+    return state, tuple(effects)
 
 
 def _unpend(state: AgentState, tasks: AbstractSet[TaskId]) -> AgentState:
@@ -341,14 +353,20 @@ def _despair(state: AgentState, now: Instant) -> _Step:
     untried = state.others - state.failed_by
     if now.elapsed - state.away_since < (state.lost_after / 2 if untried else PASS_ON_AFTER):
         return state, ()
-    failed = {state.instance, *(state.failed_by if untried else ())}
-    told = signals.SetLink(state.link, state.link_reason, state.link_since_ms, tuple(sorted(failed)))
-    return replace(state, phase=Phase.RESIGNED), (signals.Close(), signals.PassOn(told))
+    failed = state.failed_by if untried else frozenset()
+    left_out = state.left_out if untried - state.left_out else frozenset()
+    after = replace(state, phase=Phase.RESIGNED, failed_by=failed | {state.instance}, left_out=left_out)
+    return after, (signals.Close(), signals.PassOn(_told(after)))
 
 
 def _relink(state: AgentState, link: LinkState, reason: str, now: Instant) -> tuple[AgentState, Effect]:
     after = replace(state, link=link, link_reason=reason, link_since_ms=now.wall)
-    return after, signals.SetLink(link, reason, now.wall, tuple(sorted(state.failed_by)))
+    return after, _told(after)
+
+
+def _told(state: AgentState) -> signals.SetLink:
+    failed_by = tuple(sorted(state.failed_by | state.left_out))
+    return signals.SetLink(state.link, state.link_reason, state.link_since_ms, failed_by)
 
 
 def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:

@@ -77,6 +77,8 @@ class AgentState:
     instance: str = ""
     others: frozenset[str] = frozenset()
     failed_by: frozenset[str] = frozenset()
+    #: Those that had failed to before: it is not handed to them.
+    left_out: frozenset[str] = frozenset()
 
 
 def validate(state: AgentState) -> None:

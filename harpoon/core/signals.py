@@ -137,7 +137,7 @@ class SetLink:
     reason: str
     #: UTC milliseconds.
     since_ms: int
-    #: Instances that could not reach the agent since it was reached last.
+    #: Instances that could not reach the agent.
     failed_by: tuple[str, ...] = ()
 
 

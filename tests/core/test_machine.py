@@ -264,13 +264,35 @@ def test_a_lost_agent_is_still_passed_on_to_whoever_has_not_tried():
     assert effects[-1] == signals.PassOn(signals.SetLink(LinkState.LOST, "reset", T0, ("i1", "i2")))
 
 
-def test_reaching_it_forgets_who_failed():
-    state, _ = follow(minded(failed_by=("i2",)), *reached(*TASKS))
-    assert state.failed_by == frozenset()
+def test_who_failed_before_it_was_reached_is_left_out_and_yet_tried_before_it_is_lost():
+    state, effects = follow(minded(failed_by=("i2", "i0")), *reached(*TASKS))
+    assert signals.SetLink(LinkState.CONNECTED, "", T0, ("i2",)) in effects
     state, effects = follow(state, signals.Broken("reset"), now=at(20))
-    assert signals.SetLink(LinkState.INTERRUPTED, "reset", at(20).wall) in effects
+    assert signals.SetLink(LinkState.INTERRUPTED, "reset", at(20).wall, ("i2",)) in effects
     # Its own time counts from there.
     _, effects = follow(state, signals.Ticked(frozenset({"i2"})), now=at(34.9))
+    assert effects == ()
+    _, effects = follow(state, signals.Ticked(frozenset({"i2"})), now=at(35))
+    assert effects[-1] == signals.PassOn(signals.SetLink(LinkState.INTERRUPTED, "reset", at(20).wall, ("i1",)))
+    _, effects = follow(state, signals.Ticked(frozenset({"i2", "i3"})), now=at(35))
+    assert effects[-1] == signals.PassOn(signals.SetLink(LinkState.INTERRUPTED, "reset", at(20).wall, ("i1", "i2")))
+
+
+def test_who_failed_before_an_agent_was_reached_is_no_reason_to_lose_it():
+    state, _ = follow(minded(LinkState.CONNECTED, failed_by=("i2",)), signals.Dial(), signals.Broken("refused"))
+    state, effects = tried(state, 60)
+    assert not any(isinstance(effect, signals.Publish) for effect in effects)
+    assert state.link is LinkState.INTERRUPTED
+
+
+def test_who_failed_is_forgotten_when_it_was_reached_for_long_enough():
+    state, _ = follow(minded(failed_by=("i2",)), *reached(*TASKS))
+    for seconds in range(10, 600, 10):
+        state, effects = follow(state, signals.Heard(), signals.Ticked(frozenset({"i2"})), now=at(seconds))
+        assert effects == ()
+    state, effects = follow(state, signals.Heard(), signals.Ticked(frozenset({"i2"})), now=at(600))
+    assert effects == (signals.SetLink(LinkState.CONNECTED, "", T0),)
+    _, effects = follow(state, signals.Heard(), signals.Ticked(frozenset({"i2"})), now=at(610))
     assert effects == ()
 
 
