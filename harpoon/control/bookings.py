@@ -29,8 +29,8 @@ class Bookings:
     def __init__(self, view: View) -> None:
         self._view = view
         self.fleet = Fleet()
-        #: Agents whose link is lost.
-        self._lost: set[str] = set()
+        #: Registered agents whose link is lost.
+        self.lost: set[str] = set()
 
     async def load(self) -> None:
         """Build the index from the view; what changes meanwhile is to be told to `hear`. Others get their turn."""
@@ -56,6 +56,7 @@ class Bookings:
                     self.fleet.remove_agent(change.key)
                 else:
                     self.fleet.set_agent(change.new.value)
+                self._count_lost(change.key)
                 has_grown = True
             elif change.table is view.links:
                 forgotten = Link(agent=change.key, state=LinkState.UNKNOWN, since_ms=0)
@@ -73,16 +74,18 @@ class Bookings:
 
     def is_halted(self) -> bool:
         """Whether so many agents are lost at once that nothing is replaced: the fault is likelier here than there."""
-        agents = self._view.agents.rows
-        lost = sum(name in agents for name in self._lost)
-        return lost >= 2 and 2 * lost > len(agents)
+        return len(self.lost) >= 2 and 2 * len(self.lost) > len(self._view.agents.rows)
 
     def _set_link(self, link: Link) -> None:
         self.fleet.set_link(link)
-        if link.state is LinkState.LOST:
-            self._lost.add(link.agent)
+        self._count_lost(link.agent)
+
+    def _count_lost(self, agent: str) -> None:
+        link = self._view.links.rows.get(agent)
+        if agent in self._view.agents.rows and link is not None and link.value.state is LinkState.LOST:
+            self.lost.add(agent)
         else:
-            self._lost.discard(link.agent)
+            self.lost.discard(agent)
 
     def _settle(self, task: TaskId) -> bool:
         """Count for a task what the view says of it now; return whether that freed anything."""

@@ -29,7 +29,6 @@ from harpoon.core.place import Decision, place
 from harpoon.core.rollout import Rollout, rollout
 from harpoon.core.standing import Standing
 from harpoon.kit.loop import Loop
-from harpoon.model.agent import LinkState
 from harpoon.model.decision import Drop
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
@@ -64,6 +63,8 @@ class Scheduler:
         #: Booked by commits of which nobody knows whether they happened; None: there are no such commits.
         self._doubtful: list[Placement] | None = None
         self._is_ousted = asyncio.Event()
+        #: Whether so many agents were lost that nothing was replaced, when that was looked at last.
+        self._is_halted = False
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
         self._complete: set[str] = set()
         self._loop: Loop[str] = Loop(
@@ -90,7 +91,7 @@ class Scheduler:
         self._references.load(self._view)
         with self._view.mirror.listening(self._hear):
             await self._bookings.load()
-            self._is_loaded = True
+            self._is_loaded, self._is_halted = True, self._bookings.is_halted()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._loop.run())
                 await self._is_ousted.wait()
@@ -100,6 +101,7 @@ class Scheduler:
         view = self._view
         self._metrics.revision.set(revision)
         has_grown = self._bookings.hear(changes)
+        self._hear_halt()
         for change in changes:
             if change.table is view.jobs:
                 self._references.hear(change)
@@ -109,7 +111,7 @@ class Scheduler:
             elif change.table is view.actual:
                 self._hear_task(change)
             elif change.table is view.links:
-                self._wake_jobs_of_lost_agents()
+                self._wake_jobs_on(change.key)
         if has_grown:
             for key in view.pending.rows:
                 self._loop.wake(key)
@@ -131,11 +133,17 @@ class Scheduler:
         for user in self._references.users(key):
             self._loop.wake(user)
 
-    def _wake_jobs_of_lost_agents(self) -> None:
-        for name, link in self._view.links.rows.items():
-            if link.value.state is LinkState.LOST:
-                for task in self._view.placements_on(name):
-                    self._loop.wake(job_key_of(task))
+    def _hear_halt(self) -> None:
+        """Have all that is lost replaced once replacing is halted no longer."""
+        was_halted, self._is_halted = self._is_halted, self._bookings.is_halted()
+        if was_halted and not self._is_halted:
+            for agent in self._bookings.lost:
+                self._wake_jobs_on(agent)
+
+    def _wake_jobs_on(self, agent: str) -> None:
+        if agent in self._bookings.lost:
+            for task in self._view.placements_on(agent):
+                self._loop.wake(job_key_of(task))
 
     async def _handle(self, keys: Sequence[str]) -> None:
         if self._doubtful is not None:
