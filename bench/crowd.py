@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
+from itertools import cycle
 
 from harpoon.kit.errors import Fenced, Unavailable
 from harpoon.model import wire
@@ -44,12 +45,14 @@ class Crowd:
 
     async def beat(self) -> None:
         """Have each agent say now and then that it is there; not all of them at once."""
-        turns = [tuple(self.agents.values())[turn::_TURNS] for turn in range(_TURNS)]
-        while True:
-            for turn in turns:
-                await asyncio.sleep(HEARTBEAT_S / _TURNS)
-                for agent in turn:
-                    agent.say(None)
+        turns = cycle([tuple(self.agents.values())[turn::_TURNS] for turn in range(_TURNS)])
+        due = time.monotonic()
+        for turn in turns:
+            # Where the loop that we share is late, this catches up: agents on machines of their own would not be.
+            due += HEARTBEAT_S / _TURNS
+            await asyncio.sleep(due - time.monotonic())
+            for agent in turn:
+                agent.say(None)
 
     def cut(self) -> None:
         """Break every stream."""

@@ -1,7 +1,7 @@
 """What the scheduler writes for one job: units that belong together, packed into commits."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, placement_key
@@ -23,7 +23,8 @@ class Deed:
     compares: tuple[Compare, ...]
     #: Writes that belong together.
     units: tuple[tuple[Write, ...], ...]
-    placements: tuple[Placement, ...] = ()
+    #: Key of a write → what it places.
+    placements: Mapping[str, Placement] = field(default_factory=dict)
 
     def commits(self) -> Iterable[list[Write]]:
         """Pack the units into commits."""

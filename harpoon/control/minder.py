@@ -34,8 +34,6 @@ from harpoon.store.port import Delete, Put, StoreUnavailable, Write
 WRITES_AT_ONCE: Final = 90
 #: How long the news that a task is starting may wait.
 LINGER_S: Final = 0.02
-#: How often the machine is told that time passes.
-TICK_S: Final = 1.0
 #: Wait after a commit that the store could not answer.
 RETRY_S: Final = 0.5
 
@@ -70,6 +68,8 @@ class Minder:
         #: Whether a write may have happened, or may yet.
         self._is_in_doubt = False
         self._has_mail = asyncio.Event()
+        #: When the machine is told that time has passed.
+        self._tick: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
@@ -80,12 +80,14 @@ class Minder:
         Raises:
             HoldLost: Another instance minds it now.
         """
-        async with asyncio.TaskGroup() as self._group:
-            self._group.create_task(self._post())
-            self._streaming = self._group.create_task(self._follow(0.0))
-            while True:
-                await asyncio.sleep(TICK_S)
-                self._feed(signals.Ticked())
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._streaming = self._group.create_task(self._follow(0.0))
+                self._arm()
+                await self._post()
+        finally:
+            if self._tick is not None:
+                self._tick.cancel()
 
     async def command(self, commands: Sequence[Command]) -> None:
         """Send commands and feed what becomes of them."""
@@ -108,9 +110,25 @@ class Minder:
         self._feed(signals.Answered(results))
 
     def _feed(self, event: signals.Event) -> None:
-        self.state, effects = machine.advance(self.state, event, self._means.clock.now())
+        before = self.state
+        self.state, effects = machine.advance(before, event, self._means.clock.now())
         for effect in effects:
             self._carry_out(effect)
+        if self.state.phase is not before.phase or self.state.pending is not before.pending:
+            self._arm()
+
+    def _arm(self) -> None:
+        """Have the machine told that time has passed when it may matter; of many agents nothing is due for long."""
+        if self._tick is not None:
+            self._tick.cancel()
+        now = self._means.clock.now()
+        due = machine.due(self.state, now)
+        wait_s = None if due is None else max(0.0, (due - now.elapsed).total_seconds())
+        self._tick = None if wait_s is None else asyncio.get_running_loop().call_later(wait_s, self._pass_time)
+
+    def _pass_time(self) -> None:
+        self._feed(signals.Ticked())
+        self._arm()
 
     def _carry_out(self, effect: signals.Effect) -> None:
         match effect:

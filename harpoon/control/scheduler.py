@@ -23,7 +23,7 @@ from harpoon.control.deed import Deed, drop_unit, farewell, pending_unit, put_un
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.references import References, bindings, replacing, unmet
-from harpoon.control.view import JOBS, View, job_key_of, placement_key
+from harpoon.control.view import JOBS, View, job_key_of
 from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
 from harpoon.core.rollout import Rollout, rollout
@@ -232,7 +232,8 @@ class Scheduler:
             return None
         for placement in decision.placements:
             self._bookings.book(placement)
-        return Deed(key=key, compares=compares, units=tuple(units), placements=decision.placements)
+        placements = {unit[0].key: placement for unit, placement in zip(units, decision.placements, strict=False)}
+        return Deed(key=key, compares=compares, units=tuple(units), placements=placements)
 
     def _is_complete(self, job: Job, key: str) -> bool:
         placed = self._view.placements_of(key).values()
@@ -240,8 +241,7 @@ class Scheduler:
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
         """Commit a part of a deed; return why the store could not."""
-        keys = {write.key for write in writes}
-        booked = [placement for placement in deed.placements if placement_key(placement) in keys]
+        booked = [deed.placements[write.key] for write in writes if write.key in deed.placements]
         try:
             revision = await self._store.commit(deed.compares, writes)
         except StoreUnavailable as error:
