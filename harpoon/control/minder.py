@@ -68,7 +68,7 @@ class Minder:
         #: Whether a write may have happened, or may yet.
         self._is_in_doubt = False
         self._has_mail = asyncio.Event()
-        #: When the machine is told that time has passed.
+        #: When the machine is told that time has passed, by the event loop's clock.
         self._tick: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
@@ -118,15 +118,20 @@ class Minder:
             self._arm()
 
     def _arm(self) -> None:
-        """Have the machine told that time has passed when it may matter; of many agents nothing is due for long."""
-        if self._tick is not None:
-            self._tick.cancel()
-        now = self._means.clock.now()
+        """Have the machine told that time has passed when it may matter, or earlier; mostly that is seconds away."""
+        loop, now = asyncio.get_running_loop(), self._means.clock.now()
         due = machine.due(self.state, now)
-        wait_s = None if due is None else max(0.0, (due - now.elapsed).total_seconds())
-        self._tick = None if wait_s is None else asyncio.get_running_loop().call_later(wait_s, self._pass_time)
+        if due is None:
+            return
+        at = loop.time() + (due - now.elapsed).total_seconds()
+        if self._tick is not None:
+            if self._tick.when() <= at:
+                return
+            self._tick.cancel()
+        self._tick = loop.call_at(at, self._pass_time)
 
     def _pass_time(self) -> None:
+        self._tick = None
         self._feed(signals.Ticked())
         self._arm()
 

@@ -116,7 +116,7 @@ class Board:
         )
 
     def best(self, slot: int, avoid: Iterable[str]) -> Candidate | None:
-        """Return the agent to take next, one of ``avoid`` only if there is no other; None: no agent could."""
+        """Return the agent to take now, one of ``avoid`` only if there is no other; None: no agent could."""
         shunned = frozenset(avoid)
         name = self._first(slot, shunned)
         if name is None and shunned:
@@ -161,7 +161,7 @@ class Board:
         return told
 
     def _candidate(self, name: str) -> Candidate | None:
-        """Return an agent as a candidate, from now on; None: it is not registered."""
+        """Return an agent as a candidate, from now on, to be taken or ranked at once; None: it is not registered."""
         known = self._candidates.get(name)
         if known is None:
             host = self._fleet.host(name)
@@ -169,8 +169,6 @@ class Board:
                 return None
             known = self._candidates[name] = self._new(host.agent, host)
             known.is_feasible = name in self._ranking
-            if known.is_feasible:
-                self._push(known)
         return known
 
     def _new(self, agent: Agent, host: Host) -> Candidate:
@@ -264,13 +262,10 @@ class Board:
         )
         self._feasible += candidate.is_feasible - was_feasible
         if candidate.is_feasible:
-            self._push(candidate)
-
-    def _push(self, candidate: Candidate) -> None:
-        agent = candidate.agent
-        emptiness = -fullness(agent.capacity, candidate.cpu, candidate.memory, self.need)
-        entry = (candidate.count, Rank(-candidate.liking, emptiness, agent.name), candidate.mark)
-        heapq.heappush(self._heaps.setdefault(candidate.values, []), entry)
+            agent = candidate.agent
+            emptiness = -fullness(agent.capacity, candidate.cpu, candidate.memory, self.need)
+            entry = (candidate.count, Rank(-candidate.liking, emptiness, agent.name), candidate.mark)
+            heapq.heappush(self._heaps.setdefault(candidate.values, []), entry)
 
 
 def _refusals(rules: PlacementRules, host: Host, attributes: Mapping[str, str]) -> tuple[Refusal, ...]:
