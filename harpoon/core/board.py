@@ -241,10 +241,8 @@ class Board:
             self._rank(candidate)
 
     def _enter(self, candidate: Candidate, placement: Placement, sign: int) -> None:
-        """Count a placement among the job's tasks, if it is one of them."""
-        if (placement.namespace, placement.job) == (self._job.namespace, self._job.name):
-            is_present = placement.generation == self._job.generation
-            self._tally(candidate, placement.slot, sign, is_present=is_present)
+        """Count a placement, which is the job's, among its tasks."""
+        self._tally(candidate, placement.slot, sign, is_present=placement.generation == self._job.generation)
 
     def _tally(self, candidate: Candidate, slot: int, sign: int, *, is_present: bool) -> None:
         candidate.slots[slot] += sign
