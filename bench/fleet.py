@@ -184,10 +184,11 @@ class Fleet:
         await store.close()
 
     async def all_adopted(self, controller: Controller) -> None:
-        while len(controller.view.agents.rows) < self.agents or not all(
-            map(controller.is_commandable, self.crowd.agents)
-        ):
+        waited = list(self.crowd.agents)
+        while waited:
             await asyncio.sleep(0.05)
+            while waited and controller.is_commandable(waited[-1]):
+                waited.pop()
         # What was written of their links is to be seen, too.
         while (
             any(row.value.state is not LinkState.CONNECTED for row in controller.view.links.rows.values())

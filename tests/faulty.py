@@ -9,11 +9,13 @@ from enum import Enum, auto
 from harpoon.store.leases import OwnLease
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import (
+    BY_THIRDS,
     Change,
     Compare,
     Entry,
     Lease,
     Page,
+    Renewal,
     RolledBack,
     StoreUnavailable,
     Trouble,
@@ -117,9 +119,9 @@ class FaultyStore(MemoryStore):
         self._reach()
         return await super().revision() + self.shift
 
-    async def lease(self, ttl_s: float) -> Lease:
+    async def lease(self, ttl_s: float, renewal: Renewal = BY_THIRDS) -> Lease:
         self._reach()
-        return await super().lease(ttl_s)
+        return await super().lease(ttl_s, renewal)
 
     async def _revoke(self, lease: OwnLease) -> None:
         self._reach()

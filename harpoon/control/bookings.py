@@ -6,7 +6,6 @@ memory are not given to another. That is what makes "never over-committed" true 
 
 import asyncio
 from collections.abc import Iterable
-from itertools import chain
 from typing import Final
 
 from harpoon.control.view import View, job_key
@@ -19,8 +18,8 @@ from harpoon.store.table import RowChange
 
 #: Versions of a job that are looked through for the template of a task without a placement; more are not kept.
 VERSIONS_SEARCHED: Final = 50
-#: Tasks counted before others get their turn on the event loop.
-_SLICE: Final = 500
+#: Records looked at before others get their turn on the event loop.
+_SLICE: Final = 200
 
 
 class Bookings:
@@ -34,33 +33,30 @@ class Bookings:
 
     async def load(self) -> None:
         """Build the index from the view; what changes meanwhile is to be told to `hear`. Others get their turn."""
-        view = self._view
-        for agent in view.agents.rows.values():
-            self.fleet.set_agent(agent.value)
-        for link in view.links.rows.values():
-            self._set_link(link.value)
-        keys = chain(view.placements.snapshot(), view.actual.snapshot())
-        for number, key in enumerate(keys):
-            self._settle(_task_of(key))
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
+        view, number = self._view, 0
+        for table, see in (
+            (view.agents, self._see_agent),
+            (view.links, self._see_link),
+            (view.placements, self._see_task),
+            (view.actual, self._see_task),
+        ):
+            for key in table.snapshot():
+                see(key)
+                number += 1
+                if number % _SLICE == 0:
+                    await asyncio.sleep(0)
 
     def hear(self, changes: Iterable[RowChange]) -> bool:
         """Follow one revision; return whether something may fit now that did not before."""
         view, has_grown = self._view, False
         for change in changes:
             if change.table is view.actual or change.table is view.placements:
-                has_grown |= self._settle(_task_of(change.key))
+                has_grown |= self._see_task(change.key)
             elif change.table is view.agents:
-                if change.new is None:
-                    self.fleet.remove_agent(change.key)
-                else:
-                    self.fleet.set_agent(change.new.value)
-                self._count_lost(change.key)
+                self._see_agent(change.key)
                 has_grown = True
             elif change.table is view.links:
-                forgotten = Link(agent=change.key, state=LinkState.UNKNOWN, since_ms=0)
-                self._set_link(forgotten if change.new is None else change.new.value)
+                self._see_link(change.key)
                 has_grown = True
         return has_grown
 
@@ -76,16 +72,25 @@ class Bookings:
         """Whether so many agents are lost at once that nothing is replaced: the fault is likelier here than there."""
         return len(self.lost) >= 2 and 2 * len(self.lost) > len(self._view.agents.rows)
 
-    def _set_link(self, link: Link) -> None:
-        self.fleet.set_link(link)
-        self._count_lost(link.agent)
+    def _see_agent(self, name: str) -> None:
+        row = self._view.agents.rows.get(name)
+        if row is None:
+            self.fleet.remove_agent(name)
+        else:
+            self.fleet.set_agent(row.value)
+        self._see_link(name)
 
-    def _count_lost(self, agent: str) -> None:
-        link = self._view.links.rows.get(agent)
-        if agent in self._view.agents.rows and link is not None and link.value.state is LinkState.LOST:
+    def _see_link(self, agent: str) -> None:
+        row = self._view.links.rows.get(agent)
+        link = Link(agent=agent, state=LinkState.UNKNOWN, since_ms=0) if row is None else row.value
+        self.fleet.set_link(link)
+        if link.state is LinkState.LOST and agent in self._view.agents.rows:
             self.lost.add(agent)
         else:
             self.lost.discard(agent)
+
+    def _see_task(self, key: str) -> bool:
+        return self._settle(TaskId(key.partition("/")[2]))
 
     def _settle(self, task: TaskId) -> bool:
         """Count for a task what the view says of it now; return whether that freed anything."""
@@ -134,7 +139,3 @@ class Bookings:
             if row is not None and row.value.generation == generation:
                 return row.value.spec.task
         return None
-
-
-def _task_of(key: str) -> TaskId:
-    return TaskId(key.partition("/")[2])

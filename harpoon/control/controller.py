@@ -1,8 +1,8 @@
 """One instance's control plane: what is there for all the process's life, and the terms in which it acts.
 
 Starting is recovering: everything is read from the store and from the agents, and no shutdown hook is needed. The view
-and what the doors need are made once. The right to act comes and goes: while another instance has it, or the store is
-away, reads are answered from the view, writes as far as the store takes them, and tasks run on under their agents.
+and what the doors need are made once. The right to act comes and goes with the lease of this instance: while it has
+none, reads are answered from the view, writes as far as the store takes them, and tasks run on under their agents.
 """
 
 import asyncio
@@ -14,25 +14,23 @@ import structlog
 
 from harpoon.control.bookings import Bookings
 from harpoon.control.means import HoldLost, Means
+from harpoon.control.membership import Membership
 from harpoon.control.metrics import Metrics
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.term import Term
 from harpoon.control.view import View
+from harpoon.kit.cancelling import heed_cancelling
 from harpoon.kit.errors import leaves
 from harpoon.kit.news import News
 from harpoon.store import cluster
-from harpoon.store.hold import acquire, holder, until_free
-from harpoon.store.port import Entry, Lease, StoreUnavailable, Trouble
+from harpoon.store.port import Lease, StoreUnavailable, Trouble
+from harpoon.store.table import RowChange
 
-#: A hold not renewed for so long is another instance's to take.
-LEASE_TTL_S: Final = 10.0
 #: The view is compared with the store so often.
 VERIFY_EVERY: Final = timedelta(minutes=10)
 #: Wait before a store that is away is asked again for the right to act.
 RETRY_S: Final = 0.5
-#: A hold that is another's is looked at again so often, even if nothing is heard of it.
-LOOK_AGAIN_S: Final = 5.0
 #: The store has so long to take a lease back from an instance that ends; else it runs out.
 FAREWELL_S: Final = 2.0
 
@@ -53,6 +51,7 @@ class Controller:
         #: The latest; until it is certainly over, what was written under it may still come true.
         self._lease: Lease | None = None
         self._news = News()
+        view.mirror.listen(self._hear)
 
     @classmethod
     async def open(cls, means: Means, metrics: Metrics) -> "Controller":
@@ -96,8 +95,9 @@ class Controller:
                     await term.run()
                 except* HoldLost as lost:
                     reasons = sorted({str(error) for error in leaves(lost)})
-                    _log.warning("term_ended", token=str(term.hold.token), reasons=reasons)
+                    _log.warning("term_ended", joined=term.member.joined, reasons=reasons)
                 self.term = None
+                heed_cancelling()
                 await asyncio.sleep(RETRY_S)
         finally:
             self.term = None
@@ -112,51 +112,30 @@ class Controller:
         return self.term is not None and self.term.shepherd.is_commandable(agent)
 
     async def _begin(self) -> Term:
-        """Wait for the right to act, however long that takes."""
+        """Join the live instances, however long that takes."""
         while True:
             try:
-                term = await self._try()
-                if term is not None:
-                    return term
-                entry = await holder(self._means.store, "scheduler")
-                if entry is not None:
-                    self._say("standing_by", holder=entry.value.decode(errors="replace"), reason=self._whose(entry))
-                    await self._wait(entry)
+                return await self._join()
             except StoreUnavailable as error:
                 if error.trouble in {Trouble.CLOSED, Trouble.ROLLED_BACK}:
                     raise
                 self._say("waiting_for_store", reason=str(error))
                 await asyncio.sleep(RETRY_S)
 
-    async def _try(self) -> Term | None:
-        """Take the scheduler's hold under a new lease; None: it is somebody's."""
+    async def _join(self) -> Term:
+        """Join under a new lease."""
         means, view = self._means, self.view
         if self._lease is not None:
             await self._lease.revoke()
             self._lease = None
-        self._lease = await means.store.lease(LEASE_TTL_S)
-        hold = await acquire(means.store, self._lease, "scheduler", means.instance, view.incarnation)
-        if hold is None:
-            return None
+        self._lease = await means.store.lease(means.lease_ttl.total_seconds(), means.renewal)
+        member = await Membership.join(means, view, self._lease)
         self._news.forget()
-        _log.info("term_begun", token=str(hold.token), revision=view.revision)
-        return Term(means, self.metrics, view, hold)
+        _log.info("term_begun", instance=means.instance, joined=member.joined, revision=view.revision)
+        return Term(means, self.metrics, view, member)
 
-    async def _wait(self, entry: Entry) -> None:
-        try:
-            async with asyncio.timeout(LOOK_AGAIN_S):
-                await until_free(self._means.store, entry)
-        except TimeoutError:
-            return
-
-    def _whose(self, entry: Entry) -> str:
-        """Say what is to be expected of whoever has the scheduler's hold."""
-        name = entry.value.decode(errors="replace")
-        if name.rpartition("-")[0] == self._means.instance.rpartition("-")[0]:
-            told = "a server of this name had it, which is perhaps no more: then it is free"
-        else:
-            told = "another server is at work on this store: should it end, its hold is free"
-        return f"{told} within {LEASE_TTL_S:.0f} s"
+    def _hear(self, revision: int, _changes: tuple[RowChange, ...]) -> None:
+        self.metrics.revision.set(revision)
 
     def _say(self, event: str, **fields: str) -> None:
         if self._news.is_news(f"{event} {fields}", asyncio.get_running_loop().time()):

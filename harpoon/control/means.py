@@ -1,13 +1,24 @@
 """What the control loops are given: every way out of the process, and the times that govern them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NamedTuple
 
 from harpoon.agent.client import AgentTransport
 from harpoon.kit.clock import Clock, Random
 from harpoon.kit.loop import Pace
-from harpoon.store.port import Store
+from harpoon.store.port import BY_THIRDS, Renewal, Store
+
+
+class PeerAnswer(NamedTuple):
+    """What another instance says of itself."""
+
+    instance: str
+    #: Of its view, as shown outside.
+    revision: str
+    #: Its wall clock, UTC milliseconds.
+    now_ms: int
 
 
 class HoldLost(Exception):
@@ -25,6 +36,15 @@ class Means:
     rng: Random
     #: Unique name of this running process.
     instance: str
+    #: Where the other instances reach this one; empty: nowhere.
+    url: str = ""
+    #: Asks the instance at a URL how it stands; raises `Unavailable`.
+    ask_peer: Callable[[str], Awaitable[PeerAnswer]] | None = None
     #: An agent not reached for so long is lost.
     lost_after: timedelta = timedelta(seconds=30)
+    #: A hold not renewed for so long is another instance's to take.
+    lease_ttl: timedelta = timedelta(seconds=5)
+    renewal: Renewal = BY_THIRDS
+    #: An instance is handed agents of others once it has been there for so long.
+    settle: timedelta = timedelta(seconds=5)
     pace: Pace = field(default_factory=Pace)

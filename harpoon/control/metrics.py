@@ -45,7 +45,22 @@ class Metrics:
             registry=self.registry,
         )
         self.terms = Counter(
-            "harpoon_terms", "Times this instance took the right to act; between them it waits.", registry=self.registry
+            "harpoon_terms", "Leases that this instance acted under; between them it waits.", registry=self.registry
+        )
+        self.takeovers = Counter(
+            "harpoon_holds_taken", "Holds that this instance took, by what is held.", ["kind"], registry=self.registry
+        )
+        self.handovers = Counter(
+            "harpoon_agents_handed_over", "Agents given to the instance whose they are.", registry=self.registry
+        )
+        self.passed_on = Counter(
+            "harpoon_agents_passed_on", "Agents not reached from here and left to others.", registry=self.registry
+        )
+        self.links = Counter(
+            "harpoon_link_changes", "Links to agents that came into a state.", ["state"], registry=self.registry
+        )
+        self.skew = Gauge(
+            "harpoon_clock_skew_seconds", "How far this clock is ahead of the other instances'.", registry=self.registry
         )
         self.revision = Gauge("harpoon_registry_revision", "Revision of the view.", registry=self.registry)
 

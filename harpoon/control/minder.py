@@ -46,8 +46,24 @@ _log = structlog.get_logger(__name__)
 class Minder:
     """Minds one agent, by virtue of one hold."""
 
-    def __init__(self, means: Means, metrics: Metrics, view: View, hold: Hold, agent: Agent, wake: Wake) -> None:
+    def __init__(  # noqa: PLR0913 one agent, and all that concerns it
+        self,
+        means: Means,
+        metrics: Metrics,
+        view: View,
+        hold: Hold,
+        agent: Agent,
+        wake: Wake,
+        *,
+        others: Callable[[], frozenset[str]],
+        adoptions: asyncio.Semaphore,
+    ) -> None:
+        """Make one; ``others`` tells which instances could mind the agent too, ``adoptions`` limits those under way."""
         self._agent = agent
+        self._others = others
+        self._adoptions = adoptions
+        #: The last word on the link, when the agent is left to others.
+        self._farewell: Write | None = None
         #: As it was sealed last.
         self.hold = hold
         self._means = means
@@ -63,6 +79,8 @@ class Minder:
             means.clock.now(),
             cluster=view.cluster,
             lost_after=means.lost_after,
+            instance=means.instance,
+            others=others(),
         )
         self._outbox: dict[str, Write] = {}
         #: Whether a write may have happened, or may yet.
@@ -132,7 +150,7 @@ class Minder:
 
     def _pass_time(self) -> None:
         self._tick = None
-        self._feed(signals.Ticked())
+        self._feed(signals.Ticked(self._others()))
         self._arm()
 
     def _carry_out(self, effect: signals.Effect) -> None:
@@ -142,9 +160,13 @@ class Minder:
             case signals.Reconcile():
                 self._wake(self._agent.name, effect.tasks)
             case signals.SetLink():
-                _log.info("link_changed", agent=self._agent.name, state=effect.state, reason=effect.reason)
-                link = Link(agent=self._agent.name, state=effect.state, since_ms=effect.since_ms, reason=effect.reason)
-                self._mail(Put(LINKS + self._agent.name, codec.dump(link)))
+                token = str(self.hold.token)
+                _log.info("link_changed", agent=self._agent.name, state=effect.state, reason=effect.reason, token=token)
+                self._metrics.links.labels(effect.state).inc()
+                self._mail(self._link(effect))
+            case signals.PassOn():
+                self._farewell = self._link(effect.link)
+                self._has_mail.set()
             case signals.Connect():
                 assert self._group is not None
                 jittered = effect.after.total_seconds() * self._means.rng.uniform(0.5, 1.0)
@@ -158,6 +180,16 @@ class Minder:
                         task.cancel()
             case _:
                 assert_never(effect)
+
+    def _link(self, told: signals.SetLink) -> Put:
+        link = Link(
+            agent=self._agent.name,
+            state=told.state,
+            since_ms=told.since_ms,
+            reason=told.reason,
+            failed_by=told.failed_by,
+        )
+        return Put(LINKS + self._agent.name, codec.dump(link))
 
     def _publish(self, effect: signals.Publish) -> None:
         prefix = f"{ACTUAL}{self._agent.name}/"
@@ -189,19 +221,20 @@ class Minder:
         news = News()
         while True:
             await self._has_mail.wait()
-            if not self._outbox:
+            if not self._outbox and self._farewell is None:
                 # What lingered went along with something urgent.
                 self._has_mail.clear()
                 continue
             keys = list(self._outbox)[:WRITES_AT_ONCE]
-            writes = [self._outbox.pop(key) for key in keys]
-            if not self._outbox:
+            writes = [self._outbox.pop(key) for key in keys] or self._last_words()
+            if not self._outbox and self._farewell is None:
                 self._has_mail.clear()
             try:
                 revision = await self._commit(writes)
             except StoreUnavailable as error:
                 # Written again as it is, unless there is something newer: a state, not an increment.
-                self._outbox = {write.key: write for write in writes} | self._outbox
+                kept = {write.key: write for write in writes if write.key != self.hold.key}
+                self._outbox = kept | self._outbox
                 self._has_mail.set()
                 if news.is_news(str(error), asyncio.get_running_loop().time()):
                     _log.warning("publish_failed", agent=self._agent.name, reason=str(error))
@@ -209,8 +242,16 @@ class Minder:
                 continue
             if revision is None:
                 raise HoldLost(f"the hold of agent {self._agent.name} is gone")
+            if any(write.key == self.hold.key for write in writes):
+                self._metrics.passed_on.inc()
+                raise HoldLost("it was not reached from here, and is left to another instance")
             news.forget()
             self._metrics.published.inc(len(writes))
+
+    def _last_words(self) -> list[Write]:
+        """Return what gives the hold back: nothing else may come after it."""
+        assert self._farewell is not None, "somebody has mail"
+        return [self._farewell, Delete(self.hold.key)]
 
     async def _commit(self, writes: Sequence[Write]) -> int | None:
         """Commit by virtue of the hold, once nothing more can come of what was committed before."""
@@ -257,7 +298,8 @@ class Minder:
             token=self.hold.token, instance=self._means.instance, uid=self._agent.uid, cluster=self._view.cluster
         )
         try:
-            snapshot = await self._transport.adopt(order)
+            async with self._adoptions:
+                snapshot = await self._transport.adopt(order)
         except Fenced as error:
             self._fence(error)
         except Unavailable as error:

@@ -97,9 +97,8 @@ class Scheduler:
                 await self._is_ousted.wait()
                 raise HoldLost("the scheduler's hold is gone")
 
-    def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
+    def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         view = self._view
-        self._metrics.revision.set(revision)
         has_grown = self._bookings.hear(changes)
         self._hear_halt()
         for change in changes:

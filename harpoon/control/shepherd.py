@@ -1,27 +1,46 @@
-"""The shepherd: the one interface to all agents. It keeps a minder for each registered agent.
+"""The shepherd: the one interface to this instance's agents. It keeps a minder for each agent whose hold it has.
 
-It publishes actual state. It decides neither what should run nor where; it knows what does.
+It publishes actual state. It decides neither what should run nor where; it knows what does. Which agents are this
+instance's follows from who is live and fit (`core.assign`), so nobody tells it: it takes what is its own and nobody's,
+and hands over, a few at a time, what is another's.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
 
 import structlog
 
+from harpoon.control.holding import Holding
 from harpoon.control.means import HoldLost, Means
+from harpoon.control.membership import Membership, until
 from harpoon.control.metrics import Metrics
 from harpoon.control.minder import RETRY_S, Minder, Wake
 from harpoon.control.view import View
 from harpoon.core import machine
-from harpoon.kit.news import News
+from harpoon.core.assign import Verdict, decide, owner
+from harpoon.kit.errors import leaves
 from harpoon.model.agent import Agent
 from harpoon.model.command import Command
 from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task
-from harpoon.store.hold import Hold, acquire, held, holder, seal
-from harpoon.store.port import Lease, StoreUnavailable
+from harpoon.store.hold import ACQUIRED_MAX, Hold
+from harpoon.store.port import StoreUnavailable
 from harpoon.store.table import RowChange
+
+#: Agents looked at before others get their turn.
+_SLICE: Final = 100
+#: Agents that are begun to be minded in a second: each is dialled, tells all it has, and writes its token to disk.
+BEGINNINGS_PER_S: Final = 2000
+#: Agents handed over at a time, and the pause before the next: for a moment nobody commands them.
+HANDED_OVER_AT_ONCE: Final = 50
+HAND_OVER_AGAIN_S: Final = 0.5
+#: All agents are looked at again so often, even if nothing is heard.
+LOOK_AGAIN_S: Final = 30.0
+#: Agents that take our token at a time.
+ADOPTIONS: Final = 64
 
 _log = structlog.get_logger(__name__)
 
@@ -29,17 +48,22 @@ _log = structlog.get_logger(__name__)
 class Shepherd:
     """Reaches every agent that this instance holds."""
 
-    def __init__(self, means: Means, metrics: Metrics, view: View, lease: Lease) -> None:
+    def __init__(self, means: Means, metrics: Metrics, view: View, member: Membership) -> None:
         self._means = means
         self._view = view
-        self._lease = lease
+        self._member = member
         self._metrics = metrics
+        self._holding = Holding(means, view, member)
         self._minders: dict[str, Minder] = {}
         self._running: dict[str, tuple[Agent, asyncio.Task[None]]] = {}
-        #: The latest of each agent; kept when its minder ends.
-        self._holds: dict[str, Hold] = {}
         self._wakes: list[Wake] = []
-        self._is_changed = asyncio.Event()
+        #: Agents to be looked at.
+        self._dirty: dict[str, None] = {}
+        self._has_dirty = asyncio.Event()
+        #: Other fit instances → from when on (elapsed) agents are handed over to them.
+        self._settled: dict[str, timedelta] = {}
+        self._others: frozenset[str] = frozenset()
+        self._adoptions = asyncio.Semaphore(ADOPTIONS)
 
     def listen(self, wake: Wake) -> None:
         """Have ``wake(agent, tasks)`` called when tasks of an agent may differ from what is desired."""
@@ -70,81 +94,179 @@ class Shepherd:
             await minder.command(commands)
 
     async def run(self) -> None:
-        """Mind all registered agents until cancelled.
-
-        Raises:
-            HoldLost: The hold of an agent is gone.
-        """
+        """Mind this instance's share of the agents until cancelled."""
         with self._view.mirror.listening(self._hear):
+            self._see(timedelta(0))
             async with asyncio.TaskGroup() as group:
+                self._look_at(self._view.agents.rows)
                 while True:
-                    self._is_changed.clear()
-                    await self._reconcile(group)
-                    await self._is_changed.wait()
+                    await self._pass(group)
+                    if not await until(self._has_dirty, LOOK_AGAIN_S):
+                        self._look_at(self._view.agents.rows)
+
+    # What there is to look at.
 
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
-        if any(change.table is self._view.agents for change in changes):
-            self._is_changed.set()
+        view = self._view
+        touched: list[str] = []
+        for change in changes:
+            if change.table is view.instances:
+                touched += view.agents.rows
+                self._see(self._means.settle)
+            elif change.table is view.holds:
+                kind, _, name = change.key.partition("/")
+                touched += [name] if kind == "agents" else []
+            elif change.table is view.agents or (change.table is view.links and _failed(change.old, change.new)):
+                touched.append(change.key)
+        self._look_at(touched)
 
-    async def _reconcile(self, group: asyncio.TaskGroup) -> None:
-        wanted = {name: row.value for name, row in self._view.agents.rows.items()}
-        for name, (agent, task) in tuple(self._running.items()):
-            if wanted.get(name) != agent:
-                task.cancel()
-                await asyncio.wait((task,))
-                del self._running[name]
-        for name, agent in wanted.items():
-            if name not in self._running:
-                self._running[name] = (agent, group.create_task(self._mind(agent), name=f"minder-{name}"))
+    def _look_at(self, agents: Iterable[str]) -> None:
+        before = len(self._dirty)
+        self._dirty.update(dict.fromkeys(agents))
+        if len(self._dirty) > before:
+            self._has_dirty.set()
 
-    async def _mind(self, agent: Agent) -> None:
-        hold = await self._take(agent.name)
+    def _look_later(self, agents: Iterable[str], after_s: float) -> None:
+        asyncio.get_running_loop().call_later(after_s, self._look_at, tuple(agents))
+
+    def _see(self, settle: timedelta) -> None:
+        """Note which other instances are there; what is new settles first, lest one that dies at once moves agents."""
+        then = self._means.clock.now().elapsed + settle
+        self._others = self._member.fit() - {self._means.instance}
+        is_new = not self._others <= self._settled.keys()
+        self._settled = {name: self._settled.get(name, then) for name in self._others}
+        if is_new and settle:
+            span_s = settle.total_seconds()
+            asyncio.get_running_loop().call_later(span_s, lambda: self._look_at(tuple(self._running)))
+
+    # What to do about it.
+
+    async def _pass(self, group: asyncio.TaskGroup) -> None:
+        """Look at all that is dirty, and do what is to be done."""
+        self._has_dirty.clear()
+        dirty, self._dirty = self._dirty, {}
+        able = self._member.fit()
+        taken: list[str] = []
+        leaving: list[str] = []
+        for number, name in enumerate(dirty, 1):
+            match self._judge(name, able):
+                case Verdict.TAKE:
+                    taken.append(name)
+                case Verdict.HAND_OVER:
+                    leaving.append(name)
+                case Verdict.KEEP:
+                    await self._keep(group, name)
+                case Verdict.LEAVE:
+                    await self._stop(name)
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+        await self._hand_over(leaving)
+        await self._take(group, taken)
+
+    def _judge(self, name: str, able: frozenset[str]) -> Verdict:
+        holder = self._holding.holder(name)
+        me = self._means.instance
+        if name not in self._view.agents.rows:
+            return Verdict.HAND_OVER if holder == me else Verdict.LEAVE
+        link = self._view.links.rows.get(name)
+        belongs_to = owner(name, able, () if link is None else link.value.failed_by)
+        verdict = decide(me, holder, belongs_to)
+        if verdict is Verdict.HAND_OVER and self._means.clock.now().elapsed < self._settled.get(
+            belongs_to or "", timedelta.max
+        ):
+            return Verdict.KEEP
+        return verdict
+
+    async def _take(self, group: asyncio.TaskGroup, names: Sequence[str]) -> None:
+        """Take the holds of agents, a few at a time, and begin to mind them."""
+        for start in range(0, len(names), ACQUIRED_MAX):
+            chunk = names[start : start + ACQUIRED_MAX]
+            for name, hold in (await self._holding.take(chunk)).items():
+                self._metrics.takeovers.labels("agent").inc()
+                _log.info("agent_held", agent=name, token=str(hold.token))
+                await self._begin(group, name, hold)
+            missing = [name for name in chunk if name not in self._running]
+            if missing:
+                self._look_later(missing, RETRY_S)
+            await asyncio.sleep(len(chunk) / BEGINNINGS_PER_S)
+
+    async def _keep(self, group: asyncio.TaskGroup, name: str) -> None:
+        """Mind an agent as it is registered now."""
+        agent = self._view.agents.rows[name].value
+        running = self._running.get(name)
+        if running is None or running[0] != agent:
+            await self._begin(group, name, None)
+
+    async def _begin(self, group: asyncio.TaskGroup, name: str, hold: Hold | None) -> None:
+        await self._stop(name)
+        row = self._view.agents.rows.get(name)
+        if row is not None:
+            self._running[name] = (row.value, group.create_task(self._mind(row.value, hold), name=f"minder-{name}"))
+
+    async def _stop(self, name: str) -> None:
+        running = self._running.get(name)
+        if running is not None:
+            running[1].cancel()
+            await asyncio.wait((running[1],))
+            self._running.pop(name, None)
+
+    async def _hand_over(self, names: Sequence[str]) -> None:
+        """Give the holds of some agents back, so that those whose they are can take them."""
+        now, later = names[:HANDED_OVER_AT_ONCE], names[HANDED_OVER_AT_ONCE:]
+        for name in now:
+            await self._stop(name)
+        for name in await self._holding.give_back(now):
+            self._metrics.handovers.inc()
+            _log.info("agent_handed_over", agent=name)
+        if later:
+            self._look_later(later, HAND_OVER_AGAIN_S)
+        self._look_later((name for name in now if self._holding.has(name)), RETRY_S)
+
+    # Minding.
+
+    async def _mind(self, agent: Agent, hold: Hold | None) -> None:
+        """Mind one agent for as long as its hold lasts; without one given, by that which we have."""
+        try:
+            await self._mind_by(agent, hold or await self._holding.renewed(agent.name))
+        except* HoldLost as lost:
+            reasons = sorted({str(error) for error in leaves(lost)})
+            _log.warning("agent_not_held", agent=agent.name, reasons=reasons)
+            self._end(agent.name)
+        except* StoreUnavailable as error:
+            _log.warning("agent_waits_for_store", agent=agent.name, reason=str(leaves(error)[0]))
+            self._end(agent.name)
+
+    async def _mind_by(self, agent: Agent, hold: Hold) -> None:
         # What an earlier minder wrote is to be known: this one publishes what differs from the view.
         await self._view.mirror.reached(hold.sealed)
-        minder = Minder(self._means, self._metrics, self._view, hold, agent, self._wake)
+        minder = Minder(
+            self._means,
+            self._metrics,
+            self._view,
+            hold,
+            agent,
+            self._wake,
+            others=lambda: self._others,
+            adoptions=self._adoptions,
+        )
         self._minders[agent.name] = minder
         try:
             await minder.run()
         finally:
             del self._minders[agent.name]
-            self._holds[agent.name] = minder.hold
+            self._holding.keep(agent.name, minder.hold)
 
-    async def _take(self, name: str) -> Hold:
-        """Take the hold of an agent; if it was taken in this term, so that nothing more comes of what was written."""
-        news = News()
-        while True:
-            try:
-                hold = await self._try(name)
-            except StoreUnavailable as error:
-                if news.is_news(str(error), asyncio.get_running_loop().time()):
-                    _log.warning("agent_waits_for_store", agent=name, reason=str(error))
-            else:
-                if hold is not None:
-                    self._holds[name] = hold
-                    _log.info("agent_held", agent=name, token=str(hold.token))
-                    return hold
-            await asyncio.sleep(RETRY_S)
-
-    async def _try(self, name: str) -> Hold | None:
-        """Try to take the hold; None: it is nobody's, or of a try of ours that came late.
-
-        Raises:
-            HoldLost: It is another instance's.
-        """
-        means, incarnation, key = self._means, self._view.incarnation, f"agents/{name}"
-        if name in self._holds:
-            hold = await seal(means.store, self._holds[name], means.instance)
-        else:
-            hold = await acquire(means.store, self._lease, key, means.instance, incarnation)
-            # An earlier try may have come so far, and not have been told.
-            hold = hold or await held(means.store, self._lease, key, means.instance, incarnation)
-        if hold is None:
-            self._holds.pop(name, None)
-            entry = await holder(means.store, key)
-            if entry is not None and entry.value != means.instance.encode():
-                raise HoldLost(f"instance {entry.value.decode(errors='replace')} holds agent {name}")
-        return hold
+    def _end(self, name: str) -> None:
+        """Have an agent looked at again whose minder has ended by itself."""
+        self._running.pop(name, None)
+        self._look_later((name,), RETRY_S)
 
     def _wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
         for wake in self._wakes:
             wake(agent, tasks)
+
+
+def _failed(old: object, new: object) -> bool:
+    """Whether the instances that failed to reach an agent are others than before."""
+    before, after = (getattr(getattr(row, "value", None), "failed_by", ()) for row in (old, new))
+    return bool(before != after)

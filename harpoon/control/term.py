@@ -1,52 +1,51 @@
-"""A term: the time from taking the scheduler's hold to losing it. In it, and only in it, this instance acts.
+"""A term: the time that one lease of this instance lasts. In it, and only in it, this instance acts.
 
 What is there all the time (the view, the doors, the registry) knows of no hold; what commands agents and places slots
-is made with the term, by virtue of its hold, and ends with it. Beginning one is recovering: agents are adopted anew,
-with higher tokens, and nothing is remembered from the term before but what the store shows.
+is made with the term, by virtue of holds under its lease, and ends with it. Beginning one is recovering: agents are
+adopted anew, with higher tokens, and nothing is remembered from the term before but what the store shows.
 """
 
 import asyncio
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.means import HoldLost, Means
+from harpoon.control.leadership import Leadership
+from harpoon.control.means import Means
+from harpoon.control.membership import Membership
 from harpoon.control.metrics import Metrics
-from harpoon.control.scheduler import Scheduler
+from harpoon.control.peers import Peers
 from harpoon.control.shepherd import Shepherd
 from harpoon.control.transformer import Transformer
 from harpoon.control.view import View
-from harpoon.store.hold import Hold
 
 
 class Term:
     """The wired loops of one term."""
 
-    def __init__(self, means: Means, metrics: Metrics, view: View, hold: Hold) -> None:
-        self.hold = hold
-        self.shepherd = Shepherd(means, metrics, view, hold.lease)
-        self._scheduler = Scheduler(means, metrics, view, hold)
+    def __init__(self, means: Means, metrics: Metrics, view: View, member: Membership) -> None:
+        self.member = member
+        self.peers = Peers(means, metrics, view, member)
+        self.shepherd = Shepherd(means, metrics, view, member)
+        self._leadership = Leadership(means, metrics, view, member)
         self._transformer = Transformer(means, metrics, view, self.shepherd)
         self._view = view
 
     @property
     def bookings(self) -> Bookings | None:
-        """The index that slots are placed by, for reading; None: nothing is scheduled yet."""
-        return self._scheduler.bookings
+        """The index that slots are placed by, for reading; None: nothing is scheduled here."""
+        return self._leadership.bookings
 
     async def run(self) -> None:
-        """Keep jobs in their declared state until cancelled.
+        """Do this instance's share of keeping jobs in their declared state, until cancelled.
 
         Raises:
             HoldLost: This instance may no longer act; alone or in a group.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._guard(), name="guard")
-            # What was written before the hold was taken is to be known before anything is done by virtue of it.
-            await self._view.mirror.reached(self.hold.token.revision)
+            group.create_task(self.member.guard(), name="guard")
+            # Who is live, this instance among them, is to be known before agents are shared out.
+            await self._view.mirror.reached(self.member.joined)
             # The transformer listens before the shepherd reports the first agent.
             group.create_task(self._transformer.run(), name="transformer")
             group.create_task(self.shepherd.run(), name="shepherd")
-            group.create_task(self._scheduler.run(), name="scheduler")
-
-    async def _guard(self) -> None:
-        await self.hold.lost.wait()
-        raise HoldLost("the lease of this instance was lost")
+            group.create_task(self._leadership.run(), name="leadership")
+            group.create_task(self.peers.run(), name="peers")

@@ -11,10 +11,12 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from harpoon.model.agent import Agent, Link
 from harpoon.model.decision import Pending
+from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Task
 from harpoon.model.template import TaskTemplate
+from harpoon.store.hold import HOLDS
 from harpoon.store.mirror import Mirror
 from harpoon.store.port import Store
 from harpoon.store.table import Row, RowChange, Table
@@ -27,6 +29,7 @@ PENDING: Final = ROOT + "pending/"
 AGENTS: Final = ROOT + "agents/"
 LINKS: Final = ROOT + "links/"
 ACTUAL: Final = ROOT + "actual/"
+INSTANCES: Final = ROOT + "instances/"
 
 T = TypeVar("T")
 _NOTHING: Final[Mapping[TaskId, Row[Any]]] = MappingProxyType({})
@@ -86,10 +89,22 @@ class View:
         self.agents = Table("agents", AGENTS, Agent)
         self.links = Table("links", LINKS, Link)
         self.actual = Table("actual", ACTUAL, Task, is_grouped=True)
+        self.instances = Table("instances", INSTANCES, Instance)
+        self.holds = Table("holds", HOLDS, Holder)
         self.mirror = Mirror(
             store,
             ROOT,
-            (self.jobs, self.versions, self.placements, self.pending, self.agents, self.links, self.actual),
+            (
+                self.jobs,
+                self.versions,
+                self.placements,
+                self.pending,
+                self.agents,
+                self.links,
+                self.actual,
+                self.instances,
+                self.holds,
+            ),
         )
         self._placements: _ByJob[Placement] = _ByJob()
         self._actual: _ByJob[Task] = _ByJob()

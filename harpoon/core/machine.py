@@ -9,11 +9,13 @@ Rules.
 2. Nothing is commanded and nothing published before the agent has been adopted: only then is its word the latest.
 3. A snapshot replaces all; only differences from what the store shows are published, so that finding everything as
    it was writes nothing. A gap in the stream, or another life of the agent's daemon, is mended by connecting again.
-4. A broken link takes nothing away. Only when it stays broken for ``lost_after``, and this very machine has tried to
-   mend it, are the agent's tasks published as lost, once.
+4. A broken link takes nothing away. Only when it stays broken for ``lost_after``, this very machine has tried to mend
+   it, and another instance has failed to before unless there is none, are the agent's tasks published as lost, once.
 5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer.
 6. Tasks of other clusters are not in the picture.
 7. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
+8. A machine that has not reached its agent for half of ``lost_after`` leaves it to an instance that has not failed to
+   reach it. When all have, the next one tries after `PASS_ON_AFTER`, in case the way from there is mended first.
 
 The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter is the shell's.
 """
@@ -48,6 +50,8 @@ DIAL_MIN = timedelta(milliseconds=100)
 DIAL_MAX = timedelta(seconds=5)
 #: A link that held for so long was a good one: the waits begin anew.
 STEADY = timedelta(seconds=10)
+#: An agent that no instance reaches is passed on so often.
+PASS_ON_AFTER = timedelta(minutes=10)
 
 _Step = tuple[AgentState, tuple[Effect, ...]]
 _Row = Mapping[type[Event], frozenset[Phase]]
@@ -58,8 +62,8 @@ def _to(*phases: Phase) -> frozenset[Phase]:
 
 
 _FENCED: _Row = {signals.FencedOff: _to(Phase.FENCED)}
-_RESTING: _Row = {signals.Dial: _to(Phase.CONNECTING), **_FENCED}
 _REST = _to(Phase.IDLE, Phase.INTERRUPTED, Phase.LOST)
+_RESTING: _Row = {signals.Dial: _to(Phase.CONNECTING), **_FENCED}
 #: What is known of the link → the phase that waits for the next dial.
 _RESTS = {
     LinkState.UNKNOWN: Phase.IDLE,
@@ -69,13 +73,13 @@ _RESTS = {
 }
 #: Phase → event → where it may lead.
 TRANSITIONS: Mapping[Phase, _Row] = {
-    Phase.IDLE: _RESTING,
-    Phase.INTERRUPTED: {**_RESTING, signals.Ticked: _to(Phase.INTERRUPTED, Phase.LOST)},
-    Phase.LOST: _RESTING,
+    Phase.IDLE: {**_RESTING, signals.Ticked: _to(Phase.IDLE, Phase.RESIGNED)},
+    Phase.INTERRUPTED: {**_RESTING, signals.Ticked: _to(Phase.INTERRUPTED, Phase.LOST, Phase.RESIGNED)},
+    Phase.LOST: {**_RESTING, signals.Ticked: _to(Phase.LOST, Phase.RESIGNED)},
     Phase.CONNECTING: {
         signals.Opened: _to(Phase.ADOPTING) | _REST,
         signals.Broken: _REST,
-        signals.Ticked: _to(Phase.CONNECTING) | _REST,
+        signals.Ticked: _to(Phase.CONNECTING, Phase.RESIGNED) | _REST,
         **_FENCED,
     },
     Phase.ADOPTING: {
@@ -96,10 +100,11 @@ TRANSITIONS: Mapping[Phase, _Row] = {
         **_FENCED,
     },
     Phase.FENCED: {},
+    Phase.RESIGNED: {},
 }
 
 
-def begin(
+def begin(  # noqa: PLR0913 all that is known at the beginning
     agent: Agent,
     link: Link | None,
     tasks: Iterable[Task],
@@ -107,6 +112,8 @@ def begin(
     *,
     cluster: str,
     lost_after: timedelta = LOST_AFTER,
+    instance: str = "",
+    others: frozenset[str] = frozenset(),
 ) -> AgentState:
     """Return the picture that the store gives of an agent: its link and tasks as whoever held it before recorded them.
 
@@ -129,6 +136,10 @@ def begin(
         tasks={task.id: task for task in tasks},
         since=now.elapsed,
         lost_at=lost_at,
+        away_since=now.elapsed,
+        instance=instance,
+        others=others,
+        failed_by=frozenset(known.failed_by) - {instance},
     )
 
 
@@ -184,8 +195,8 @@ def _step(state: AgentState, event: Event, now: Instant) -> _Step:  # noqa: C901
             return _break(state, reason, now)
         case signals.FencedOff():
             return replace(state, phase=Phase.FENCED, reported={}, pending={}), (signals.Close(),)
-        case signals.Ticked():
-            return _tick(state, now)
+        case signals.Ticked(others):
+            return _tick(replace(state, others=others), now)
         case _:
             assert_never(event)
 
@@ -211,6 +222,7 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
     is_latest = snapshot.seq >= state.seq
     tasks = _own(state, snapshot.tasks) if is_latest else state.reported
     effects = _publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
+    state = replace(state, away_since=None, failed_by=frozenset())
     if state.link is not LinkState.CONNECTED:
         state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
         effects.append(told)
@@ -247,13 +259,13 @@ def _answer(state: AgentState, results: tuple[CommandResult, ...], now: Instant)
 
 
 def _tick(state: AgentState, now: Instant) -> _Step:
-    if state.phase is Phase.INTERRUPTED:
-        return _lose(state, now)
+    if state.phase in (Phase.IDLE, Phase.INTERRUPTED, Phase.LOST):
+        return _despair(state, now)
     heard = state.since if state.phase is Phase.ADOPTING else state.heard
     if now.elapsed - heard > SILENCE_MAX:
         return _break(state, f"nothing heard for {SILENCE_MAX.seconds} s", now)
     if state.phase is Phase.CONNECTING:
-        return _lose(state, now)
+        return _despair(state, now)
     expired = frozenset(task for task, until in state.pending.items() if until <= now.elapsed)
     if not expired:
         return state, ()
@@ -264,6 +276,8 @@ def _tick(state: AgentState, now: Instant) -> _Step:
 def _break(state: AgentState, reason: str, now: Instant) -> _Step:
     """Give this attempt up, whatever it had come to."""
     was_good = state.phase is Phase.CONNECTED and now.elapsed - state.since >= STEADY
+    if state.away_since is None:
+        state = replace(state, away_since=now.elapsed)
     state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={})
     effects: list[Effect] = [signals.Close()]
     if state.link is LinkState.CONNECTED:
@@ -280,7 +294,8 @@ def _break(state: AgentState, reason: str, now: Instant) -> _Step:
 
 def _lose(state: AgentState, now: Instant) -> _Step:
     """Take the agent for lost if it is time, and was tried: what it ran may run on, but nobody can tell."""
-    if state.lost_at is None or now.elapsed < state.lost_at or not state.attempts:
+    is_due = state.lost_at is not None and now.elapsed >= state.lost_at and state.attempts
+    if not is_due or (state.others and not state.failed_by):
         return state, ()
     since = datetime.fromtimestamp(state.link_since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     reason = f"agent {state.agent} has not been reached since {since}: {state.link_reason}"
@@ -296,9 +311,22 @@ def _lose(state: AgentState, now: Instant) -> _Step:
     return replace(state, phase=phase), (*effects, told)
 
 
+def _despair(state: AgentState, now: Instant) -> _Step:
+    """Take the agent for lost if it is time, or leave it to another instance (rule 8)."""
+    state, loss = _lose(state, now)
+    if loss or state.away_since is None or not state.attempts or not state.others:
+        return state, loss
+    untried = state.others - state.failed_by
+    if now.elapsed - state.away_since < (state.lost_after / 2 if untried else PASS_ON_AFTER):
+        return state, ()
+    failed = {state.instance, *(state.failed_by if untried else ())}
+    told = signals.SetLink(state.link, state.link_reason, state.link_since_ms, tuple(sorted(failed)))
+    return replace(state, phase=Phase.RESIGNED), (signals.Close(), signals.PassOn(told))
+
+
 def _relink(state: AgentState, link: LinkState, reason: str, now: Instant) -> tuple[AgentState, Effect]:
     after = replace(state, link=link, link_reason=reason, link_since_ms=now.wall)
-    return after, signals.SetLink(link, reason, now.wall)
+    return after, signals.SetLink(link, reason, now.wall, tuple(sorted(state.failed_by)))
 
 
 def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:

@@ -27,6 +27,8 @@ class Phase(StrEnum):
     CONNECTED = "connected"
     #: Another holder's.
     FENCED = "fenced"
+    #: Given back: another instance is to try.
+    RESIGNED = "resigned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,12 @@ class AgentState:
     attempts: int = 0
     #: While the link is interrupted: when (elapsed) the agent is lost.
     lost_at: timedelta | None = None
+    #: Since when (elapsed) this machine has not reached the agent; None: it does.
+    away_since: timedelta | None = None
+    #: Our instance, those that could mind the agent too, and those that failed to since it was reached last.
+    instance: str = ""
+    others: frozenset[str] = frozenset()
+    failed_by: frozenset[str] = frozenset()
 
 
 def validate(state: AgentState) -> None:

@@ -85,6 +85,9 @@ class Answered:
 class Ticked:
     """Time has passed."""
 
+    #: The other instances that could mind the agent now.
+    others: frozenset[str] = frozenset()
+
 
 Event = Dial | Opened | Adopted | Changed | Heard | Broken | FencedOff | Sent | Answered | Ticked
 
@@ -124,6 +127,8 @@ class SetLink:
     reason: str
     #: UTC milliseconds.
     since_ms: int
+    #: Instances that could not reach the agent since it was reached last.
+    failed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,4 +136,11 @@ class Close:
     """Drop the stream and a running adoption, whatever is left of them."""
 
 
-Effect = Connect | Adopt | Publish | Reconcile | SetLink | Close
+@dataclass(frozen=True, slots=True)
+class PassOn:
+    """Give the hold back, in the same commit that writes the link with these instances as having failed; then end."""
+
+    link: SetLink
+
+
+Effect = Connect | Adopt | Publish | Reconcile | SetLink | Close | PassOn

@@ -94,4 +94,6 @@ class Link:
     #: When it came into this state, UTC milliseconds; a later holder counts on from here.
     since_ms: int
     reason: str = ""
+    #: Instances that could not reach it since it was reached last; they leave it to others while there are any.
+    failed_by: tuple[str, ...] = ()
     v: int = 1

@@ -26,7 +26,7 @@ import orjson
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound
 from harpoon.store import cluster
 from harpoon.store.cluster import CLUSTER, COPYING, REGISTRY
-from harpoon.store.hold import HOLDS, Hold, acquire
+from harpoon.store.hold import HOLDS, Hold, acquire, holder
 from harpoon.store.port import (
     COMMIT_BYTES_MAX,
     WRITES_MAX,
@@ -161,8 +161,7 @@ async def _record(source: Store) -> bytes:
 
 
 async def _at_work(store: Store, role: str) -> str:
-    entry = await store.get(HOLDS + _HOLD)
-    name = "somebody" if entry is None else entry.value.decode(errors="replace")
+    name = await holder(store, _HOLD) or "somebody"
     return (
         f"{name} is at work on the {role}: stop it and try again. If it was killed, its hold runs out by itself "
         f"within its lease, some {LEASE_TTL_S:.0f} s"
@@ -171,9 +170,9 @@ async def _at_work(store: Store, role: str) -> str:
 
 async def _begin(target: Store, by: str, now_ms: int) -> tuple[Compare, int]:
     """Lay claim to the destination; return what every commit compares, and how many records were removed."""
-    held = await target.get(HOLDS + _HOLD)
+    held = await holder(target, _HOLD)
     if held is not None:
-        if held.value == by.encode():
+        if held == by:
             raise Invalid("source and destination are one and the same store; name another one with --to")
         raise Conflict(await _at_work(target, "destination"))
     marker = await target.get(COPYING)

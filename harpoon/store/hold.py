@@ -14,24 +14,19 @@ written last, and after a lost answer that is written again first (`seal`).
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from harpoon.kit import codec
+from harpoon.kit.errors import Invalid
+from harpoon.model.instance import Holder
 from harpoon.model.token import Token
-from harpoon.store.port import (
-    Compacted,
-    Compare,
-    Delete,
-    Entry,
-    Lease,
-    Put,
-    Rewound,
-    SlowWatcher,
-    Store,
-    StoreUnavailable,
-)
+from harpoon.store.port import Compare, Delete, Entry, Lease, Put, Store, StoreUnavailable
 
 HOLDS: Final = "/h/1/ctl/holds/"
+#: Holds taken in one commit: under the store's limit, and small enough that others get their turn.
+ACQUIRED_MAX: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +71,37 @@ async def acquire(store: Store, lease: Lease, name: str, instance: str, incarnat
     Raises:
         StoreUnavailable: The store could not answer, or the lease is over.
     """
-    key = HOLDS + name
     try:
-        revision = await store.commit((Compare(key, mod=0),), (Put(key, instance.encode(), lease),))
+        found = await acquire_all(store, lease, (name,), instance, incarnation)
     except StoreUnavailable as error:
         if not error.maybe_applied:
             raise
         # The answer was lost, perhaps after the commit: the key tells whose it is.
         return await held(store, lease, name, instance, incarnation)
-    return None if revision is None else Hold(key, Token(incarnation=incarnation, revision=revision), lease, revision)
+    return None if found is None else found[0]
+
+
+async def acquire_all(
+    store: Store, lease: Lease, names: Sequence[str], instance: str, incarnation: int
+) -> tuple[Hold, ...] | None:
+    """Take several holds in one commit, in the order of ``names``, or return None: somebody has one of them.
+
+    Args:
+        store: Where they are held.
+        lease: How long they are held, at most.
+        names: What is held; at most `ACQUIRED_MAX`.
+        instance: As of `acquire`.
+        incarnation: Likewise.
+
+    Raises:
+        StoreUnavailable: The store could not answer, or the lease is over; see `held` for what became of it.
+    """
+    keys = [HOLDS + name for name in names]
+    record = _record(instance)
+    revision = await store.commit([Compare(key, mod=0) for key in keys], [Put(key, record, lease) for key in keys])
+    if revision is None:
+        return None
+    return tuple(Hold(key, Token(incarnation=incarnation, revision=revision), lease, revision) for key in keys)
 
 
 async def held(store: Store, lease: Lease, name: str, instance: str, incarnation: int) -> Hold | None:
@@ -94,7 +111,7 @@ async def held(store: Store, lease: Lease, name: str, instance: str, incarnation
         StoreUnavailable: The store could not answer.
     """
     entry = await store.get(HOLDS + name)
-    if entry is None or entry.value != instance.encode():
+    if entry is None or holder_of(entry) != instance:
         return None
     token = Token(incarnation=incarnation, revision=entry.create_revision)
     return Hold(entry.key, token, lease, entry.mod_revision)
@@ -111,7 +128,7 @@ async def seal(store: Store, hold: Hold, instance: str) -> Hold | None:
     """
     doubt: StoreUnavailable | None = None
     try:
-        revision = await store.commit((hold.compare,), (Put(hold.key, instance.encode(), hold.lease),))
+        revision = await store.commit((hold.compare,), (Put(hold.key, _record(instance), hold.lease),))
     except StoreUnavailable as error:
         if not error.maybe_applied:
             raise
@@ -127,25 +144,23 @@ async def seal(store: Store, hold: Hold, instance: str) -> Hold | None:
     return replace(hold, sealed=revision)
 
 
-async def holder(store: Store, name: str) -> Entry | None:
-    """Return who has the hold ``name``, as the value of its key.
+async def holder(store: Store, name: str) -> str | None:
+    """Return which instance has the hold ``name``; None: nobody has.
 
     Raises:
         StoreUnavailable: The store could not answer.
     """
-    return await store.get(HOLDS + name)
+    entry = await store.get(HOLDS + name)
+    return None if entry is None else holder_of(entry)
 
 
-async def until_free(store: Store, entry: Entry) -> None:
-    """Wait until a hold is no longer what it was; or perhaps earlier, so look again."""
-    stream = store.watch(entry.key, after=entry.mod_revision)
+def holder_of(entry: Entry) -> str:
+    """Return the instance that a hold's record names, or what stands in place of one."""
     try:
-        async for _, changes in stream:
-            if any(change.key == entry.key for change in changes):
-                return
-    except (Compacted, Rewound, SlowWatcher):
-        return
-    finally:
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
+        return codec.load(Holder, entry.value).instance
+    except Invalid:
+        return entry.value.decode(errors="replace")
+
+
+def _record(instance: str) -> bytes:
+    return codec.dump(Holder(instance=instance))

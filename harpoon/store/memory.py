@@ -16,6 +16,7 @@ from harpoon.store.commit import check, decide, prefix_end, size_of
 from harpoon.store.feed import Feed
 from harpoon.store.leases import Leases, OwnLease, leases_of
 from harpoon.store.port import (
+    BY_THIRDS,
     Change,
     Compacted,
     Compare,
@@ -23,6 +24,7 @@ from harpoon.store.port import (
     Entry,
     Lease,
     Page,
+    Renewal,
     StoreHealth,
     StoreUnavailable,
     Trouble,
@@ -113,7 +115,7 @@ class MemoryStore:
         finally:
             self._feed.unsubscribe(subscription)
 
-    async def lease(self, ttl_s: float) -> Lease:
+    async def lease(self, ttl_s: float, renewal: Renewal = BY_THIRDS) -> Lease:  # noqa: ARG002 kept in this process
         """Grant a lease that renews itself until it is revoked, or the process stands still for too long."""
         self._check_open()
         self._granted += 1

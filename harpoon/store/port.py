@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 COMPARES_MAX = 100
 WRITES_MAX = 100
@@ -57,6 +57,18 @@ class Compare:
     def __post_init__(self) -> None:
         if (self.mod is None) == (self.create is None):
             raise ValueError("a compare sets exactly one of mod and create")
+
+
+class Renewal(NamedTuple):
+    """How a lease is renewed, in seconds; a store in the holder's own process need not be told."""
+
+    #: So often, and at least three times within its ttl; None: just that.
+    every_s: float | None = None
+    #: Its holder is told so long before it may be over: time to stop acting.
+    margin_s: float = 0.0
+
+
+BY_THIRDS: Final = Renewal()
 
 
 class Lease(Protocol):
@@ -209,7 +221,7 @@ class Store(Protocol):
             StoreUnavailable: The store was closed. One that is merely away is waited for.
         """
 
-    async def lease(self, ttl_s: float) -> Lease:
+    async def lease(self, ttl_s: float, renewal: Renewal = BY_THIRDS) -> Lease:
         """Grant a lease that renews itself until it is revoked or lost."""
 
     async def compact(self, revision: int) -> None:

@@ -23,11 +23,13 @@ from harpoon.store.commit import check
 from harpoon.store.feed import Feed
 from harpoon.store.leases import OwnLease, leases_of
 from harpoon.store.port import (
+    BY_THIRDS,
     Change,
     Compare,
     Entry,
     Lease,
     Page,
+    Renewal,
     StoreHealth,
     StoreUnavailable,
     Trouble,
@@ -143,7 +145,7 @@ class SqliteStore:
         finally:
             self._feed.unsubscribe(subscription)
 
-    async def lease(self, ttl_s: float) -> Lease:
+    async def lease(self, ttl_s: float, renewal: Renewal = BY_THIRDS) -> Lease:  # noqa: ARG002 kept in this process
         """Grant a lease that renews itself until it is revoked, or the process stands still for longer than its ttl."""
         self._check_open()
         self._granted += 1

@@ -83,6 +83,7 @@ async def test_no_slot_runs_twice_and_all_heals(seed: int, monkeypatch: pytest.M
     monkeypatch.setattr(controller, "RETRY_S", 0.02)
     monkeypatch.setattr(minder, "RETRY_S", 0.02)
     monkeypatch.setattr("harpoon.control.shepherd.RETRY_S", 0.02)
+    monkeypatch.setattr("harpoon.control.leadership.RETRY_S", 0.02)
     monkeypatch.setattr("harpoon.store.mirror._RETRY_S", 0.02)
     rng = Random(seed)
     store = Worst(rng)

@@ -1,8 +1,8 @@
 """Leases, renewed from a thread of their own, so that a busy event loop does not lose them.
 
 A renewal counts from when it was *sent*: etcd may have received it any time after that, so at that time plus the ttl
-the lease may be over, whatever the answer says of it and however late it comes. The holder is told then, or sooner
-when etcd says that the lease is gone.
+the lease may be over, whatever the answer says of it and however late it comes. The holder is told then, or earlier by
+the margin it asked for, or sooner when etcd says that the lease is gone.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import structlog
 
 from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.etcd.rpc import AUTHENTICATE, KEEP_ALIVE, Caller, Credentials, metadata, read_password
+from harpoon.store.port import Renewal
 from harpoon.store.url import EtcdUrl
 
 #: A lease is renewed so often within its ttl.
@@ -34,20 +35,30 @@ class EtcdLease:
     """A lease granted by etcd. All times are `time.monotonic`."""
 
     def __init__(
-        self, number: int, ttl_s: float, sent: float, revoke: Callable[["EtcdLease"], Awaitable[None]]
+        self,
+        number: int,
+        ttl_s: float,
+        sent: float,
+        revoke: Callable[["EtcdLease"], Awaitable[None]],
+        renewal: Renewal,
     ) -> None:
         self.lost = asyncio.Event()
         #: etcd's id of it.
         self.number = number
         self.ttl_s = ttl_s
-        #: It may be over from then on.
-        self.until = sent + ttl_s
-        #: When it is to be renewed.
-        self.due = sent + ttl_s / RENEWALS
+        self._renewal = renewal
+        self.renewed(sent, ttl_s)
         #: Called when it may be over, and nobody knows.
         self.on_lapse: Callable[[EtcdLease], None] = lambda _lease: None
         self._revoke = revoke
         self._timer: asyncio.TimerHandle | None = None
+
+    def renewed(self, sent: float, left_s: float) -> None:
+        """Count on from when the renewal was sent that was answered with so many seconds."""
+        #: Its holder is told then; it may be over a little later.
+        self.until = sent + left_s - self._renewal.margin_s
+        #: When it is to be renewed.
+        self.due = sent + min(left_s / RENEWALS, self._renewal.every_s or left_s)
 
     async def revoke(self) -> None:
         """End the lease now and delete its keys; nothing when it is over."""
@@ -156,7 +167,7 @@ class Keeper:
             self.drop(lease)
             self._tell(lease.end)
             return
-        lease.until, lease.due = sent + left_s, sent + left_s / RENEWALS
+        lease.renewed(sent, left_s)
         self._tell(lease.watch_end)
         self._tell(self._renewed)
 

@@ -28,12 +28,14 @@ from harpoon.store.etcd.rpc import GRANT, RANGE, REVOKE, Credentials
 from harpoon.store.etcd.vitals import Vitals
 from harpoon.store.etcd.watching import REVISION, Watching
 from harpoon.store.port import (
+    BY_THIRDS,
     Change,
     Compare,
     Entry,
     Lease,
     Page,
     Put,
+    Renewal,
     RolledBack,
     StoreHealth,
     StoreUnavailable,
@@ -148,16 +150,17 @@ class EtcdStore:
             self._watchings.discard(watching)
             following.cancel()
 
-    async def lease(self, ttl_s: float) -> Lease:
+    async def lease(self, ttl_s: float, renewal: Renewal = BY_THIRDS) -> Lease:
         """Grant a lease that renews itself until it is revoked, or cannot be renewed in time.
 
         Args:
             ttl_s: Rounded up to whole seconds; etcd may make it longer, and takes up to a second more to end it.
+            renewal: How often it is renewed, and how much earlier its end is told.
         """
         self._check_open()
         sent = time.monotonic()
         answer = await self._members.write(GRANT, pb.LeaseGrantRequest(TTL=ceil(ttl_s)))
-        lease = EtcdLease(answer.ID, answer.TTL, sent, self._revoke)
+        lease = EtcdLease(answer.ID, answer.TTL, sent, self._revoke, renewal)
         lease.on_lapse = self._lapse
         self._keeper.keep(lease)
         return lease
