@@ -207,6 +207,7 @@ def _doors(settings: ServerSettings, means: Means, controller: Controller) -> Do
         view=controller.view,
         registry=controller.registry,
         roster=controller.roster,
+        cordons=controller.cordons,
         store=means.store,
         instance=means.instance,
         clock=means.clock,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from harpoon.model import wire
-from harpoon.model.agent import Agent, Capacity, Link, LinkState, PortRange
+from harpoon.model.agent import Agent, Capacity, Cordon, Link, LinkState, PortRange
 from harpoon.model.decision import Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Dependency, Job, OnLost, Spec, Update
@@ -140,6 +140,11 @@ def an_agent(name: str = "a1", *, cpu: int = 4000, memory: int = 4096 * MIB, **f
         "facts": {"name": name, "arch": "x86_64", "os": "linux"},
     }
     return Agent(name=name, capacity=Capacity(cpu=cpu, memory=memory), **(given | fields))
+
+
+def a_cordon(agent: str = "a1", *, is_draining: bool = False, **fields: Any) -> Cordon:
+    """An operator's word that an agent takes nothing."""
+    return Cordon(agent=agent, is_draining=is_draining, **({"since_ms": T0} | fields))
 
 
 def a_link(agent: str = "a1", state: LinkState = LinkState.CONNECTED, *, since_ms: int = T0, reason: str = "") -> Link:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from harpoon.agent.client import AgentClient
 from harpoon.api.limits import Limits
 from harpoon.control.bookings import Bookings
+from harpoon.control.cordons import Cordons
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.view import View
@@ -26,6 +27,8 @@ class Doors:
     registry: Registry
     #: Which agents there are; it takes their registrations.
     roster: Roster
+    #: What operators decide of agents.
+    cordons: Cordons
     #: For history that the view no longer keeps, and to say who leads; the doors never write to it.
     store: Store
     #: The name of this running process.

@@ -13,15 +13,14 @@ from harpoon import __version__
 from harpoon.api.answer import answer
 from harpoon.api.doors import DOORS
 from harpoon.api.operation import Answer, Operation
-from harpoon.control.view import ROOT
+from harpoon.control.leadership import SCHEDULER
 from harpoon.model.agent import LinkState
 from harpoon.model.instant import Instant
 from harpoon.model.shown import Health, InstanceStatus
 from harpoon.model.task import TaskState
+from harpoon.store.hold import holder
 from harpoon.store.port import Store, StoreHealth, StoreUnavailable
 
-#: The hold whose holder decides for all.
-_LEADER: Final = f"{ROOT}holds/scheduler"
 #: How an instance stands is also asked when its store does not answer, and then above all.
 _PATIENCE_S: Final = 0.7
 
@@ -69,10 +68,9 @@ async def get_status(request: web.Request) -> web.Response:
 async def _leader(store: Store) -> str | None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            entry = await store.get(_LEADER)
+            return await holder(store, SCHEDULER)
     except (StoreUnavailable, TimeoutError):
         return None
-    return None if entry is None else entry.value.decode(errors="replace")
 
 
 def _store(health: StoreHealth, now: Instant) -> dict[str, Any]:

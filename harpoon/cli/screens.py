@@ -75,9 +75,13 @@ def agent(value: Object, tasks: Sequence[Object], *, is_wide: bool) -> Iterator[
             ("Cpu", f"{reserved.get('cpu', '0')} reserved of {capacity.get('cpu', '0')}"),
             ("Memory", f"{_size(reserved)} reserved of {_size(capacity)}"),
             ("Task ports", f"{value['ports']['low']}-{value['ports']['high']}" if value.get("ports") else ""),
+            ("Scheduling", _cordon(value)),
             ("Tasks", str(len(tasks))),
         ]
     )
+    if sentences := (value.get("drain") or {}).get("waiting"):
+        yield from ("", "The drain waits for:")
+        yield from (f"  - {terminal.plain(sentence)}" for sentence in sentences)
     if tasks:
         yield ""
         yield from table(columns.TASK.columns, tasks, is_wide=is_wide)
@@ -150,6 +154,19 @@ def _placement(rules: Mapping[str, Any]) -> Iterator[str]:
         for one in given if isinstance(given, list) else [given]:
             if one not in (None, "", {}):
                 yield f"{rule} {inline(one)}"
+
+
+def _cordon(value: Object) -> str:
+    """Say whether an agent takes new tasks, and how far its drain is."""
+    cordon, drain = value.get("cordon") or {}, value.get("drain") or {}
+    if not cordon:
+        return "yes"
+    told = f"{columns.scheduling(value)} for {columns.age(cordon.get('since_ms'))}"
+    if drain:
+        told += ", no task left" if drain["is_done"] else f", {drain['left']} tasks left"
+    if due := columns.until(cordon.get("deadline_ms")):
+        told += f", until {due} at the latest"
+    return told + (f": {cordon['reason']}" if cordon.get("reason") else "")
 
 
 def _size(resources: Mapping[str, Any]) -> str:

@@ -6,11 +6,14 @@ memory are not given to another. That is what makes "never over-committed" true 
 
 import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 
 from harpoon.control.view import View, job_key
+from harpoon.core.eviction import Bucket
 from harpoon.core.fleet import Fleet, reservation
 from harpoon.model.agent import Link, LinkState
+from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation, Task, parse_task_id
 from harpoon.model.template import TaskTemplate
@@ -28,8 +31,8 @@ class Bookings:
     def __init__(self, view: View) -> None:
         self._view = view
         self.fleet = Fleet()
-        #: Registered agents whose link is lost.
-        self.lost: set[str] = set()
+        #: Of lost tasks that may be replaced.
+        self._bucket = Bucket()
 
     async def load(self) -> None:
         """Build the index from the view; what changes meanwhile is to be told to `hear`. Others get their turn."""
@@ -37,6 +40,7 @@ class Bookings:
         for table, see in (
             (view.agents, self._see_agent),
             (view.links, self._see_link),
+            (view.cordons, self._see_cordon),
             (view.placements, self._see_task),
             (view.actual, self._see_task),
         ):
@@ -58,6 +62,8 @@ class Bookings:
             elif change.table is view.links:
                 self._see_link(change.key)
                 has_grown = True
+            elif change.table is view.cordons:
+                has_grown |= self._see_cordon(change.key)
         return has_grown
 
     def book(self, placement: Placement) -> None:
@@ -68,9 +74,17 @@ class Bookings:
         """Give back what a placement took whose commit failed."""
         self._settle(placement.task)
 
-    def is_halted(self) -> bool:
-        """Whether so many agents are lost at once that nothing is replaced: the fault is likelier here than there."""
-        return len(self.lost) >= 2 and 2 * len(self.lost) > len(self._view.agents.rows)
+    def evictable(self, now: Instant) -> int:
+        """Return how many lost tasks may be replaced now; none while too many agents are lost."""
+        return 0 if self._view.halted is not None else self._bucket.available(now)
+
+    def evict(self, count: int, now: Instant) -> None:
+        """Take note that so many lost tasks are being replaced."""
+        self._bucket = self._bucket.take(count, now)
+
+    def evictable_after(self, count: int, now: Instant) -> timedelta | None:
+        """Return the span until so many more may be replaced; None: no time alone brings that about."""
+        return None if self._view.halted is not None else self._bucket.due(count, now)
 
     def _see_agent(self, name: str) -> None:
         row = self._view.agents.rows.get(name)
@@ -78,16 +92,19 @@ class Bookings:
             self.fleet.remove_agent(name)
         else:
             self.fleet.set_agent(row.value)
-        self._see_link(name)
 
     def _see_link(self, agent: str) -> None:
         row = self._view.links.rows.get(agent)
-        link = Link(agent=agent, state=LinkState.UNKNOWN, since_ms=0) if row is None else row.value
-        self.fleet.set_link(link)
-        if link.state is LinkState.LOST and agent in self._view.agents.rows:
-            self.lost.add(agent)
+        self.fleet.set_link(Link(agent=agent, state=LinkState.UNKNOWN, since_ms=0) if row is None else row.value)
+
+    def _see_cordon(self, agent: str) -> bool:
+        """Return whether it was lifted."""
+        row = self._view.cordons.rows.get(agent)
+        if row is None:
+            self.fleet.lift_cordon(agent)
         else:
-            self.lost.discard(agent)
+            self.fleet.set_cordon(row.value)
+        return row is None
 
     def _see_task(self, key: str) -> bool:
         return self._settle(TaskId(key.partition("/")[2]))

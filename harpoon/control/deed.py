@@ -8,6 +8,7 @@ from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, plac
 from harpoon.kit import codec
 from harpoon.model.decision import Drop, Pending, Want
 from harpoon.model.job import Job
+from harpoon.model.name import TaskId
 from harpoon.model.task import Placement
 from harpoon.store.port import Compare, Delete, Put, Write
 
@@ -25,6 +26,8 @@ class Deed:
     units: tuple[tuple[Write, ...], ...]
     #: Key of a write → what it places.
     placements: Mapping[str, Placement] = field(default_factory=dict)
+    #: Those of the placements' tasks that replace a lost one.
+    evictions: frozenset[TaskId] = frozenset()
 
     def commits(self) -> Iterable[list[Write]]:
         """Pack the units into commits."""

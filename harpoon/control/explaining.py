@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from harpoon.control.bookings import Bookings
+from harpoon.control.drain import drain_status, stays
 from harpoon.control.planning import bookings_of, standings_of
 from harpoon.control.references import bindings, replacing, unmet
 from harpoon.control.status import job_status, unreported
 from harpoon.control.view import View, job_key
-from harpoon.core.blockers import about_size
+from harpoon.core.blockers import about_size, moment
 from harpoon.core.why import Case, explain, explain_on
-from harpoon.model.agent import Agent, LinkState
+from harpoon.model.agent import Agent, Cordon, LinkState
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
@@ -43,7 +44,9 @@ async def explain_job(view: View, row: Row[Job], known: Bookings | None, now: In
         )
         for one in job.spec.depends_on
     )
-    slots = () if job.is_terminating or status.is_done else await _slots(view, job, known, now)
+    slots = (
+        () if job.is_terminating or (status.is_done and status.pending is None) else await _slots(view, job, known, now)
+    )
     reasons = [*(["it is being unscheduled: its tasks are stopped first"] if job.is_terminating else [])]
     reasons += [f"job {name} is not ready: {found}" for name, found in missing.items() if not status.is_done]
     reasons += [f"{_named(one.slots)}: {one.reason}" for one in slots]
@@ -90,6 +93,9 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
     reasons = [f"it is {_state(task)}: {task.reason or 'no reason was reported'}"]
     reasons += [f"check {one.name} fails: {one.detail}" for one in task.checks if not one.is_passing]
     reasons += _link_reasons(view, task.agent)
+    cordon = view.cordons.rows.get(task.agent)
+    if cordon is not None and cordon.value.is_draining and not task.state.is_over:
+        reasons.append(f"agent {task.agent} is being drained; it {stays(view, task.agent, task_id)}")
     if placement is None:
         reasons.append("its placement was withdrawn, so it is to stop")
     else:
@@ -115,9 +121,10 @@ async def explain_agent(view: View, agent: Agent, known: Bookings | None, now: I
     state = LinkState.UNKNOWN if link is None else link.value.state
     placed = [row.value for row in view.placements_on(agent.name).values()]
     tasks = _worst(row.value for row in view.tasks_on(agent.name).values() if not _is_well(row.value))
-    reasons = _link_reasons(view, agent.name)
-    if state is LinkState.LOST and index.is_halted():
-        reasons.append("so many agents are lost at once that no task of theirs is replaced: the fault is likelier here")
+    cordon = view.cordons.rows.get(agent.name)
+    reasons = _link_reasons(view, agent.name) + ([] if cordon is None else _cordon_reasons(view, cordon.value))
+    if state is LinkState.LOST and view.halted is not None:
+        reasons.append(f"{view.halted}, so the fault is likelier here")
     reasons.append(_reserved(agent, placed))
     if not placed:
         reasons.append("no task is placed on it")
@@ -127,7 +134,7 @@ async def explain_agent(view: View, agent: Agent, known: Bookings | None, now: I
         subject=f"agent/{agent.name}",
         state=state.value,
         summary=f"{state}, {len(placed)} placed",
-        is_fine=state is LinkState.CONNECTED and not tasks,
+        is_fine=state is LinkState.CONNECTED and not tasks and (cordon is None or not cordon.value.is_draining),
         reasons=(*reasons, *(one.reason for one in slots)),
         slots=slots,
         tasks=tasks,
@@ -136,17 +143,19 @@ async def explain_agent(view: View, agent: Agent, known: Bookings | None, now: I
 
 async def _slots(view: View, job: Job, known: Bookings | None, now: Instant) -> tuple[SlotsWhy, ...]:
     index = await bookings_of(view, known)
-    case, fleet = _case(view, job, now, is_halted=index.is_halted()), index.fleet.fork()
+    case, fleet = _case(view, job, index, now), index.fleet.fork()
     return await asyncio.to_thread(explain, case, fleet)
 
 
-def _case(view: View, job: Job, now: Instant, *, is_halted: bool) -> Case:
+def _case(view: View, job: Job, index: Bookings, now: Instant) -> Case:
     return Case(
         job=job,
         standings=standings_of(view, job),
         links={name: row.value for name, row in view.links.rows.items()},
         now=now,
-        is_halted=is_halted,
+        evictable=index.evictable(now),
+        halted=view.halted,
+        leaving=dict(index.fleet.leaving),
         is_held=bool(unmet(view, job)),
         replacing=replacing(job, bindings(view, job)),
     )
@@ -155,7 +164,7 @@ def _case(view: View, job: Job, now: Instant, *, is_halted: bool) -> Case:
 async def _refused(view: View, agent: Agent, index: Bookings, now: Instant) -> tuple[SlotsWhy, ...]:
     """Return what the agent lacks for jobs that have slots which fit nowhere."""
     jobs = [row.value for key in list(view.pending.rows)[:JOBS_MAX] if (row := view.jobs.rows.get(key)) is not None]
-    cases, fleet = [_case(view, job, now, is_halted=index.is_halted()) for job in jobs], index.fleet.fork()
+    cases, fleet = [_case(view, job, index, now) for job in jobs], index.fleet.fork()
 
     def ask() -> tuple[SlotsWhy, ...]:
         told = ((case.job, one) for case in cases for one in explain_on(case, fleet, agent.name))
@@ -220,6 +229,18 @@ def _link_reasons(view: View, agent: str) -> list[str]:
     state = LinkState.UNKNOWN if link is None else link.value.state
     said = f": {link.value.reason}" if link is not None and link.value.reason else ""
     return [f"agent {agent} is {state}{said}"]
+
+
+def _cordon_reasons(view: View, cordon: Cordon) -> list[str]:
+    """Return why an agent takes no new tasks, and what its drain still waits for."""
+    why = f": {cordon.reason}" if cordon.reason else ""
+    since = moment(cordon.since_ms)
+    if not cordon.is_draining:
+        return [f"it is cordoned since {since} and takes no new tasks{why}"]
+    drain = drain_status(view, cordon.agent)
+    until = "" if cordon.deadline_ms is None else f", until {moment(cordon.deadline_ms)} at the latest"
+    left = "no task is left" if drain.is_done else f"{drain.left} tasks are left"
+    return [f"it is being drained since {since}{until}, and {left}{why}", *drain.waiting]
 
 
 def _reserved(agent: Agent, placed: list[Placement]) -> str:

@@ -72,7 +72,7 @@ async def plan_documents(
     # Each is stored twice: as it is, and among its versions.
     check_size([Put(JOBS + job.name, job_record(job, codec.dump(job.spec))) for job, _ in drafts] * 2)
     outsets = _outsets(view, [job for job, _ in drafts])
-    fleet, revision, is_halted = index.fleet.fork(), view.revision, index.is_halted()
+    fleet, revision, is_halted = index.fleet.fork(), view.revision, view.halted is not None
 
     def run() -> tuple[Course, ...]:
         return foretell(outsets, fleet, now, incarnation=view.incarnation, revision=revision, is_halted=is_halted)

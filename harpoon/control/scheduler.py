@@ -31,7 +31,6 @@ from harpoon.core.standing import Standing
 from harpoon.kit.loop import Loop
 from harpoon.model.decision import Drop
 from harpoon.model.instant import Instant
-from harpoon.model.job import Job
 from harpoon.model.task import Placement, TaskState
 from harpoon.store import settle
 from harpoon.store.hold import Hold, seal
@@ -65,6 +64,8 @@ class Scheduler:
         self._is_ousted = asyncio.Event()
         #: Whether so many agents were lost that nothing was replaced, when that was looked at last.
         self._is_halted = False
+        #: Jobs that wait until more lost tasks may be replaced.
+        self._limited: set[str] = set()
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
         self._complete: set[str] = set()
         self._loop: Loop[str] = Loop(
@@ -91,7 +92,7 @@ class Scheduler:
         self._references.load(self._view)
         with self._view.mirror.listening(self._hear):
             await self._bookings.load()
-            self._is_loaded, self._is_halted = True, self._bookings.is_halted()
+            self._is_loaded, self._is_halted = True, self._view.halted is not None
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._loop.run())
                 await self._is_ousted.wait()
@@ -100,17 +101,22 @@ class Scheduler:
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         view = self._view
         has_grown = self._bookings.hear(changes)
-        self._hear_halt()
         for change in changes:
             if change.table is view.jobs:
                 self._references.hear(change)
                 self._wake(change.key)
             elif change.table is view.placements:
                 self._wake(job_key_of(change.key.partition("/")[2]))
+            elif change.table is view.pending:
+                # What it waits for may have come before this was heard of, and while it was being written.
+                self._loop.wake(change.key)
             elif change.table is view.actual:
                 self._hear_task(change)
             elif change.table is view.links:
+                self._hear_link(change.key)
+            elif change.table is view.cordons:
                 self._wake_jobs_on(change.key)
+        self._hear_halt()
         if has_grown:
             for key in view.pending.rows:
                 self._loop.wake(key)
@@ -132,17 +138,21 @@ class Scheduler:
         for user in self._references.users(key):
             self._loop.wake(user)
 
+    def _hear_link(self, agent: str) -> None:
+        if agent in self._view.lost:
+            self._wake_jobs_on(agent)
+
     def _hear_halt(self) -> None:
-        """Have all that is lost replaced once replacing is halted no longer."""
-        was_halted, self._is_halted = self._is_halted, self._bookings.is_halted()
+        """Have all that is lost replaced once that is halted no longer."""
+        was_halted, self._is_halted = self._is_halted, self._view.halted is not None
+        self._metrics.evictions_halted.set(self._is_halted)
         if was_halted and not self._is_halted:
-            for agent in self._bookings.lost:
+            for agent in self._view.lost:
                 self._wake_jobs_on(agent)
 
     def _wake_jobs_on(self, agent: str) -> None:
-        if agent in self._bookings.lost:
-            for task in self._view.placements_on(agent):
-                self._loop.wake(job_key_of(task))
+        for task in self._view.placements_on(agent):
+            self._loop.wake(job_key_of(task))
 
     async def _handle(self, keys: Sequence[str]) -> None:
         if self._doubtful is not None:
@@ -154,7 +164,7 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             for key in keys:
                 now = self._clock.now()
-                deed = self._decide(key, now, is_halted=self._bookings.is_halted())
+                deed = self._decide(key, now)
                 if deed is not None:
                     commits += [group.create_task(self._commit(deed, writes)) for writes in deed.commits()]
                 if now.elapsed - begun.elapsed > SLICE:
@@ -180,12 +190,13 @@ class Scheduler:
         self._doubtful = None
         self._unbook(doubtful)
 
-    def _decide(self, key: str, now: Instant, *, is_halted: bool) -> Deed | None:
-        view = self._view
+    def _decide(self, key: str, now: Instant) -> Deed | None:
+        view, bookings = self._view, self._bookings
         if self._wrote.get(key, 0) > view.revision:
             return None
         self._wrote.pop(key, None)
         self._complete.discard(key)
+        self._limited.discard(key)
         row = view.jobs.rows.get(key)
         if row is None:
             return None
@@ -194,20 +205,29 @@ class Scheduler:
         placements, tasks = view.placements_of(key), view.tasks_of(key)
         if job.is_terminating and not placements and not tasks:
             return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
+        dead = [drop for placed in placements.values() if (drop := self._mourn(placed.value)) is not None]
+        if dead:
+            return Deed(key=key, compares=compares, units=tuple(map(self._drop_unit, dead)))
         standings = [
             Standing(placement=placed.value, task=tasks[task].value if task in tasks else None)
             for task, placed in placements.items()
         ]
         bound, missing = bindings(view, job), unmet(view, job)
         rolled = rollout(
-            job, standings, now, is_halted=is_halted, is_held=bool(missing), bindings=replacing(job, bound)
+            job,
+            standings,
+            now,
+            evictable=bookings.evictable(now),
+            is_held=bool(missing),
+            bindings=replacing(job, bound),
+            leaving=bookings.fleet.leaving,
         )
         if rolled.due is not None:
             self._loop.wake_after(key, rolled.due)
         decision = place(
             job,
             rolled.wants,
-            self._bookings.fleet,
+            bookings.fleet,
             now,
             incarnation=view.incarnation,
             revision=view.revision,
@@ -215,15 +235,31 @@ class Scheduler:
         )
         if rolled.held:
             decision = replace(decision, pending=hold_back(job, rolled.held, missing, decision.pending, now))
-        return self._deed(key, job, rolled, decision, compares)
+        bookings.evict(sum(one.slot in rolled.evictions for one in decision.placements), now)
+        if rolled.limited:
+            self._wait_for_more(key, now)
+        return self._deed(key, rolled, decision, compares)
 
-    def _deed(
-        self, key: str, job: Job, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]
-    ) -> Deed | None:
+    def _mourn(self, placement: Placement) -> Drop | None:
+        """Drop what was placed on an agent by one who had not heard yet that it was declared dead."""
+        agent = placement.agent
+        if agent not in self._view.dead.rows or agent in self._view.agents.rows:
+            return None
+        return Drop(task=placement.task, agent=agent, reason=f"agent {agent} was declared dead")
+
+    def _wait_for_more(self, key: str, now: Instant) -> None:
+        """Look at a job again when there is one more replacement for each that waits: in turn, not all at once."""
+        self._limited.add(key)
+        span = self._bookings.evictable_after(len(self._limited), now)
+        # While there are any to be had, what is wanted fits nowhere: it is woken when something may.
+        if span:
+            self._loop.wake_after(key, span)
+
+    def _deed(self, key: str, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]) -> Deed | None:
         wants = {want.slot: want for want in rolled.wants}
         units = [put_unit(self._view, placement, wants[placement.slot]) for placement in decision.placements]
         units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
-        if not (rolled.wants or rolled.drops or rolled.held or rolled.due) and self._is_complete(job, key):
+        if rolled.is_complete and not (rolled.wants or rolled.drops or rolled.held or rolled.due or rolled.limited):
             self._complete.add(key)
         pending = pending_unit(self._view, key, decision.pending)
         units += [pending] if pending else []
@@ -231,12 +267,13 @@ class Scheduler:
             return None
         for placement in decision.placements:
             self._bookings.book(placement)
-        placements = {unit[0].key: placement for unit, placement in zip(units, decision.placements, strict=False)}
-        return Deed(key=key, compares=compares, units=tuple(units), placements=placements)
-
-    def _is_complete(self, job: Job, key: str) -> bool:
-        placed = self._view.placements_of(key).values()
-        return len(placed) == job.spec.scale and all(row.value.generation == job.generation for row in placed)
+        return Deed(
+            key=key,
+            compares=compares,
+            units=tuple(units),
+            placements={unit[0].key: one for unit, one in zip(units, decision.placements, strict=False)},
+            evictions=frozenset(one.task for one in decision.placements if one.slot in rolled.evictions),
+        )
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
         """Commit a part of a deed; return why the store could not."""
@@ -257,6 +294,7 @@ class Scheduler:
             return await self._see_others(deed)
         self._wrote[deed.key] = max(revision, self._wrote.get(deed.key, 0))
         self._metrics.placements.inc(len(booked))
+        self._metrics.evictions.inc(sum(placement.task in deed.evictions for placement in booked))
         _log.info("reconciled", job=deed.key, placed=len(booked), writes=len(writes), revision=revision)
         return None
 

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from harpoon.control.view import View
+from harpoon.control.drain import drain_status
+from harpoon.control.status import lost_reason
+from harpoon.control.view import View, job_key_of
 from harpoon.model.agent import Agent, LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.job import Job
@@ -120,6 +122,8 @@ class _Look:
         if is_well or task.since_ms > self._late_ms:
             return None
         reason = f"it is {task.state}: {task.reason or 'no reason reported'}"
+        if task.state is TaskState.LOST and (job := self._view.jobs.rows.get(job_key_of(task.id))) is not None:
+            reason += f"; {lost_reason(job.value, self._view.halted)}"
         group = _general(reason, task.agent)
         return _Stuck(Waiter.TASK, f"task/{task.id}", group, reason, task.since_ms)
 
@@ -127,11 +131,21 @@ class _Look:
         row = self._view.links.rows.get(name)
         state = LinkState.UNKNOWN if row is None else row.value.state
         if state is LinkState.CONNECTED:
-            return None
+            return self._drain(name)
         said = row.value.reason if row is not None and row.value.reason else f"{agent.endpoint} was not reached yet"
         since_ms = 0 if row is None else row.value.since_ms
         group = f"{state}: {_general(said.replace(agent.endpoint, '…'), name)}"
         return _Stuck(Waiter.AGENT, f"agent/{name}", group, f"it is {state}: {said}", since_ms)
+
+    def _drain(self, name: str) -> _Stuck | None:
+        cordon = self._view.cordons.rows.get(name)
+        if cordon is None or not cordon.value.is_draining or cordon.value.since_ms > self._late_ms:
+            return None
+        drain = drain_status(self._view, name)
+        if drain.is_done:
+            return None
+        reason = f"it is being drained, and {drain.left} tasks are left: {drain.waiting[0]}"
+        return _Stuck(Waiter.AGENT, f"agent/{name}", "draining", reason, cordon.value.since_ms)
 
 
 def _general(reason: str, agent: str | None = None) -> str:

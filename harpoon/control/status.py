@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from harpoon.control.view import View, job_key
+from harpoon.core.eviction import LIMITED
 from harpoon.model.decision import Pending
-from harpoon.model.job import Job
+from harpoon.model.job import Job, OnLost
 from harpoon.model.name import TaskId
 from harpoon.model.status import JobState, JobStatus
 from harpoon.model.task import Placement, Task, TaskState
@@ -27,12 +28,14 @@ class Scene(NamedTuple):
     placements: Mapping[TaskId, Row[Placement]]
     tasks: Mapping[TaskId, Row[Task]]
     pending: Row[Pending] | None
+    #: Why no lost task is replaced, if that is so.
+    halted: str | None
 
 
 def job_scene(view: View, row: Row[Job]) -> Scene:
     """Take note of what a job's status is made of; the view may then go on."""
     key = job_key(row.value.namespace, row.value.name)
-    return Scene(row, dict(view.placements_of(key)), dict(view.tasks_of(key)), view.pending.rows.get(key))
+    return Scene(row, dict(view.placements_of(key)), dict(view.tasks_of(key)), view.pending.rows.get(key), view.halted)
 
 
 def unreported(placement: Placement) -> Task:
@@ -50,7 +53,9 @@ def unreported(placement: Placement) -> Task:
 def job_status(view: View, row: Row[Job]) -> JobStatus:
     """Summarise one job; the cost is that of its own tasks."""
     key = job_key(row.value.namespace, row.value.name)
-    return scene_status(view, Scene(row, view.placements_of(key), view.tasks_of(key), view.pending.rows.get(key)))
+    return scene_status(
+        view, Scene(row, view.placements_of(key), view.tasks_of(key), view.pending.rows.get(key), view.halted)
+    )
 
 
 def scene_status(view: View, scene: Scene) -> JobStatus:
@@ -68,7 +73,7 @@ def scene_status(view: View, scene: Scene) -> JobStatus:
     pending = None if scene.pending is None else scene.pending.value
     is_done = not job.is_terminating and not leftovers and len(placements) == len(current) == job.spec.scale
     failed = sum(task.state is TaskState.FAILED for task in tasks.values())
-    waiting = () if is_done else _waiting(job, placements.values(), tasks, pending, leftovers)
+    waiting = () if is_done else _waiting(scene, placements.values(), tasks, pending, leftovers)
     return JobStatus(
         state=_state(job, pending, failed=failed, is_done=is_done),
         summary=f"{len(current)}/{job.spec.scale} ready" if not job.is_terminating else f"{len(tasks)} tasks left",
@@ -97,15 +102,23 @@ def _current_slots(job: Job, placements: Iterable[Placement], tasks: Mapping[Tas
     return settled
 
 
+def lost_reason(job: Job, halted: str | None) -> str:
+    """Say what becomes of the job's lost tasks."""
+    return "they are kept, for on_lost is wait" if job.spec.on_lost is OnLost.WAIT else halted or LIMITED
+
+
 def _waiting(
-    job: Job,
+    scene: Scene,
     placements: Iterable[Placement],
     tasks: Mapping[TaskId, Task],
     pending: Pending | None,
     leftovers: Iterable[TaskId],
 ) -> tuple[str, ...]:
     """Return what keeps the job from being done, the decisive things first."""
+    job = scene.row.value
     sentences = [] if pending is None else [pending.reason]
+    if any(task.state is TaskState.LOST for task in tasks.values()):
+        sentences.append(lost_reason(job, scene.halted))
     for placement in sorted(placements, key=lambda p: (p.slot, p.number)):
         task = tasks.get(placement.task)
         if task is None:

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, cast
 
-from harpoon.model.agent import Agent, Link
+from harpoon.model.agent import Agent, Cordon, Death, Link, LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job, Version
@@ -30,6 +30,8 @@ AGENTS: Final = ROOT + "agents/"
 LINKS: Final = ROOT + "links/"
 ACTUAL: Final = ROOT + "actual/"
 INSTANCES: Final = ROOT + "instances/"
+CORDONS: Final = ROOT + "cordons/"
+DEAD: Final = ROOT + "dead/"
 
 T = TypeVar("T")
 _NOTHING: Final[Mapping[TaskId, Row[Any]]] = MappingProxyType({})
@@ -91,6 +93,8 @@ class View:
         self.actual = Table("actual", ACTUAL, Task, is_grouped=True)
         self.instances = Table("instances", INSTANCES, Instance)
         self.holds = Table("holds", HOLDS, Holder)
+        self.cordons = Table("cordons", CORDONS, Cordon)
+        self.dead = Table("dead", DEAD, Death)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -104,16 +108,27 @@ class View:
                 self.actual,
                 self.instances,
                 self.holds,
+                self.cordons,
+                self.dead,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()
         self._actual: _ByJob[Task] = _ByJob()
+        #: Registered agents whose link is lost.
+        self.lost: set[str] = set()
         self.mirror.listen(self._hear)
 
     @property
     def revision(self) -> int:
         """The one revision that all tables are at."""
         return self.mirror.revision
+
+    @property
+    def halted(self) -> str | None:
+        """Why no lost task is replaced now: so many agents are lost that the fault is likelier here. None: they are."""
+        lost, agents = len(self.lost), len(self.agents.rows)
+        is_halted = lost >= 2 and 2 * lost > agents
+        return f"replacing lost tasks is halted: {lost} of {agents} agents are lost" if is_halted else None
 
     def placements_of(self, key: str) -> Mapping[TaskId, Row[Placement]]:
         """Return the placements of a job, given its key."""
@@ -158,3 +173,12 @@ class View:
                 self._placements.apply(change)
             elif change.table is self.actual:
                 self._actual.apply(change)
+            elif change.table is self.links or change.table is self.agents:
+                self._note_loss(change.key)
+
+    def _note_loss(self, agent: str) -> None:
+        link = self.links.rows.get(agent)
+        if agent in self.agents.rows and link is not None and link.value.state is LinkState.LOST:
+            self.lost.add(agent)
+        else:
+            self.lost.discard(agent)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from harpoon.core.blockers import Refusal
 from harpoon.core.fleet import Fleet, reservation
 from harpoon.core.ranking import Host, Rank, Shape, Values, fullness, has_room, liking_of, values_of
-from harpoon.model.agent import Agent
+from harpoon.model.agent import Agent, Cordon, LinkState
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
@@ -178,7 +178,7 @@ class Board:
             cpu=host.cpu,
             memory=host.memory,
             ports={port: set(host.ports.get(port, ())) for port in self.need.ports},
-            refusals=_refusals(rules, host, attributes),
+            refusals=(*_closed(host.link, host.cordon), *_refusals(rules, attributes)),
             liking=liking_of(rules, attributes),
             values=values_of(rules, attributes),
         )
@@ -266,11 +266,18 @@ class Board:
             heapq.heappush(self._heaps.setdefault(candidate.values, []), entry)
 
 
-def _refusals(rules: PlacementRules, host: Host, attributes: Mapping[str, str]) -> tuple[Refusal, ...]:
-    """Return why an agent takes nothing under these rules, whatever is free on it."""
-    found = [] if host.is_open else [Refusal(predicate="link", wanted="connected", found=str(host.link))]
-    found += [_refusal(rule, attributes) for rule in rules.require if not rule.holds(attributes)]
+def _closed(link: LinkState, cordon: Cordon | None) -> tuple[Refusal, ...]:
+    """Return why an agent takes nothing at all."""
+    found = [] if link is LinkState.CONNECTED else [Refusal(predicate="link", wanted="connected", found=str(link))]
+    if cordon is not None:
+        state = "draining" if cordon.is_draining else "cordoned"
+        found.append(Refusal(predicate="cordon", wanted="none", found=state))
     return tuple(found)
+
+
+def _refusals(rules: PlacementRules, attributes: Mapping[str, str]) -> tuple[Refusal, ...]:
+    """Return why an agent takes nothing under these rules, whatever is free on it."""
+    return tuple(_refusal(rule, attributes) for rule in rules.require if not rule.holds(attributes))
 
 
 def _refusal(rule: Requirement, attributes: Mapping[str, str]) -> Refusal:

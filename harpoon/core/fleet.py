@@ -8,10 +8,9 @@ than its record stands, until its task is gone.
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from harpoon.core.ranking import Host, Ranking, Shape
-from harpoon.model.agent import Agent, Link, LinkState
+from harpoon.model.agent import Agent, Cordon, Link, LinkState
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation
@@ -32,10 +31,12 @@ SHAPES_MAX = 16
 
 
 class Fleet:
-    """Agents, links and reservations."""
+    """Agents, links, cordons and reservations."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, Host] = {}
+        #: Agents that are being drained → when what is left there goes all the same, UTC milliseconds, if ever.
+        self.leaving: dict[str, int | None] = {}
         #: ``<namespace>.<job>``, with which its tasks' ids begin → its placements.
         self._jobs: dict[str, dict[TaskId, Placement]] = {}
         #: The registered ones, in order; None: to be sorted anew.
@@ -46,7 +47,7 @@ class Fleet:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fleet):
             return NotImplemented
-        return self._hosts == other._hosts and self._jobs == other._jobs
+        return (self._hosts, self.leaving, self._jobs) == (other._hosts, other.leaving, other._jobs)
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -89,10 +90,8 @@ class Fleet:
     def fork(self) -> "Fleet":
         """Return a fleet that is as this one and changes apart from it; the cost is that of everything in it."""
         twin = Fleet()
-        twin._hosts = {
-            name: replace(host, ports={port: set(holders) for port, holders in host.ports.items()})
-            for name, host in self._hosts.items()
-        }
+        twin._hosts = {name: host.copy() for name, host in self._hosts.items()}
+        twin.leaving = dict(self.leaving)
         twin._jobs = {job: dict(placements) for job, placements in self._jobs.items()}
         return twin
 
@@ -117,6 +116,24 @@ class Fleet:
         self._hosts.setdefault(link.agent, Host()).link = link.state
         self._touch(link.agent)
         self._prune(link.agent)
+
+    def set_cordon(self, cordon: Cordon) -> None:
+        """Take an operator's word that an agent takes no new tasks."""
+        self._hosts.setdefault(cordon.agent, Host()).cordon = cordon
+        if cordon.is_draining:
+            self.leaving[cordon.agent] = cordon.deadline_ms
+        else:
+            self.leaving.pop(cordon.agent, None)
+        self._touch(cordon.agent)
+
+    def lift_cordon(self, name: str) -> None:
+        """Let an agent take new tasks again. Nothing if it does."""
+        self.leaving.pop(name, None)
+        host = self._hosts.get(name)
+        if host is not None:
+            host.cordon = None
+            self._touch(name)
+            self._prune(name)
 
     def add(self, placement: Placement) -> None:
         """Count a placement; one that counts already is replaced."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
+from harpoon.core.eviction import UNLIMITED
 from harpoon.core.fleet import Fleet
 from harpoon.core.held import Unmet, hold_back
 from harpoon.core.place import Decision, place
@@ -66,7 +67,7 @@ def foretell(
         now: When it begins.
         incarnation: Of the store.
         revision: Of the state that all this is of.
-        is_halted: Nothing lost is evicted, as in `rollout`.
+        is_halted: So many agents are lost that nothing lost is replaced.
     """
     world = _World(outsets, fleet.fork(), now, (incarnation, revision), is_halted=is_halted)
     while world.is_within_bounds() and (world.decide() or world.pass_on()):
@@ -217,9 +218,11 @@ class _World:
             job,
             tuple(line.standings.values()),
             self._now,
-            is_halted=self._is_halted,
+            evictable=0 if self._is_halted else UNLIMITED,
             is_held=bool(unmet),
             bindings=outset.replacing,
+            # What happens when a drain's deadline passes is no consequence of the jobs.
+            leaving=dict.fromkeys(self._fleet.leaving),
         )
         line.due = rolled.due
         decision = self._place(outset, rolled, unmet)

@@ -7,10 +7,10 @@ any job's tasks: what those change is `core.board`'s.
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from harpoon.model.agent import Agent, Capacity, LinkState
+from harpoon.model.agent import Agent, Capacity, Cordon, LinkState
 from harpoon.model.name import TaskId
 from harpoon.model.rules import PlacementRules
 from harpoon.model.task import Reservation
@@ -18,11 +18,13 @@ from harpoon.model.task import Reservation
 
 @dataclass(slots=True)
 class Host:
-    """One agent in the index; also one that is named by placements or a link only. For reading."""
+    """One agent in the index; also one that is named by placements, a link or a cordon only. For reading."""
 
     #: None: not registered.
     agent: Agent | None = None
     link: LinkState = LinkState.UNKNOWN
+    #: Why it takes no new tasks; None: it does.
+    cordon: Cordon | None = None
     #: Reserved in all: thousandths of a processor, and bytes.
     cpu: int = 0
     memory: int = 0
@@ -32,7 +34,11 @@ class Host:
     @property
     def is_open(self) -> bool:
         """Whether it takes anything at all."""
-        return self.link is LinkState.CONNECTED
+        return self.link is LinkState.CONNECTED and self.cordon is None
+
+    def copy(self) -> "Host":
+        """Return one that changes apart from this."""
+        return replace(self, ports={port: set(holders) for port, holders in self.ports.items()})
 
 
 class Shape(NamedTuple):

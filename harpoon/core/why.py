@@ -6,15 +6,16 @@ be checked: each blocker it names is real, and the agent of a fix could take the
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
 from harpoon.core.blockers import NAMED_MAX, Refusal, sentence
 from harpoon.core.board import Board
+from harpoon.core.eviction import LIMITED, UNLIMITED
 from harpoon.core.fix import nearest_fix
 from harpoon.core.fleet import Fleet
-from harpoon.core.place import Decision, place
+from harpoon.core.place import Decision, place, staying
 from harpoon.core.rollout import BACKOFF_MAX, Rollout, rollout
 from harpoon.core.standing import Standing
 from harpoon.model.agent import Link
@@ -46,8 +47,12 @@ class Case:
     standings: tuple[Standing, ...]
     links: Mapping[str, Link]
     now: Instant
-    #: So many agents are lost at once that nothing is evicted.
-    is_halted: bool = False
+    #: How many lost tasks may be replaced now.
+    evictable: int = UNLIMITED
+    #: Why none may be, where that is not for their number.
+    halted: str | None = None
+    #: Agents that are being drained → the deadline, if there is one.
+    leaving: Mapping[str, int | None] = field(default_factory=dict)
     #: A dependency does not hold.
     is_held: bool = False
     #: Endpoints of other jobs whose change replaces tasks.
@@ -88,7 +93,7 @@ def _explain_wants(case: Case, wants: Sequence[Want], fleet: Fleet, only: str | 
         board.give_back(given)
         refusals = board.refusals(slots[0])
         board.take_back(given)
-        reason = sentence(len(slots), job.spec.scale, refusals)
+        reason = sentence(len(slots), job.spec.scale, refusals) + staying(job, slots, fleet)
         if awaited:
             reason = f"it waits for {' and '.join(awaited)} to go, which makes room; until then {reason}"
         shown = {name: failed for name, failed in refusals.items() if only in (None, name)}
@@ -149,9 +154,10 @@ def _rolled(case: Case) -> Rollout:
         case.job,
         case.standings,
         case.now,
-        is_halted=case.is_halted,
+        evictable=case.evictable,
         is_held=case.is_held,
         bindings=case.replacing,
+        leaving=case.leaving,
     )
 
 
@@ -170,10 +176,10 @@ def _waits(case: Case, known: set[int], due: timedelta | None) -> Iterator[Slots
         yield SlotsWhy(slots=tuple(delayed), reason=f"the next one is replaced in {seconds:g} s: {_delay(case)}")
     always = replace(later.job, spec=replace(later.job.spec, on_lost=OnLost.REPLACE))
     told = {*known, *turns, *delayed}
-    kept = [want.slot for want in _rolled(replace(later, is_halted=False, job=always)).wants if want.slot not in told]
+    freed = replace(later, evictable=UNLIMITED, job=always)
+    kept = [want.slot for want in _rolled(freed).wants if want.slot not in told]
     if kept:
-        halted = "so many agents are lost at once that nothing is replaced"
-        why = "on_lost is wait" if spec.on_lost is OnLost.WAIT else halted
+        why = "on_lost is wait" if spec.on_lost is OnLost.WAIT else case.halted or LIMITED
         yield SlotsWhy(slots=tuple(kept), reason=f"their tasks are lost and kept: {why}")
 
 

@@ -38,6 +38,13 @@ class Happening(StrEnum):
     INTERRUPTED = "interrupted"
     UNKNOWN = "unknown"
     REMOVED = "removed"
+    #: It takes no new tasks.
+    CORDONED = "cordoned"
+    #: It takes none, and those it has are moved elsewhere.
+    DRAINING = "draining"
+    UNCORDONED = "uncordoned"
+    #: An operator said that it will never come back.
+    DECLARED_DEAD = "declared_dead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ key                                            value                            
 ``/h/1/ctl/agents/<agent>``                    `model.agent.Agent`                           the registry
 ``/h/1/ctl/links/<agent>``                     `model.agent.Link`                            the shepherd
 ``/h/1/ctl/actual/<agent>/<task>``             `model.task.Task`; on transitions only        the shepherd
+``/h/1/ctl/cordons/<agent>``                   `model.agent.Cordon`                          `control.cordons`
+``/h/1/ctl/dead/<agent>``                      `model.agent.Death`                           `control.cordons`
 ``/h/1/ctl/idem/<hash of the key>``            `model.receipt.Receipt`; bounded, for 24 h    `control.receipts`
 ``/h/1/ctl/holds/<name>``                      the holder's instance id, leased              `store.hold`
 =============================================  ============================================  =====================

@@ -186,6 +186,7 @@ def test_an_agent_is_told_with_what_it_has_and_what_runs_there(terminal: Termina
         "  Cpu         100m reserved of 4000m",
         "  Memory      64Mi reserved of 23.5Gi",
         "  Task ports  20000-20999",
+        "  Scheduling  yes",
         "  Tasks       1",
         "",
         "TASK                STATE     READY   AGENT   ADDRESS               RESTARTS   SINCE   WHY",

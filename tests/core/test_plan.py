@@ -16,7 +16,7 @@ from harpoon.model.agent import LinkState
 from harpoon.model.job import Dependency
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
 from harpoon.model.task import TaskState
-from tests.builders import MIB, T0, a_job, a_link, a_placement, a_task, an_agent, at
+from tests.builders import MIB, T0, a_cordon, a_job, a_link, a_placement, a_task, an_agent, at
 from tests.core.placing import a_fleet, others
 
 NOW = at(3600)
@@ -176,6 +176,18 @@ def test_a_lost_task_is_replaced_and_its_room_stays_taken():
     assert placed(tell_one(a_job(cpu=1000), fleet, lost)) == [(1, 0, "a2")]
     (halted,) = tell([Outset(job=a_job(cpu=1000), standings=(lost,))], fleet, is_halted=True)
     assert halted.placements == ()
+
+
+def test_what_is_on_a_draining_agent_is_moved_make_before_break_and_its_deadline_is_not_waited_for():
+    here = standing(a_placement(agent="a1"))
+    cordon = a_cordon("a1", is_draining=True, deadline_ms=NOW.wall + 1)
+    course = tell_one(
+        a_job(), a_fleet(an_agent("a1"), an_agent("a2"), placements=[here.placement], cordons=[cordon]), here
+    )
+    assert placed(course) == [(1, 0, "a2")]
+    assert [(drop.wave, drop.task) for drop in course.drops] == [(2, here.placement.task)]
+    alone = tell_one(a_job(), a_fleet(an_agent("a1"), placements=[here.placement], cordons=[cordon]), here)
+    assert (alone.placements, alone.drops) == ((), ())
 
 
 def test_the_endpoints_a_task_is_given_are_those_of_now_and_it_is_not_replaced_for_them_later():

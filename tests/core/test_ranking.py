@@ -9,7 +9,7 @@ from harpoon.core.ranking import Shape
 from harpoon.model.agent import LinkState
 from harpoon.model.rules import PlacementRules, Preference, Requirement, Spread
 from harpoon.model.task import Reservation
-from tests.builders import MIB, a_job, a_link, a_placement, an_agent
+from tests.builders import MIB, a_cordon, a_job, a_link, a_placement, an_agent
 from tests.core.placing import a_fleet, agents_of, put
 
 NAMES = ["a1", "a2", "a3", "a4"]
@@ -40,6 +40,8 @@ changes = st.one_of(
     st.tuples(st.just("set_agent"), agents),
     st.tuples(st.just("remove_agent"), names),
     st.tuples(st.just("set_link"), st.builds(a_link, names, st.sampled_from([*LinkState, *[LinkState.CONNECTED] * 4]))),
+    st.tuples(st.just("set_cordon"), st.builds(a_cordon, names)),
+    st.tuples(st.just("lift_cordon"), names),
     st.tuples(st.just("add"), placements),
     st.tuples(st.just("remove"), st.builds(lambda placement: placement.task, placements)),
     st.tuples(st.just("ranking"), st.sampled_from(SHAPES)),
