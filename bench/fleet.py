@@ -30,6 +30,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import uvloop
 
@@ -37,8 +38,8 @@ from bench.crowd import EFFECT_S, HEARTBEAT_S, Crowd
 from bench.doors import free_port
 from bench.system import quantile
 from bench.world import quiet
+from harpoon import service
 from harpoon.api.app import make_app
-from harpoon.api.doors import Doors
 from harpoon.api.site import run_site
 from harpoon.control import transformer
 from harpoon.control.controller import Controller
@@ -56,7 +57,6 @@ from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.template import Resources, TaskTemplate
 from harpoon.model.token import Token
-from harpoon.service import GC_THRESHOLDS
 from harpoon.store.opening import open_store
 from harpoon.store.port import Put, Store
 from harpoon.store.table import RowChange
@@ -163,7 +163,7 @@ class Fleet:
         controller = await Controller.open(means, Metrics())
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        gc.set_threshold(*service.GC_THRESHOLDS)
         async with asyncio.TaskGroup() as group:
             following = group.create_task(controller.follow())
             running = group.create_task(controller.run())
@@ -231,21 +231,7 @@ class Fleet:
 
 
 async def _serve(controller: Controller, means: Means, port: int) -> None:
-    def no_logs(agent: str) -> None:
-        raise NotImplementedError(agent)
-
-    doors = Doors(
-        view=controller.view,
-        registry=controller.registry,
-        roster=controller.roster,
-        store=means.store,
-        instance=means.instance,
-        clock=means.clock,
-        logs=no_logs,
-        drain=asyncio.Event(),
-        metrics=controller.metrics.registry,
-        bookings=controller.bookings,
-    )
+    doors = service._doors(SimpleNamespace(token=None), means, controller)
     await run_site(make_app(doors), "127.0.0.1", port, on_ready=lambda _: None)
 
 
