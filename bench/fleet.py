@@ -8,7 +8,7 @@ and is ready, and that they are there each 5 s. What that costs by itself, asked
 1. *Schedule*: jobs are put through the registry, all at once; done when the view shows every task running and ready.
 2. *Steady state*: processor time of the whole process over a span that holds two whole resyncs or more.
 3. *Restart*: the process's control plane ends, the store is opened anew; done when every agent is adopted and compared.
-4. *Reconnect*: the same with fewer agents, while another process asks for a job through the HTTP doors 100 times a
+4. *Reconnect*: the same with fewer agents, while another process asks for a job through the HTTP doors 250 times a
    second; how long it waits then is told beside how long it does when nothing happens.
 
 What it does not show: connections to agents (the JSON of commands and streams, TLS, a network), a slow disk, or what
@@ -67,7 +67,7 @@ AGENTS_MANY, TASKS_MANY, JOBS = 10_000, 100_000, 100
 AGENTS_FEW, TASKS_FEW = 1_000, 10_000
 STEADY_S = 66.0
 IDLE_S = 10.0
-ASK_EVERY_S = 0.01
+ASK_EVERY_S = 0.004
 #: The job that is asked for; to tell of one takes as long as it has tasks.
 ASKED, ASKED_SCALE = "asked", 10
 #: Changes that the floor writes and reads back; commits of it in flight.
@@ -324,7 +324,7 @@ def answers(client: subprocess.Popen) -> list[tuple[float, float]]:
 
 
 def ask(port: int) -> None:
-    """Ask for a job 100 times a second until told to end, then print how long each answer took."""
+    """Ask for a job 250 times a second until told to end, then print how long each answer took."""
     asked: list[tuple[float, float]] = []
 
     def end(*_: object) -> None:

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from harpoon.api import (
     agents,
     apply,
+    backup,
     changes,
     endpoints,
     events,
@@ -67,6 +68,7 @@ ROUTES: Final = (
     *apply.ROUTES,
     *plan.ROUTES,
     *watch.ROUTES,
+    *backup.ROUTES,
     *reference.ROUTES,
 )
 _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})

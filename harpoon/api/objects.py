@@ -109,7 +109,7 @@ class UsedAgent(NamedTuple):
         """Return the agent object with what is reserved on it and how many of its tasks are not over."""
         reserved = [row.value.reserve for row in self.placements]
         use = Capacity(cpu=sum(one.cpu for one in reserved), memory=sum(one.memory for one in reserved))
-        running = sum(not row.value.state.is_over for row in self.tasks)
+        running = sum(not row.value.is_over for row in self.tasks)
         link = None if self.link is None else self.link.value
         head = agent_json(self.row.value, link, None if self.cordon is None else self.cordon.value)
         drain = None if self.drain is None else codec.dump_full(self.drain)

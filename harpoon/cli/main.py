@@ -25,7 +25,9 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.streams": ("watch", "wait", "logs"),
     "harpoon.cli.run": ("server", "agent"),
     "harpoon.cli.dev": ("dev",),
-    "harpoon.cli.store": ("store",),
+    "harpoon.cli.unclaimed": ("adopt", "stop"),
+    "harpoon.cli.backup": ("backup",),
+    "harpoon.cli.store": ("store", "restore"),
     "harpoon.cli.completion": ("completion",),
 }
 

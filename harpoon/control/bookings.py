@@ -117,7 +117,7 @@ class Bookings:
                 self.fleet.add(placed.value)
             return False
         reported = self._view.task(task)
-        if reported is not None and not reported.value.state.is_over:
+        if reported is not None and not reported.value.is_over:
             stray = self._stray(reported.value, None if booked is None else booked.reserve)
             if stray is not None:
                 self.fleet.add(stray)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, LINKS, PLACEMENTS, View
+from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, DISOWNED, LINKS, PLACEMENTS, View
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
@@ -202,6 +202,7 @@ class Cordons:
         view = self._view
         keys = [f"{PLACEMENTS}{name}/{task}" for task in view.placements_on(name)]
         keys += [f"{ACTUAL}{name}/{task}" for task in view.tasks_on(name)]
+        keys += [f"{DISOWNED}{name}/{task}" for task in view.disowned_on(name)]
         for start in range(0, len(keys), DELETES_AT_ONCE):
             yield [Delete(key) for key in keys[start : start + DELETES_AT_ONCE]]
 

@@ -94,9 +94,13 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
     reasons += [f"check {one.name} fails: {one.detail}" for one in task.checks if not one.is_passing]
     reasons += _link_reasons(view, task.agent)
     cordon = view.cordons.rows.get(task.agent)
-    if cordon is not None and cordon.value.is_draining and not task.state.is_over:
+    if cordon is not None and cordon.value.is_draining and not task.is_over:
         reasons.append(f"agent {task.agent} is being drained; it {stays(view, task.agent, task_id)}")
-    if placement is None:
+    if task.state is TaskState.UNCLAIMED:
+        reasons.append(
+            "it was placed in an earlier life of the registry, before a backup was restored: nobody touches it"
+        )
+    elif placement is None:
         reasons.append("its placement was withdrawn, so it is to stop")
     else:
         reasons.append(f"it was placed on {placement.agent} because {placement.reason}")

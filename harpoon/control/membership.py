@@ -11,10 +11,11 @@ import structlog
 
 from harpoon import __version__
 from harpoon.control.means import HoldLost, Means
-from harpoon.control.view import INSTANCES, View
+from harpoon.control.view import View
 from harpoon.core.assign import fit
 from harpoon.kit import codec
 from harpoon.model.instance import Instance
+from harpoon.store.hold import INSTANCES
 from harpoon.store.port import Lease, Put, StoreUnavailable
 from harpoon.store.table import RowChange
 

@@ -16,7 +16,7 @@ import structlog
 
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
-from harpoon.control.view import ACTUAL, LINKS, View
+from harpoon.control.view import ACTUAL, DISOWNED, LINKS, View
 from harpoon.core import machine, signals
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Unavailable
@@ -78,6 +78,7 @@ class Minder:
             [row.value for row in view.tasks_on(agent.name).values()],
             means.clock.now(),
             cluster=view.cluster,
+            incarnation=view.incarnation,
             lost_after=means.lost_after,
             instance=means.instance,
             others=others(),
@@ -100,12 +101,19 @@ class Minder:
         """
         try:
             async with asyncio.TaskGroup() as self._group:
+                self.claim(self._view.claims(self._agent.name))
                 self._streaming = self._group.create_task(self._follow(0.0))
                 self._arm()
                 await self._post()
         finally:
             if self._tick is not None:
                 self._tick.cancel()
+
+    def claim(self, tasks: frozenset[TaskId]) -> None:
+        """Note that there are records of tasks of earlier incarnations."""
+        if tasks:
+            self._feed(signals.Claimed(tasks))
+            self._sweep()
 
     async def command(self, commands: Sequence[Command]) -> None:
         """Send commands and feed what becomes of them."""
@@ -201,7 +209,17 @@ class Minder:
             self._view.actual.expect(f"{self._agent.name}/{task.id}", task, record)
             self._mail(Put(prefix + task.id, record), is_urgent=task.state is not TaskState.STARTING)
         for gone in effect.gone:
+            # First the operator's word: what would be left of both is found again by the other.
+            if f"{self._agent.name}/{gone}" in self._view.disowned.rows:
+                self._mail(Delete(f"{DISOWNED}{self._agent.name}/{gone}"))
             self._mail(Delete(prefix + gone))
+
+    def _sweep(self) -> None:
+        """Delete words on tasks that the agent does not have: it ended them just before they were given."""
+        if machine.commandable(self.state):
+            for task in self._view.disowned_on(self._agent.name):
+                if task not in self.state.tasks:
+                    self._mail(Delete(f"{DISOWNED}{self._agent.name}/{task}"))
 
     def _mail(self, write: Write, *, is_urgent: bool = True) -> None:
         """Queue a write; a later one for the same key takes its place, at the end.
@@ -306,6 +324,7 @@ class Minder:
             self._feed(signals.Broken(f"adoption failed: {error}"))
         else:
             self._feed(signals.Adopted(snapshot))
+            self._sweep()
 
     def _fence(self, error: Fenced) -> None:
         self._metrics.fenced.inc()

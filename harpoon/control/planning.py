@@ -89,6 +89,10 @@ async def plan_documents(
     )
 
 
+#: Of tasks without a placement that nobody waits for to go: it may be gone already, or it stays as it is.
+_STAYING: Final = (TaskState.LOST, TaskState.UNCLAIMED)
+
+
 def _outsets(view: View, jobs: Sequence[Job]) -> tuple[Outset, ...]:
     planned = {(job.namespace, job.name) for job in jobs}
     outsets = []
@@ -101,7 +105,7 @@ def _outsets(view: View, jobs: Sequence[Job]) -> tuple[Outset, ...]:
             leaving=tuple(
                 task
                 for task, row in view.tasks_of(key).items()
-                if task not in placed and not row.value.state.is_over and row.value.state is not TaskState.LOST
+                if task not in placed and not row.value.is_over and row.value.state not in _STAYING
             ),
             unmet=tuple(one for one in unmet(view, job) if (job.namespace, one.dependency.job) not in planned),
             bindings=bound,

@@ -22,6 +22,7 @@ from harpoon.control.records import (
 )
 from harpoon.control.references import check_references
 from harpoon.control.status import change_id, job_status
+from harpoon.control.unclaimed import Unclaimed
 from harpoon.control.versions import outdated_versions, version_to_restore
 from harpoon.control.view import JOBS, VERSIONS, View, job_key
 from harpoon.control.waiting import Waiters
@@ -68,6 +69,8 @@ class Registry:
         self._clock = clock
         #: Of those who wait for a job or an agent to change.
         self.waiters = Waiters(view)
+        #: What becomes of tasks that no record knows.
+        self.unclaimed = Unclaimed(store, view, clock)
         #: Of mutations that carried an idempotency key.
         self.receipts = Receipts(store, clock)
 

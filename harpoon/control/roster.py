@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from harpoon.agent.client import AgentTransport
-from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, LINKS, View, job_key
+from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, DISOWNED, LINKS, View, job_key
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
 from harpoon.model.agent import Agent, LinkState
@@ -75,6 +75,7 @@ class Roster:
                 f"harpoon declare-dead {name}"
             )
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
+        told += [Delete(f"{DISOWNED}{name}/{task}") for task in self._view.disowned_on(name)]
         parts = [told[start : start + WRITES_MAX] for start in range(0, len(told), WRITES_MAX)]
         # Compared each time: what the store does late is to take nothing from an agent that was registered since.
         is_same = Compare(AGENTS + name, mod=row.mod_revision)

@@ -203,7 +203,7 @@ class Scheduler:
         job = row.value
         compares = (self._hold.compare, Compare(JOBS + key, mod=row.mod_revision))
         placements, tasks = view.placements_of(key), view.tasks_of(key)
-        if job.is_terminating and not placements and not tasks:
+        if job.is_terminating and not placements and not view.is_left(key):
             return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
         dead = [drop for placed in placements.values() if (drop := self._mourn(placed.value)) is not None]
         if dead:

@@ -118,13 +118,14 @@ class _Look:
         return _Stuck(Waiter.TASK, f"task/{placement.task}", f"unreported {state}", reason, placement.decided_ms)
 
     def _task(self, _: str, task: Task) -> _Stuck | None:
+        is_unclaimed = task.state is TaskState.UNCLAIMED
         is_well = task.ready or task.state is TaskState.FINISHED
-        if is_well or task.since_ms > self._late_ms:
+        if is_well or (task.since_ms > self._late_ms and not is_unclaimed):
             return None
         reason = f"it is {task.state}: {task.reason or 'no reason reported'}"
         if task.state is TaskState.LOST and (job := self._view.jobs.rows.get(job_key_of(task.id))) is not None:
             reason += f"; {lost_reason(job.value, self._view.halted)}"
-        group = _general(reason, task.agent)
+        group = task.state.value if is_unclaimed else _general(reason, task.agent)
         return _Stuck(Waiter.TASK, f"task/{task.id}", group, reason, task.since_ms)
 
     def _agent(self, name: str, agent: Agent) -> _Stuck | None:

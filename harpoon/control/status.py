@@ -62,7 +62,12 @@ def scene_status(view: View, scene: Scene) -> JobStatus:
     """Summarise one job as it stood; of the view, only what never changes is read."""
     row, job = scene.row, scene.row.value
     placements = {task: placed.value for task, placed in scene.placements.items()}
-    tasks = {task: reported.value for task, reported in scene.tasks.items()}
+    tasks = {
+        task: reported.value
+        for task, reported in scene.tasks.items()
+        # What nobody claims is no part of the job: it neither serves it nor goes with it.
+        if reported.value.state is not TaskState.UNCLAIMED or task in placements
+    }
     ready = [task for task in tasks.values() if task.ready]
     current = _current_slots(job, placements.values(), tasks)
     leftovers = [

@@ -112,6 +112,6 @@ class Transformer:
                 _log.error("placement_unusable", task=task, agent=agent)
                 actual.pop(task, None)
         now = self._clock.now()
-        commands = transform(desired, actual, now, cluster=view.cluster)
+        commands = transform(desired, actual, now, cluster=view.cluster, disowned=view.disowned_on(agent))
         pending = self._shepherd.pending(agent, (command.task for command in commands), now)
         return [command for command in commands if command.task not in pending]

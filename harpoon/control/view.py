@@ -14,9 +14,9 @@ from harpoon.model.decision import Pending
 from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, Task
+from harpoon.model.task import Disowned, Placement, Task, TaskState
 from harpoon.model.template import TaskTemplate
-from harpoon.store.hold import HOLDS
+from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.mirror import Mirror
 from harpoon.store.port import Store
 from harpoon.store.table import Row, RowChange, Table
@@ -29,9 +29,9 @@ PENDING: Final = ROOT + "pending/"
 AGENTS: Final = ROOT + "agents/"
 LINKS: Final = ROOT + "links/"
 ACTUAL: Final = ROOT + "actual/"
-INSTANCES: Final = ROOT + "instances/"
 CORDONS: Final = ROOT + "cordons/"
 DEAD: Final = ROOT + "dead/"
+DISOWNED: Final = ROOT + "disowned/"
 
 T = TypeVar("T")
 _NOTHING: Final[Mapping[TaskId, Row[Any]]] = MappingProxyType({})
@@ -95,6 +95,7 @@ class View:
         self.holds = Table("holds", HOLDS, Holder)
         self.cordons = Table("cordons", CORDONS, Cordon)
         self.dead = Table("dead", DEAD, Death)
+        self.disowned = Table("disowned", DISOWNED, Disowned, is_grouped=True)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -110,6 +111,7 @@ class View:
                 self.holds,
                 self.cordons,
                 self.dead,
+                self.disowned,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()
@@ -153,6 +155,19 @@ class View:
     def tasks_on(self, agent: str) -> Mapping[TaskId, Row[Task]]:
         """Return the tasks that an agent reports."""
         return cast("Mapping[TaskId, Row[Task]]", self.actual.group(agent))
+
+    def is_left(self, key: str) -> bool:
+        """Whether agents report tasks of a job, given its key, that are its own: not only such as nobody claims."""
+        return any(row.value.state is not TaskState.UNCLAIMED for row in self._actual.rows(key).values())
+
+    def claims(self, agent: str) -> frozenset[TaskId]:
+        """Return the tasks of earlier incarnations on an agent of which there are records beside its own reports."""
+        placed = (task for task, row in self.placements_on(agent).items() if row.value.incarnation < self.incarnation)
+        return frozenset((*placed, *self.disowned_on(agent)))
+
+    def disowned_on(self, agent: str) -> Mapping[TaskId, Row[Disowned]]:
+        """Return an operator's words on tasks of an agent."""
+        return cast("Mapping[TaskId, Row[Disowned]]", self.disowned.group(agent))
 
     def task(self, task: TaskId) -> Row[Task] | None:
         """Return a task as its agent reports it."""

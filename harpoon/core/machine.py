@@ -13,8 +13,9 @@ Rules.
    it, and another instance has failed to before unless there is none, are the agent's tasks published as lost, once.
 5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer.
 6. Tasks of other clusters are not in the picture.
-7. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
-8. A machine that has not reached its agent for half of ``lost_after`` leaves it to an instance that has not failed to
+7. A task of an earlier incarnation that no record knows is published as unclaimed, until one does (`core.drift`).
+8. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
+9. A machine that has not reached its agent for half of ``lost_after`` leaves it to an instance that has not failed to
    reach it. When all have, the next one tries after `PASS_ON_AFTER`, in case the way from there is mended first.
 
 The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter is the shell's.
@@ -25,7 +26,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from harpoon.core import signals
+from harpoon.core import drift, signals
 from harpoon.core.picture import AgentState, Phase, validate
 from harpoon.core.signals import Effect, Event
 from harpoon.model import wire
@@ -53,6 +54,7 @@ STEADY = timedelta(seconds=10)
 #: An agent that no instance reaches is passed on so often.
 PASS_ON_AFTER = timedelta(minutes=10)
 
+_Tasks = Mapping[TaskId, Task]
 _Step = tuple[AgentState, tuple[Effect, ...]]
 _Row = Mapping[type[Event], frozenset[Phase]]
 
@@ -73,16 +75,22 @@ _RESTS = {
 }
 #: Phase → event → where it may lead.
 TRANSITIONS: Mapping[Phase, _Row] = {
-    Phase.IDLE: {**_RESTING, signals.Ticked: _to(Phase.IDLE, Phase.RESIGNED)},
-    Phase.INTERRUPTED: {**_RESTING, signals.Ticked: _to(Phase.INTERRUPTED, Phase.LOST, Phase.RESIGNED)},
-    Phase.LOST: {**_RESTING, signals.Ticked: _to(Phase.LOST, Phase.RESIGNED)},
+    Phase.IDLE: {**_RESTING, signals.Claimed: _to(Phase.IDLE), signals.Ticked: _to(Phase.IDLE, Phase.RESIGNED)},
+    Phase.INTERRUPTED: {
+        **_RESTING,
+        signals.Claimed: _to(Phase.INTERRUPTED),
+        signals.Ticked: _to(Phase.INTERRUPTED, Phase.LOST, Phase.RESIGNED),
+    },
+    Phase.LOST: {**_RESTING, signals.Claimed: _to(Phase.LOST), signals.Ticked: _to(Phase.LOST, Phase.RESIGNED)},
     Phase.CONNECTING: {
+        signals.Claimed: _to(Phase.CONNECTING),
         signals.Opened: _to(Phase.ADOPTING) | _REST,
         signals.Broken: _REST,
         signals.Ticked: _to(Phase.CONNECTING, Phase.RESIGNED) | _REST,
         **_FENCED,
     },
     Phase.ADOPTING: {
+        signals.Claimed: _to(Phase.ADOPTING),
         signals.Adopted: _to(Phase.CONNECTED) | _REST,
         signals.Changed: _to(Phase.ADOPTING) | _REST,
         signals.Heard: _to(Phase.ADOPTING),
@@ -91,6 +99,7 @@ TRANSITIONS: Mapping[Phase, _Row] = {
         **_FENCED,
     },
     Phase.CONNECTED: {
+        signals.Claimed: _to(Phase.CONNECTED),
         signals.Changed: _to(Phase.CONNECTED, Phase.INTERRUPTED),
         signals.Heard: _to(Phase.CONNECTED),
         signals.Sent: _to(Phase.CONNECTED),
@@ -111,6 +120,7 @@ def begin(  # noqa: PLR0913 all that is known at the beginning
     now: Instant,
     *,
     cluster: str,
+    incarnation: int = 1,
     lost_after: timedelta = LOST_AFTER,
     instance: str = "",
     others: frozenset[str] = frozenset(),
@@ -128,6 +138,7 @@ def begin(  # noqa: PLR0913 all that is known at the beginning
         agent=agent.name,
         uid=agent.uid,
         cluster=cluster,
+        incarnation=incarnation,
         lost_after=lost_after,
         phase=_RESTS[known.state],
         link=known.state,
@@ -195,6 +206,8 @@ def _step(state: AgentState, event: Event, now: Instant) -> _Step:  # noqa: C901
             return _break(state, reason, now)
         case signals.FencedOff():
             return replace(state, phase=Phase.FENCED, reported={}, pending={}), (signals.Close(),)
+        case signals.Claimed(tasks):
+            return _claim(state, tasks, now)
         case signals.Ticked(others):
             return _tick(replace(state, others=others), now)
         case _:
@@ -220,14 +233,15 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
         return _break(state, "the agent started anew while it was being adopted", now)
     # Changes that the agent made after it answered may have overtaken the answer.
     is_latest = snapshot.seq >= state.seq
-    tasks = _own(state, snapshot.tasks) if is_latest else state.reported
+    tasks, unclaimed = drift.sift(state, _own(state, snapshot.tasks) if is_latest else state.reported)
     effects = _publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
     state = replace(state, away_since=None, failed_by=frozenset())
     if state.link is not LinkState.CONNECTED:
         state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
         effects.append(told)
     state = replace(state, seq=max(state.seq, snapshot.seq), heard=now.elapsed)
-    return replace(state, phase=Phase.CONNECTED, tasks=tasks, reported={}), (*effects, signals.Reconcile(None))
+    state = replace(state, phase=Phase.CONNECTED, tasks=tasks, unclaimed=unclaimed, reported={})
+    return state, (*effects, signals.Reconcile(None))
 
 
 def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
@@ -235,20 +249,33 @@ def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
         return _break(state, "the stream left something out", now)
     if changed.seq <= state.seq:
         return replace(state, heard=now.elapsed), ()
-    before = state.reported if state.phase is Phase.ADOPTING else state.tasks
-    told = _own(state, changed.tasks)
-    after = {**before, **told}
-    for gone in changed.gone:
-        after.pop(gone, None)
+    told, gone = _own(state, changed.tasks), frozenset(changed.gone)
     if state.phase is Phase.ADOPTING:
-        return replace(state, seq=changed.seq, heard=now.elapsed, reported=after), ()
-    gone_here = [task for task in changed.gone if task in before or task in state.pending]
-    touched = frozenset((*told, *gone_here))
+        reported = _with(state.reported, told, gone)
+        return replace(state, seq=changed.seq, heard=now.elapsed, reported=reported), ()
+    before = state.tasks
+    touched = frozenset(told).union([task for task in gone if task in before or task in state.pending])
     if not touched:
         return replace(state, seq=changed.seq, heard=now.elapsed), ()
+    shown, strange = drift.sift(state, told)
+    after = _with(before, shown, gone)
     pending = {task: until for task, until in state.pending.items() if task not in touched}
-    state = replace(state, seq=changed.seq, heard=now.elapsed, tasks=after, pending=pending)
+    unclaimed = _with(state.unclaimed, strange, gone)
+    state = replace(state, seq=changed.seq, heard=now.elapsed, tasks=after, unclaimed=unclaimed, pending=pending)
     return state, (*_publish(before, after, touched), signals.Reconcile(touched))
+
+
+def _with(known: _Tasks, told: _Tasks, gone: Iterable[TaskId]) -> _Tasks:
+    after = {**known, **told}
+    for task in gone:
+        after.pop(task, None)
+    return after
+
+
+def _claim(state: AgentState, tasks: frozenset[TaskId], now: Instant) -> _Step:
+    after = drift.claim(state, tasks, now)
+    effects = _publish(state.tasks, after.tasks, tasks)
+    return after, (*effects, signals.Reconcile(tasks)) if effects else ()
 
 
 def _answer(state: AgentState, results: tuple[CommandResult, ...], now: Instant) -> _Step:
@@ -300,9 +327,9 @@ def _lose(state: AgentState, now: Instant) -> _Step:
     since = datetime.fromtimestamp(state.link_since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     reason = f"agent {state.agent} has not been reached since {since}: {state.link_reason}"
     lost = {
-        task.id: replace(task, state=TaskState.LOST, ready=False, reason=reason, since_ms=now.wall)
+        task.id: drift.lost(task, reason, now)
         for task in state.tasks.values()
-        if not task.state.is_over and task.state is not TaskState.LOST
+        if not task.is_over and task.state is not TaskState.LOST and not drift.is_unclaimed(state, task.id)
     }
     tasks = {**state.tasks, **lost}
     effects = _publish(state.tasks, tasks, lost.keys())
@@ -312,7 +339,7 @@ def _lose(state: AgentState, now: Instant) -> _Step:
 
 
 def _despair(state: AgentState, now: Instant) -> _Step:
-    """Take the agent for lost if it is time, or leave it to another instance (rule 8)."""
+    """Take the agent for lost if it is time, or leave it to another instance (rule 9)."""
     state, loss = _lose(state, now)
     if loss or state.away_since is None or not state.attempts or not state.others:
         return state, loss

@@ -12,7 +12,7 @@ Rules.
 4. Tasks of another cluster, and unclaimed ones, are never touched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from harpoon.model.command import Command, ForgetTask, StartTask, StopTask
@@ -36,10 +36,12 @@ def transform(
     now: Instant,  # noqa: ARG001 every verb of the core takes the moment; this one's rules do not depend on it
     *,
     cluster: str,
+    disowned: Collection[TaskId] = (),
 ) -> tuple[Command, ...]:
     """Return what the agent must be told, of the tasks named by either mapping; nothing when it has converged.
 
-    Stops come first, to make room, then forgets, then starts; by task id within each. All are safe to repeat.
+    Stops come first, to make room, then forgets, then starts; by task id within each. All are safe to repeat. Tasks
+    that an operator has ``disowned`` are not desired, either; that is only said for the reason's sake.
     """
     stops: list[Command] = []
     forgets: list[Command] = []
@@ -47,10 +49,11 @@ def transform(
         task = actual[task_id]
         if task.cluster != cluster or task.state in (TaskState.UNCLAIMED, TaskState.STOPPING):
             continue
+        why = "an operator has ended it" if task_id in disowned else "no placement asks for it any more"
         if task.state.is_over:
-            forgets.append(ForgetTask(task=task_id, reason=f"it is {task.state} and no placement asks for it any more"))
+            forgets.append(ForgetTask(task=task_id, reason=f"it is {task.state} and {why}"))
         else:
-            stops.append(StopTask(task=task_id, reason="no placement asks for it any more"))
+            stops.append(StopTask(task=task_id, reason=why))
     starts: list[Command] = [
         StartTask(
             task=task_id,

@@ -138,6 +138,22 @@ class Revised:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Empty:
+    """An order that has nothing to say beyond where it is sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruled:
+    """What an operator said of an unclaimed task is committed."""
+
+    #: Of the commit.
+    revision: str
+    task: str
+    #: Of an adopted task: id of the change of its job, to be waited for at ``/v1/changes/{id}``.
+    change: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unscheduled:
     """The job is being unscheduled."""
 

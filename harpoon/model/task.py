@@ -129,6 +129,24 @@ class Task:
     checks: tuple[CheckResult, ...] = ()
     #: Of the cluster that started it; tasks of others are never touched.
     cluster: str = ""
+    #: Of an unclaimed task: the state that its agent reports.
+    reported: TaskState | None = None
+    v: int = 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no process of it runs any more, or ever will, also where that is not its state here."""
+        return (self.reported or self.state).is_over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disowned:
+    """An operator's word that an unclaimed task is to be stopped and forgotten; it goes with the task."""
+
+    task: TaskId
+    agent: str
+    #: UTC milliseconds.
+    at_ms: int
     v: int = 1
 
 

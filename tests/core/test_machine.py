@@ -67,7 +67,17 @@ def a_walk(random: Random, steps: int):
             since = now.wall - random.choice((0, 20_000, 10**7))
             failed_by = tuple(random.sample(("i1", "i2", "i3"), random.randrange(4)))
             stored = link and Link(agent="a1", state=link, since_ms=since, failed_by=failed_by)
-            state = begin(an_agent(), stored, TASKS, now, cluster=CLUSTER, instance="i1", others=others)
+            known = random.sample(TASKS, random.choice((0, 3)))
+            state = begin(
+                an_agent(),
+                stored,
+                known,
+                now,
+                cluster=CLUSTER,
+                incarnation=random.choice((1, 2)),
+                instance="i1",
+                others=others,
+            )
         passed = random.choice((0, 0, 0.1, 4, 14, 16))
         now = Instant(elapsed=now.elapsed + passed * SECOND, wall=now.wall + round(1000 * passed))
         tasks = [replace(task, state=random.choice(list(TaskState))) for task in random.sample(TASKS, 2)]
@@ -85,6 +95,7 @@ def a_walk(random: Random, steps: int):
                 else signals.Ticked(others),
                 signals.Sent((random.choice(IDS),)),
                 signals.Answered((CommandResult(task=random.choice(IDS), is_ok=random.random() < 0.5),)),
+                signals.Claimed(frozenset(random.sample(IDS, 1))),
                 signals.Ticked(others),
             )
         )
@@ -112,7 +123,7 @@ def assert_due(state, now):
 
 def test_every_row_of_the_table_is_taken_and_no_other():
     rows = {(phase, kind, to) for phase, row in TRANSITIONS.items() for kind, tos in row.items() for to in tos}
-    taken = set(a_walk(Random(1), 30_000))
+    taken = set(a_walk(Random(1), 60_000))
     assert taken == rows
 
 
