@@ -8,7 +8,6 @@ revoked reserves until its agent has denied it, whatever is reported.
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
-from itertools import chain
 from typing import Final
 
 from harpoon.control.view import View, job_key
@@ -23,8 +22,8 @@ from harpoon.store.table import RowChange
 
 #: Versions of a job that are looked through for the template of a task without a placement; more are not kept.
 VERSIONS_SEARCHED: Final = 50
-#: Tasks counted before others get their turn on the event loop.
-_SLICE: Final = 500
+#: Records looked at before others get their turn on the event loop.
+_SLICE: Final = 200
 
 
 class Bookings:
@@ -38,41 +37,34 @@ class Bookings:
 
     async def load(self) -> None:
         """Build the index from the view; what changes meanwhile is to be told to `hear`. Others get their turn."""
-        view = self._view
-        for agent in view.agents.rows.values():
-            self.fleet.set_agent(agent.value)
-        for link in view.links.rows.values():
-            self.fleet.set_link(link.value)
-        for cordon in view.cordons.rows.values():
-            self.fleet.set_cordon(cordon.value)
-        keys = chain(view.placements.snapshot(), view.actual.snapshot())
-        for number, key in enumerate(keys):
-            self._settle(_task_of(key))
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
+        view, number = self._view, 0
+        for table, see in (
+            (view.agents, self._see_agent),
+            (view.links, self._see_link),
+            (view.cordons, self._see_cordon),
+            (view.placements, self._see_task),
+            (view.actual, self._see_task),
+        ):
+            for key in table.snapshot():
+                see(key)
+                number += 1
+                if number % _SLICE == 0:
+                    await asyncio.sleep(0)
 
     def hear(self, changes: Iterable[RowChange]) -> bool:
         """Follow one revision; return whether something may fit now that did not before."""
         view, has_grown = self._view, False
         for change in changes:
             if change.table is view.actual or change.table is view.placements:
-                has_grown |= self._settle(_task_of(change.key))
+                has_grown |= self._see_task(change.key)
             elif change.table is view.agents:
-                if change.new is None:
-                    self.fleet.remove_agent(change.key)
-                else:
-                    self.fleet.set_agent(change.new.value)
+                self._see_agent(change.key)
                 has_grown = True
             elif change.table is view.links:
-                forgotten = Link(agent=change.key, state=LinkState.UNKNOWN, since_ms=0)
-                self.fleet.set_link(forgotten if change.new is None else change.new.value)
+                self._see_link(change.key)
                 has_grown = True
             elif change.table is view.cordons:
-                if change.new is None:
-                    self.fleet.lift_cordon(change.key)
-                    has_grown = True
-                else:
-                    self.fleet.set_cordon(change.new.value)
+                has_grown |= self._see_cordon(change.key)
         return has_grown
 
     def book(self, placement: Placement) -> None:
@@ -94,6 +86,29 @@ class Bookings:
     def evictable_after(self, count: int, now: Instant) -> timedelta | None:
         """Return the span until so many more may be replaced; None: no time alone brings that about."""
         return None if self._view.halted is not None else self._bucket.due(count, now)
+
+    def _see_agent(self, name: str) -> None:
+        row = self._view.agents.rows.get(name)
+        if row is None:
+            self.fleet.remove_agent(name)
+        else:
+            self.fleet.set_agent(row.value)
+
+    def _see_link(self, agent: str) -> None:
+        row = self._view.links.rows.get(agent)
+        self.fleet.set_link(Link(agent=agent, state=LinkState.UNKNOWN, since_ms=0) if row is None else row.value)
+
+    def _see_cordon(self, agent: str) -> bool:
+        """Return whether it was lifted."""
+        row = self._view.cordons.rows.get(agent)
+        if row is None:
+            self.fleet.lift_cordon(agent)
+        else:
+            self.fleet.set_cordon(row.value)
+        return row is None
+
+    def _see_task(self, key: str) -> bool:
+        return self._settle(TaskId(key.partition("/")[2]))
 
     def _settle(self, task: TaskId) -> bool:
         """Count for a task what the view says of it now; return whether that freed anything."""
@@ -142,7 +157,3 @@ class Bookings:
             if row is not None and row.value.generation == generation:
                 return row.value.spec.task
         return None
-
-
-def _task_of(key: str) -> TaskId:
-    return TaskId(key.partition("/")[2])

@@ -26,7 +26,8 @@ class Deed:
     compares: tuple[Compare, ...]
     #: Writes that belong together.
     units: tuple[tuple[Write, ...], ...]
-    placements: tuple[Placement, ...] = ()
+    #: Key of a write → what it places.
+    placements: Mapping[str, Placement] = field(default_factory=dict)
     #: Those of the placements' tasks that replace a lost one.
     evictions: frozenset[TaskId] = frozenset()
     #: Key → what holds of its record: rewriting one must not bring back what somebody else has deleted meanwhile.

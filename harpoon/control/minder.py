@@ -35,8 +35,6 @@ from harpoon.store.port import Delete, Put, StoreUnavailable, Write
 WRITES_AT_ONCE: Final = 90
 #: How long the news that a task is starting may wait.
 LINGER_S: Final = 0.02
-#: How often the machine is told that time passes.
-TICK_S: Final = 1.0
 #: Wait after a commit that the store could not answer.
 RETRY_S: Final = 0.5
 
@@ -90,6 +88,8 @@ class Minder:
         #: Whether a write may have happened, or may yet.
         self._is_in_doubt = False
         self._has_mail = asyncio.Event()
+        #: When the machine is told that time has passed, by the event loop's clock.
+        self._tick: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
@@ -100,13 +100,15 @@ class Minder:
         Raises:
             HoldLost: Another instance minds it now.
         """
-        async with asyncio.TaskGroup() as self._group:
-            self.claim(self._view.claims(self._agent.name))
-            self._group.create_task(self._post())
-            self._streaming = self._group.create_task(self._follow(0.0))
-            while True:
-                await asyncio.sleep(TICK_S)
-                self._feed(signals.Ticked(self._others()))
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self.claim(self._view.claims(self._agent.name))
+                self._streaming = self._group.create_task(self._follow(0.0))
+                self._arm()
+                await self._post()
+        finally:
+            if self._tick is not None:
+                self._tick.cancel()
 
     def claim(self, tasks: frozenset[TaskId]) -> None:
         """Note that there are records of tasks of earlier incarnations."""
@@ -141,9 +143,30 @@ class Minder:
         await record_denials(self._means.store, self._view, self.hold, denied)
 
     def _feed(self, event: signals.Event) -> None:
-        self.state, effects = machine.advance(self.state, event, self._means.clock.now())
+        before = self.state
+        self.state, effects = machine.advance(before, event, self._means.clock.now())
         for effect in effects:
             self._carry_out(effect)
+        if self.state.phase is not before.phase or self.state.pending is not before.pending:
+            self._arm()
+
+    def _arm(self) -> None:
+        """Have the machine told that time has passed when it may matter, or earlier; mostly that is seconds away."""
+        loop, now = asyncio.get_running_loop(), self._means.clock.now()
+        due = machine.due(self.state, now)
+        if due is None:
+            return
+        at = loop.time() + (due - now.elapsed).total_seconds()
+        if self._tick is not None:
+            if self._tick.when() <= at:
+                return
+            self._tick.cancel()
+        self._tick = loop.call_at(at, self._pass_time)
+
+    def _pass_time(self) -> None:
+        self._tick = None
+        self._feed(signals.Ticked(self._others()))
+        self._arm()
 
     def _carry_out(self, effect: signals.Effect) -> None:
         match effect:

@@ -29,7 +29,6 @@ from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
 from harpoon.core.rollout import rollout
 from harpoon.kit.loop import Loop
-from harpoon.model.agent import LinkState
 from harpoon.model.decision import Drop, Rollout
 from harpoon.model.instant import Instant
 from harpoon.model.task import Placement, TaskState
@@ -63,6 +62,8 @@ class Scheduler:
         #: Booked by commits of which nobody knows whether they happened; None: there are no such commits.
         self._doubtful: list[Placement] | None = None
         self._is_ousted = asyncio.Event()
+        #: Whether so many agents were lost that nothing was replaced, when that was looked at last.
+        self._is_halted = False
         #: Jobs that wait until more lost tasks may be replaced.
         self._limited: set[str] = set()
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
@@ -91,7 +92,7 @@ class Scheduler:
         self._references.load(self._view)
         with self._view.mirror.listening(self._hear):
             await self._bookings.load()
-            self._is_loaded = True
+            self._is_loaded, self._is_halted = True, self._view.halted is not None
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._loop.run())
                 await self._is_ousted.wait()
@@ -112,10 +113,10 @@ class Scheduler:
             elif change.table is view.actual:
                 self._hear_task(change)
             elif change.table is view.links:
-                self._wake_jobs_of_lost_agents()
+                self._hear_link(change.key)
             elif change.table is view.cordons:
                 self._wake_jobs_on(change.key)
-        self._metrics.evictions_halted.set(view.halted is not None)
+        self._hear_halt()
         if has_grown:
             for key in view.pending.rows:
                 self._loop.wake(key)
@@ -137,10 +138,17 @@ class Scheduler:
         for user in self._references.users(key):
             self._loop.wake(user)
 
-    def _wake_jobs_of_lost_agents(self) -> None:
-        for name, link in self._view.links.rows.items():
-            if link.value.state is LinkState.LOST:
-                self._wake_jobs_on(name)
+    def _hear_link(self, agent: str) -> None:
+        if agent in self._view.lost:
+            self._wake_jobs_on(agent)
+
+    def _hear_halt(self) -> None:
+        """Have all that is lost replaced once that is halted no longer."""
+        was_halted, self._is_halted = self._is_halted, self._view.halted is not None
+        self._metrics.evictions_halted.set(self._is_halted)
+        if was_halted and not self._is_halted:
+            for agent in self._view.lost:
+                self._wake_jobs_on(agent)
 
     def _wake_jobs_on(self, agent: str) -> None:
         for task in self._view.placements_on(agent):
@@ -266,15 +274,14 @@ class Scheduler:
             key=key,
             compares=compares,
             units=tuple(units),
-            placements=decision.placements,
+            placements={unit[0].key: one for unit, one in zip(units, decision.placements, strict=False)},
             evictions=frozenset(one.task for one in decision.placements if one.slot in rolled.evictions),
             guards=guards(self._view, drops),
         )
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
         """Commit a part of a deed; return why the store could not."""
-        keys = {write.key for write in writes}
-        booked = [placement for placement in deed.placements if placement_key(placement) in keys]
+        booked = [deed.placements[write.key] for write in writes if write.key in deed.placements]
         compares = deed.compares_for(writes)
         try:
             revision = await self._store.commit(compares, writes)

@@ -34,6 +34,8 @@ from harpoon.store.table import RowChange
 _SLICE: Final = 100
 #: Agents that are begun to be minded in a second: each is dialled, tells all it has, and writes its token to disk.
 BEGINNINGS_PER_S: Final = 2000
+#: Agents begun at a time: what else is to be done has its turn before the next.
+BEGUN_AT_ONCE: Final = 5
 #: Agents handed over at a time, and the pause before the next: for a moment nobody commands them.
 HANDED_OVER_AT_ONCE: Final = 50
 HAND_OVER_AGAIN_S: Final = 0.5
@@ -188,14 +190,15 @@ class Shepherd:
         """Take the holds of agents, a few at a time, and begin to mind them."""
         for start in range(0, len(names), ACQUIRED_MAX):
             chunk = names[start : start + ACQUIRED_MAX]
-            for name, hold in (await self._holding.take(chunk)).items():
+            for number, (name, hold) in enumerate((await self._holding.take(chunk)).items(), 1):
                 self._metrics.takeovers.labels("agent").inc()
                 _log.info("agent_held", agent=name, token=str(hold.token))
                 await self._begin(group, name, hold)
+                if number % BEGUN_AT_ONCE == 0:
+                    await asyncio.sleep(BEGUN_AT_ONCE / BEGINNINGS_PER_S)
             missing = [name for name in chunk if name not in self._running]
             if missing:
                 self._look_later(missing, RETRY_S)
-            await asyncio.sleep(len(chunk) / BEGINNINGS_PER_S)
 
     async def _keep(self, group: asyncio.TaskGroup, name: str) -> None:
         """Mind an agent as it is registered now."""

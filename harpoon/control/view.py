@@ -117,7 +117,7 @@ class View:
         self._placements: _ByJob[Placement] = _ByJob()
         self._actual: _ByJob[Task] = _ByJob()
         #: Registered agents whose link is lost.
-        self._lost: set[str] = set()
+        self.lost: set[str] = set()
         self.mirror.listen(self._hear)
 
     @property
@@ -128,7 +128,7 @@ class View:
     @property
     def halted(self) -> str | None:
         """Why no lost task is replaced now: so many agents are lost that the fault is likelier here. None: they are."""
-        lost, agents = len(self._lost), len(self.agents.rows)
+        lost, agents = len(self.lost), len(self.agents.rows)
         is_halted = lost >= 2 and 2 * lost > agents
         return f"replacing lost tasks is halted: {lost} of {agents} agents are lost" if is_halted else None
 
@@ -194,6 +194,6 @@ class View:
     def _note_loss(self, agent: str) -> None:
         link = self.links.rows.get(agent)
         if agent in self.agents.rows and link is not None and link.value.state is LinkState.LOST:
-            self._lost.add(agent)
+            self.lost.add(agent)
         else:
-            self._lost.discard(agent)
+            self.lost.discard(agent)

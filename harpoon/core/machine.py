@@ -49,6 +49,8 @@ SILENCE_MAX = timedelta(seconds=15)
 PENDING_MAX = timedelta(seconds=10)
 #: One that was refused, or not delivered, after so long.
 REFUSED_MAX = timedelta(seconds=2)
+#: While the link is not up, time is told so often.
+TICK = timedelta(seconds=1)
 #: The first wait before dialling again, and the longest.
 DIAL_MIN = timedelta(milliseconds=100)
 DIAL_MAX = timedelta(seconds=5)
@@ -170,6 +172,17 @@ def is_pending(state: AgentState, task: TaskId, now: Instant) -> bool:
     return now.elapsed < state.pending.get(task, timedelta.min)
 
 
+def due(state: AgentState, now: Instant) -> timedelta | None:
+    """Return when (elapsed) a `Ticked` may matter, if nothing but `Heard` happens before; None: it will not."""
+    if signals.Ticked not in TRANSITIONS[state.phase]:
+        return None
+    if state.phase is not Phase.CONNECTED:
+        return now.elapsed + TICK
+    forgotten = state.since + PASS_ON_AFTER if state.left_out else timedelta.max
+    silent = state.heard + SILENCE_MAX + timedelta.resolution
+    return min(silent, forgotten, min(state.pending.values(), default=timedelta.max))
+
+
 def advance(state: AgentState, event: Event, now: Instant) -> _Step:
     """Take one event; return the picture after it and what is to be done, in order."""
     allowed = TRANSITIONS[state.phase].get(type(event))
@@ -192,7 +205,7 @@ def _step(state: AgentState, event: Event, now: Instant) -> _Step:  # noqa: C901
         case signals.Adopted(snapshot):
             return _adopt(state, snapshot, now)
         case signals.Changed(changed):
-            return _change(replace(state, heard=now.elapsed), changed, now)
+            return _change(state, changed, now)
         case signals.Heard():
             return replace(state, heard=now.elapsed), ()
         case signals.Sent(tasks, denials):
@@ -247,18 +260,19 @@ def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
     if changed.boot != state.boot or changed.seq > state.seq + 1:
         return _break(state, "the stream left something out", now)
     if changed.seq <= state.seq:
-        return state, ()
-    state = replace(state, seq=changed.seq)
+        return replace(state, heard=now.elapsed), ()
     told, gone = _own(state, changed.tasks), frozenset(changed.gone)
     if state.phase is Phase.ADOPTING:
-        return replace(state, reported=_with(state.reported, told, gone)), ()
+        reported = _with(state.reported, told, gone)
+        return replace(state, seq=changed.seq, heard=now.elapsed, reported=reported), ()
     before = state.tasks
-    touched = frozenset(told) | (before.keys() | state.pending.keys()) & gone
+    touched = frozenset(told).union([task for task in gone if task in before or task in state.pending])
     if not touched:
-        return state, ()
-    shown, unclaimed = drift.sift(state, told)
+        return replace(state, seq=changed.seq, heard=now.elapsed), ()
+    shown, strange = drift.sift(state, told)
     after = _with(before, shown, gone)
-    state = replace(state, tasks=after, unclaimed=_with(state.unclaimed, unclaimed, gone))
+    unclaimed = _with(state.unclaimed, strange, gone)
+    state = replace(state, seq=changed.seq, heard=now.elapsed, tasks=after, unclaimed=unclaimed)
     state = _unpend(state, touched - (state.denials & gone))
     return state, (*_publish(before, after, touched), signals.Reconcile(touched))
 
@@ -280,7 +294,7 @@ def _answer(state: AgentState, results: tuple[CommandResult, ...], now: Instant)
     """Leave done commands pending until they show an effect; those refused are tried again a little later."""
     soon = now.elapsed + REFUSED_MAX
     refused = {r.task: min(soon, state.pending[r.task]) for r in results if not r.is_ok and r.task in state.pending}
-    return replace(state, pending={**state.pending, **refused}), ()
+    return (replace(state, pending={**state.pending, **refused}) if refused else state), ()
 
 
 def _tick(state: AgentState, now: Instant) -> _Step:

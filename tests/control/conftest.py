@@ -1,5 +1,7 @@
 """What tests of the control loops share."""
 
+from datetime import timedelta
+
 import pytest
 
 
@@ -9,6 +11,6 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("controller", "minder", "shepherd", "leadership"):
         monkeypatch.setattr(f"harpoon.control.{name}.RETRY_S", 0.02)
     monkeypatch.setattr("harpoon.store.mirror._RETRY_S", 0.02)
-    monkeypatch.setattr("harpoon.control.minder.TICK_S", 0.02)
+    monkeypatch.setattr("harpoon.core.machine.TICK", timedelta(seconds=0.02))
     monkeypatch.setattr("harpoon.control.peers.ASK_EVERY_S", 0.05)
     monkeypatch.setattr("harpoon.control.shepherd.HAND_OVER_AGAIN_S", 0.02)

@@ -82,7 +82,7 @@ async def running(
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "PENDING_MAX", timedelta(seconds=1))
     monkeypatch.setattr(machine, "REFUSED_MAX", timedelta(seconds=0.1))
-    monkeypatch.setattr("harpoon.control.minder.TICK_S", 0.05)
+    monkeypatch.setattr(machine, "TICK", timedelta(seconds=0.05))
 
 
 def placement(controller: Controller, slot: int = 0) -> object:

@@ -77,6 +77,10 @@ async def change_jobs(house: House, plane: controller.Controller, rng: Random, w
         except StoreUnavailable as error:
             if error.maybe_applied:
                 wanted.pop(job, None)
+        except asyncio.CancelledError:
+            # Whoever goes away in the middle does not know, either.
+            wanted.pop(job, None)
+            raise
         await asyncio.sleep(rng.uniform(0.01, 0.1))
 
 

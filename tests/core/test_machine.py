@@ -15,6 +15,7 @@ from harpoon.core.machine import (
     advance,
     begin,
     commandable,
+    due,
     is_pending,
 )
 from harpoon.core.picture import AgentState, Phase
@@ -100,10 +101,24 @@ def a_walk(random: Random, steps: int):
         )
         before = state
         state, _ = advance(state, event, now)
+        assert_due(state, now)
         if type(event) in TRANSITIONS[before.phase]:
             yield before.phase, type(event), state.phase
         else:
             assert state is before
+
+
+def assert_due(state, now):
+    """When time is said to matter next, it does, if it is an adopted agent's; it never does before."""
+    moment = due(state, now)
+    if moment is None:
+        assert advance(state, signals.Ticked(state.others), at(10**6)) == (state, ())
+    elif state.phase is Phase.CONNECTED:
+        too_early = Instant(elapsed=max(now.elapsed, moment - timedelta.resolution), wall=now.wall)
+        assert moment <= now.elapsed or advance(state, signals.Ticked(state.others), too_early) == (state, ())
+        assert advance(state, signals.Ticked(state.others), Instant(elapsed=moment, wall=now.wall))[1]
+    else:
+        assert now.elapsed < moment <= now.elapsed + SECOND
 
 
 def test_every_row_of_the_table_is_taken_and_no_other():
