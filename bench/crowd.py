@@ -54,10 +54,6 @@ class Crowd:
             for agent in turn:
                 agent.say(None)
 
-    def cut(self) -> None:
-        """Break every stream."""
-        for agent in self.agents.values():
-            agent.say(Unavailable("the connection was reset"))
 
 
 class SimulatedAgent:

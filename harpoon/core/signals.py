@@ -7,7 +7,7 @@ Duties of the shell, which alone touches the world:
    and open the stream with it. At the beginning feed `Dial` at once.
 3. After `Close` feed nothing more of that stream or of that adoption.
 4. Feed `Claimed` first of all, with what the store shows, and whenever it shows more.
-5. Feed `Sent` before the commands leave, and `Ticked` every second or so.
+5. Feed `Sent` before the commands leave, and `Ticked` when `machine.due` says, or earlier.
 6. Write what `Publish` and `SetLink` say or begin again from what the store says: the machine takes it as written.
    Several `Publish` may be written together, the last word on each task counts; but none after a later `SetLink`.
 """
