@@ -41,6 +41,8 @@ HANDED_OVER_AT_ONCE: Final = 50
 HAND_OVER_AGAIN_S: Final = 0.5
 #: All agents are looked at again so often, even if nothing is heard.
 LOOK_AGAIN_S: Final = 30.0
+#: Timers of a loop that looks at the clock once a turn may fire so much too early.
+_EARLY_S: Final = 0.05
 #: Agents that take our token at a time.
 ADOPTIONS: Final = 64
 
@@ -145,7 +147,7 @@ class Shepherd:
         is_new = not self._others <= self._settled.keys()
         self._settled = {name: self._settled.get(name, then) for name in self._others}
         if is_new and settle:
-            span_s = settle.total_seconds()
+            span_s = settle.total_seconds() + _EARLY_S
             asyncio.get_running_loop().call_later(span_s, lambda: self._look_at(tuple(self._running)))
 
     # What to do about it.

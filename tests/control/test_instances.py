@@ -101,6 +101,16 @@ async def test_one_that_joins_takes_its_share_and_moves_nothing_else() -> None:
         assert obeyed(crew) == before
 
 
+async def test_one_that_joins_takes_its_share_though_timers_are_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_crew(settle=timedelta(milliseconds=200)).at_work("i1") as crew:
+        loop = asyncio.get_running_loop()
+        real = loop.call_later
+        # A loop that looks at the clock once a turn counts from the beginning of the turn.
+        monkeypatch.setattr(loop, "call_later", lambda after_s, *rest, **more: real(after_s - 0.005, *rest, **more))
+        await crew.join("i2")
+        await soon(lambda: is_shared(crew))
+
+
 async def test_one_that_joins_and_dies_at_once_moves_no_agent() -> None:
     async with a_crew(settle=timedelta(seconds=1)).at_work("i1", "i2") as crew:
         await soon(lambda: is_shared(crew))
