@@ -30,6 +30,9 @@ AGENTS: Final = ROOT + "agents/"
 LINKS: Final = ROOT + "links/"
 ACTUAL: Final = ROOT + "actual/"
 INSTANCES: Final = ROOT + "instances/"
+#: Keys of holds in the view: the one by which an instance decides for all, and those of agents.
+SCHEDULER: Final = "scheduler"
+AGENT_HOLDS: Final = "agents/"
 
 T = TypeVar("T")
 _NOTHING: Final[Mapping[TaskId, Row[Any]]] = MappingProxyType({})
