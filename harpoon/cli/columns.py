@@ -124,12 +124,8 @@ def _task_reason(row: Object) -> str:
 
 def note(instance: Object) -> str:
     """Say what is wrong with an instance; empty: nothing that is known."""
-    told = []
-    if instance.get("unfit"):
-        told.append(f"takes no holds: {instance['unfit']}")
-    if instance.get("reason"):
-        told.append(f"did not answer: {instance['reason']}")
-    return "; ".join(told)
+    unfit = f"takes no holds: {instance['unfit']}" if instance.get("unfit") else ""
+    return "; ".join(one for one in (unfit, str(instance.get("reason") or "")) if one)
 
 
 #: Comes first when objects of several namespaces are listed.

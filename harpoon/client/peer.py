@@ -3,6 +3,8 @@
 An instance that is slow or dead is to cost nobody more than was agreed on, so everything has a deadline and a size.
 """
 
+import errno
+import os
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -85,5 +87,7 @@ class PeerClient:
                 return PassedOn(response.status, response.headers, bytes(body))
         except TimeoutError as error:
             raise Unavailable(f"{url} did not answer within {within_s:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise Unavailable(f"{url}: {os.strerror(error.os_error.errno or errno.EHOSTUNREACH)}") from error
         except _FAILURES as error:
             raise Unavailable(f"{url}: {error or type(error).__name__}") from error
