@@ -55,7 +55,6 @@ class Crowd:
                 agent.say(None)
 
 
-
 class SimulatedAgent:
     """An `AgentTransport`, and the agent behind it: every task it is told to start runs and is ready a moment later."""
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from harpoon.kit.address import is_loopback
+from harpoon.model.lease import LeaseTimes
 from harpoon.model.name import check_name
-from harpoon.store.url import MemoryUrl, StoreUrl
+from harpoon.store.url import EtcdUrl, MemoryUrl, SqliteUrl, StoreUrl
 
 #: Where a server listens unless told otherwise: below the range that Linux gives to outgoing connections.
 SERVER_PORT: Final = 4450
@@ -21,6 +23,8 @@ SERVER_PORT: Final = 4450
 APPLY_DOCUMENTS_MAX: Final = 40
 #: Bytes of a token file: a token is a line, and a file given by mistake is not to be read whole.
 TOKEN_BYTES_MAX: Final = 4096
+#: Characters of a URL at which an instance is reached.
+URL_MAX: Final = 300
 #: Characters of a token: fewer can be guessed.
 TOKEN_LENGTH_MIN: Final = 16
 
@@ -39,8 +43,17 @@ class Listen(NamedTuple):
     @property
     def url(self) -> str:
         """The base URL at which clients on this machine find it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)
+
+    @property
+    def advertised(self) -> str:
+        """The base URL at which other machines find it, as far as can be known here; empty without a port."""
+        host = socket.gethostname() if self.host in ("", "0.0.0.0", "::") else self.host
+        return _url(host, self.port) if self.port else ""
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 #: Only this machine reaches a server that was not told otherwise.
@@ -70,10 +83,18 @@ class ServerSettings:
     token: str | None = None
     #: What this instance calls itself, in holds and logs.
     instance: str = field(default_factory=lambda: instance_name(socket.gethostname()))
+    #: Base URL at which the other instances reach this one, and no other one; None: where it listens.
+    advertise: str | None = None
+    #: It shares its port with others on this host, and has one of its own for its peers.
+    is_sharing: bool = False
+    #: It stops when its standard input ends, which is when whoever started it is gone.
+    is_tied: bool = False
     #: Agents that need not register themselves: name → base URL.
     agents: Mapping[str, str] = field(default_factory=dict)
     #: An agent not reached for so long is lost and its tasks are replaced: six missed signs of life of 5 s.
     lost_after: timedelta = timedelta(seconds=30)
+    #: Its lease: the right to act, and how it is kept.
+    lease: LeaseTimes = field(default_factory=LeaseTimes.of)
     #: Every key is looked at again at least so often, woken or not: what a wake-up missed heals within it.
     resync: timedelta = timedelta(seconds=30)
     #: A watcher that was away for longer has to start afresh; a store keeps at most 100,000 revisions anyway.
@@ -92,6 +113,51 @@ class ServerSettings:
                 raise ValueError(f"agent {name}: write its URL, such as http://127.0.0.1:4451; got {endpoint!r}")
         if min(self.lost_after, self.resync, self.keep_history) <= timedelta(0):
             raise ValueError("lost_after, resync and keep_history are more than 0")
+        if isinstance(self.store, EtcdUrl):
+            self.lease.check_lost_after(self.lost_after)
+        if self.advertise is not None:
+            _check_advertised(self.advertise)
+        if self.is_sharing:
+            self._check_sharing()
+
+    def _check_sharing(self) -> None:
+        owned = {MemoryUrl: "memory", SqliteUrl: "file"}.get(type(self.store))
+        if owned is not None:
+            raise ValueError(f"--instances: one process owns the {owned}; use --store etcd://HOST:PORT,…")
+        if self.advertise is not None and urlsplit(self.advertise).port is not None:
+            raise ValueError(
+                f"--advertise: with --instances each has a port of its own; leave out that of {self.advertise}"
+            )
+
+    def url(self, own_port: int | None = None) -> str:
+        """Return where the other instances reach this one; empty: nowhere.
+
+        Args:
+            own_port: The port that is this instance's alone, when it shares the one it listens at.
+        """
+        if own_port is None:
+            return self.listen.advertised if self.advertise is None else self.advertise.rstrip("/")
+        if self.advertise is None:
+            return self.listen._replace(port=own_port).advertised
+        return f"{self.advertise.rstrip('/')}:{own_port}"
+
+
+def _check_advertised(url: str) -> None:
+    """Check a URL at which this instance says that it is reached.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+        is_whole = is_whole and not (parts.query or parts.fragment or parts.username) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or len(url) > URL_MAX:
+        raise ValueError(f"--advertise: write a base URL, such as http://10.0.0.1:{SERVER_PORT}; got {url[:200]!r}")
+    if urlsplit(url).hostname in ("0.0.0.0", "::"):
+        raise ValueError(f"--advertise: {url} is no address that others can reach; name this host")
 
 
 def parse_listen(text: str) -> Listen:

@@ -4,10 +4,12 @@ import asyncio
 import gc
 import resource
 import signal
+import socket
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -19,10 +21,11 @@ from harpoon.agent.client import AgentClient
 from harpoon.agent.settings import AgentSettings
 from harpoon.api.app import make_app
 from harpoon.api.doors import Doors
-from harpoon.api.site import run_site
+from harpoon.api.site import own_socket, run_site
+from harpoon.client.peer import PeerClient
 from harpoon.config import Listen, ServerSettings
 from harpoon.control.controller import Controller
-from harpoon.control.means import Means
+from harpoon.control.means import Means, PeerAnswer
 from harpoon.control.metrics import Metrics
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Unavailable, leaves
@@ -31,7 +34,7 @@ from harpoon.kit.logs import configure_logs
 from harpoon.kit.loop import Pace
 from harpoon.kit.news import News
 from harpoon.store.opening import open_store
-from harpoon.store.port import RolledBack, Store, StoreUnavailable, Trouble
+from harpoon.store.port import Renewal, RolledBack, Store, StoreUnavailable, Trouble
 from harpoon.store.url import EtcdUrl
 
 #: Open files: a server has a socket for each agent and watcher, an agent some for each task.
@@ -58,9 +61,12 @@ def run_server(settings: ServerSettings) -> int:
     """Run a server until it is told to stop; return the process's exit code."""
 
     async def serve(stop: asyncio.Event) -> None:
+        if settings.is_tied:
+            # Nothing is ever written there: it is readable when it ends.
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
         await serve_server(settings, stop=stop, ready=lambda url: _log.info("server_ready", url=url))
 
-    return _run(serve)
+    return _run(serve, instance=settings.instance if settings.is_sharing else "")
 
 
 def run_agent(settings: AgentSettings) -> int:
@@ -97,6 +103,18 @@ async def serve_server(settings: ServerSettings, *, stop: asyncio.Event, ready: 
                     await asyncio.sleep(PAUSE_S[1])
     finally:
         await store.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _House:
+    """What one life of an instance is made of."""
+
+    settings: ServerSettings
+    means: Means
+    controller: Controller
+    doors: Doors
+    #: Bound to the port that is this instance's alone, when it shares the other one.
+    own: socket.socket | None
 
 
 class Patience:
@@ -149,52 +167,81 @@ async def _serve(
     patience: Patience,
     ready: Callable[[str], None],
 ) -> None:
+    own = own_socket(settings.listen.host) if settings.is_sharing else None
+    try:
+        means = _means(settings, store, session, own)
+        controller = await patience.insist(lambda: Controller.open(means, Metrics()))
+        if controller is not None:
+            patience.rely()
+            _spare_collector()
+            doors = _doors(settings, means, controller, PeerClient(session))
+            house = _House(settings=settings, means=means, controller=controller, doors=doors, own=own)
+            await _keep(house, patience.stop, ready)
+    finally:
+        if own is not None:
+            own.close()
+
+
+def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSession, own: socket.socket | None) -> Means:
+    peers, lease = PeerClient(session), settings.lease
+
     def connect(endpoint: str) -> AgentClient:
         return AgentClient(session, endpoint, settings.token)
 
-    means = Means(
+    async def ask_peer(url: str) -> PeerAnswer:
+        told = await peers.health(url)
+        return PeerAnswer(told.instance, told.revision, told.now_ms)
+
+    return Means(
         store=store,
         connect=connect,
         clock=SystemClock(),
         rng=system_random(),
         instance=f"{settings.instance}-{uuid.uuid4().hex[:8]}",
+        url=settings.url(None if own is None else own.getsockname()[1]),
+        ask_peer=ask_peer,
         lost_after=settings.lost_after,
+        lease_ttl=lease.ttl,
+        renewal=Renewal(lease.keepalive.total_seconds(), lease.margin.total_seconds()),
+        settle=lease.ttl,
         pace=Pace(resync=settings.resync),
     )
-    controller = await patience.insist(lambda: Controller.open(means, Metrics()))
-    if controller is None:
-        return
-    patience.rely()
+
+
+def _spare_collector() -> None:
     # What is loaded stays; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
     # Records have no cycles, and looking for some in all of them would make everybody wait: that is to be rare.
     gc.set_threshold(*GC_THRESHOLDS)
-    await _run_controller(settings, means, controller, patience.stop, ready)
 
 
-async def _run_controller(
-    settings: ServerSettings, means: Means, controller: Controller, stop: asyncio.Event, ready: Callable[[str], None]
-) -> None:
-    """Run the loops and the doors; the view goes on until the last request is answered."""
-    doors = _doors(settings, means, controller)
+async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Run the loops and the doors; the view goes on until the last request is answered.
+
+    What is held is given back as soon as the end is near: others are to take it while requests under way are answered.
+    """
+    controller, means, doors = house.controller, house.means, house.doors
     async with asyncio.TaskGroup() as outer:
         following = outer.create_task(controller.follow(), name="view")
         async with asyncio.TaskGroup() as group:
             running = group.create_task(controller.run(), name="controller")
-            listed = group.create_task(controller.roster.follow(settings.agents, means.connect), name="listed-agents")
-            site = group.create_task(_open_doors(settings, doors, ready), name="site")
+            listed = group.create_task(
+                controller.roster.follow(house.settings.agents, means.connect), name="listed-agents"
+            )
+            site = group.create_task(_open_doors(house, ready), name="site")
             stopping = group.create_task(stop.wait(), name="stop")
             lag = group.create_task(watch_lag(means.clock, controller.metrics.loop_lag.observe), name="lag")
             await asyncio.wait((site, stopping), return_when=asyncio.FIRST_COMPLETED)
             doors.drain.set()
+            running.cancel()
             await site
-            for task in (running, listed, stopping, lag):
+            for task in (listed, stopping, lag):
                 task.cancel()
         following.cancel()
 
 
-def _doors(settings: ServerSettings, means: Means, controller: Controller) -> Doors:
+def _doors(settings: ServerSettings, means: Means, controller: Controller, peers: PeerClient) -> Doors:
     def logs(agent: str) -> AgentClient:
         row = controller.view.agents.rows.get(agent)
         if row is None:
@@ -215,6 +262,9 @@ def _doors(settings: ServerSettings, means: Means, controller: Controller) -> Do
         drain=asyncio.Event(),
         metrics=controller.metrics.registry,
         bookings=controller.bookings,
+        url=means.url,
+        peers=lambda: None if controller.term is None else controller.term.peers.known,
+        peer_client=peers,
         token=settings.token,
     )
 
@@ -226,14 +276,15 @@ async def _open_store(settings: ServerSettings, clock: SystemClock) -> Store:
         raise Invalid(str(error)) from error
 
 
-async def _open_doors(settings: ServerSettings, doors: Doors, ready: Callable[[str], None]) -> None:
-    host, port = settings.listen
-    await run_site(make_app(doors), host, port, on_ready=lambda port: ready(Listen(host, port).url))
+async def _open_doors(house: _House, ready: Callable[[str], None]) -> None:
+    host, port = house.settings.listen
+    app = make_app(house.doors)
+    await run_site(app, host, port, own=house.own, on_ready=lambda port: ready(Listen(host, port).url))
 
 
-def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, instance: str = "") -> int:
     """Run ``serve`` on the fastest loop there is until SIGTERM or SIGINT."""
-    log = configure_logs(sys.stderr.buffer)
+    log = configure_logs(sys.stderr.buffer, **({"instance": instance} if instance else {}))
     _raise_limit_of_open_files()
 
     async def main() -> int:

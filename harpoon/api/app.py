@@ -47,7 +47,7 @@ from harpoon.api.plan import PLANNING
 from harpoon.api.problem import Refused, request_id
 from harpoon.api.reference import REFERENCE, Reference
 from harpoon.api.stay import STAYS, Stays
-from harpoon.control.metrics import StoreMetrics
+from harpoon.control.metrics import ShareMetrics, StoreMetrics
 from harpoon.kit.address import is_local_name
 from harpoon.kit.errors import HarpoonError, Unavailable
 from harpoon.store.port import StoreUnavailable
@@ -85,6 +85,7 @@ def make_app(doors: Doors) -> web.Application:
     stays = Stays(doors.limits)
     meters = Meters(doors.metrics, stays=stays.__len__)
     doors.metrics.register(StoreMetrics(doors.store.health))
+    doors.metrics.register(ShareMetrics(doors.view, doors.instance))
     app[DOORS], app[STAYS], app[METERS] = doors, stays, meters
     app[DECODING] = asyncio.Lock()
     app[FEED] = Feed(doors.view, doors.limits, meters.encoded)

@@ -38,18 +38,29 @@ async def caught_up(request: web.Request) -> None:
     given = request.query.getall(MIN_REVISION.name, ())
     # Given twice it is refused with whatever else the operation does not take.
     if len(given) != 1:
-        return None
+        return
     doors = request.app[DOORS]
     wanted = _read_revision(doors.view, MIN_REVISION.name, given[0])
-    if wanted <= doors.view.revision:
-        return None
-    if wanted <= await doors.store.revision():
+    if wanted > doors.view.revision:
+        await seen(request, wanted)
+    return
+
+
+async def seen(request: web.Request, revision: int) -> None:
+    """Wait until the view has a revision.
+
+    Raises:
+        Unavailable: The view does not have it in time, or the store itself does not.
+    """
+    doors = request.app[DOORS]
+    if revision <= await doors.store.revision():
         try:
             async with asyncio.timeout(doors.limits.catch_up_s):
-                return await doors.view.mirror.reached(wanted)
+                return await doors.view.mirror.reached(revision)
         except TimeoutError:
             pass
-    raise Unavailable(f"this instance is at {doors.view.external(doors.view.revision)}, not yet at {given[0]}")
+    at, wanted = doors.view.external(doors.view.revision), doors.view.external(revision)
+    raise Unavailable(f"this instance is at {at}, not yet at {wanted}")
 
 
 async def job_changed(request: web.Request, key: str) -> None:

@@ -6,10 +6,11 @@ from datetime import timedelta
 from aiohttp import web
 
 from harpoon.api.answer import answer
-from harpoon.api.blocking import job_changed, read_after, read_wait
+from harpoon.api.blocking import job_changed, read_after, read_wait, seen
 from harpoon.api.doors import DOORS
 from harpoon.api.operation import AFTER, DURATION, Operation, Parameter
 from harpoon.api.stay import STAYS, Stay
+from harpoon.control.changes import change_revision
 from harpoon.control.view import job_key
 from harpoon.kit import codec
 from harpoon.model.status import ChangeState, ChangeStatus
@@ -23,6 +24,7 @@ async def get_change(request: web.Request) -> web.Response:
     doors = request.app[DOORS]
     wait, after = read_wait(request), read_after(request)
     change = request.match_info["id"]
+    await _known(request, change)
     status = doors.registry.change(change)
     if after is not None and status.state is ChangeState.PROGRESSING:
         await job_changed(request, job_key(status.namespace, status.job))
@@ -32,6 +34,19 @@ async def get_change(request: web.Request) -> web.Response:
             await _wait(request, stay, status, wait)
         status = doors.registry.change(change)
     return answer(request, codec.dump_full(status))
+
+
+async def _known(request: web.Request, change: str) -> None:
+    """Wait until the view shows a change that another instance accepted just now; an id is none of a revision to come.
+
+    Raises:
+        Unavailable: The view does not show it in time.
+        StoreUnavailable: Whether it was made is not known.
+    """
+    doors = request.app[DOORS]
+    made_at = change_revision(doors.view, change)
+    if made_at is not None and doors.view.revision < made_at <= await doors.store.revision():
+        await seen(request, made_at)
 
 
 async def _wait(request: web.Request, stay: Stay, status: ChangeStatus, wait: timedelta) -> None:

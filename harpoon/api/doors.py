@@ -1,7 +1,7 @@
 """What the doors are given. They own nothing of it and start nothing of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -10,8 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from harpoon.agent.client import AgentClient
 from harpoon.api.limits import Limits
+from harpoon.client.peer import PeerClient
 from harpoon.control.bookings import Bookings
 from harpoon.control.cordons import Cordons
+from harpoon.control.peers import Peer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.view import View
@@ -29,7 +31,7 @@ class Doors:
     roster: Roster
     #: What operators decide of agents.
     cordons: Cordons
-    #: For history that the view no longer keeps, and to say who leads; the doors never write to it.
+    #: For history that the view no longer keeps; the doors never write to it.
     store: Store
     #: The name of this running process.
     instance: str
@@ -42,6 +44,12 @@ class Doors:
     metrics: CollectorRegistry
     #: The index that slots are placed by, for reading; None: nothing is scheduled here, or not yet.
     bookings: Callable[[], Bookings | None] = lambda: None
+    #: Where the other instances reach this one; empty: nowhere.
+    url: str = ""
+    #: How the other instances stood when they were asked last; None: this one asks nobody now.
+    peers: Callable[[], Mapping[str, Peer] | None] = lambda: None
+    #: Passes requests on to them; None: to nobody.
+    peer_client: PeerClient | None = None
     #: The bearer token every request must show; None: no authentication, for loopback only.
     token: str | None = None
     limits: Limits = field(default_factory=Limits)

@@ -22,6 +22,7 @@ from harpoon.api.operation import IDEMPOTENCY_KEY
 from harpoon.api.problem import Refused
 from harpoon.api.revision import bad_header, single_header
 from harpoon.control.receipts import Found, Receipts
+from harpoon.kit.errors import HarpoonError
 from harpoon.model.receipt import Receipt
 from harpoon.store.port import Compare, Write
 
@@ -107,7 +108,14 @@ async def once(request: web.Request, body: bytes, mutate: Mutate[T], tell: Tell[
         if found is not None:
             return _replay(found, asked)
         writing = _Writing(request, receipts, name, compare, asked, tell)
-        accepted = await mutate(writing.extra)
+        try:
+            accepted = await mutate(writing.extra)
+        except HarpoonError:
+            # It may have been done meanwhile by another instance, which was sent the same.
+            found, _ = await receipts.find(name)
+            if found is None:
+                raise
+            return _replay(found, asked)
         receipts.note(writing.writes)
         return tell(_all(accepted))
 

@@ -3,7 +3,10 @@
 A snapshot is made with the first page and holds references to immutable records, all of one revision; each page is
 encoded when it is asked for. So what a client reads page by page is what stood at one moment, however long it takes,
 and costs little memory beyond what the view has anyway. A snapshot goes when it is old, or when there are too many; its
-tokens are then answered 410, and so are those of another instance, for a snapshot lives in the memory of one.
+tokens are then answered 410.
+
+A snapshot lives in the memory of the instance that made it, which its tokens name. Any other one asks that one for the
+page, once and not for long; if it is gone or slow, so is the snapshot, as far as the client is concerned.
 """
 
 import asyncio
@@ -15,14 +18,16 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
+import structlog
 from aiohttp import hdrs, web
 
 from harpoon.api.answer import answer
 from harpoon.api.doors import DOORS
 from harpoon.api.limits import Limits
-from harpoon.api.operation import Parameter, whole
-from harpoon.api.problem import Refused
+from harpoon.api.operation import MIN_REVISION, Parameter, whole
+from harpoon.api.problem import Refused, request_id
 from harpoon.api.query import Query, bad_parameter
+from harpoon.kit.errors import Unavailable
 
 PAGE_MAX: Final = 1000
 PAGING: Final = (
@@ -33,7 +38,14 @@ PAGING: Final = (
 _PAGE_BYTES: Final = 4 << 20
 #: Items encoded before others get their turn on the event loop.
 _SLICE: Final = 50
-_TOKEN: Final = re.compile(r"([A-Za-z0-9_-]{16})\.(\d{1,9})")
+_TOKEN: Final = re.compile(r"([a-z0-9-]{1,80})\.([A-Za-z0-9_-]{16})\.(\d{1,9})", re.ASCII)
+#: Says that a request comes from an instance that was asked for it: it is not passed on again.
+PASSED_ON: Final = "Harpoon-Passed-On"
+#: What of a request goes with it, and what of the answer comes back.
+_SENT: Final = (hdrs.AUTHORIZATION, hdrs.ACCEPT)
+_TOLD: Final = ("Harpoon-Revision", hdrs.CONTENT_TYPE)
+#: Answers that are the client's to have; anything else is the other instance's own trouble.
+_PASSED_BACK: Final = frozenset({200, 400, 410})
 #: Parameters that do not choose what is listed.
 _NO_FILTERS: Final = frozenset({"limit", "continue", "min_revision"})
 
@@ -105,6 +117,8 @@ class Snapshots:
         self._look_later()
 
 
+_log = structlog.get_logger(__name__)
+
 SNAPSHOTS: web.AppKey[Snapshots] = web.AppKey("snapshots", Snapshots)
 
 
@@ -117,12 +131,17 @@ async def answer_pages(request: web.Request, gather: Callable[[], Awaitable[List
 
     Raises:
         Invalid: The token is none, or of another list.
-        Refused: 410 when the snapshot is no longer kept.
+        Refused: 410 when the snapshot is no longer kept, or cannot be had from the instance that keeps it.
     """
     query = Query(request)
     limit, token = query.count("limit"), query.one("continue")
     if token is not None:
-        name, snapshot, start = _resume(request, token)
+        match = _TOKEN.fullmatch(token)
+        if match is None:
+            raise bad_parameter("continue", "give back the token of the page before, as it was")
+        if match[1] != request.app[DOORS].instance:
+            return await _from_another(request, match[1])
+        name, snapshot, start = _resume(request, match[2], int(match[3]))
         return await _answer_page(request, snapshot, name, start, limit or snapshot.limit)
     listed = await gather()
     if limit is None:
@@ -135,18 +154,39 @@ async def answer_pages(request: web.Request, gather: Callable[[], Awaitable[List
     return await _answer_page(request, snapshot, name, 0, limit)
 
 
-def _resume(request: web.Request, token: str) -> tuple[str, _Snapshot, int]:
-    match = _TOKEN.fullmatch(token)
-    if match is None:
-        raise bad_parameter("continue", "give back the token of the page before, as it was")
-    snapshot, start = request.app[SNAPSHOTS].find(match[1]), int(match[2])
+def _resume(request: web.Request, name: str, start: int) -> tuple[str, _Snapshot, int]:
+    snapshot = request.app[SNAPSHOTS].find(name)
     if snapshot is None:
-        raise Refused(
-            410, "the snapshot that this token goes on from is no longer kept; start afresh", code="continue_expired"
-        )
+        raise _expired("the snapshot that this token goes on from is no longer kept")
     if snapshot.subject != _subject(request) or start > len(snapshot.listed.items):
         raise bad_parameter("continue", "this token is of another list; ask the same as for the page before")
-    return match[1], snapshot, start
+    return name, snapshot, start
+
+
+async def _from_another(request: web.Request, instance: str) -> web.Response:
+    """Answer with the page of the instance that keeps the snapshot."""
+    doors = request.app[DOORS]
+    row = doors.view.instances.rows.get(instance)
+    if row is None or not row.value.url or doors.peer_client is None or PASSED_ON in request.headers:
+        raise _expired(f"this token goes on from a snapshot of instance {instance}, which cannot be asked")
+    sent = {PASSED_ON: "1", "X-Request-Id": request_id.get()}
+    sent |= {str(name): request.headers[name] for name in _SENT if name in request.headers}
+    # What it must have seen, this instance has seen; a snapshot does not change by it.
+    path = request.rel_url.without_query_params(MIN_REVISION.name).raw_path_qs
+    try:
+        told = await doors.peer_client.pass_on(request.method, row.value.url, path, sent)
+    except Unavailable as error:
+        _log.warning("page_not_passed_on", instance=instance, reason=str(error))
+        raise _expired(f"this token goes on from a snapshot of instance {instance}, which does not answer") from error
+    if told.status not in _PASSED_BACK:
+        _log.warning("page_not_passed_on", instance=instance, reason=f"it answered {told.status}")
+        raise _expired(f"this token goes on from a snapshot of instance {instance}, which answered {told.status}")
+    headers = {str(name): told.headers[name] for name in _TOLD if name in told.headers}
+    return web.Response(status=told.status, body=told.body, headers=headers)
+
+
+def _expired(what: str) -> Refused:
+    return Refused(410, f"{what}; start the list again", code="continue_expired")
 
 
 def _subject(request: web.Request) -> tuple[Any, ...]:
@@ -161,7 +201,8 @@ async def _answer_page(request: web.Request, snapshot: _Snapshot, name: str, sta
     remaining = len(listed.items) - end
     more: dict[str, bytes] = {}
     if remaining:
-        more = {"continue": b'"%s.%d"' % (name.encode(), end), "remaining": b"%d" % remaining}
+        instance = request.app[DOORS].instance
+        more = {"continue": f'"{instance}.{name}.{end}"'.encode(), "remaining": b"%d" % remaining}
     else:
         snapshot.is_read = True
     return _answer(request, listed, encoded, more)

@@ -234,8 +234,31 @@ def check_bind(host: str, token: str | None) -> None:
         )
 
 
+def own_socket(host: str) -> socket.socket:
+    """Return a socket bound to a free port of ``host``; it is listened at by `run_site`.
+
+    Raises:
+        Unavailable: There is no such address here.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        own = socket.socket(family, kind, protocol)
+        own.bind(address)
+    except OSError as error:
+        raise Unavailable(f"cannot listen at {host}: {error.strerror or error}") from error
+    return own
+
+
 async def run_site(
-    app: web.Application, host: str, port: int, *, grace_s: float = 5.0, on_ready: Callable[[int], None] | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    own: socket.socket | None = None,
+    grace_s: float = 5.0,
+    on_ready: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until `Doors.drain` is set or the caller cancels; then stop in peace.
 
@@ -246,6 +269,7 @@ async def run_site(
         app: Of `harpoon.api.app.make_app`.
         host: To listen at.
         port: To listen at; 0 takes a free one.
+        own: Listened at as well; the port is then shared with other processes that are told so.
         grace_s: Seconds.
         on_ready: Called with the port once connections are accepted.
 
@@ -258,8 +282,10 @@ async def run_site(
     runner = Runner(app, shutdown_timeout=grace_s)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=_BACKLOG)
+        site = web.TCPSite(runner, host, port, backlog=_BACKLOG, reuse_port=own is not None or None)
         try:
+            if own is not None:
+                await web.SockSite(runner, own, backlog=_BACKLOG).start()
             await site.start()
         except OSError as error:
             raise Unavailable(f"cannot listen at {host}:{port}: {error.strerror or error}") from error

@@ -1,9 +1,12 @@
-"""How the instance stands: for load balancers, for people, for Prometheus."""
+"""How the instance stands, and the others as far as it knows: for load balancers, for people, for Prometheus.
 
-import asyncio
+Nobody is asked within a request: who is live and what each holds tells the view, how the others do is asked beside.
+"""
+
 from collections import Counter
+from dataclasses import asdict
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -12,17 +15,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from harpoon import __version__
 from harpoon.api.answer import answer
 from harpoon.api.doors import DOORS
+from harpoon.api.live import leader, live_instances
 from harpoon.api.operation import Answer, Operation
-from harpoon.control.leadership import SCHEDULER
 from harpoon.model.agent import LinkState
 from harpoon.model.instant import Instant
 from harpoon.model.shown import Health, InstanceStatus
 from harpoon.model.task import TaskState
-from harpoon.store.hold import holder
-from harpoon.store.port import Store, StoreHealth, StoreUnavailable
-
-#: How an instance stands is also asked when its store does not answer, and then above all.
-_PATIENCE_S: Final = 0.7
+from harpoon.store.port import StoreHealth
 
 
 async def get_health(request: web.Request) -> web.Response:
@@ -33,14 +32,14 @@ async def get_health(request: web.Request) -> web.Response:
         "instance": doors.instance,
         "version": __version__,
         "revision": doors.view.external(doors.view.revision),
+        "now_ms": doors.clock.now().wall,
     }
     return answer(request, orjson.dumps(told), status=503 if doors.drain.is_set() else 200)
 
 
 async def get_status(request: web.Request) -> web.Response:
-    """Say who leads, and count what there is."""
+    """Say who leads and which instances are live, and count what there is."""
     doors = request.app[DOORS]
-    leader = await _leader(doors.store)
     view, health = doors.view, doors.store.health()
     links = Counter(
         view.links.rows[name].value.state if name in view.links.rows else LinkState.UNKNOWN for name in view.agents.rows
@@ -55,7 +54,8 @@ async def get_status(request: web.Request) -> web.Response:
         "version": __version__,
         "store": health.kind,
         "store_health": _store(health, doors.clock.now()),
-        "leader": leader,
+        "leader": leader(view),
+        "instances": [asdict(one) for one in live_instances(doors)],
         "cluster": view.cluster,
         "revision": view.external(view.revision),
         "jobs": len(view.jobs.rows),
@@ -63,14 +63,6 @@ async def get_status(request: web.Request) -> web.Response:
         "tasks": {state.value: tasks[state] for state in TaskState},
     }
     return answer(request, orjson.dumps(told))
-
-
-async def _leader(store: Store) -> str | None:
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            return await holder(store, SCHEDULER)
-    except (StoreUnavailable, TimeoutError):
-        return None
 
 
 def _store(health: StoreHealth, now: Instant) -> dict[str, Any]:

@@ -138,6 +138,12 @@ def scheduling(agent: Object) -> str:
     return "draining" if cordon.get("is_draining") else "cordoned"
 
 
+def note(instance: Object) -> str:
+    """Say what is wrong with an instance; empty: nothing that is known."""
+    unfit = f"takes no holds: {instance['unfit']}" if instance.get("unfit") else ""
+    return "; ".join(one for one in (unfit, str(instance.get("reason") or "")) if one)
+
+
 #: Comes first when objects of several namespaces are listed.
 NAMESPACE: Final = Column("NAMESPACE", namespace_of)
 
@@ -216,6 +222,19 @@ WAITING: Final = Kind(
         Column("REASON", _text("reason"), is_sentence=True),
         Column("WHO", lambda row: ", ".join(map(str, row.get("subjects") or ())), is_sentence=True),
     ),
+)
+#: Live instances; the one that was asked is marked.
+INSTANCE: Final = (
+    Column("INSTANCE", lambda row: f"{row['name']}{' *' if row.get('is_self') else ''}"),
+    Column("LEADER", lambda row: str(row.get("token") or "yes") if row.get("is_leader") else ""),
+    Column("AGENTS", _text("agents")),
+    Column("REVISION", _text("revision")),
+    Column("LAG", _text("lag")),
+    Column("SKEW", lambda row: f"{skew} ms" if (skew := row.get("skew_ms")) is not None else ""),
+    Column("SINCE", lambda row: age(row.get("since_ms"))),
+    Column("URL", _text("url")),
+    Column("VERSION", _text("version"), is_wide=True),
+    Column("NOTE", note, is_sentence=True),
 )
 #: What happened, as `harpoon events` and `describe` show it.
 EVENT: Final = (

@@ -85,16 +85,20 @@ def get(
 
 @verb("status", examples=("harpoon status", "harpoon status -o json"))
 def status(remote: Remote, form: Format = Output.TABLE) -> None:
-    """Show how the server stands: its store, who leads, its agents and tasks."""
+    """Show how the server stands: its store, who leads, agents and tasks; and the other instances, if there are any."""
     told = remote.client().get("status").body
     if form in (Output.JSON, Output.YAML):
         output.write(told, form)
     else:
-        health = told.pop("store_health", None)
+        health, instances = told.pop("store_health", None), told.pop("instances", [])
         if health is not None:
             told["store"] = store_line(told["store"], health)
         for line in fields.lines(told):
             terminal.show(line)
+        # Of one that is alone and well, all has been said.
+        if len(instances) > 1 or form is Output.WIDE or any(columns.note(one) for one in instances):
+            terminal.show("")
+            output.write_table(columns.INSTANCE, instances, form)
 
 
 def store_line(kind: str, health: Mapping[str, Any]) -> str:

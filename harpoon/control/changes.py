@@ -32,6 +32,16 @@ def change_status(view: View, change: str) -> ChangeStatus:
     return replace(told, state=state, is_done=status.is_done, summary=status.summary, waiting=status.waiting)
 
 
+def change_revision(view: View, change: str) -> int | None:
+    """Return the revision that made a change, which the view may not show yet; None: it is of another incarnation.
+
+    Raises:
+        Invalid: ``change`` is not the id of one.
+    """
+    _, _, incarnation, revision = _split(change)
+    return revision if incarnation == view.incarnation else None
+
+
 #: Of the parts of a number: they fit into 64 bits.
 _DIGITS_MAX = 19
 
@@ -41,10 +51,15 @@ def _is_number(text: str) -> bool:
 
 
 def _parse(view: View, change: str) -> tuple[str, str, int]:
+    namespace, name, incarnation, revision = _split(change)
+    if incarnation != view.incarnation or revision > view.revision:
+        raise NotFound(f"there is no change {change[:200]}")
+    return namespace, name, revision
+
+
+def _split(change: str) -> tuple[str, str, int, int]:
     parts = change.split(".")
     number = parts[-1].split("-")
     if len(parts) != 3 or len(number) != 2 or not all(map(_is_number, number)):
         raise Invalid(f"a change's id is <namespace>.<job>.<incarnation>-<revision>; got {change[:200]!r}")
-    if int(number[0]) != view.incarnation or int(number[1]) > view.revision:
-        raise NotFound(f"there is no change {change[:200]}")
-    return parts[0], parts[1], int(number[1])
+    return parts[0], parts[1], int(number[0]), int(number[1])

@@ -8,7 +8,7 @@ import structlog
 
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership
-from harpoon.control.view import View
+from harpoon.control.view import AGENT_HOLDS, View
 from harpoon.kit.news import News
 from harpoon.store.hold import Hold, acquire, acquire_all, held, seal
 from harpoon.store.port import StoreUnavailable, Trouble
@@ -133,4 +133,4 @@ class Holding:
 
 
 def _name(agent: str) -> str:
-    return f"agents/{agent}"
+    return AGENT_HOLDS + agent

@@ -10,7 +10,7 @@ from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership, until
 from harpoon.control.metrics import Metrics
 from harpoon.control.scheduler import Scheduler
-from harpoon.control.view import View
+from harpoon.control.view import SCHEDULER, View
 from harpoon.kit.apart import apart
 from harpoon.kit.errors import leaves
 from harpoon.kit.news import News
@@ -18,8 +18,6 @@ from harpoon.store.hold import Hold, acquire, held
 from harpoon.store.port import StoreUnavailable, Trouble
 from harpoon.store.table import RowChange
 
-#: What the one instance holds that schedules.
-SCHEDULER: Final = "scheduler"
 #: Wait after the store could not answer, or another was faster.
 RETRY_S: Final = 0.5
 #: A hold that is another's is looked at again so often, even if nothing is heard of it.

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from harpoon.control.view import AGENT_HOLDS, SCHEDULER, View
 from harpoon.store.port import StoreHealth, Trouble
 
 
@@ -71,6 +72,31 @@ class Metrics:
             "harpoon_clock_skew_seconds", "How far this clock is ahead of the other instances'.", registry=self.registry
         )
         self.revision = Gauge("harpoon_registry_revision", "Revision of the view.", registry=self.registry)
+
+
+class ShareMetrics(Collector):
+    """Who is live, and what share one instance has of what there is to do, read when it is asked for.
+
+    Args:
+        view: Shows it.
+        instance: Whose share.
+    """
+
+    def __init__(self, view: View, instance: str) -> None:
+        self._view = view
+        self._instance = instance
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        view, me = self._view, self._instance
+        held = [key for key, row in view.holds.rows.items() if row.value.instance == me]
+        agents = sum(key.startswith(AGENT_HOLDS) for key in held)
+        live = "Instances that are live, as this one sees them."
+        yield GaugeMetricFamily("harpoon_instances", live, value=len(view.instances.rows))
+        yield GaugeMetricFamily("harpoon_agents_held", "Agents that this instance holds.", value=agents)
+        yield GaugeMetricFamily(
+            "harpoon_is_leader", "Whether this instance decides for all.", value=float(SCHEDULER in held)
+        )
 
 
 class StoreMetrics(Collector):

@@ -36,6 +36,8 @@ class Peer:
     revision: str = ""
     #: By how much its clock is ahead of ours, in milliseconds; None: it did not answer.
     ahead_ms: int | None = None
+    #: By how many revisions its view was behind ours; None: it did not answer, or is of another incarnation.
+    lag: int | None = None
     #: Why it did not answer.
     reason: str = ""
 
@@ -101,4 +103,7 @@ class Peers:
             return Peer(reason=f"{answer.instance} answers at {url}")
         # It read its clock somewhere between: in the middle, as far as anybody can tell.
         between_ms = sent.wall + (clock.now().elapsed - sent.elapsed) / 2 // _MILLISECOND
-        return Peer(revision=answer.revision, ahead_ms=answer.now_ms - between_ms)
+        incarnation, _, number = answer.revision.partition(".")
+        is_alike = incarnation == str(self._view.incarnation) and number.isdecimal()
+        lag = max(0, self._view.revision - int(number)) if is_alike else None
+        return Peer(revision=answer.revision, ahead_ms=answer.now_ms - between_ms, lag=lag)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from harpoon.control.changes import change_status
+from harpoon.control.freshness import Freshness
 from harpoon.control.receipts import Receipts
 from harpoon.control.records import (
     check_documents,
@@ -68,6 +69,7 @@ class Registry:
         self._store = store
         self._view = view
         self._clock = clock
+        self._freshness = Freshness(store, view)
         #: Of those who wait for a job or an agent to change.
         self.waiters = Waiters(view)
         #: What becomes of tasks that no record knows.
@@ -86,8 +88,11 @@ class Registry:
         Raises:
             PreconditionFailed: ``if_match`` or ``is_new`` does not hold.
         """
+        key = job_key(manifest.metadata.namespace, manifest.metadata.name)
+        if if_match is not None:
+            await self._freshness.see(key, if_match)
         for _ in range(TRIES):
-            row = self._view.jobs.rows.get(job_key(manifest.metadata.namespace, manifest.metadata.name))
+            row = self._view.jobs.rows.get(key)
             check_precondition(row, if_match=if_match, is_new=is_new)
             check_references(self._view, {"": manifest})
             check_exclusive(manifest, None if row is None else row.value, "")
@@ -143,6 +148,7 @@ class Registry:
             NotFound: There is no such job, or it is being unscheduled.
             PreconditionFailed: ``if_match`` does not hold.
         """
+        await self._freshness.see(job_key(namespace, name), if_match)
         for _ in range(TRIES):
             row = self._existing(namespace, name)
             check_precondition(row, if_match=if_match, is_new=False)
@@ -178,6 +184,7 @@ class Registry:
             NotFound: There is no such job or version, or the job is being unscheduled.
             PreconditionFailed: ``if_match`` does not hold.
         """
+        await self._freshness.see(job_key(namespace, name), if_match)
         for _ in range(TRIES):
             row = self._existing(namespace, name)
             check_precondition(row, if_match=if_match, is_new=False)
@@ -198,6 +205,7 @@ class Registry:
             NotFound: There is no such job.
             PreconditionFailed: ``if_match`` does not hold.
         """
+        await self._freshness.see(job_key(namespace, name), if_match)
         for _ in range(TRIES):
             row = self._existing(namespace, name)
             check_precondition(row, if_match=if_match, is_new=False)
@@ -258,9 +266,10 @@ class Registry:
         writes: list[Write] = []
         prunes: list[Write] = []
         for job, row in jobs:
+            key = job_key(job.namespace, job.name)
+            # What does not change is compared, too: it may have been changed just now by way of another instance.
+            compares.append(Compare(JOBS + key, mod=0 if row is None else row.mod_revision))
             if row is None or job is not row.value:
-                key = job_key(job.namespace, job.name)
-                compares.append(Compare(JOBS + key, mod=0 if row is None else row.mod_revision))
                 spec = codec.dump(job.spec)
                 writes.append(self._put(self._view.jobs, key, job, job_record(job, spec)))
                 if not job.is_terminating:
@@ -280,6 +289,8 @@ class Registry:
                 await settle.see_others(self._store, self._view.mirror, compares)
                 return None
             await self._view.mirror.shows(revision)
+        elif not await self._freshness.still_holds(compares):
+            return None
         assert revision is not None
         return tuple(self._accepted(job, row, revision) for job, row in jobs)
 

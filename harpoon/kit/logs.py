@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any, BinaryIO, TextIO
@@ -47,11 +47,16 @@ class Lines:
                 self._stream.flush()
 
 
-def configure_logs(stream: BinaryIO) -> Lines:
-    """Have everything log to ``stream``; flush what this returns before the process ends."""
+def configure_logs(stream: BinaryIO, **always: str) -> Lines:
+    """Have everything log to ``stream``, with what every line is to say; flush what this returns before the end."""
     lines = Lines(stream)
+
+    def say_always(_logger: object, _level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**event, **{name: value for name, value in always.items() if name not in event}}
+
     structlog.configure(
         processors=[
+            *((say_always,) if always else ()),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

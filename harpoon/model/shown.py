@@ -223,6 +223,8 @@ class Health:
     instance: str
     version: str
     revision: str
+    #: Its wall clock, UTC milliseconds.
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +246,36 @@ class StoreStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LiveInstance:
+    """A running server process, as the one that was asked sees it; asked every two seconds, not for this answer."""
+
+    name: str
+    #: Where the other instances reach it; empty: nowhere.
+    url: str
+    version: str
+    #: When its lease began, UTC milliseconds; null: it has none now.
+    since_ms: int | None
+    #: Whether it is the one that was asked.
+    is_self: bool
+    #: Whether it decides for all.
+    is_leader: bool
+    #: What it decides by: of two, the higher one is obeyed; null: it does not lead.
+    token: str | None
+    #: How many agents it holds.
+    agents: int
+    #: Of its view; empty: it did not say.
+    revision: str
+    #: By how many revisions its view was behind the one of the instance that was asked; null: not known.
+    lag: int | None
+    #: By how many milliseconds its clock is ahead of that of the instance that was asked; null: not known.
+    skew_ms: int | None
+    #: Why it takes no holds; empty: it does.
+    unfit: str
+    #: Why it did not answer; empty: it did.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceStatus:
     """Who leads, and what there is."""
 
@@ -252,8 +284,10 @@ class InstanceStatus:
     #: The kind of store.
     store: str
     store_health: StoreStatus
-    #: The instance that decides for all; null while none does, and while the store does not say.
+    #: The instance that decides for all; null while none does.
     leader: str | None
+    #: All that are live, sorted by name.
+    instances: tuple[LiveInstance, ...]
     cluster: str
     revision: str
     jobs: int

@@ -5,7 +5,7 @@ import contextlib
 import json
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,9 @@ from harpoon.api.app import make_app
 from harpoon.api.doors import Doors
 from harpoon.api.limits import Limits
 from harpoon.api.site import run_site
+from harpoon.client.peer import PeerClient
 from harpoon.control.cordons import Cordons
+from harpoon.control.peers import Peer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.view import ACTUAL, AGENTS, CORDONS, JOBS, LINKS, PENDING, PLACEMENTS, View
@@ -25,14 +27,16 @@ from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.model.agent import Agent, Cordon, Link
 from harpoon.model.decision import Pending
+from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job
 from harpoon.model.task import Placement, Task
+from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, Store
 
 PATIENCE_S = 10
 TOKEN = "correct-horse-battery"
-Record = Job | Placement | Pending | Agent | Link | Cordon | Task
+Record = Job | Placement | Pending | Agent | Link | Cordon | Task | Instance
 
 
 def free_port() -> int:
@@ -63,6 +67,8 @@ def key_of(record: Record) -> str:
             return f"{PLACEMENTS}{record.agent}/{record.task}"
         case Pending():
             return f"{PENDING}{record.namespace}/{record.job}"
+        case Instance():
+            return INSTANCES + record.name
         case Agent():
             return AGENTS + record.name
         case Link():
@@ -128,6 +134,13 @@ class Rig:
         """Write and delete records as the control loops do, in one revision, and wait until the view shows it."""
         puts = [Put(key_of(record), codec.dump(record)) for record in records]
         revision = await self.store.commit((), [*puts, *(Delete(key_of(record)) for record in gone)])
+        assert revision is not None
+        await self.view.mirror.reached(revision)
+        return revision
+
+    async def hold(self, name: str, instance: str) -> int:
+        """Give a hold to an instance, and wait until the view shows it."""
+        revision = await self.store.commit((), [Put(HOLDS + name, codec.dump(Holder(instance=instance)))])
         assert revision is not None
         await self.view.mirror.reached(revision)
         return revision
@@ -204,19 +217,25 @@ async def a_rig(
     logs: Callable[[str], Any] | None = None,
     grace_s: float = 2.0,
     incarnation: int = 1,
+    instance: str = "s1",
+    peers: Callable[[], Mapping[str, Peer] | None] = lambda: None,
 ) -> AsyncIterator[Rig]:
-    """Doors that are open."""
+    """Doors that are open; several on one store are instances of one registry."""
     store = store or MemoryStore()
     view = View(store, incarnation=incarnation, cluster="c1")
     await view.mirror.load()
     clock = SystemClock()
+    port, session = free_port(), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     doors = Doors(
         view=view,
         registry=registry(store, view) if registry else Registry(store, view, clock),
         roster=Roster(store, view),
         cordons=Cordons(store, view, clock),
         store=store,
-        instance="s1",
+        instance=instance,
+        url=f"http://127.0.0.1:{port}",
+        peers=peers,
+        peer_client=PeerClient(session),
         clock=clock,
         logs=logs or _no_logs,
         drain=asyncio.Event(),
@@ -225,8 +244,7 @@ async def a_rig(
         limits=limits or Limits(),
     )
     is_open = asyncio.Event()
-    port = free_port()
-    async with asyncio.TaskGroup() as group, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with asyncio.TaskGroup() as group, session:
         mirror = group.create_task(view.mirror.run())
         site = group.create_task(
             run_site(make_app(doors), "127.0.0.1", port, grace_s=grace_s, on_ready=lambda _: is_open.set())

@@ -6,11 +6,9 @@ from dataclasses import replace
 import pytest
 
 from harpoon.api.limits import Limits
-from harpoon.control.view import ROOT
 from harpoon.model.agent import LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.task import TaskState
-from harpoon.store.port import Put
 from tests.api.rig import Rig, a_rig
 from tests.builders import MIB, a_cordon, a_job, a_link, a_placement, a_task, an_agent
 
@@ -213,7 +211,7 @@ async def test_health_is_open_and_says_little() -> None:
         rig.headers.clear()
         answer = await rig.get("/v1/health")
         assert answer.status == 200
-        assert answer.json.keys() == {"status", "instance", "version", "revision"}
+        assert answer.json.keys() == {"status", "instance", "version", "revision", "now_ms"}
         assert (answer.json["status"], answer.json["instance"], answer.json["revision"]) == ("ok", "s1", "1.0")
 
 
@@ -221,7 +219,7 @@ async def test_status_counts_what_there_is_and_names_the_leader() -> None:
     async with a_rig() as rig:
         await a_fleet(rig)
         assert (await rig.get("/v1/status")).json["leader"] is None
-        await rig.store.commit((), (Put(f"{ROOT}holds/scheduler", b'{"instance":"s9"}'),))
+        await rig.hold("scheduler", "s9")
         told = (await rig.get("/v1/status")).json
         assert (told["instance"], told["store"], told["leader"]) == ("s1", "memory", "s9")
         assert told["agents"] == {"unknown": 1, "connected": 1, "interrupted": 0, "lost": 0}

@@ -3,12 +3,15 @@
 import asyncio
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from harpoon.control.metrics import StoreMetrics
+from harpoon.control.peers import Peer
 from harpoon.kit.clock import SystemClock
+from harpoon.model.instance import Instance
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Entry, StoreHealth, StoreUnavailable, Trouble
 from tests.api.rig import a_rig
@@ -62,15 +65,64 @@ async def test_status_tells_since_when_the_store_is_in_trouble_and_what_mends_it
 
 
 @pytest.mark.parametrize("is_silent", [True, False])
-async def test_status_is_told_within_a_second_while_the_store_says_nothing(is_silent: bool) -> None:
+async def test_status_is_told_at_once_while_the_store_says_nothing(is_silent: bool) -> None:
     store = ScriptedStore(WELL)
     async with a_rig(store=store) as rig:
         await rig.write(a_job())
+        await rig.hold("scheduler", "s9")
         store.is_silent, store.is_away = is_silent, not is_silent
         began = time.monotonic()
         answer = await rig.get("/v1/status")
-        assert time.monotonic() - began < 1
-        assert (answer.status, answer.json["leader"], answer.json["jobs"]) == (200, None, 1)
+        assert time.monotonic() - began < 0.5
+        assert (answer.status, answer.json["leader"], answer.json["jobs"]) == (200, "s9", 1)
+
+
+def an_instance(name: str, **fields: Any) -> Instance:
+    return Instance(name=name, url=f"http://{name}:4450", version="1.0", since_ms=1000, **fields)
+
+
+async def test_status_tells_of_every_live_instance_without_asking_any() -> None:
+    peers = {
+        "s2": Peer(revision="1.3", ahead_ms=-40, lag=1),
+        "s3": Peer(reason="http://s3:4450 did not answer within 1 s"),
+    }
+    async with a_rig(peers=lambda: peers) as rig:
+        await rig.write(*map(an_instance, ("s1", "s2", "s4")), an_instance("s3", unfit="its clock is off"))
+        token = f"1.{await rig.hold('scheduler', 's2')}"
+        for agent, holder in {"a1": "s1", "a2": "s2", "a3": "s2"}.items():
+            revision = await rig.hold(f"agents/{agent}", holder)
+        told = (await rig.get("/v1/status")).json["instances"]
+        metrics = (await rig.get("/metrics")).body.decode()
+    s1, s2, s3, s4 = told
+    assert s1 == {
+        "name": "s1",
+        "url": "http://s1:4450",
+        "version": "1.0",
+        "since_ms": 1000,
+        "is_self": True,
+        "is_leader": False,
+        "token": None,
+        "agents": 1,
+        "revision": f"1.{revision}",
+        "lag": 0,
+        "skew_ms": 0,
+        "unfit": "",
+        "reason": "",
+    }
+    assert (s2["is_self"], s2["is_leader"], s2["token"], s2["agents"]) == (False, True, token, 2)
+    assert (s2["revision"], s2["lag"], s2["skew_ms"]) == ("1.3", 1, -40)
+    assert (s3["revision"], s3["lag"], s3["skew_ms"], s3["unfit"]) == ("", None, None, "its clock is off")
+    assert s3["reason"] == "http://s3:4450 did not answer within 1 s"
+    assert s4["reason"] == "it was not asked yet"
+    assert {"harpoon_instances 4.0", "harpoon_agents_held 1.0", "harpoon_is_leader 0.0"} <= set(metrics.splitlines())
+
+
+async def test_an_instance_without_a_lease_says_so_and_that_it_asks_nobody() -> None:
+    async with a_rig() as rig:
+        await rig.write(an_instance("s2"))
+        s1, s2 = (await rig.get("/v1/status")).json["instances"]
+    assert (s1["name"], s1["unfit"], s1["since_ms"], s1["url"]) == ("s1", "it has no lease now", None, rig.doors.url)
+    assert s2["reason"] == "this instance has no lease now, and asks nobody"
 
 
 async def test_the_store_of_the_instance_is_among_its_metrics() -> None:

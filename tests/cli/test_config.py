@@ -1,11 +1,16 @@
 """Settings are checked together, before anything is started."""
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from harpoon.cli.run import ServerOptions
 from harpoon.config import Listen, ServerSettings, instance_name, parse_listen, read_token
+from harpoon.model.lease import LeaseTimes
+from harpoon.store.url import parse_url
+from tests.cli.terminal_rig import Terminal
 
 TOKEN = "0123456789abcdef"
 
@@ -102,3 +107,95 @@ def test_a_file_that_holds_no_token_is_refused_and_not_quoted(tmp_path: Path, te
 def test_a_token_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No such file"):
         read_token(tmp_path / "t")
+
+
+ETCD = parse_url("etcd://e1")
+
+
+@pytest.mark.parametrize(
+    ("listen", "advertise", "url"),
+    [
+        (Listen("10.0.0.1", 4450), None, "http://10.0.0.1:4450"),
+        (Listen("::1", 4450), None, "http://[::1]:4450"),
+        (Listen("0.0.0.0", 4450), None, f"http://{socket.gethostname()}:4450"),
+        (Listen("::", 4450), None, f"http://{socket.gethostname()}:4450"),
+        (Listen("0.0.0.0", 4450), "https://h.example.org:8443/", "https://h.example.org:8443"),
+        (Listen("127.0.0.1", 0), None, ""),
+    ],
+)
+def test_an_instance_is_reached_where_it_says_or_where_it_listens(
+    listen: Listen, advertise: str | None, url: str
+) -> None:
+    assert ServerSettings(listen=listen, advertise=advertise, token=TOKEN, instance="a").url() == url
+
+
+@pytest.mark.parametrize(
+    ("advertise", "url"), [(None, "http://10.0.0.1:5555"), ("http://h.example.org", "http://h.example.org:5555")]
+)
+def test_one_that_shares_its_port_is_reached_at_its_own(advertise: str | None, url: str) -> None:
+    listen = Listen("10.0.0.1", 4450)
+    shared = ServerSettings(listen=listen, advertise=advertise, token=TOKEN, store=ETCD, is_sharing=True, instance="a")
+    assert shared.url(5555) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["h:1", "ftp://h", "http://", "http://h:99999", "http://h:0", "http://h/x", "http://h?x", "http://u@h", "http://["],
+)
+def test_what_is_no_base_url_is_not_advertised(url: str) -> None:
+    with pytest.raises(ValueError, match="--advertise: write a base URL"):
+        ServerSettings(advertise=url, instance="a")
+
+
+@pytest.mark.parametrize("url", ["http://0.0.0.0:1", "http://[::]:1"])
+def test_an_address_that_nobody_can_reach_is_not_advertised(url: str) -> None:
+    with pytest.raises(ValueError, match="name this host"):
+        ServerSettings(advertise=url, instance="a")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"store": parse_url("memory")}, "one process owns the memory; use --store etcd://"),
+        ({"store": parse_url("sqlite:///h.db")}, "one process owns the file; use --store etcd://"),
+        ({"store": ETCD, "advertise": "http://h:1"}, "leave out that of http://h:1"),
+    ],
+)
+def test_only_processes_on_etcd_share_a_port(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match="--instances") as raised:
+        ServerSettings(is_sharing=True, instance="a", **wrong)
+    assert told in str(raised.value)
+
+
+def test_on_etcd_an_agent_is_not_lost_before_another_instance_can_mind_it() -> None:
+    short = timedelta(seconds=20)
+    ServerSettings(lost_after=short, instance="a")
+    ServerSettings(lost_after=short, lease=LeaseTimes.of(timedelta(seconds=4)), store=ETCD, instance="a")
+    with pytest.raises(ValueError, match="lost_after / 2 >= 2 x lease_ttl"):
+        ServerSettings(lost_after=short, store=ETCD, instance="a")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--lease-ttl", "5s", "--keepalive", "3s"], "2 x 3 s + 0.5 s = 6.5 s > 5 s"),
+        (["--store", "etcd://e1", "--lost-after", "10s"], "10 s / 2 = 5 s < 2 x 5 s + 2 s = 12 s"),
+        (["--instances", "2"], "one process owns the file"),
+        (["--instances", "65", "--store", "etcd://e1"], "--instances"),
+        (["--advertise", "somewhere"], "--advertise: write a base URL"),
+    ],
+)
+def test_a_command_line_that_does_not_go_together_starts_nothing(
+    terminal: Terminal, options: list[str], told: str
+) -> None:
+    done = terminal.run("server", *options)
+    assert done.code == 2
+    assert told in done.err
+
+
+def test_options_are_spelled_out_as_they_were_given() -> None:
+    options = ServerOptions(store="etcd://e1", agent=["a=http://a", "b=http://b"], lease_ttl="4s", tied=True)
+    assert options.arguments() == (
+        *("--store", "etcd://e1", "--agent", "a=http://a", "--agent", "b=http://b", "--lease-ttl", "4s", "--tied"),
+    )
+    assert ServerOptions().arguments() == ()

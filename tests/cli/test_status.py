@@ -62,3 +62,40 @@ def test_what_a_store_says_cannot_steer_the_terminal(terminal: Terminal, server:
     health = a_health(at="e", trouble="broken", reason="\x1b[2J")
     server.tell("GET /v1/status", Told(body={"store": "etcd", "store_health": health}))
     assert "\x1b" not in terminal.run("status", server=server.url).out
+
+
+def an_instance(name: str, **fields: Any) -> dict[str, Any]:
+    shown = {"name": name, "url": f"http://{name}:4450", "version": "1", "since_ms": SystemClock().now().wall - 5_000}
+    shown |= {"is_self": False, "is_leader": False, "token": None, "agents": 2, "revision": "1.9", "lag": 0}
+    return shown | {"skew_ms": 3, "unfit": "", "reason": ""} | fields
+
+
+def test_instances_are_a_table_below(terminal: Terminal, server: FakeServer) -> None:
+    told = [
+        an_instance("s1", is_self=True, skew_ms=0),
+        an_instance("s2", is_leader=True, token="1.7", agents=0, skew_ms=-40),
+        an_instance("s3", revision="", lag=None, skew_ms=None, unfit="its clock is off", reason="http://s3:4450: away"),
+    ]
+    server.tell("GET /v1/status", Told(body={"store": "etcd", "leader": "s2", "instances": told}))
+    done = terminal.run("status", server=server.url)
+    assert [line.split() for line in done.out.splitlines()] == [
+        ["Store:", "etcd"],
+        ["Leader:", "s2"],
+        [],
+        ["INSTANCE", "LEADER", "AGENTS", "REVISION", "LAG", "SKEW", "SINCE", "URL", "NOTE"],
+        ["s1", "*", "-", "2", "1.9", "0", "0", "ms", "5s", "http://s1:4450", "-"],
+        ["s2", "1.7", "0", "1.9", "0", "-40", "ms", "5s", "http://s2:4450", "-"],
+        [
+            *("s3", "-", "2", "-", "-", "-", "5s", "http://s3:4450"),
+            *["takes", "no", "holds:", "its", "clock", "is", "off;", "http://s3:4450:", "away"],
+        ],
+    ]
+
+
+def test_one_instance_that_is_well_needs_no_table(terminal: Terminal, server: FakeServer) -> None:
+    alone = an_instance("s1", is_self=True, is_leader=True, token="1.2")
+    server.tell("GET /v1/status", Told(body={"store": "sqlite", "instances": [alone]}))
+    assert terminal.run("status", server=server.url).out == "Store:  sqlite\n"
+    assert "s1 *" in terminal.run("status", "-o", "wide", server=server.url).out
+    server.tell("GET /v1/status", Told(body={"store": "sqlite", "instances": [alone | {"unfit": "no lease"}]}))
+    assert "takes no holds: no lease" in terminal.run("status", server=server.url).out

@@ -1,0 +1,93 @@
+"""The way from one server instance to another: how it stands, and a request passed on to it. Never retried here.
+
+An instance that is slow or dead is to cost nobody more than was agreed on, so everything has a deadline and a size.
+"""
+
+import errno
+import os
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from harpoon.kit import codec
+from harpoon.kit.errors import Invalid, Unavailable
+from harpoon.model.shown import Health
+
+#: How it stands is told within so long and in so many bytes.
+HEALTH_WITHIN_S: Final = 1.0
+HEALTH_BYTES_MAX: Final = 4 << 10
+#: What is passed on is answered within so long and in so many bytes: a page is 4 MiB, or one item that is larger.
+PASSED_WITHIN_S: Final = 2.0
+PASSED_BYTES_MAX: Final = 16 << 20
+
+_FAILURES: Final = (aiohttp.ClientError, OSError, ValueError)
+
+
+class PassedOn(NamedTuple):
+    """The answer of another instance, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class PeerClient:
+    """Asks other instances over HTTP.
+
+    Args:
+        session: Of the caller's; it shows no token by itself.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def health(self, url: str) -> Health:
+        """Ask the instance at a URL how it stands; one that is about to stop tells it, too.
+
+        Raises:
+            Unavailable: It could not be asked, or nobody of ours answers there.
+        """
+        status, _, body = await self._get("GET", url, "/v1/health", {}, HEALTH_WITHIN_S, HEALTH_BYTES_MAX)
+        if status not in (200, 503):
+            raise Unavailable(f"{url} answered {status}")
+        try:
+            return codec.load(Health, body)
+        except Invalid as error:
+            raise Unavailable(f"{url} does not answer as an instance does: {error}") from error
+
+    async def pass_on(self, method: str, url: str, path: str, headers: Mapping[str, str]) -> PassedOn:
+        """Have another instance answer a request that has no body.
+
+        Args:
+            method: GET or HEAD.
+            url: Where the instance is.
+            path: With the query, encoded.
+            headers: To be sent.
+
+        Raises:
+            Unavailable: It did not answer within the time, or too much.
+        """
+        return await self._get(method, url, path, headers, PASSED_WITHIN_S, PASSED_BYTES_MAX)
+
+    async def _get(
+        self, method: str, url: str, path: str, headers: Mapping[str, str], within_s: float, limit: int
+    ) -> PassedOn:
+        timeout = aiohttp.ClientTimeout(total=within_s)
+        try:
+            async with self._session.request(
+                method, URL(url + path, encoded=True), headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > limit:
+                        raise Unavailable(f"{url} answers with more than {limit} bytes")
+                return PassedOn(response.status, response.headers, bytes(body))
+        except TimeoutError as error:
+            raise Unavailable(f"{url} did not answer within {within_s:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise Unavailable(f"{url}: {os.strerror(error.os_error.errno or errno.EHOSTUNREACH)}") from error
+        except _FAILURES as error:
+            raise Unavailable(f"{url}: {error or type(error).__name__}") from error
