@@ -10,11 +10,11 @@ from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership, until
 from harpoon.control.metrics import Metrics
 from harpoon.control.scheduler import Scheduler
-from harpoon.control.view import SCHEDULER, View
+from harpoon.control.view import View
 from harpoon.kit.apart import apart
 from harpoon.kit.errors import leaves
 from harpoon.kit.news import News
-from harpoon.store.hold import Hold, acquire, held
+from harpoon.store.hold import SCHEDULER, Hold, acquire, held
 from harpoon.store.port import StoreUnavailable, Trouble
 from harpoon.store.table import RowChange
 

@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from harpoon.control.view import AGENT_HOLDS, SCHEDULER, View
+from harpoon.control.view import AGENT_HOLDS, View
+from harpoon.store.hold import SCHEDULER
 from harpoon.store.port import StoreHealth, Trouble
 
 

@@ -32,8 +32,7 @@ ACTUAL: Final = ROOT + "actual/"
 CORDONS: Final = ROOT + "cordons/"
 DEAD: Final = ROOT + "dead/"
 DISOWNED: Final = ROOT + "disowned/"
-#: Keys of holds in the view: the one by which an instance decides for all, and those of agents.
-SCHEDULER: Final = "scheduler"
+#: Keys of agents' holds in the view.
 AGENT_HOLDS: Final = "agents/"
 
 T = TypeVar("T")

@@ -20,13 +20,11 @@ import orjson
 
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid
 from harpoon.store.cluster import CLUSTER, COPYING, REGISTRY
-from harpoon.store.hold import HOLDS, INSTANCES, LEASED, holder
+from harpoon.store.hold import HOLDS, INSTANCES, LEASED, SCHEDULER, holder
 from harpoon.store.port import COMMIT_BYTES_MAX, WRITES_MAX, Compare, Delete, Entry, Put, Store, StoreUnavailable, Write
 
 #: Commits on their way at once: with their bytes, what it takes of memory beside a page of a list.
 IN_FLIGHT: Final = 8
-#: Taken by each server before it does anything.
-SCHEDULER: Final = "scheduler"
 #: What a commit has room for beside the compare that it carries.
 _BATCH_BYTES_MAX: Final = COMMIT_BYTES_MAX - len(COPYING)
 

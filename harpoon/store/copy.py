@@ -11,9 +11,9 @@ from typing import Final
 
 from harpoon.kit.errors import Conflict, NotFound
 from harpoon.store import cluster
-from harpoon.store.arrival import SCHEDULER, Arrival, Tally, check_idle
+from harpoon.store.arrival import Arrival, Tally, check_idle
 from harpoon.store.cluster import CLUSTER, COPYING
-from harpoon.store.hold import Hold, acquire
+from harpoon.store.hold import SCHEDULER, Hold, acquire
 from harpoon.store.port import Store, StoreUnavailable
 
 #: A copy that was killed keeps servers from acting on the source for so long.
