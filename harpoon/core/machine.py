@@ -28,18 +28,21 @@ The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import assert_never
 
 from harpoon.core import drift, signals
+from harpoon.core.loss import PASS_ON_AFTER, despair, lose
 from harpoon.core.picture import AgentState, Phase, validate
 from harpoon.core.signals import Effect, Event
+from harpoon.core.telling import publish, relink, tell_link
+from harpoon.core.transitions import RESTS, TRANSITIONS
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Link, LinkState
 from harpoon.model.command import CommandResult
 from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
-from harpoon.model.task import Task, TaskState
+from harpoon.model.task import Task
 
 #: How long the link to an agent may be down before its tasks are taken for lost.
 LOST_AFTER = timedelta(seconds=30)
@@ -56,66 +59,9 @@ DIAL_MIN = timedelta(milliseconds=100)
 DIAL_MAX = timedelta(seconds=5)
 #: A link that held for so long was a good one: the waits begin anew.
 STEADY = timedelta(seconds=10)
-#: An agent that no instance reaches is passed on so often; so long after it was reached, who failed is forgotten.
-PASS_ON_AFTER = timedelta(minutes=10)
 
 _Tasks = Mapping[TaskId, Task]
 _Step = tuple[AgentState, tuple[Effect, ...]]
-_Row = Mapping[type[Event], frozenset[Phase]]
-
-
-def _to(*phases: Phase) -> frozenset[Phase]:
-    return frozenset(phases)
-
-
-_FENCED: _Row = {signals.FencedOff: _to(Phase.FENCED)}
-_REST = _to(Phase.IDLE, Phase.INTERRUPTED, Phase.LOST)
-_RESTING: _Row = {signals.Dial: _to(Phase.CONNECTING), **_FENCED}
-#: What is known of the link → the phase that waits for the next dial.
-_RESTS = {
-    LinkState.UNKNOWN: Phase.IDLE,
-    LinkState.CONNECTED: Phase.IDLE,
-    LinkState.INTERRUPTED: Phase.INTERRUPTED,
-    LinkState.LOST: Phase.LOST,
-}
-#: Phase → event → where it may lead.
-TRANSITIONS: Mapping[Phase, _Row] = {
-    Phase.IDLE: {**_RESTING, signals.Claimed: _to(Phase.IDLE), signals.Ticked: _to(Phase.IDLE, Phase.RESIGNED)},
-    Phase.INTERRUPTED: {
-        **_RESTING,
-        signals.Claimed: _to(Phase.INTERRUPTED),
-        signals.Ticked: _to(Phase.INTERRUPTED, Phase.LOST, Phase.RESIGNED),
-    },
-    Phase.LOST: {**_RESTING, signals.Claimed: _to(Phase.LOST), signals.Ticked: _to(Phase.LOST, Phase.RESIGNED)},
-    Phase.CONNECTING: {
-        signals.Claimed: _to(Phase.CONNECTING),
-        signals.Opened: _to(Phase.ADOPTING) | _REST,
-        signals.Broken: _REST,
-        signals.Ticked: _to(Phase.CONNECTING, Phase.RESIGNED) | _REST,
-        **_FENCED,
-    },
-    Phase.ADOPTING: {
-        signals.Claimed: _to(Phase.ADOPTING),
-        signals.Adopted: _to(Phase.CONNECTED) | _REST,
-        signals.Changed: _to(Phase.ADOPTING) | _REST,
-        signals.Heard: _to(Phase.ADOPTING),
-        signals.Broken: _REST,
-        signals.Ticked: _to(Phase.ADOPTING) | _REST,
-        **_FENCED,
-    },
-    Phase.CONNECTED: {
-        signals.Claimed: _to(Phase.CONNECTED),
-        signals.Changed: _to(Phase.CONNECTED, Phase.INTERRUPTED),
-        signals.Heard: _to(Phase.CONNECTED),
-        signals.Sent: _to(Phase.CONNECTED),
-        signals.Answered: _to(Phase.CONNECTED),
-        signals.Ticked: _to(Phase.CONNECTED, Phase.INTERRUPTED),
-        signals.Broken: _to(Phase.INTERRUPTED),
-        **_FENCED,
-    },
-    Phase.FENCED: {},
-    Phase.RESIGNED: {},
-}
 
 
 def begin(  # noqa: PLR0913 all that is known at the beginning
@@ -147,7 +93,7 @@ def begin(  # noqa: PLR0913 all that is known at the beginning
         cluster=cluster,
         incarnation=incarnation,
         lost_after=lost_after,
-        phase=_RESTS[known.state],
+        phase=RESTS[known.state],
         link=known.state,
         link_reason=known.reason,
         link_since_ms=known.since_ms,
@@ -245,11 +191,11 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
     # Changes that the agent made after it answered may have overtaken the answer.
     is_latest = snapshot.seq >= state.seq
     tasks, unclaimed = drift.sift(state, _own(state, snapshot.tasks) if is_latest else state.reported)
-    effects = _publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
+    effects = publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
     left_out = (state.failed_by | state.left_out) & state.others
     state = replace(state, away_since=None, failed_by=frozenset(), left_out=left_out)
     if state.link is not LinkState.CONNECTED:
-        state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
+        state, told = relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
         effects.append(told)
     state = replace(state, seq=max(state.seq, snapshot.seq), heard=now.elapsed)
     state = replace(state, phase=Phase.CONNECTED, tasks=tasks, unclaimed=unclaimed, reported={})
@@ -274,7 +220,7 @@ def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
     unclaimed = _with(state.unclaimed, strange, gone)
     state = replace(state, seq=changed.seq, heard=now.elapsed, tasks=after, unclaimed=unclaimed)
     state = _unpend(state, touched - (state.denials & gone))
-    return state, (*_publish(before, after, touched), signals.Reconcile(touched))
+    return state, (*publish(before, after, touched), signals.Reconcile(touched))
 
 
 def _with(known: _Tasks, told: _Tasks, gone: Iterable[TaskId]) -> _Tasks:
@@ -286,7 +232,7 @@ def _with(known: _Tasks, told: _Tasks, gone: Iterable[TaskId]) -> _Tasks:
 
 def _claim(state: AgentState, tasks: frozenset[TaskId], now: Instant) -> _Step:
     after = drift.claim(state, tasks, now)
-    effects = _publish(state.tasks, after.tasks, tasks)
+    effects = publish(state.tasks, after.tasks, tasks)
     return after, (*effects, signals.Reconcile(tasks)) if effects else ()
 
 
@@ -299,16 +245,16 @@ def _answer(state: AgentState, results: tuple[CommandResult, ...], now: Instant)
 
 def _tick(state: AgentState, now: Instant) -> _Step:
     if state.phase in (Phase.IDLE, Phase.INTERRUPTED, Phase.LOST):
-        return _despair(state, now)
+        return despair(state, now)
     heard = state.since if state.phase is Phase.ADOPTING else state.heard
     if now.elapsed - heard > SILENCE_MAX:
         return _break(state, f"nothing heard for {SILENCE_MAX.seconds} s", now)
     if state.phase is Phase.CONNECTING:
-        return _despair(state, now)
+        return despair(state, now)
     effects: list[Effect] = []
     if state.phase is Phase.CONNECTED and state.left_out and now.elapsed - state.since >= PASS_ON_AFTER:
         state = replace(state, left_out=frozenset())
-        effects.append(_told(state))
+        effects.append(tell_link(state))
     expired = frozenset(task for task, until in state.pending.items() if until <= now.elapsed)
     if expired:
         state = _unpend(state, expired)
@@ -329,58 +275,15 @@ def _break(state: AgentState, reason: str, now: Instant) -> _Step:
     state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={}, denials=frozenset())
     effects: list[Effect] = [signals.Close()]
     if state.link is LinkState.CONNECTED:
-        state, told = _relink(state, LinkState.INTERRUPTED, reason, now)
+        state, told = relink(state, LinkState.INTERRUPTED, reason, now)
         state = replace(state, lost_at=now.elapsed + state.lost_after)
         effects.append(told)
     elif state.link is LinkState.UNKNOWN and state.attempts == 1 and state.link_reason != reason:
-        state, told = _relink(state, LinkState.UNKNOWN, reason, now)
+        state, told = relink(state, LinkState.UNKNOWN, reason, now)
         effects.append(told)
-    state, loss = _lose(state, now)
+    state, loss = lose(state, now)
     wait = min(DIAL_MIN * 2 ** min(state.attempts - 1, 10), DIAL_MAX)
-    return replace(state, phase=_RESTS[state.link]), (*effects, *loss, signals.Connect(wait))
-
-
-def _lose(state: AgentState, now: Instant) -> _Step:
-    """Take the agent for lost if it is time, and was tried: what it ran may run on, but nobody can tell."""
-    is_due = state.lost_at is not None and now.elapsed >= state.lost_at and state.attempts
-    if not is_due or (state.others and not state.failed_by):
-        return state, ()
-    since = datetime.fromtimestamp(state.link_since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    reason = f"agent {state.agent} has not been reached since {since}: {state.link_reason}"
-    lost = {
-        task.id: drift.lost(task, reason, now)
-        for task in state.tasks.values()
-        if not task.is_over and task.state is not TaskState.LOST and not drift.is_unclaimed(state, task.id)
-    }
-    tasks = {**state.tasks, **lost}
-    effects = _publish(state.tasks, tasks, lost.keys())
-    state, told = _relink(replace(state, tasks=tasks, lost_at=None), LinkState.LOST, reason, now)
-    phase = Phase.LOST if state.phase is Phase.INTERRUPTED else state.phase
-    return replace(state, phase=phase), (*effects, told)
-
-
-def _despair(state: AgentState, now: Instant) -> _Step:
-    """Take the agent for lost if it is time, or leave it to another instance (rule 9)."""
-    state, loss = _lose(state, now)
-    if loss or state.away_since is None or not state.attempts or not state.others:
-        return state, loss
-    untried = state.others - state.failed_by
-    if now.elapsed - state.away_since < (state.lost_after / 2 if untried else PASS_ON_AFTER):
-        return state, ()
-    failed = state.failed_by if untried else frozenset()
-    left_out = state.left_out if untried - state.left_out else frozenset()
-    after = replace(state, phase=Phase.RESIGNED, failed_by=failed | {state.instance}, left_out=left_out)
-    return after, (signals.Close(), signals.PassOn(_told(after)))
-
-
-def _relink(state: AgentState, link: LinkState, reason: str, now: Instant) -> tuple[AgentState, Effect]:
-    after = replace(state, link=link, link_reason=reason, link_since_ms=now.wall)
-    return after, _told(after)
-
-
-def _told(state: AgentState) -> signals.SetLink:
-    failed_by = tuple(sorted(state.failed_by | state.left_out))
-    return signals.SetLink(state.link, state.link_reason, state.link_since_ms, failed_by)
+    return replace(state, phase=RESTS[state.link]), (*effects, *loss, signals.Connect(wait))
 
 
 def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:
@@ -388,11 +291,3 @@ def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:
     known = state.tasks
     own = (task for task in tasks if task.cluster == state.cluster)
     return {task.id: known[task.id] if known.get(task.id) == task else task for task in own}
-
-
-def _publish(before: Mapping[TaskId, Task], after: Mapping[TaskId, Task], touched: Iterable[TaskId]) -> list[Effect]:
-    """Return what must be written of the tasks ``touched``, if anything."""
-    known = sorted(touched)
-    tasks = tuple(after[task] for task in known if task in after and after[task] != before.get(task))
-    gone = tuple(task for task in known if task in before and task not in after)
-    return [signals.Publish(tasks, gone)] if tasks or gone else []

@@ -11,7 +11,6 @@ from harpoon.core import signals
 from harpoon.core.machine import (
     LOST_AFTER,
     PENDING_MAX,
-    TRANSITIONS,
     advance,
     begin,
     commandable,
@@ -19,6 +18,7 @@ from harpoon.core.machine import (
     is_pending,
 )
 from harpoon.core.picture import AgentState, Phase
+from harpoon.core.transitions import TRANSITIONS
 from harpoon.model.agent import Link, LinkState
 from harpoon.model.command import CommandResult
 from harpoon.model.instant import Instant

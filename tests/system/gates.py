@@ -4,7 +4,6 @@ The one who connects is found by the kernel's tables, so servers are not told of
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -132,7 +131,7 @@ class Gates:
             with suppress(OSError):
                 for descriptor in Path(f"/proc/{pid}/fd").iterdir():
                     with suppress(OSError):
-                        if os.readlink(descriptor) == f"socket:[{inode}]":
+                        if str(descriptor.readlink()) == f"socket:[{inode}]":
                             return name
         return ""
 
