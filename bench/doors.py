@@ -77,8 +77,9 @@ def until_up(port: int) -> None:
 class Caller(asyncio.Protocol):
     """One connection that sends the next request as soon as the last one is answered."""
 
-    def __init__(self, requests, done: asyncio.Future, latencies: list[float]) -> None:
+    def __init__(self, requests, done: asyncio.Future, latencies: list[float], status: int = 202) -> None:
         self.requests, self.done, self.latencies = requests, done, latencies
+        self.expected = f"HTTP/1.1 {status}".encode()
         self.buffer = b""
         self.sent = 0.0
 
@@ -102,7 +103,7 @@ class Caller(asyncio.Protocol):
             return
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         if len(rest) >= length:
-            assert head.startswith(b"HTTP/1.1 202"), head
+            assert head.startswith(self.expected), head
             self.buffer = rest[length:]
             self.latencies.append(time.perf_counter() - self.sent)
             self.send()
@@ -117,17 +118,23 @@ def put_request(name: str, scale: int) -> bytes:
 
 async def put_all(port: int, scale: int) -> tuple[float, list[float]]:
     """Put many jobs over several connections; return jobs a second, and how long each took."""
-    loop = asyncio.get_running_loop()
-    requests = iter([put_request(f"job-{scale}-{number}", scale) for number in range(PUTS)])
-    latencies: list[float] = []
+    requests = [put_request(f"job-{scale}-{number}", scale) for number in range(PUTS)]
     begun = time.perf_counter()
+    latencies = await send_all(port, requests, CONNECTIONS, 202)
+    return PUTS / (time.perf_counter() - begun), latencies
+
+
+async def send_all(port: int, requests: list[bytes], connections: int, status: int) -> list[float]:
+    """Send requests over several connections, all answered with one status; return how long each took."""
+    loop, left = asyncio.get_running_loop(), iter(requests)
+    latencies: list[float] = []
     waiting = []
-    for _ in range(CONNECTIONS):
+    for _ in range(connections):
         done = loop.create_future()
-        await loop.create_connection(lambda done=done: Caller(requests, done, latencies), "127.0.0.1", port)
+        await loop.create_connection(lambda done=done: Caller(left, done, latencies, status), "127.0.0.1", port)
         waiting.append(done)
     await asyncio.gather(*waiting)
-    return PUTS / (time.perf_counter() - begun), latencies
+    return latencies
 
 
 async def apply_all(port: int, count: int) -> float:

@@ -93,15 +93,28 @@ def test_a_port_that_somebody_has_is_refused_shared_or_not() -> None:
 
 def test_a_reserved_port_is_for_those_that_share_it() -> None:
     with reserve(Listen("127.0.0.1", free_port())) as held, socket.socket() as shares:
-        with pytest.raises(HarpoonError, match="in use"):
-            reserve(Listen(*held.getsockname()))
         shares.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         shares.bind(held.getsockname())
         shares.listen()
+        with pytest.raises(HarpoonError, match="in use"):
+            reserve(Listen(*held.getsockname()))
         # Nothing arrives at the one that only holds the port.
         for _ in range(20):
             with socket.create_connection(held.getsockname(), timeout=1):
                 shares.accept()[0].close()
+
+
+def test_a_port_whose_last_connections_linger_can_be_reserved() -> None:
+    where = Listen("127.0.0.1", free_port())
+    with socket.socket() as before:
+        before.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        before.bind(where)
+        before.listen()
+        client = socket.create_connection(where)
+        before.accept()[0].close()
+        client.recv(1)
+        client.close()
+    reserve(where).close()
 
 
 def test_a_server_that_is_tied_ends_in_peace_when_whoever_started_it_is_gone(tmp_path: Path) -> None:
