@@ -32,7 +32,7 @@ pytestmark = pytest.mark.system
 
 #: Of the lease that an instance has: the default.
 TTL_S = 5.0
-LOST_AFTER_S = 6.0
+LOST_AFTER_S = 12.0
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,7 @@ def test_instances_behind_one_port_share_the_work_and_replace_one_that_is_killed
     before = pids(cluster)
     killed = leader.rpartition("-")[0]
     os.kill(before[killed], signal.SIGKILL)
+    eventually(lambda: is_alive(before[killed]), lambda alive: not alive)
     cluster.done(cluster.put_job("other", 2))
     eventually(lambda: instances(cluster), lambda told: len(told) == 3 and are_well(told))
     assert names(cluster) == ["s-1", "s-2", "s-3"]
