@@ -180,6 +180,9 @@ class Minder:
                 self._metrics.links.labels(effect.state).inc()
                 self._mail(self._link(effect))
             case signals.PassOn():
+                self._metrics.passed_on.inc()
+                failed_by, token = effect.link.failed_by, str(self.hold.token)
+                _log.warning("agent_passed_on", agent=self._agent.name, token=token, failed_by=failed_by)
                 self._farewell = self._link(effect.link)
                 self._has_mail.set()
             case signals.Connect():
@@ -268,7 +271,6 @@ class Minder:
             if revision is None:
                 raise HoldLost(f"the hold of agent {self._agent.name} is gone")
             if any(write.key == self.hold.key for write in writes):
-                self._metrics.passed_on.inc()
                 raise HoldLost("it was not reached from here, and is left to another instance")
             news.forget()
             self._metrics.published.inc(len(writes))
