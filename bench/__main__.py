@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-SUITES = ("store", "etcd", "agent", "system", "doors", "watch", "scale", "fleet")
+SUITES = ("store", "etcd", "agent", "system", "doors", "watch", "scale", "fleet", "takeover")
 
 
 def main() -> None:
