@@ -180,6 +180,9 @@ class Minder:
                 self._metrics.links.labels(effect.state).inc()
                 self._mail(self._link(effect))
             case signals.PassOn():
+                # Told here: whoever sees the hold gone may end this minder before its commit is answered.
+                _log.warning("agent_passed_on", agent=self._agent.name, reason=effect.link.reason)
+                self._metrics.passed_on.inc()
                 self._farewell = self._link(effect.link)
                 self._has_mail.set()
             case signals.Connect():
@@ -268,7 +271,6 @@ class Minder:
             if revision is None:
                 raise HoldLost(f"the hold of agent {self._agent.name} is gone")
             if any(write.key == self.hold.key for write in writes):
-                self._metrics.passed_on.inc()
                 raise HoldLost("it was not reached from here, and is left to another instance")
             news.forget()
             self._metrics.published.inc(len(writes))
