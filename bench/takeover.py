@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.system import quantile
 from tests.etcd.members import Member
-from tests.system.cluster import eventually
+from tests.system.cluster import Cluster, eventually
 from tests.system.fleet import AGENTS, SERVERS, Fleet, fleet, waiting
 
 Row = tuple[str, str, str, str]
@@ -89,7 +89,7 @@ def _turn(run: Fleet, end) -> tuple[float, float]:
 
 
 def _change(run: Fleet, dead: str, began: float) -> float:
-    door = Fleet(run.directory, run.etcds)
+    door = Cluster(run.directory, run.store)
     door.url = f"http://127.0.0.1:{run.server_ports[next(name for name in SERVERS if name != dead)]}"
     path = "/v1/namespaces/default/jobs/change"
     answer = eventually(
