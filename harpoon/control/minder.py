@@ -180,9 +180,10 @@ class Minder:
                 self._metrics.links.labels(effect.state).inc()
                 self._mail(self._link(effect))
             case signals.PassOn():
+                # Told here: whoever sees the hold gone may end this minder before its commit is answered.
                 self._metrics.passed_on.inc()
-                failed_by, token = effect.link.failed_by, str(self.hold.token)
-                _log.warning("agent_passed_on", agent=self._agent.name, token=token, failed_by=failed_by)
+                told = {"token": str(self.hold.token), "failed_by": effect.link.failed_by}
+                _log.warning("agent_passed_on", agent=self._agent.name, reason=effect.link.reason, **told)
                 self._farewell = self._link(effect.link)
                 self._has_mail.set()
             case signals.Connect():

@@ -217,6 +217,8 @@ class Crew:
         self.store = store
         self.agents = {agent.name: agent for agent in agents}
         self.mates: dict[str, Mate] = {}
+        #: All that there ever were.
+        self.ever: list[Mate] = []
         self.settings = settings
 
     @asynccontextmanager
@@ -257,6 +259,7 @@ class Crew:
         mate.plane = await Controller.open(means, mate.metrics)
         mate.life = asyncio.ensure_future(_live(mate.plane))
         self.mates[name] = mate
+        self.ever.append(mate)
         return mate
 
     async def leave(self, name: str) -> None:

@@ -147,10 +147,10 @@ class Cluster:
                     if str(self.directory).encode() in (entry / "environ").read_bytes():
                         yield int(entry.name)
 
-    def _start(self, name: str, *arguments: str) -> None:
+    def _start(self, name: str, *arguments: str, program: tuple[str, ...] = ("harpoon",)) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "harpoon", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", *program, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
 

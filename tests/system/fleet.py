@@ -66,11 +66,11 @@ class Fleet(Cluster):
             self.await_server(name)
         self.connected(*AGENTS)
 
-    def launch(self, server: str, *options: str) -> None:
-        """Start a server, and wait for nothing."""
+    def launch(self, server: str, *options: str, program: tuple[str, ...] = ("harpoon",)) -> None:
+        """Start a server, and wait for nothing; ``program`` is what stands in for harpoon."""
         listed = [f"--agent={name}=http://127.0.0.1:{port}" for name, port in self.gates.ports.items()]
         where = ["--listen", f"127.0.0.1:{self.server_ports[server]}", "--store", self.store, "--instance", server]
-        self._start(server, "server", *where, *listed, *self.options, *options)
+        self._start(server, "server", *where, *listed, *self.options, *options, program=program)
 
     def await_server(self, server: str) -> None:
         """Wait until a server answers; it is asked from then on."""
