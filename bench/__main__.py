@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-SUITES = ("store", "etcd", "agent", "system", "doors", "instances", "watch", "scale")
+SUITES = ("store", "etcd", "agent", "system", "doors", "instances", "watch", "scale", "fleet", "takeover")
 
 
 def main() -> None:

@@ -43,7 +43,8 @@ OPEN_FILES: Final = 65_536
 CONNECTIONS: Final = 0
 
 #: Objects made since the last look at the young ones; looks at those until the middle-aged are looked at; then all.
-GC_THRESHOLDS: Final = (20_000, 5, 1000)
+#: Nothing else happens meanwhile, and it takes a millisecond for each thousand or two.
+GC_THRESHOLDS: Final = (2_000, 4, 10_000)
 
 #: A store is waited for so long at the start; then a supervisor is to know, which starts the server again.
 START_WITHIN: Final = timedelta(seconds=30)
@@ -253,6 +254,7 @@ def _doors(settings: ServerSettings, means: Means, controller: Controller, peers
         view=controller.view,
         registry=controller.registry,
         roster=controller.roster,
+        cordons=controller.cordons,
         store=means.store,
         instance=means.instance,
         clock=means.clock,

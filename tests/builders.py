@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from harpoon.model import wire
-from harpoon.model.agent import Agent, Capacity, Link, LinkState, PortRange
+from harpoon.model.agent import Agent, Capacity, Cordon, Link, LinkState, PortRange
 from harpoon.model.decision import Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Dependency, Job, OnLost, Spec, Update
@@ -52,7 +52,8 @@ def a_job(
     spread: Sequence[str] = (),
     distinct: Distinct | None = None,
     depends_on: Sequence[str] = (),
-    on_lost: OnLost = OnLost.REPLACE,
+    on_lost: OnLost | None = None,
+    exclusive: bool = False,
     task: TaskTemplate | None = None,
     is_terminating: bool = False,
     **template: Any,
@@ -70,6 +71,7 @@ def a_job(
         update=Update(surge=surge, unavailable=unavailable),
         depends_on=tuple(Dependency(job=name) for name in depends_on),
         on_lost=on_lost,
+        exclusive=exclusive,
     )
     return Job(
         namespace=namespace,
@@ -140,6 +142,11 @@ def an_agent(name: str = "a1", *, cpu: int = 4000, memory: int = 4096 * MIB, **f
         "facts": {"name": name, "arch": "x86_64", "os": "linux"},
     }
     return Agent(name=name, capacity=Capacity(cpu=cpu, memory=memory), **(given | fields))
+
+
+def a_cordon(agent: str = "a1", *, is_draining: bool = False, **fields: Any) -> Cordon:
+    """An operator's word that an agent takes nothing."""
+    return Cordon(agent=agent, is_draining=is_draining, **({"since_ms": T0} | fields))
 
 
 def a_link(agent: str = "a1", state: LinkState = LinkState.CONNECTED, *, since_ms: int = T0, reason: str = "") -> Link:

@@ -8,7 +8,7 @@ from harpoon.kit.errors import Fenced, Unavailable
 from harpoon.model import wire
 from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask, StopTask
 from harpoon.model.name import TaskId
-from harpoon.model.task import Task, TaskState
+from harpoon.model.task import Number, Task, TaskState, parse_task_id
 from harpoon.model.token import Token
 
 
@@ -31,6 +31,8 @@ class FakeAgent:
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     #: Every command that was obeyed, in order.
     obeyed: list[Command] = field(default_factory=list)
+    #: Slot → the highest placement that is denied.
+    denials: dict[str, Number] = field(default_factory=dict)
     _listeners: set[asyncio.Queue] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -87,6 +89,8 @@ class FakeAgent:
     def _fence(self, token: Token, instance: str) -> None:
         if self.mark is not None and (token < self.mark or (token == self.mark and instance != self.instance)):
             raise Fenced(f"the mark is {self.mark}", mark=self.mark)
+        if token != self.mark:
+            self.denials.clear()
         self.mark, self.instance = token, instance
 
     def _snapshot(self) -> wire.Snapshot:
@@ -96,7 +100,12 @@ class FakeAgent:
     def _obey(self, command: Command) -> CommandResult:
         self.obeyed.append(command)
         task = self.tasks.get(command.task)
+        slot, number = command.task.rpartition(".")[0], parse_task_id(command.task).number
+        if isinstance(command, ForgetTask) and command.is_denied:
+            self.denials[slot] = max(number, self.denials.get(slot, number))
         match command:
+            case StartTask() if task is None and slot in self.denials and number <= self.denials[slot]:
+                return CommandResult(task=command.task, is_ok=False, reason="it is denied")
             case StartTask() if task is None:
                 state = TaskState.RUNNING if self.makes_ready else TaskState.STARTING
                 self.tasks[command.task] = Task(
@@ -121,7 +130,8 @@ class FakeAgent:
                 self._tell(gone=(command.task,))
             case _:
                 pass
-        return CommandResult(task=command.task, is_ok=True)
+        is_denied = isinstance(command, ForgetTask) and command.is_denied
+        return CommandResult(task=command.task, is_ok=True, is_denied=is_denied)
 
     def _tell(self, tasks: tuple[Task, ...] = (), gone: tuple[TaskId, ...] = ()) -> None:
         self.seq += 1

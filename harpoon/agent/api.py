@@ -32,6 +32,7 @@ from harpoon.kit import codec
 from harpoon.kit.address import is_local_name
 from harpoon.kit.errors import Fenced, HarpoonError, Invalid, NotFound, Unavailable
 from harpoon.model.agent import Agent
+from harpoon.model.command import CommandResult, ForgetTask
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.wire import Adopt, Commands, Results, Snapshot
@@ -151,17 +152,32 @@ class Api:
         fence = self._parts.fence
         self._check_uid(order.uid)
         await fence.admit(order.token, order.instance)
+        refusal = await self._deny(order)
+        # Another holder may have taken over meanwhile.
+        fence.check(order.token, order.instance)
         results = []
         for number, command in enumerate(order.commands, 1):
             assert fence.mark is not None
-            results.append(self._parts.tasks.obey(command, fence.mark.cluster))
+            if refusal and isinstance(command, ForgetTask) and command.is_denied:
+                results.append(CommandResult(task=command.task, is_ok=False, reason=refusal))
+            else:
+                results.append(self._parts.tasks.obey(command, fence.mark.cluster))
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-                # Another holder may have taken over meanwhile.
                 fence.check(order.token, order.instance)
         refused = sum(not result.is_ok for result in results)
         _log.info("commands_carried_out", token=str(order.token), commands=len(results), refused=refused)
         return _answer(Results(results=tuple(results)))
+
+    async def _deny(self, order: Commands) -> str:
+        """Put on disk what the commands deny, all at once, before any is answered; return why it is not there."""
+        denied = [one.task for one in order.commands if isinstance(one, ForgetTask) and one.is_denied]
+        try:
+            if denied:
+                await self._parts.fence.deny(order.token, order.instance, denied)
+        except (Invalid, Unavailable) as error:
+            return str(error)
+        return ""
 
     async def _tasks(self, request: web.Request) -> web.StreamResponse:
         if "text/event-stream" not in request.headers.get("Accept", ""):

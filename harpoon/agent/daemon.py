@@ -94,7 +94,7 @@ async def _open(
             boot=processes.boot_id(),
             places=asyncio.Semaphore(_STARTING_MAX),
         )
-        tasks = Tasks(means, home)
+        tasks = Tasks(means, home, fence.is_denied)
         tasks.recover()
         yield Parts(
             name=told.name,

@@ -4,7 +4,7 @@
 
     lock              held (flock) as long as the daemon lives
     uid               of the agent, made with the directory
-    mark.json         the highest token (`agent.fence`)
+    mark.json         the highest token, and what is denied by virtue of it (`agent.fence`)
     tasks/<task>/     record, logs and scratch directory of each task (`agent.record`)
     trash/            of tasks forgotten, until it is removed
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -32,8 +32,10 @@ _log = structlog.get_logger(__name__)
 class Tasks:
     """The tasks of one agent. Commands take effect at once on what is told, and in time on processes."""
 
-    def __init__(self, means: Means, home: Home) -> None:
+    def __init__(self, means: Means, home: Home, is_denied: Callable[[TaskId], bool]) -> None:
         self._means = means
+        #: Whether a task is never to be started here.
+        self._is_denied = is_denied
         self._home = home
         self._tasks = str(home.tasks)
         self._lives: dict[TaskId, Life] = {}
@@ -78,6 +80,9 @@ class Tasks:
             self._lives[record.id] = life
             if not life.is_over:
                 life.adopt()
+                if self._is_denied(record.id):
+                    # Or its record is an older one, which a crash of the machine brought back.
+                    life.stop("its slot was denied at this placement")
         # Programs of checks that a killed daemon could not end. Tasks without such checks have left none.
         programs.kill_strays({life.place.path for life in self._lives.values() if life.record.has_programs})
         _log.info("tasks_found", **{str(state): number for state, number in sorted(self.count().items())})
@@ -113,7 +118,9 @@ class Tasks:
         except OSError as error:
             reason = f"the agent's disk: {error.strerror or error}"
             return CommandResult(task=command.task, is_ok=False, reason=reason)
-        return CommandResult(task=command.task, is_ok=True)
+        return CommandResult(
+            task=command.task, is_ok=True, is_denied=isinstance(command, ForgetTask) and command.is_denied
+        )
 
     def _start(self, command: StartTask, cluster: str) -> None:
         if command.task in self._lives:
@@ -122,6 +129,10 @@ class Tasks:
             task = check_task_id(command.task)
         except ValueError as error:
             raise Invalid(str(error)) from error
+        if self._is_denied(task):
+            raise Conflict("its slot was denied at this placement: it may have been placed elsewhere since")
+        if command.is_exclusive and (other := self._sibling(task)) is not None:
+            raise Conflict(f"{other.record.id} of the same slot is {other.task.state} here, and its job is exclusive")
         check_env(command.template)
         record = Record(
             id=task,
@@ -152,6 +163,8 @@ class Tasks:
             life.stop(command.reason)
 
     def _forget(self, command: ForgetTask) -> None:
+        if command.is_denied and (other := self._sibling(command.task)) is not None:
+            raise Conflict(f"{other.record.id} of the same slot is {other.task.state} here; stop it before")
         life = self._lives.get(command.task)
         if life is None:
             return
@@ -164,6 +177,12 @@ class Tasks:
         del self._lives[command.task]
         self._means.tell(command.task, None)
         self._has_trash.set()
+
+    def _sibling(self, task: TaskId) -> Life | None:
+        """Return another task of the same slot that is not over."""
+        slot = task.rpartition(".")[0] + "."
+        others = (life for other, life in self._lives.items() if other.startswith(slot) and other != task)
+        return next((life for life in others if not life.is_over), None)
 
     def _begin(self, life: Life) -> None:
         if self._group is not None and not life.is_over:

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from harpoon.api import (
     agents,
     apply,
+    backup,
     changes,
     endpoints,
     events,
@@ -26,6 +27,7 @@ from harpoon.api import (
     reference,
     status,
     tasks,
+    upkeep,
     versions,
     waiting,
     watch,
@@ -57,6 +59,7 @@ ROUTES: Final = (
     *logs.ROUTES,
     *tasks.ROUTES,
     *agents.ROUTES,
+    *upkeep.ROUTES,
     *versions.ROUTES,
     *events.ROUTES,
     *waiting.ROUTES,
@@ -65,6 +68,7 @@ ROUTES: Final = (
     *apply.ROUTES,
     *plan.ROUTES,
     *watch.ROUTES,
+    *backup.ROUTES,
     *reference.ROUTES,
 )
 _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})

@@ -12,6 +12,7 @@ from harpoon.agent.client import AgentClient
 from harpoon.api.limits import Limits
 from harpoon.client.peer import PeerClient
 from harpoon.control.bookings import Bookings
+from harpoon.control.cordons import Cordons
 from harpoon.control.peers import Peer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
@@ -28,6 +29,8 @@ class Doors:
     registry: Registry
     #: Which agents there are; it takes their registrations.
     roster: Roster
+    #: What operators decide of agents.
+    cordons: Cordons
     #: For history that the view no longer keeps; the doors never write to it.
     store: Store
     #: The name of this running process.

@@ -37,13 +37,15 @@ async def get_endpoints(request: web.Request) -> web.StreamResponse:
 def endpoints_json(view: View, key: str) -> bytes:
     """Return the endpoints of a job, given its key, sorted by slot.
 
-    A task whose placement is gone is about to be stopped: it is left out before it stops serving.
+    A task whose placement is gone or revoked is about to be stopped: it is left out before it stops serving.
     """
     placed = view.placements_of(key)
     listed = []
     for task_id, row in view.tasks_of(key).items():
         task = row.value
-        if task.ready and task.state is TaskState.RUNNING and task_id in placed:
+        placement = placed.get(task_id)
+        is_wanted = placement is not None and not placement.value.is_revoked
+        if task.ready and task.state is TaskState.RUNNING and is_wanted:
             name = parse_task_id(task_id)
             told = {
                 "task": task_id,

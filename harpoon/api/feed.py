@@ -148,14 +148,14 @@ class Feed:
         at = (revision, selection)
         if at in self._cache:
             return self._cache[at]
-        body = self._encode(revision, items_of(scene, changes), selection)
+        body = self._encode(revision, items_of(scene, revision, changes), selection)
         self._keep(at, body)
         return body
 
     def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
         for replay in self._replays:
             replay.hear(revision, changes)
-        items = items_of(Scene(self._view), changes) if self._watchers else ()
+        items = items_of(Scene(self._view), revision, changes) if self._watchers else ()
         if not items:
             return
         shown = self._view.external(revision)

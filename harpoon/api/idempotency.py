@@ -13,7 +13,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from aiohttp import hdrs, web
 
@@ -22,7 +22,6 @@ from harpoon.api.operation import IDEMPOTENCY_KEY
 from harpoon.api.problem import Refused
 from harpoon.api.revision import bad_header, single_header
 from harpoon.control.receipts import Found, Receipts
-from harpoon.control.registry import Accepted, Extra, Outcomes
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.receipt import Receipt
 from harpoon.store.port import Compare, Write
@@ -36,8 +35,12 @@ _CONDITIONS: Final = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH)
 #: Headers that are part of the kept answer.
 _KEPT: Final = ("Harpoon-Revision", "ETag", "Content-Type")
 
-Mutate = Callable[[Extra | None], Awaitable[Accepted | tuple[Accepted, ...]]]
-Tell = Callable[[tuple[Accepted, ...]], web.Response]
+#: What a mutation comes to.
+T = TypeVar("T")
+#: Given what it comes to at a revision, what else is to be written in its commit.
+Extra = Callable[[Callable[[int], tuple[T, ...]]], tuple[Compare, Sequence[Write]]]
+Mutate = Callable[[Extra[T] | None], Awaitable[T | tuple[T, ...]]]
+Tell = Callable[[tuple[T, ...]], web.Response]
 
 
 def check_key(request: web.Request) -> str | None:
@@ -82,7 +85,7 @@ class Underway:
 UNDERWAY: web.AppKey[Underway] = web.AppKey("underway", Underway)
 
 
-async def once(request: web.Request, body: bytes, mutate: Mutate, tell: Tell) -> web.Response:
+async def once(request: web.Request, body: bytes, mutate: Mutate[T], tell: Tell[T]) -> web.Response:
     """Do a mutation and tell what came of it; with an idempotency key: once, and tell the same ever after.
 
     Args:
@@ -117,11 +120,11 @@ async def once(request: web.Request, body: bytes, mutate: Mutate, tell: Tell) ->
         return tell(_all(accepted))
 
 
-class _Writing:
+class _Writing(Generic[T]):
     """The making of one receipt."""
 
     def __init__(
-        self, request: web.Request, receipts: Receipts, name: str, compare: Compare, asked: str, tell: Tell
+        self, request: web.Request, receipts: Receipts, name: str, compare: Compare, asked: str, tell: Tell[T]
     ) -> None:
         self._request = request
         self._receipts = receipts
@@ -132,7 +135,7 @@ class _Writing:
         #: Those of the last try.
         self.writes: Sequence[Write] = ()
 
-    def extra(self, outcomes: Outcomes) -> tuple[Compare, Sequence[Write]]:
+    def extra(self, outcomes: Callable[[int], tuple[T, ...]]) -> tuple[Compare, Sequence[Write]]:
         """Return what is to be committed beside the mutation itself."""
         # The answer is told with a revision that nobody can have written into a job; there it is cut apart.
         unknown = 10**17 + secrets.randbelow(9 * 10**17)
@@ -149,7 +152,7 @@ class _Writing:
         return self._compare, self.writes
 
 
-def _all(accepted: Accepted | tuple[Accepted, ...]) -> tuple[Accepted, ...]:
+def _all(accepted: T | tuple[T, ...]) -> tuple[T, ...]:
     return accepted if isinstance(accepted, tuple) else (accepted,)
 
 

@@ -1,6 +1,6 @@
 """From the changes of one revision to what watchers are told of it.
 
-An agent's object is made of two records, and a task is selected by its job's tags, so a change can only be shown
+An agent's object is made of three records, and a task is selected by its job's tags, so a change can only be shown
 together with the other rows *of the same revision*. A `Scene` has them, also for revisions that have passed.
 """
 
@@ -97,7 +97,7 @@ def tables_of(view: View, kinds: Iterable[Kind]) -> set[Table[Any]]:
         Kind.JOB: (view.jobs,),
         Kind.PLACEMENT: (view.jobs, view.placements),
         Kind.TASK: (view.jobs, view.actual),
-        Kind.AGENT: (view.agents, view.links),
+        Kind.AGENT: (view.agents, view.links, view.cordons),
     }
     return {table for kind in kinds for table in made_of[kind]}
 
@@ -127,7 +127,7 @@ class Item:
         return self.delete if was_taken else None
 
 
-def items_of(scene: Scene, changes: Sequence[RowChange]) -> list[Item]:
+def items_of(scene: Scene, revision: int, changes: Sequence[RowChange]) -> list[Item]:
     """Return what one revision changed, in its order; ``scene`` stands at that revision, the changes applied."""
     view = scene.view
     records = records_of(view)
@@ -141,12 +141,12 @@ def items_of(scene: Scene, changes: Sequence[RowChange]) -> list[Item]:
             items.append(_item(scene, kinds[table], key, change.old, change.new, before))
         if change.table is view.jobs and before[key] != _tags(change.new):
             items += _retagged(scene, change, written)
-        if change.table is view.links:
-            # A link is part of its agent's object. A revision that writes both is told where the agent's record is; so
-            # is, further on, an agent whose record is of a later revision than this link.
+        if change.table is view.links or change.table is view.cordons:
+            # Both are parts of their agent's object. A revision that writes that too is told where the agent's record
+            # is; so is, further on, an agent whose record is of a later revision than this. Once is enough.
             row = scene.row(view.agents, key)
-            is_later = row is not None and change.new is not None and row.mod_revision > change.new.mod_revision
-            if row is not None and not is_later and (id(view.agents), key) not in written:
+            if row is not None and row.mod_revision <= revision and (id(view.agents), key) not in written:
+                written.add((id(view.agents), key))
                 items.append(_item(scene, Kind.AGENT, key, row, row, before))
     return items
 
@@ -193,8 +193,8 @@ def object_of(scene: Scene, kind: Kind, key: str, row: Row[Any]) -> bytes:
         case Kind.TASK:
             return task_json(row.value)
         case Kind.AGENT:
-            link = scene.row(view.links, key)
-            return agent_json(row.value, None if link is None else link.value)
+            link, cordon = scene.row(view.links, key), scene.row(view.cordons, key)
+            return agent_json(row.value, *(None if one is None else one.value for one in (link, cordon)))
 
 
 def _item(

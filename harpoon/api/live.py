@@ -7,10 +7,11 @@ from typing import Final
 from harpoon import __version__
 from harpoon.api.doors import Doors
 from harpoon.control.peers import Peer
-from harpoon.control.view import AGENT_HOLDS, SCHEDULER, View
+from harpoon.control.view import AGENT_HOLDS, View
 from harpoon.model.instance import Instance
 from harpoon.model.shown import LiveInstance
 from harpoon.model.token import Token
+from harpoon.store.hold import SCHEDULER
 
 _NOT_ASKED: Final = Peer(reason="it was not asked yet")
 _ASKS_NOBODY: Final = Peer(reason="this instance has no lease now, and asks nobody")

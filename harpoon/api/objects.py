@@ -4,22 +4,26 @@ The nouns are written by the codec; what is added is spliced into its bytes, so 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Final, NamedTuple
 
 import orjson
 
+from harpoon.control.drain import drain_status
 from harpoon.control.status import unreported
 from harpoon.control.view import View
 from harpoon.kit import codec
-from harpoon.model.agent import Agent, Capacity, Link, LinkState
+from harpoon.model.agent import Agent, Capacity, Cordon, Link, LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.status import JobStatus
 from harpoon.model.task import Placement, Task, TaskState, parse_task_id
+from harpoon.model.upkeep import CordonStatus, DrainStatus
 from harpoon.store.table import Row
 
+#: What is shown of a cordon.
+_CORDON: Final = tuple(field.name for field in fields(CordonStatus))
 _NO_TASKS = b',"tasks":[]}'
 
 
@@ -80,14 +84,15 @@ def task_json(task: Task) -> bytes:
     )
 
 
-def agent_json(agent: Agent, link: Link | None) -> bytes:
+def agent_json(agent: Agent, link: Link | None, cordon: Cordon | None) -> bytes:
     """Return the agent object without what follows from placements."""
     shown = {
         "state": LinkState.UNKNOWN.value if link is None else link.state.value,
         "since_ms": 0 if link is None else link.since_ms,
         "reason": "" if link is None else link.reason,
     }
-    return joined(codec.dump_full(agent), link=orjson.dumps(shown))
+    told = None if cordon is None else {name: getattr(cordon, name) for name in _CORDON}
+    return joined(codec.dump_full(agent), link=orjson.dumps(shown), cordon=orjson.dumps(told))
 
 
 class UsedAgent(NamedTuple):
@@ -97,21 +102,27 @@ class UsedAgent(NamedTuple):
     link: Row[Link] | None
     placements: tuple[Row[Placement], ...]
     tasks: tuple[Row[Task], ...]
+    cordon: Row[Cordon] | None
+    drain: DrainStatus | None
 
     def json(self) -> bytes:
         """Return the agent object with what is reserved on it and how many of its tasks are not over."""
         reserved = [row.value.reserve for row in self.placements]
         use = Capacity(cpu=sum(one.cpu for one in reserved), memory=sum(one.memory for one in reserved))
-        running = sum(not row.value.state.is_over for row in self.tasks)
-        head = agent_json(self.row.value, None if self.link is None else self.link.value)
-        return joined(head, reserved=codec.dump_full(use), tasks=running)
+        running = sum(not row.value.is_over for row in self.tasks)
+        link = None if self.link is None else self.link.value
+        head = agent_json(self.row.value, link, None if self.cordon is None else self.cordon.value)
+        drain = None if self.drain is None else codec.dump_full(self.drain)
+        return joined(head, reserved=codec.dump_full(use), tasks=running, drain=drain)
 
 
 def used_agent(view: View, row: Row[Agent]) -> UsedAgent:
     """Take note of what an agent's object is made of; the view may then go on."""
     name = row.value.name
     placed, tasks = view.placements_on(name).values(), view.tasks_on(name).values()
-    return UsedAgent(row, view.links.rows.get(name), tuple(placed), tuple(tasks))
+    cordon = view.cordons.rows.get(name)
+    drain = drain_status(view, name) if cordon is not None and cordon.value.is_draining else None
+    return UsedAgent(row, view.links.rows.get(name), tuple(placed), tuple(tasks), cordon, drain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +140,12 @@ class ShownTask:
         return joined(
             task_json(self.task),
             version=None if placement is None else placement.version,
-            placement_reason=None if placement is None else placement.reason,
+            placement_reason=None if placement is None else _placement_reason(placement),
         )
+
+
+def _placement_reason(placement: Placement) -> str:
+    return f"it is revoked: {placement.reason}" if placement.is_revoked else placement.reason
 
 
 def tasks_of_job(view: View, key: str) -> list[ShownTask]:
@@ -157,7 +172,7 @@ def _tasks(tasks: Mapping[TaskId, Row[Task]], placements: Mapping[TaskId, Row[Pl
         placed = placements.get(task_id)
         yield ShownTask(row.value, None if placed is None else placed.value, row.mod_revision)
     for task_id, decided in placements.items():
-        if task_id not in tasks:
+        if task_id not in tasks and not decided.value.is_denied:
             yield ShownTask(unreported(decided.value), decided.value, decided.mod_revision)
 
 

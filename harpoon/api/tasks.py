@@ -1,19 +1,24 @@
 """Tasks: what agents report, and the slots that wait for one."""
 
 import asyncio
+from typing import Final
 
 from aiohttp import web
 
 from harpoon.api.answer import answer
 from harpoon.api.blocking import BLOCKING, task_changed
+from harpoon.api.body import decode, read_json
 from harpoon.api.doors import DOORS
+from harpoon.api.idempotency import once
 from harpoon.api.objects import ShownTask, jobs_with_tasks, shown_tasks, tasks_of_job
 from harpoon.api.operation import TAG, Answer, Operation
 from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, checked_name, has_tags, path_name
+from harpoon.control.unclaimed import Claimed
 from harpoon.control.view import View, job_key
+from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, NotFound
-from harpoon.model.shown import TaskList
+from harpoon.model.shown import Empty, Ruled, TaskList
 from harpoon.model.status import TaskObject
 from harpoon.model.task import parse_task_id
 
@@ -79,6 +84,39 @@ def existing(view: View, task_id: str) -> ShownTask:
     raise NotFound(f"there is no task {task_id}")
 
 
+async def adopt_task(request: web.Request) -> web.Response:
+    """Make an unclaimed task the one of its slot; what was placed there meanwhile is stopped."""
+    unclaimed, namespace = request.app[DOORS].registry.unclaimed, path_name(request, "ns")
+    body = await read_json(request)
+    await decode(request, Empty, body)
+    return await once(
+        request,
+        body,
+        lambda extra: unclaimed.adopt(namespace, request.match_info["id"], extra=extra),
+        lambda told: _ruled(request, told[0]),
+    )
+
+
+async def stop_task(request: web.Request) -> web.Response:
+    """Stop and forget an unclaimed task. Others belong to their job: scale or unschedule that."""
+    unclaimed, namespace = request.app[DOORS].registry.unclaimed, path_name(request, "ns")
+    body = await read_json(request)
+    await decode(request, Empty, body)
+    return await once(
+        request,
+        body,
+        lambda extra: unclaimed.stop(namespace, request.match_info["id"], extra=extra),
+        lambda told: _ruled(request, told[0]),
+    )
+
+
+def _ruled(request: web.Request, claimed: Claimed) -> web.Response:
+    view = request.app[DOORS].view
+    told = Ruled(revision=view.external(claimed.revision), task=claimed.task, change=claimed.change)
+    return answer(request, codec.dump(told), status=202, revision=claimed.revision)
+
+
+_TASK: Final = "/v1/namespaces/{ns}/tasks/{id}"
 ROUTES = (
     Operation(
         "GET", "/v1/tasks", list_tasks, tag="tasks", query=(TAG, *PAGING), answers={200: TaskList}, id="list_all_tasks"
@@ -88,10 +126,12 @@ ROUTES = (
     ),
     Operation(
         "GET",
-        "/v1/namespaces/{ns}/tasks/{id}",
+        _TASK,
         get_task,
         tag="tasks",
         query=BLOCKING,
         answers={200: Answer(json=TaskObject, has_tag=True)},
     ),
+    Operation("POST", f"{_TASK}/adopt", adopt_task, tag="tasks", body=Empty, answers={202: Ruled}),
+    Operation("POST", f"{_TASK}/stop", stop_task, tag="tasks", body=Empty, answers={202: Ruled}),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from harpoon.cli.nearest import did_you_mean
@@ -33,6 +34,13 @@ def age(since_ms: object) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def until(at_ms: object) -> str:
+    """Write a moment (UTC milliseconds) in full; empty for none."""
+    if not isinstance(at_ms, int):
+        return ""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def pairs(mapping: object, *, joint: str = "=") -> str:
@@ -122,6 +130,14 @@ def _task_reason(row: Object) -> str:
     return "" if row.get("ready") else str(row.get("reason") or row.get("placement_reason") or "")
 
 
+def scheduling(agent: Object) -> str:
+    """Say whether an agent takes new tasks."""
+    cordon = agent.get("cordon")
+    if not isinstance(cordon, Mapping):
+        return "yes"
+    return "draining" if cordon.get("is_draining") else "cordoned"
+
+
 def note(instance: Object) -> str:
     """Say what is wrong with an instance; empty: nothing that is known."""
     unfit = f"takes no holds: {instance['unfit']}" if instance.get("unfit") else ""
@@ -173,6 +189,7 @@ AGENT: Final = Kind(
     columns=(
         Column("NAME", name_of),
         Column("LINK", _text("link", "state"), is_state=True),
+        Column("SCHEDULING", scheduling, is_state=True),
         Column("SINCE", lambda row: age(_at(row, "link", "since_ms"))),
         Column("TASKS", _text("tasks")),
         Column("CPU", lambda row: _used("cpu", row)),

@@ -16,6 +16,7 @@ from harpoon.kit.errors import HarpoonError
 VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.plan": ("plan", "diff"),
     "harpoon.cli.changes": ("apply", "schedule", "migrate", "scale", "rollback", "unschedule", "delete"),
+    "harpoon.cli.agents": ("cordon", "uncordon", "drain", "declare-dead"),
     "harpoon.cli.reads": ("version", "get", "status"),
     "harpoon.cli.describe": ("describe",),
     "harpoon.cli.why": ("why",),
@@ -24,7 +25,9 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.streams": ("watch", "wait", "logs"),
     "harpoon.cli.run": ("server", "agent"),
     "harpoon.cli.dev": ("dev",),
-    "harpoon.cli.store": ("store",),
+    "harpoon.cli.unclaimed": ("adopt", "stop"),
+    "harpoon.cli.backup": ("backup",),
+    "harpoon.cli.store": ("store", "restore"),
     "harpoon.cli.completion": ("completion",),
 }
 

@@ -52,6 +52,12 @@ def jobs(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{prefix}{name}" for name in names(ctx, "job")]
 
 
+def agents(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete an agent's name, with ``agent/`` before it where there is one already."""
+    prefix = "agent/" if incomplete.startswith("agent/") else ""
+    return [f"{prefix}{name}" for name in names(ctx, "agent")]
+
+
 def jobs_and_tasks(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a job's name or a task's id."""
     return names(ctx, "task") if "." in incomplete else jobs(ctx, incomplete)

@@ -27,7 +27,7 @@ def job(value: Object, *, is_wide: bool) -> Iterator[str]:
             ("Command", " ".join(task_template["command"])),
             ("Ports", columns.pairs(task_template.get("ports"))),
             *(("Placement", line) for line in _placement(spec.get("placement") or {})),
-            ("Update", inline(spec.get("update") or {})),
+            ("Update", _update(spec)),
             *(("Depends on", inline(one)) for one in spec.get("depends_on") or ()),
         ]
     )
@@ -75,9 +75,13 @@ def agent(value: Object, tasks: Sequence[Object], *, is_wide: bool) -> Iterator[
             ("Cpu", f"{reserved.get('cpu', '0')} reserved of {capacity.get('cpu', '0')}"),
             ("Memory", f"{_size(reserved)} reserved of {_size(capacity)}"),
             ("Task ports", f"{value['ports']['low']}-{value['ports']['high']}" if value.get("ports") else ""),
+            ("Scheduling", _cordon(value)),
             ("Tasks", str(len(tasks))),
         ]
     )
+    if sentences := (value.get("drain") or {}).get("waiting"):
+        yield from ("", "The drain waits for:")
+        yield from (f"  - {terminal.plain(sentence)}" for sentence in sentences)
     if tasks:
         yield ""
         yield from table(columns.TASK.columns, tasks, is_wide=is_wide)
@@ -138,6 +142,14 @@ def _wanted(spec: Object) -> str:
     return f"{spec['scale']} tasks{each}"
 
 
+def _update(spec: Object) -> str:
+    update = spec.get("update") or {}
+    if not spec.get("exclusive"):
+        return inline(update)
+    slots = max(1, int(update.get("unavailable") or 0))
+    return f"exclusive: a task is gone before its successor is placed, in {slots} slot{'s' * (slots > 1)} at a time"
+
+
 def _actual(status: Object) -> str:
     counts = [f"{status[name]} {name}" for name in ("placed", "running", "ready") if name in status]
     odd = {"outdated": "of older generations", "failed": "failed"}
@@ -150,6 +162,19 @@ def _placement(rules: Mapping[str, Any]) -> Iterator[str]:
         for one in given if isinstance(given, list) else [given]:
             if one not in (None, "", {}):
                 yield f"{rule} {inline(one)}"
+
+
+def _cordon(value: Object) -> str:
+    """Say whether an agent takes new tasks, and how far its drain is."""
+    cordon, drain = value.get("cordon") or {}, value.get("drain") or {}
+    if not cordon:
+        return "yes"
+    told = f"{columns.scheduling(value)} for {columns.age(cordon.get('since_ms'))}"
+    if drain:
+        told += ", no task left" if drain["is_done"] else f", {drain['left']} tasks left"
+    if due := columns.until(cordon.get("deadline_ms")):
+        told += f", until {due} at the latest"
+    return told + (f": {cordon['reason']}" if cordon.get("reason") else "")
 
 
 def _size(resources: Mapping[str, Any]) -> str:

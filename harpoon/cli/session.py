@@ -66,6 +66,10 @@ class Session:
         """Yield plain text as it comes; the errors are those of the client."""
         return self._each(self._client.read_text(*path, query=query or _NO_QUERY))
 
+    def backup(self) -> Iterator[bytes]:
+        """Yield the lines of a backup as they come; the errors are those of the client."""
+        return self._each(self._client.backup())
+
     def watch(self, selection: Selection, *, lost: Callable[[HarpoonError], None]) -> Iterator[dict[str, Any]]:
         """Yield the watch's messages for ever; the errors are those of the client."""
         for batch in self._each(self._client.follow(selection, lost=lost)):

@@ -1,9 +1,12 @@
-"""The verbs of ``store``: for operators, on the store itself, while no server runs."""
+"""The verbs of ``store``, and ``restore``: for operators, on the store itself, while no server runs."""
 
 import asyncio
 import sys
+import time
 import uuid
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -14,9 +17,11 @@ from harpoon.cli.verb import verb, verbs
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Invalid, Unavailable
 from harpoon.kit.logs import warnings_only
+from harpoon.store import backup
 from harpoon.store.copy import Copied, copy
 from harpoon.store.opening import open_store
 from harpoon.store.port import Store, StoreUnavailable
+from harpoon.store.restore import Restored, remaining_s, restore
 from harpoon.store.url import MemoryUrl, SqliteUrl, StoreUrl, parse_url
 
 #: How stores are named.
@@ -59,6 +64,64 @@ def copy_registry(
         for line in fields.lines(told):
             terminal.show(line)
     terminal.say(f"start servers with --store {goes} from now on, and none on {came} any more: agents would refuse it")
+
+
+@verb(
+    "restore",
+    examples=(
+        "harpoon restore harpoon.backup --to etcd://10.0.0.1,10.0.0.2,10.0.0.3",
+        "harpoon restore harpoon.backup --to sqlite:////var/lib/harpoon/harpoon.db -o json",
+    ),
+)
+def restore_registry(
+    file: Annotated[Path, typer.Argument(help="What `harpoon backup` wrote.", metavar="FILE", show_default=False)],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--to", help="Where to; it holds no registry yet: etcd://HOST:PORT,… or sqlite:///FILE.", metavar=_METAVAR
+        ),
+    ],
+    form: Format = Output.TABLE,
+) -> None:
+    """Bring a backup into an empty store, so that servers go on there. Stop all servers first; tasks run on.
+
+    Tasks that were started after the backup are left alone, and shown as unclaimed. What was interrupted is no
+    registry: run the same again.
+    """
+    if form is Output.NAME:
+        raise Invalid("a registry has no name; write it as table, wide, json or yaml")
+    goes, clock = _url("--to", target), SystemClock()
+    whole = backup.inspect(file)
+    began = clock.now()
+    with warnings_only(sys.stderr):
+        done = asyncio.run(_restore(file, goes, now_ms=began.wall))
+    told = _restored(done, (clock.now().elapsed - began.elapsed).total_seconds())
+    if form in (Output.JSON, Output.YAML):
+        output.write(told, form)
+    else:
+        for line in fields.lines(told):
+            terminal.show(line)
+    if done.incarnation * 1000 > began.wall:
+        terminal.say(
+            "warning: the clock of this machine is behind the life of the registry that was backed up; restored once "
+            "more from the same backup, both would be of one incarnation, and agents could not tell them apart"
+        )
+    terminal.say(
+        f"start servers with --store {goes} from now on, and none on the store that was backed up: agents would refuse "
+        f"it. What was done since {_moment(whole.header.at_ms)} is not in it; to see tasks started since: "
+        "harpoon get waiting -A"
+    )
+    # Whoever restores the same again begins another life, which only the second it begins in tells apart.
+    time.sleep(remaining_s(done, clock.now().wall))
+
+
+async def _restore(file: Path, goes: StoreUrl, *, now_ms: int) -> Restored:
+    async with AsyncExitStack() as stack:
+        target = await _open(stack, "--to", goes)
+        try:
+            return await restore(file, target, by=f"restore-{uuid.uuid4().hex[:8]}", now_ms=now_ms)
+        except StoreUnavailable as error:
+            raise Unavailable(f"{error}; run the same again once it answers") from error
 
 
 async def _copy(came: StoreUrl, goes: StoreUrl, *, now_ms: int) -> Copied:
@@ -128,3 +191,26 @@ def _told(done: Copied, seconds: float) -> dict[str, object]:
         "removed": done.removed,
         "seconds": round(seconds, 3),
     }
+
+
+def _restored(done: Restored, seconds: float) -> dict[str, object]:
+    about = done.whole.header
+    return {
+        "records": done.whole.records,
+        "bytes": done.whole.size,
+        "digest": f"sha256:{done.whole.digest}",
+        "cluster": about.cluster.id,
+        "incarnation": {"before": about.cluster.incarnation, "now": done.incarnation},
+        "revision": f"{about.cluster.incarnation}.{about.revision}",
+        "backed_up": _moment(about.at_ms),
+        "removed": done.removed,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _moment(at_ms: int) -> str:
+    """Write a moment as it was where it was, for people of any place."""
+    try:
+        return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{at_ms} ms"

@@ -14,7 +14,7 @@ Object = Mapping[str, Any]
 STATE_COLOURS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ready", "running", "connected", "finished", "done", "yes"), "green"),
     **dict.fromkeys(("progressing", "waiting", "pending", "placed", "starting", "stopping"), "yellow"),
-    **dict.fromkeys(("terminating", "interrupted", "unknown"), "yellow"),
+    **dict.fromkeys(("terminating", "interrupted", "unknown", "cordoned", "draining"), "yellow"),
     **dict.fromkeys(("failed", "lost", "degraded", "unclaimed"), "red"),
 }
 

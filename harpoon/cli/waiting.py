@@ -1,4 +1,4 @@
-"""Waiting until a change is done, a job is ready or gone, or agents are connected.
+"""Waiting until a change is done, a job is ready or gone, agents are connected, or one is drained.
 
 Whatever is waited for goes on without the one who waits: neither a timeout nor Ctrl-C takes anything back.
 """
@@ -181,6 +181,32 @@ def wait_agents(client: Session, count: int, timeout: timedelta) -> Standing:
         return Standing(is_done=is_done, phase="ready" if is_done else "waiting", summary=summary, waiting=waiting)
 
     return wait_until("agents", look, timeout, again=f"harpoon wait agents --count {count}")
+
+
+def wait_drained(client: Session, name: str, timeout: timedelta) -> None:
+    """Wait until an agent that is being drained has no task left, and tell of it.
+
+    Raises:
+        Conflict: The drain was taken back.
+        NotFound: There is no such agent any more.
+        HarpoonError: As for `wait_until`.
+    """
+    began = _elapsed()
+
+    def look(span: timedelta) -> Standing:
+        query = {"wait": format_duration(_milliseconds(span))}
+        drain = client.get("agents", name, query=query, timeout=TIMEOUT + span).body["drain"]
+        if drain is None:
+            raise Conflict(f"the drain of agent/{name} was taken back; what it has moved stays where it is")
+        phase = "drained" if drain["is_done"] else "draining"
+        return Standing(
+            is_done=drain["is_done"], phase=phase, summary=f"{drain['left']} tasks left", waiting=drain["waiting"]
+        )
+
+    undo = f"harpoon drain {name}. To take it back: harpoon uncordon {name}"
+    wait_until(f"the drain of agent/{name}", look, timeout, again=undo)
+    took = (_elapsed() - began).total_seconds()
+    terminal.say(f"agent/{name} is drained after {took:.1f} s. To use it again: harpoon uncordon {name}")
 
 
 def _job_of(change: str) -> tuple[str, str]:

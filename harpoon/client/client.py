@@ -140,6 +140,15 @@ class Client:
             async for data in connection.read():
                 yield data
 
+    async def backup(self) -> AsyncGenerator[bytes, None]:
+        """Yield the whole registry of one revision, as the lines of a backup; the errors are those of `read_text`.
+
+        It is whole only if its last line says so: `harpoon.store.backup.Reading` tells.
+        """
+        async with self._stream(make_request("GET", ("backup",)), "application/x-ndjson") as connection:
+            async for data in connection.read(SILENCE):
+                yield data
+
     def logs(
         self, task: str, *, stream: str = "stdout", tail: int | None = None, is_followed: bool = False
     ) -> AsyncGenerator[bytes, None]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from harpoon.client.answer import Answer
 from harpoon.client.caller import Caller, noun, pages
-from harpoon.model.shown import TaskList
+from harpoon.model.shown import Ruled, TaskList
 from harpoon.model.status import TaskObject
 from harpoon.model.why import Why
 
@@ -27,6 +27,14 @@ class Tasks:
     async def why(self, task: str) -> Why:
         """Return why a task is as it is, and what would help."""
         return noun(Why, await self._caller.get(*_path(task), "why"))
+
+    async def adopt(self, task: str) -> Ruled:
+        """Make an unclaimed task the one of its slot; `Conflict` says what keeps it from that."""
+        return noun(Ruled, await self._caller.post(*_path(task), "adopt", body={}))
+
+    async def stop(self, task: str) -> Ruled:
+        """Have an unclaimed task stopped and forgotten; `Conflict` if it is not unclaimed."""
+        return noun(Ruled, await self._caller.post(*_path(task), "stop", body={}))
 
 
 def _path(task: str) -> tuple[str, ...]:

@@ -1,17 +1,20 @@
 """What is reserved on each agent, kept in step with the view, so that placing reads an index and never scans.
 
 A reservation outlives its placement's record: until the agent reports the task over or gone, its processor and
-memory are not given to another. That is what makes "never over-committed" true in the middle of a migrate.
+memory are not given to another. That is what makes "never over-committed" true in the middle of a migrate. One that is
+revoked reserves until its agent has denied it, whatever is reported.
 """
 
 import asyncio
 from collections.abc import Iterable
-from itertools import chain
+from datetime import timedelta
 from typing import Final
 
 from harpoon.control.view import View, job_key
+from harpoon.core.eviction import Bucket
 from harpoon.core.fleet import Fleet, reservation
 from harpoon.model.agent import Link, LinkState
+from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation, Task, parse_task_id
 from harpoon.model.template import TaskTemplate
@@ -19,8 +22,8 @@ from harpoon.store.table import RowChange
 
 #: Versions of a job that are looked through for the template of a task without a placement; more are not kept.
 VERSIONS_SEARCHED: Final = 50
-#: Tasks counted before others get their turn on the event loop.
-_SLICE: Final = 500
+#: Records looked at before others get their turn on the event loop.
+_SLICE: Final = 200
 
 
 class Bookings:
@@ -29,38 +32,39 @@ class Bookings:
     def __init__(self, view: View) -> None:
         self._view = view
         self.fleet = Fleet()
-        #: Agents whose link is lost.
-        self._lost: set[str] = set()
+        #: Of lost tasks that may be replaced.
+        self._bucket = Bucket()
 
     async def load(self) -> None:
         """Build the index from the view; what changes meanwhile is to be told to `hear`. Others get their turn."""
-        view = self._view
-        for agent in view.agents.rows.values():
-            self.fleet.set_agent(agent.value)
-        for link in view.links.rows.values():
-            self._set_link(link.value)
-        keys = chain(view.placements.snapshot(), view.actual.snapshot())
-        for number, key in enumerate(keys):
-            self._settle(_task_of(key))
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
+        view, number = self._view, 0
+        for table, see in (
+            (view.agents, self._see_agent),
+            (view.links, self._see_link),
+            (view.cordons, self._see_cordon),
+            (view.placements, self._see_task),
+            (view.actual, self._see_task),
+        ):
+            for key in table.snapshot():
+                see(key)
+                number += 1
+                if number % _SLICE == 0:
+                    await asyncio.sleep(0)
 
     def hear(self, changes: Iterable[RowChange]) -> bool:
         """Follow one revision; return whether something may fit now that did not before."""
         view, has_grown = self._view, False
         for change in changes:
             if change.table is view.actual or change.table is view.placements:
-                has_grown |= self._settle(_task_of(change.key))
+                has_grown |= self._see_task(change.key)
             elif change.table is view.agents:
-                if change.new is None:
-                    self.fleet.remove_agent(change.key)
-                else:
-                    self.fleet.set_agent(change.new.value)
+                self._see_agent(change.key)
                 has_grown = True
             elif change.table is view.links:
-                forgotten = Link(agent=change.key, state=LinkState.UNKNOWN, since_ms=0)
-                self._set_link(forgotten if change.new is None else change.new.value)
+                self._see_link(change.key)
                 has_grown = True
+            elif change.table is view.cordons:
+                has_grown |= self._see_cordon(change.key)
         return has_grown
 
     def book(self, placement: Placement) -> None:
@@ -71,28 +75,50 @@ class Bookings:
         """Give back what a placement took whose commit failed."""
         self._settle(placement.task)
 
-    def is_halted(self) -> bool:
-        """Whether so many agents are lost at once that nothing is replaced: the fault is likelier here than there."""
-        agents = self._view.agents.rows
-        lost = sum(name in agents for name in self._lost)
-        return lost >= 2 and 2 * lost > len(agents)
+    def evictable(self, now: Instant) -> int:
+        """Return how many lost tasks may be replaced now; none while too many agents are lost."""
+        return 0 if self._view.halted is not None else self._bucket.available(now)
 
-    def _set_link(self, link: Link) -> None:
-        self.fleet.set_link(link)
-        if link.state is LinkState.LOST:
-            self._lost.add(link.agent)
+    def evict(self, count: int, now: Instant) -> None:
+        """Take note that so many lost tasks are being replaced."""
+        self._bucket = self._bucket.take(count, now)
+
+    def evictable_after(self, count: int, now: Instant) -> timedelta | None:
+        """Return the span until so many more may be replaced; None: no time alone brings that about."""
+        return None if self._view.halted is not None else self._bucket.due(count, now)
+
+    def _see_agent(self, name: str) -> None:
+        row = self._view.agents.rows.get(name)
+        if row is None:
+            self.fleet.remove_agent(name)
         else:
-            self._lost.discard(link.agent)
+            self.fleet.set_agent(row.value)
+
+    def _see_link(self, agent: str) -> None:
+        row = self._view.links.rows.get(agent)
+        self.fleet.set_link(Link(agent=agent, state=LinkState.UNKNOWN, since_ms=0) if row is None else row.value)
+
+    def _see_cordon(self, agent: str) -> bool:
+        """Return whether it was lifted."""
+        row = self._view.cordons.rows.get(agent)
+        if row is None:
+            self.fleet.lift_cordon(agent)
+        else:
+            self.fleet.set_cordon(row.value)
+        return row is None
+
+    def _see_task(self, key: str) -> bool:
+        return self._settle(TaskId(key.partition("/")[2]))
 
     def _settle(self, task: TaskId) -> bool:
         """Count for a task what the view says of it now; return whether that freed anything."""
         placed, booked = self._view.placement(task), self.fleet.placement(task)
-        if placed is not None:
+        if placed is not None and not placed.value.is_denied:
             if booked is not placed.value:
                 self.fleet.add(placed.value)
             return False
         reported = self._view.task(task)
-        if reported is not None and not reported.value.state.is_over:
+        if reported is not None and not reported.value.is_over:
             stray = self._stray(reported.value, None if booked is None else booked.reserve)
             if stray is not None:
                 self.fleet.add(stray)
@@ -131,7 +157,3 @@ class Bookings:
             if row is not None and row.value.generation == generation:
                 return row.value.spec.task
         return None
-
-
-def _task_of(key: str) -> TaskId:
-    return TaskId(key.partition("/")[2])

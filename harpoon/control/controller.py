@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from harpoon.control.bookings import Bookings
+from harpoon.control.cordons import Cordons
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership
 from harpoon.control.metrics import Metrics
@@ -20,7 +21,7 @@ from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.term import Term
 from harpoon.control.view import View
-from harpoon.kit.cancelling import heed_cancelling
+from harpoon.kit.apart import apart
 from harpoon.kit.errors import leaves
 from harpoon.kit.news import News
 from harpoon.store import cluster
@@ -45,6 +46,7 @@ class Controller:
         self.view = view
         self.registry = Registry(means.store, view, means.clock)
         self.roster = Roster(means.store, view)
+        self.cordons = Cordons(means.store, view, means.clock)
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None
         self._means = means
@@ -92,12 +94,11 @@ class Controller:
                 term = self.term = await self._begin()
                 self.metrics.terms.inc()
                 try:
-                    await term.run()
+                    await apart(term.run())
                 except* HoldLost as lost:
                     reasons = sorted({str(error) for error in leaves(lost)})
                     _log.warning("term_ended", joined=term.member.joined, reasons=reasons)
                 self.term = None
-                heed_cancelling()
                 await asyncio.sleep(RETRY_S)
         finally:
             self.term = None

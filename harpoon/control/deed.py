@@ -1,13 +1,16 @@
 """What the scheduler writes for one job: units that belong together, packed into commits."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, placement_key
+from harpoon.core.exclusive import revoked
 from harpoon.kit import codec
 from harpoon.model.decision import Drop, Pending, Want
+from harpoon.model.instant import Instant
 from harpoon.model.job import Job
+from harpoon.model.name import TaskId
 from harpoon.model.task import Placement
 from harpoon.store.port import Compare, Delete, Put, Write
 
@@ -23,7 +26,16 @@ class Deed:
     compares: tuple[Compare, ...]
     #: Writes that belong together.
     units: tuple[tuple[Write, ...], ...]
-    placements: tuple[Placement, ...] = ()
+    #: Key of a write → what it places.
+    placements: Mapping[str, Placement] = field(default_factory=dict)
+    #: Those of the placements' tasks that replace a lost one.
+    evictions: frozenset[TaskId] = frozenset()
+    #: Key → what holds of its record: rewriting one must not bring back what somebody else has deleted meanwhile.
+    guards: Mapping[str, Compare] = field(default_factory=dict)
+
+    def compares_for(self, writes: Iterable[Write]) -> tuple[Compare, ...]:
+        """Return what one of the commits compares."""
+        return (*self.compares, *(self.guards[write.key] for write in writes if write.key in self.guards))
 
     def commits(self) -> Iterable[list[Write]]:
         """Pack the units into commits."""
@@ -44,11 +56,25 @@ def put_unit(view: View, placement: Placement, want: Want) -> tuple[Write, ...]:
     return (put, *(Delete(placement_key(row.value)) for row in replaced if row is not None))
 
 
-def drop_unit(view: View, drop: Drop) -> tuple[Write, ...]:
-    """Return what withdraws a placement."""
+def drop_unit(view: View, drop: Drop, now: Instant) -> tuple[Write, ...]:
+    """Return what withdraws a placement: an exclusive one is revoked first, and deleted once it is denied."""
     row = view.placement(drop.task)
     assert row is not None, "a drop names a placement of the view it was decided on"
-    return (Delete(placement_key(row.value)),)
+    placement = row.value
+    if placement.is_exclusive and not placement.is_denied:
+        assert not placement.is_revoked, "what is revoked waits for its agent, and is not dropped again"
+        return (Put(placement_key(placement), codec.dump(revoked(placement, drop, now))),)
+    return (Delete(placement_key(placement)),)
+
+
+def guards(view: View, drops: Iterable[Drop]) -> dict[str, Compare]:
+    """Return what holds of the records that dropping rewrites."""
+    rows = (view.placement(drop.task) for drop in drops)
+    return {
+        placement_key(row.value): Compare(placement_key(row.value), mod=row.mod_revision)
+        for row in rows
+        if row is not None and row.value.is_exclusive and not row.value.is_denied
+    }
 
 
 def pending_unit(view: View, key: str, pending: Pending | None) -> tuple[Write, ...]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from harpoon.control.view import View, job_key, job_key_of
-from harpoon.model.agent import Agent
+from harpoon.core.blockers import moment
+from harpoon.model.agent import Agent, Cordon
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
 from harpoon.model.story import Event, EventList, Happening
@@ -82,6 +83,11 @@ class _Reader:
             return _task_event(old, new)
         if change.table is view.links:
             return None if new is None else (Happening(new.state.value), new.since_ms, new.reason)
+        if change.table is view.cordons:
+            is_gone = any(one.table is view.agents and one.key == change.key for one in changes)
+            return _cordon_event(new, is_gone=is_gone)
+        if change.table is view.dead:
+            return None if new is None else (Happening.DECLARED_DEAD, new.at_ms, new.reason)
         return _agent_event(new)
 
     def _note_time(self, change: RowChange) -> None:
@@ -93,21 +99,23 @@ class _Reader:
             self._latest_ms = max(self._latest_ms, row.value.decided_ms)
         elif change.table is view.jobs:
             self._latest_ms = max(self._latest_ms, row.value.updated_ms)
-        elif change.table is view.links:
+        elif change.table is view.links or change.table is view.cordons:
             self._latest_ms = max(self._latest_ms, row.value.since_ms)
+        elif change.table is view.dead:
+            self._latest_ms = max(self._latest_ms, row.value.at_ms)
 
     def _concerns(self, change: RowChange) -> bool:
         view, subject, key = self._view, self._subject, change.key
         if change.table is view.placements or change.table is view.actual:
             agent, _, task = key.partition("/")
             return subject.agent == agent or subject.task == task or subject.job == job_key_of(task)
-        if change.table is view.links or change.table is view.agents:
+        if change.table in (view.links, view.agents, view.cordons, view.dead):
             return subject.agent == key
         return subject.job == key and change.table in (view.jobs, view.pending)
 
     def _name(self, change: RowChange) -> str:
         view, (first, _, rest) = self._view, change.key.partition("/")
-        if change.table is view.links or change.table is view.agents:
+        if change.table in (view.links, view.agents, view.cordons, view.dead):
             return f"agent/{first}"
         return f"job/{rest}" if change.table in (view.jobs, view.pending) else f"task/{rest}"
 
@@ -140,10 +148,16 @@ def _job_event(old: Job | None, new: Job | None, origin: int | None) -> _Told:
     return Happening.CHANGED, new.updated_ms, f"version {new.version}; no task is replaced{back}"
 
 
-def _placement_event(old: Placement | None, new: Placement | None) -> _Told:
+def _placement_event(old: Placement | None, new: Placement | None) -> _Told | None:
+    if new is not None and new.is_denied:
+        return Happening.DENIED, None, f"agent {new.agent} has forgotten it, and will never run it"
+    if new is not None and new.is_revoked:
+        return Happening.WITHDRAWN, new.decided_ms, f"it is to stop on {new.agent}: {new.reason}"
     if new is not None:
         return Happening.PLACED, new.decided_ms, f"on {new.agent}: {new.reason}"
     assert old is not None, "a change has a row before or after it"
+    if old.is_denied:
+        return None
     return Happening.WITHDRAWN, None, f"it is to stop on {old.agent}"
 
 
@@ -169,3 +183,12 @@ def _agent_event(new: Agent | None) -> _Told:
     if new is None:
         return Happening.REMOVED, None, "its registration was taken back"
     return Happening.REGISTERED, None, f"at {new.endpoint}"
+
+
+def _cordon_event(new: Cordon | None, *, is_gone: bool) -> _Told | None:
+    """Tell what was decided of an agent; nothing when its cordon went with it."""
+    if new is None:
+        return None if is_gone else (Happening.UNCORDONED, None, "it takes new tasks again")
+    event = Happening.DRAINING if new.is_draining else Happening.CORDONED
+    deadline = "" if new.deadline_ms is None else f"until {moment(new.deadline_ms)} at the latest"
+    return event, new.since_ms, ": ".join(filter(None, (deadline, new.reason)))

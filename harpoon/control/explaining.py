@@ -8,13 +8,16 @@ from collections.abc import Iterable
 from typing import Final
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.planning import bookings_of, standings_of
+from harpoon.control.drain import drain_status, stays
+from harpoon.control.planning import bookings_of
 from harpoon.control.references import bindings, replacing, unmet
+from harpoon.control.standings import standings_of
 from harpoon.control.status import job_status, unreported
 from harpoon.control.view import View, job_key
-from harpoon.core.blockers import about_size
+from harpoon.core.blockers import about_size, moment
+from harpoon.core.exclusive import waits_for_agent
 from harpoon.core.why import Case, explain, explain_on
-from harpoon.model.agent import Agent, LinkState
+from harpoon.model.agent import Agent, Cordon, LinkState
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
@@ -43,10 +46,12 @@ async def explain_job(view: View, row: Row[Job], known: Bookings | None, now: In
         )
         for one in job.spec.depends_on
     )
-    slots = () if job.is_terminating or status.is_done else await _slots(view, job, known, now)
+    slots = (
+        () if job.is_terminating or (status.is_done and status.pending is None) else await _slots(view, job, known, now)
+    )
     reasons = [*(["it is being unscheduled: its tasks are stopped first"] if job.is_terminating else [])]
     reasons += [f"job {name} is not ready: {found}" for name, found in missing.items() if not status.is_done]
-    reasons += [f"{_named(one.slots)}: {one.reason}" for one in slots]
+    reasons += [_told(one) for one in slots]
     reasons += [one for one in status.waiting if status.pending is None or one != status.pending.reason]
     return Why(
         revision=revision,
@@ -54,7 +59,7 @@ async def explain_job(view: View, row: Row[Job], known: Bookings | None, now: In
         state=status.state.value,
         summary=status.summary,
         is_fine=status.is_done,
-        reasons=tuple(reasons) or ("every slot has a ready task, and nothing older is left",),
+        reasons=tuple(dict.fromkeys(reasons)) or ("every slot has a ready task, and nothing older is left",),
         slots=slots,
         tasks=tasks,
         dependencies=dependencies,
@@ -88,10 +93,21 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
     name = parse_task_id(task_id)
     job = view.jobs.rows.get(job_key(name.namespace, name.job))
     reasons = [f"it is {_state(task)}: {task.reason or 'no reason was reported'}"]
+    waits = "" if placement is None else waits_for_agent(placement, None if reported is None else reported.value)
+    reasons += [waits] if waits else []
     reasons += [f"check {one.name} fails: {one.detail}" for one in task.checks if not one.is_passing]
     reasons += _link_reasons(view, task.agent)
-    if placement is None:
+    cordon = view.cordons.rows.get(task.agent)
+    if cordon is not None and cordon.value.is_draining and not task.is_over:
+        reasons.append(f"agent {task.agent} is being drained; it {stays(view, task.agent, task_id)}")
+    if task.state is TaskState.UNCLAIMED:
+        reasons.append(
+            "it was placed in an earlier life of the registry, before a backup was restored: nobody touches it"
+        )
+    elif placement is None:
         reasons.append("its placement was withdrawn, so it is to stop")
+    elif placement.is_revoked:
+        reasons.append(f"its placement was revoked, so it is to stop: {placement.reason}")
     else:
         reasons.append(f"it was placed on {placement.agent} because {placement.reason}")
         if job is not None and placement.generation != job.value.generation:
@@ -101,7 +117,10 @@ def explain_task(view: View, task_id: TaskId) -> Why | None:
         subject=f"task/{task_id}",
         state=task.state.value,
         summary=f"{_state(task)} on {task.agent}",
-        is_fine=task.ready and placement is not None and not _link_reasons(view, task.agent),
+        is_fine=task.ready
+        and placement is not None
+        and not placement.is_revoked
+        and not _link_reasons(view, task.agent),
         reasons=tuple(reasons),
         tasks=(_task_why(task),),
     )
@@ -115,9 +134,10 @@ async def explain_agent(view: View, agent: Agent, known: Bookings | None, now: I
     state = LinkState.UNKNOWN if link is None else link.value.state
     placed = [row.value for row in view.placements_on(agent.name).values()]
     tasks = _worst(row.value for row in view.tasks_on(agent.name).values() if not _is_well(row.value))
-    reasons = _link_reasons(view, agent.name)
-    if state is LinkState.LOST and index.is_halted():
-        reasons.append("so many agents are lost at once that no task of theirs is replaced: the fault is likelier here")
+    cordon = view.cordons.rows.get(agent.name)
+    reasons = _link_reasons(view, agent.name) + ([] if cordon is None else _cordon_reasons(view, cordon.value))
+    if state is LinkState.LOST and view.halted is not None:
+        reasons.append(f"{view.halted}, so the fault is likelier here")
     reasons.append(_reserved(agent, placed))
     if not placed:
         reasons.append("no task is placed on it")
@@ -127,7 +147,7 @@ async def explain_agent(view: View, agent: Agent, known: Bookings | None, now: I
         subject=f"agent/{agent.name}",
         state=state.value,
         summary=f"{state}, {len(placed)} placed",
-        is_fine=state is LinkState.CONNECTED and not tasks,
+        is_fine=state is LinkState.CONNECTED and not tasks and (cordon is None or not cordon.value.is_draining),
         reasons=(*reasons, *(one.reason for one in slots)),
         slots=slots,
         tasks=tasks,
@@ -136,17 +156,19 @@ async def explain_agent(view: View, agent: Agent, known: Bookings | None, now: I
 
 async def _slots(view: View, job: Job, known: Bookings | None, now: Instant) -> tuple[SlotsWhy, ...]:
     index = await bookings_of(view, known)
-    case, fleet = _case(view, job, now, is_halted=index.is_halted()), index.fleet.fork()
+    case, fleet = _case(view, job, index, now), index.fleet.fork()
     return await asyncio.to_thread(explain, case, fleet)
 
 
-def _case(view: View, job: Job, now: Instant, *, is_halted: bool) -> Case:
+def _case(view: View, job: Job, index: Bookings, now: Instant) -> Case:
     return Case(
         job=job,
         standings=standings_of(view, job),
         links={name: row.value for name, row in view.links.rows.items()},
         now=now,
-        is_halted=is_halted,
+        evictable=index.evictable(now),
+        halted=view.halted,
+        leaving=dict(index.fleet.leaving),
         is_held=bool(unmet(view, job)),
         replacing=replacing(job, bindings(view, job)),
     )
@@ -155,7 +177,7 @@ def _case(view: View, job: Job, now: Instant, *, is_halted: bool) -> Case:
 async def _refused(view: View, agent: Agent, index: Bookings, now: Instant) -> tuple[SlotsWhy, ...]:
     """Return what the agent lacks for jobs that have slots which fit nowhere."""
     jobs = [row.value for key in list(view.pending.rows)[:JOBS_MAX] if (row := view.jobs.rows.get(key)) is not None]
-    cases, fleet = [_case(view, job, now, is_halted=index.is_halted()) for job in jobs], index.fleet.fork()
+    cases, fleet = [_case(view, job, index, now) for job in jobs], index.fleet.fork()
 
     def ask() -> tuple[SlotsWhy, ...]:
         told = ((case.job, one) for case in cases for one in explain_on(case, fleet, agent.name))
@@ -181,10 +203,17 @@ def _troubled(view: View, key: str, job: Job) -> tuple[TaskWhy, ...]:
     bad = [
         task
         for task in tasks
-        if not _is_well(task) or task.id not in placed or task.generation != job.generation or job.is_terminating
+        if not _is_well(task)
+        or not _is_placed(placed.get(task.id))
+        or task.generation != job.generation
+        or job.is_terminating
     ]
-    silent = [unreported(row.value) for task, row in placed.items() if task not in reported]
+    silent = [unreported(row.value) for task, row in placed.items() if task not in reported and not row.value.is_denied]
     return _worst([*bad, *silent])
+
+
+def _is_placed(row: Row[Placement] | None) -> bool:
+    return row is not None and not row.value.is_revoked
 
 
 def _worst(tasks: Iterable[Task]) -> tuple[TaskWhy, ...]:
@@ -222,12 +251,30 @@ def _link_reasons(view: View, agent: str) -> list[str]:
     return [f"agent {agent} is {state}{said}"]
 
 
+def _cordon_reasons(view: View, cordon: Cordon) -> list[str]:
+    """Return why an agent takes no new tasks, and what its drain still waits for."""
+    why = f": {cordon.reason}" if cordon.reason else ""
+    since = moment(cordon.since_ms)
+    if not cordon.is_draining:
+        return [f"it is cordoned since {since} and takes no new tasks{why}"]
+    drain = drain_status(view, cordon.agent)
+    until = "" if cordon.deadline_ms is None else f", until {moment(cordon.deadline_ms)} at the latest"
+    left = "no task is left" if drain.is_done else f"{drain.left} tasks are left"
+    return [f"it is being drained since {since}{until}, and {left}{why}", *drain.waiting]
+
+
 def _reserved(agent: Agent, placed: list[Placement]) -> str:
     cpu, memory = (sum(getattr(one.reserve, what) for one in placed) for what in ("cpu", "memory"))
     return (
         f"{format_cpu(cpu)} of {format_cpu(agent.capacity.cpu)} cpu and {about_size(memory)} of "
         f"{about_size(agent.capacity.memory)} memory are reserved by {len(placed)} placements"
     )
+
+
+def _told(slots: SlotsWhy) -> str:
+    """Return a reason with the slots that it is of; some name their slot themselves."""
+    named = _named(slots.slots)
+    return slots.reason if slots.reason.startswith(f"{named} ") else f"{named}: {slots.reason}"
 
 
 def _named(slots: tuple[int, ...]) -> str:

@@ -60,7 +60,10 @@ class Holding:
         try:
             names = [_name(agent) for agent in agents]
             holds = await acquire_all(means.store, member.lease, names, means.instance, view.incarnation)
-            taken = dict(zip(agents, holds, strict=True)) if holds else await self._take_each(agents)
+            if holds is None:
+                await self._take_each(agents, taken)
+            else:
+                taken = dict(zip(agents, holds, strict=True))
         except StoreUnavailable as error:
             if error.trouble in {Trouble.CLOSED, Trouble.ROLLED_BACK}:
                 raise
@@ -71,17 +74,25 @@ class Holding:
         self._holds |= taken
         return taken
 
-    async def _take_each(self, agents: Iterable[str]) -> dict[str, Hold]:
+    async def _take_each(self, agents: Iterable[str], taken: dict[str, Hold]) -> None:
         """Take what is to be had one by one: somebody was faster with one of them, perhaps an earlier try of ours."""
         means, view, lease = self._means, self._view, self._member.lease
 
-        async def one(agent: str) -> Hold | None:
+        async def one(agent: str) -> StoreUnavailable | None:
             arguments = (means.store, lease, _name(agent), means.instance, view.incarnation)
-            return await acquire(*arguments) or await held(*arguments)
+            try:
+                hold = await acquire(*arguments) or await held(*arguments)
+            except StoreUnavailable as error:
+                return error
+            if hold is not None:
+                taken[agent] = hold
+            return None
 
         async with asyncio.TaskGroup() as group:
-            tries = {agent: group.create_task(one(agent)) for agent in agents}
-        return {agent: hold for agent, task in tries.items() if (hold := task.result()) is not None}
+            tries = [group.create_task(one(agent)) for agent in agents]
+        for each in tries:
+            if (error := each.result()) is not None:
+                raise error
 
     async def renewed(self, agent: str) -> Hold:
         """Return the hold to go on with, so that nothing more comes of what was written by it before.

@@ -10,11 +10,11 @@ from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership, until
 from harpoon.control.metrics import Metrics
 from harpoon.control.scheduler import Scheduler
-from harpoon.control.view import SCHEDULER, View
-from harpoon.kit.cancelling import heed_cancelling
+from harpoon.control.view import View
+from harpoon.kit.apart import apart
 from harpoon.kit.errors import leaves
 from harpoon.kit.news import News
-from harpoon.store.hold import Hold, acquire, held
+from harpoon.store.hold import SCHEDULER, Hold, acquire, held
 from harpoon.store.port import StoreUnavailable, Trouble
 from harpoon.store.table import RowChange
 
@@ -50,7 +50,8 @@ class Leadership:
                 hold = await self._take()
                 if hold is not None:
                     await self._lead(hold)
-                await until(self._is_changed, RETRY_S if hold is not None else LOOK_AGAIN_S)
+                is_free = SCHEDULER not in self._view.holds.rows
+                await until(self._is_changed, RETRY_S if is_free else LOOK_AGAIN_S)
 
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         for change in changes:
@@ -90,19 +91,21 @@ class Leadership:
             # What was written before the hold was taken is to be known before anything is done by virtue of it.
             await self._view.mirror.reached(hold.sealed)
             self._scheduler = Scheduler(self._means, self._metrics, self._view, hold)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._scheduler.run(), name="scheduler")
-                group.create_task(self._until_unfit(), name="fit")
+            await apart(self._schedule(self._scheduler))
         except* HoldLost as lost:
             reasons = sorted({str(error) for error in leaves(lost)})
             _log.warning("leading_ended", token=str(hold.token), reasons=reasons)
         finally:
             self._scheduler = None
-        heed_cancelling()
         try:
             await hold.release(self._means.store)
         except StoreUnavailable as error:
             _log.warning("hold_not_given_back", hold=SCHEDULER, reason=str(error))
+
+    async def _schedule(self, scheduler: Scheduler) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(scheduler.run(), name="scheduler")
+            group.create_task(self._until_unfit(), name="fit")
 
     async def _until_unfit(self) -> None:
         while not self._member.is_others_to_lead():

@@ -11,10 +11,11 @@ import structlog
 
 from harpoon import __version__
 from harpoon.control.means import HoldLost, Means
-from harpoon.control.view import INSTANCES, View
+from harpoon.control.view import View
 from harpoon.core.assign import fit
 from harpoon.kit import codec
 from harpoon.model.instance import Instance
+from harpoon.store.hold import INSTANCES
 from harpoon.store.port import Lease, Put, StoreUnavailable
 from harpoon.store.table import RowChange
 
@@ -67,8 +68,9 @@ class Membership:
             HoldLost: The lease is over.
             StoreUnavailable: The store could not answer; it is to be told again.
         """
-        record = replace(self._record, unfit=unfit)
-        if record == self._record:
+        record, row = replace(self._record, unfit=unfit), self._view.instances.rows.get(self.instance)
+        # A write of which nobody knew may have happened behind a later one.
+        if record == self._record and (row is None or row.value == record):
             return
         try:
             await self._write(record)
@@ -76,7 +78,9 @@ class Membership:
             if self.lease.lost.is_set():
                 raise HoldLost("the lease of this instance was lost") from None
             raise
-        self._record = record
+        is_news, self._record = record != self._record, record
+        if not is_news:
+            return
         if unfit:
             _log.warning("holds_declined", instance=self.instance, reason=unfit)
         else:

@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from harpoon.control.view import AGENT_HOLDS, SCHEDULER, View
+from harpoon.control.view import AGENT_HOLDS, View
+from harpoon.store.hold import SCHEDULER
 from harpoon.store.port import StoreHealth, Trouble
 
 
@@ -27,6 +28,14 @@ class Metrics:
         )
         self.placements = Counter("harpoon_placements", "Placements decided and durable.", registry=self.registry)
         self.drops = Counter("harpoon_placements_dropped", "Placements withdrawn.", registry=self.registry)
+        self.evictions = Counter(
+            "harpoon_evictions", "Placements that replaced a task that was lost.", registry=self.registry
+        )
+        self.evictions_halted = Gauge(
+            "harpoon_evictions_halted",
+            "Whether so many agents are lost that no lost task is replaced; told by the instance that schedules.",
+            registry=self.registry,
+        )
         self.published = Counter(
             "harpoon_task_transitions", "Task states written to the registry.", registry=self.registry
         )

@@ -14,16 +14,17 @@ from typing import Final, assert_never
 
 import structlog
 
+from harpoon.control.denial import record_denials
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
-from harpoon.control.view import ACTUAL, LINKS, View
+from harpoon.control.view import ACTUAL, DISOWNED, LINKS, View
 from harpoon.core import machine, signals
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Unavailable
 from harpoon.kit.news import News
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Link, LinkState
-from harpoon.model.command import Command, CommandResult
+from harpoon.model.command import Command, CommandResult, ForgetTask
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.token import Token
@@ -34,8 +35,6 @@ from harpoon.store.port import Delete, Put, StoreUnavailable, Write
 WRITES_AT_ONCE: Final = 90
 #: How long the news that a task is starting may wait.
 LINGER_S: Final = 0.02
-#: How often the machine is told that time passes.
-TICK_S: Final = 1.0
 #: Wait after a commit that the store could not answer.
 RETRY_S: Final = 0.5
 
@@ -80,6 +79,7 @@ class Minder:
             [row.value for row in view.tasks_on(agent.name).values()],
             means.clock.now(),
             cluster=view.cluster,
+            incarnation=view.incarnation,
             lost_after=means.lost_after,
             instance=means.instance,
             others=others(),
@@ -88,6 +88,8 @@ class Minder:
         #: Whether a write may have happened, or may yet.
         self._is_in_doubt = False
         self._has_mail = asyncio.Event()
+        #: When the machine is told that time has passed, by the event loop's clock.
+        self._tick: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
@@ -98,16 +100,28 @@ class Minder:
         Raises:
             HoldLost: Another instance minds it now.
         """
-        async with asyncio.TaskGroup() as self._group:
-            self._group.create_task(self._post())
-            self._streaming = self._group.create_task(self._follow(0.0))
-            while True:
-                await asyncio.sleep(TICK_S)
-                self._feed(signals.Ticked(self._others()))
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self.claim(self._view.claims(self._agent.name))
+                self._streaming = self._group.create_task(self._follow(0.0))
+                self._arm()
+                await self._post()
+        finally:
+            if self._tick is not None:
+                self._tick.cancel()
+
+    def claim(self, tasks: frozenset[TaskId]) -> None:
+        """Note that there are records of tasks of earlier incarnations."""
+        if tasks:
+            self._feed(signals.Claimed(tasks))
+            self._sweep()
 
     async def command(self, commands: Sequence[Command]) -> None:
         """Send commands and feed what becomes of them."""
-        self._feed(signals.Sent(tuple(command.task for command in commands)))
+        denials = frozenset(
+            command.task for command in commands if isinstance(command, ForgetTask) and command.is_denied
+        )
+        self._feed(signals.Sent(tuple(command.task for command in commands), denials))
         for kind, count in Counter(command.kind for command in commands).items():
             self._metrics.commands.labels(kind).inc(count)
         told = [f"{command.kind} {command.task}: {command.reason}" for command in commands]
@@ -124,11 +138,35 @@ class Minder:
             results = tuple(CommandResult(task=command.task, is_ok=False, reason=str(error)) for command in commands)
         self._metrics.commands_refused.inc(sum(not result.is_ok for result in results))
         self._feed(signals.Answered(results))
+        # An agent that does not know of denials says nothing of them.
+        denied = [result.task for result in results if result.is_ok and result.is_denied and result.task in denials]
+        await record_denials(self._means.store, self._view, self.hold, denied)
 
     def _feed(self, event: signals.Event) -> None:
-        self.state, effects = machine.advance(self.state, event, self._means.clock.now())
+        before = self.state
+        self.state, effects = machine.advance(before, event, self._means.clock.now())
         for effect in effects:
             self._carry_out(effect)
+        if self.state.phase is not before.phase or self.state.pending is not before.pending:
+            self._arm()
+
+    def _arm(self) -> None:
+        """Have the machine told that time has passed when it may matter, or earlier; mostly that is seconds away."""
+        loop, now = asyncio.get_running_loop(), self._means.clock.now()
+        due = machine.due(self.state, now)
+        if due is None:
+            return
+        at = loop.time() + (due - now.elapsed).total_seconds()
+        if self._tick is not None:
+            if self._tick.when() <= at:
+                return
+            self._tick.cancel()
+        self._tick = loop.call_at(at, self._pass_time)
+
+    def _pass_time(self) -> None:
+        self._tick = None
+        self._feed(signals.Ticked(self._others()))
+        self._arm()
 
     def _carry_out(self, effect: signals.Effect) -> None:
         match effect:
@@ -178,7 +216,17 @@ class Minder:
             self._view.actual.expect(f"{self._agent.name}/{task.id}", task, record)
             self._mail(Put(prefix + task.id, record), is_urgent=task.state is not TaskState.STARTING)
         for gone in effect.gone:
+            # First the operator's word: what would be left of both is found again by the other.
+            if f"{self._agent.name}/{gone}" in self._view.disowned.rows:
+                self._mail(Delete(f"{DISOWNED}{self._agent.name}/{gone}"))
             self._mail(Delete(prefix + gone))
+
+    def _sweep(self) -> None:
+        """Delete words on tasks that the agent does not have: it ended them just before they were given."""
+        if machine.commandable(self.state):
+            for task in self._view.disowned_on(self._agent.name):
+                if task not in self.state.tasks:
+                    self._mail(Delete(f"{DISOWNED}{self._agent.name}/{task}"))
 
     def _mail(self, write: Write, *, is_urgent: bool = True) -> None:
         """Queue a write; a later one for the same key takes its place, at the end.
@@ -283,6 +331,7 @@ class Minder:
             self._feed(signals.Broken(f"adoption failed: {error}"))
         else:
             self._feed(signals.Adopted(snapshot))
+            self._sweep()
 
     def _fence(self, error: Fenced) -> None:
         self._metrics.fenced.inc()

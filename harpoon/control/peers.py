@@ -76,12 +76,11 @@ class Peers:
         self._metrics.skew.set(self.skew.total_seconds())
         if is_fit(self.skew, was_fit=not self._member.reason_unfit):
             unfit = ""
-        elif self._member.reason_unfit:
-            # As it was said: the span changes all the time.
-            return
         else:
             how = "ahead of" if self.skew > timedelta(0) else "behind"
-            unfit = f"its clock is {abs(self.skew).total_seconds():.1f} s {how} that of the others; set it right"
+            told = f"its clock is {abs(self.skew).total_seconds():.1f} s {how} that of the others; set it right"
+            # As it was said: the span changes all the time.
+            unfit = self._member.reason_unfit or told
         try:
             await self._member.declare(unfit)
         except StoreUnavailable as error:

@@ -8,10 +8,10 @@ from harpoon.control.bookings import Bookings
 from harpoon.control.records import check_documents, check_size, job_record
 from harpoon.control.references import bindings, replacing, unmet
 from harpoon.control.registry import Registry
+from harpoon.control.standings import standings_of
 from harpoon.control.versions import form_diff, form_of
 from harpoon.control.view import JOBS, View, job_key
 from harpoon.core.plan import Outset, foretell
-from harpoon.core.standing import Standing
 from harpoon.kit import codec
 from harpoon.kit.errors import Unavailable
 from harpoon.model.instant import Instant
@@ -41,16 +41,6 @@ async def bookings_of(view: View, known: Bookings | None) -> Bookings:
     raise Unavailable("this instance is still reading what there is; try again")
 
 
-def standings_of(view: View, job: Job) -> tuple[Standing, ...]:
-    """Return where the placements of a job stand."""
-    key = job_key(job.namespace, job.name)
-    tasks = view.tasks_of(key)
-    return tuple(
-        Standing(placement=row.value, task=tasks[task].value if task in tasks else None)
-        for task, row in view.placements_of(key).items()
-    )
-
-
 async def plan_documents(
     view: View, registry: Registry, manifests: Sequence[Manifest], known: Bookings | None, now: Instant
 ) -> Plan:
@@ -72,7 +62,7 @@ async def plan_documents(
     # Each is stored twice: as it is, and among its versions.
     check_size([Put(JOBS + job.name, job_record(job, codec.dump(job.spec))) for job, _ in drafts] * 2)
     outsets = _outsets(view, [job for job, _ in drafts])
-    fleet, revision, is_halted = index.fleet.fork(), view.revision, index.is_halted()
+    fleet, revision, is_halted = index.fleet.fork(), view.revision, view.halted is not None
 
     def run() -> tuple[Course, ...]:
         return foretell(outsets, fleet, now, incarnation=view.incarnation, revision=revision, is_halted=is_halted)
@@ -89,6 +79,10 @@ async def plan_documents(
     )
 
 
+#: Of tasks without a placement that nobody waits for to go: it may be gone already, or it stays as it is.
+_STAYING: Final = (TaskState.LOST, TaskState.UNCLAIMED)
+
+
 def _outsets(view: View, jobs: Sequence[Job]) -> tuple[Outset, ...]:
     planned = {(job.namespace, job.name) for job in jobs}
     outsets = []
@@ -101,7 +95,7 @@ def _outsets(view: View, jobs: Sequence[Job]) -> tuple[Outset, ...]:
             leaving=tuple(
                 task
                 for task, row in view.tasks_of(key).items()
-                if task not in placed and not row.value.state.is_over and row.value.state is not TaskState.LOST
+                if task not in placed and not row.value.is_over and row.value.state not in _STAYING
             ),
             unmet=tuple(one for one in unmet(view, job) if (job.namespace, one.dependency.job) not in planned),
             bindings=bound,

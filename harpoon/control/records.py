@@ -83,6 +83,22 @@ def check_documents(manifests: Sequence[Manifest]) -> None:
             raise Invalid(detail, [Problem(pointer=f"/documents/{index}/metadata/name", detail=detail)])
 
 
+def check_exclusive(manifest: Manifest, old: Job | None, within: str) -> None:
+    """Refuse to make a job exclusive, or not, while it has tasks that were placed the other way.
+
+    Args:
+        manifest: What the job is to be.
+        old: What it is; None: it is not there.
+        within: Pointer to the document.
+
+    Raises:
+        Invalid: It is the other way now.
+    """
+    if old is not None and old.spec.exclusive is not manifest.spec.exclusive:
+        detail = f"exclusive cannot be changed while job {old.name} exists; unschedule it, and schedule it anew"
+        raise Invalid(detail, [Problem(pointer=f"{within}/spec/exclusive", detail=detail)])
+
+
 def check_size(writes: Sequence[Write]) -> None:
     """Refuse writes that no commit could take.
 

@@ -140,7 +140,8 @@ def _keys(namespace: str, spec: Spec) -> frozenset[str]:
 
 def _addresses(view: View, key: str, port: str) -> list[str]:
     placed = view.placements_of(key)
-    ready = (row.value for task, row in view.tasks_of(key).items() if task in placed)
+    wanted = {task for task, row in placed.items() if not row.value.is_revoked}
+    ready = (row.value for task, row in view.tasks_of(key).items() if task in wanted)
     return [
         f"[{task.address}]:{task.ports[port]}" if ":" in task.address else f"{task.address}:{task.ports[port]}"
         for task in ready

@@ -14,6 +14,7 @@ from harpoon.control.freshness import Freshness
 from harpoon.control.receipts import Receipts
 from harpoon.control.records import (
     check_documents,
+    check_exclusive,
     check_precondition,
     check_size,
     job_record,
@@ -23,6 +24,7 @@ from harpoon.control.records import (
 )
 from harpoon.control.references import check_references
 from harpoon.control.status import change_id, job_status
+from harpoon.control.unclaimed import Unclaimed
 from harpoon.control.versions import outdated_versions, version_to_restore
 from harpoon.control.view import JOBS, VERSIONS, View, job_key
 from harpoon.control.waiting import Waiters
@@ -70,6 +72,8 @@ class Registry:
         self._freshness = Freshness(store, view)
         #: Of those who wait for a job or an agent to change.
         self.waiters = Waiters(view)
+        #: What becomes of tasks that no record knows.
+        self.unclaimed = Unclaimed(store, view, clock)
         #: Of mutations that carried an idempotency key.
         self.receipts = Receipts(store, clock)
 
@@ -91,6 +95,7 @@ class Registry:
             row = self._view.jobs.rows.get(key)
             check_precondition(row, if_match=if_match, is_new=is_new)
             check_references(self._view, {"": manifest})
+            check_exclusive(manifest, None if row is None else row.value, "")
             accepted = await self._commit((self._next(manifest, row),))
             if accepted is not None:
                 return accepted[0]
@@ -129,6 +134,8 @@ class Registry:
         keys = (job_key(manifest.metadata.namespace, manifest.metadata.name) for manifest in manifests)
         rows = [self._view.jobs.rows.get(key) for key in keys]
         check_references(self._view, {f"/documents/{index}": one for index, one in enumerate(manifests)})
+        for index, (manifest, row) in enumerate(zip(manifests, rows, strict=True)):
+            check_exclusive(manifest, None if row is None else row.value, f"/documents/{index}")
         return [self._next(manifest, row) for manifest, row in zip(manifests, rows, strict=True)]
 
     async def scale(

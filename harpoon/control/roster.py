@@ -8,10 +8,11 @@ from typing import Final
 import structlog
 
 from harpoon.agent.client import AgentTransport
-from harpoon.control.view import ACTUAL, AGENTS, LINKS, View
+from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, DISOWNED, LINKS, View, job_key
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
 from harpoon.model.agent import Agent, LinkState
+from harpoon.model.task import Placement
 from harpoon.store import settle
 from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, StoreUnavailable
 
@@ -32,22 +33,22 @@ class Roster:
         """Record an agent that announced itself; nothing is written when it is known like that.
 
         Raises:
-            Conflict: Another agent of that name is connected, or the endpoint belongs to another name.
+            Conflict: Another agent of that name is there, or waited for, or the endpoint belongs to another name.
             StoreUnavailable: The store could not answer.
         """
         row = self._view.agents.rows.get(agent.name)
         if row is not None and row.value == agent:
             return row.mod_revision
-        if row is not None and row.value.uid != agent.uid and self._link_state(agent.name) is LinkState.CONNECTED:
-            raise Conflict(
-                f"another agent named {agent.name} is connected (uid {row.value.uid}); give this one another --name"
-            )
+        if row is not None and row.value.uid != agent.uid:
+            self._check_succession(row.value)
         for other in self._view.agents.rows.values():
             if other.value.endpoint == agent.endpoint and other.value.name != agent.name:
-                raise Conflict(f"endpoint {agent.endpoint} belongs to agent {other.value.name}")
+                raise Conflict(self._taken(agent.endpoint, other.value.name))
         found = 0 if row is None else row.mod_revision
         compares = (Compare(AGENTS + agent.name, mod=found),)
-        revision = await settle.commit(self._store, compares, (Put(AGENTS + agent.name, codec.dump(agent)),))
+        # Whoever registers is not dead, or no more.
+        writes = (Put(AGENTS + agent.name, codec.dump(agent)), Delete(DEAD + agent.name))
+        revision = await settle.commit(self._store, compares, writes)
         if revision is None:
             raise Conflict(f"agent {agent.name} was registered by someone else just now; try again")
         await self._view.mirror.shows(revision)
@@ -58,7 +59,7 @@ class Roster:
 
         Raises:
             NotFound: There is no such agent.
-            Conflict: It is connected.
+            Conflict: It is connected, or tasks are still placed on it.
             StoreUnavailable: The store could not answer; some of what it reported may be gone.
         """
         row = self._view.agents.rows.get(name)
@@ -66,18 +67,55 @@ class Roster:
             raise NotFound(f"there is no agent {name}")
         if self._link_state(name) is LinkState.CONNECTED:
             raise Conflict(f"agent {name} is connected; stop it first, or it would register again")
+        placed = len(self._view.placements_on(name))
+        if placed:
+            raise Conflict(
+                f"{placed} tasks are still placed on agent {name}, and may run there; if it will never come back: "
+                f"harpoon declare-dead {name}"
+            )
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
+        told += [Delete(f"{DISOWNED}{name}/{task}") for task in self._view.disowned_on(name)]
         parts = [told[start : start + WRITES_MAX] for start in range(0, len(told), WRITES_MAX)]
         # Compared each time: what the store does late is to take nothing from an agent that was registered since.
         is_same = Compare(AGENTS + name, mod=row.mod_revision)
         revision: int | None = None
-        for writes in (*parts, [Delete(AGENTS + name), Delete(LINKS + name)]):
+        for writes in (*parts, [Delete(table + name) for table in (AGENTS, LINKS, CORDONS)]):
             revision = await self._store.commit((is_same,), writes)
             if revision is None:
                 raise Conflict(f"agent {name} changed just now; look again")
         assert revision is not None, "the last of them was committed"
         await self._view.mirror.shows(revision)
         return revision
+
+    def _check_succession(self, former: Agent) -> None:
+        """Refuse that another agent takes a name whose owner may still run what nobody else is to run."""
+        name, state = former.name, self._link_state(former.name)
+        told = f"another agent named {name} is {state} (uid {former.uid}); give this one another --name"
+        if state is LinkState.CONNECTED:
+            raise Conflict(told)
+        if state is LinkState.INTERRUPTED:
+            raise Conflict(f"{told}, or wait until that one is lost")
+        waiting = [task for task, row in self._view.placements_on(name).items() if self._waits(row.value)]
+        if waiting:
+            raise Conflict(
+                f"{told}; {len(waiting)} tasks wait for that one, such as {min(waiting)}, and may still run there: "
+                f"if it is gone for good: harpoon declare-dead {name}"
+            )
+
+    def _waits(self, placement: Placement) -> bool:
+        if placement.is_exclusive:
+            return not placement.is_denied
+        job = self._view.jobs.rows.get(job_key(placement.namespace, placement.job))
+        return job is not None and job.value.spec.waits_for_lost
+
+    def _taken(self, endpoint: str, owner: str) -> str:
+        """Say whose an endpoint is, and the way out where that one is not there any more."""
+        state = self._link_state(owner)
+        told = f"endpoint {endpoint} belongs to agent {owner}, which is {state}"
+        if state is LinkState.CONNECTED:
+            return f"{told}; give this one another --listen"
+        way = f"harpoon declare-dead {owner}" if self._view.placements_on(owner) else f"harpoon delete agent/{owner}"
+        return f"{told}; if {owner} is gone for good, make it free: {way}"
 
     def _link_state(self, agent: str) -> LinkState:
         row = self._view.links.rows.get(agent)

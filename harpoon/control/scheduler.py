@@ -19,24 +19,22 @@ from typing import Final
 import structlog
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.deed import Deed, drop_unit, farewell, pending_unit, put_unit
+from harpoon.control.deed import Deed, drop_unit, farewell, guards, pending_unit, put_unit
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.references import References, bindings, replacing, unmet
+from harpoon.control.standings import standings_of
 from harpoon.control.view import JOBS, View, job_key_of, placement_key
 from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
-from harpoon.core.rollout import Rollout, rollout
-from harpoon.core.standing import Standing
+from harpoon.core.rollout import rollout
 from harpoon.kit.loop import Loop
-from harpoon.model.agent import LinkState
-from harpoon.model.decision import Drop
+from harpoon.model.decision import Drop, Rollout
 from harpoon.model.instant import Instant
-from harpoon.model.job import Job
 from harpoon.model.task import Placement, TaskState
 from harpoon.store import settle
 from harpoon.store.hold import Hold, seal
-from harpoon.store.port import Compare, StoreUnavailable, Write
+from harpoon.store.port import Compare, Delete, StoreUnavailable, Write
 from harpoon.store.table import RowChange
 
 #: Deciding goes on for so long at a stretch.
@@ -64,6 +62,10 @@ class Scheduler:
         #: Booked by commits of which nobody knows whether they happened; None: there are no such commits.
         self._doubtful: list[Placement] | None = None
         self._is_ousted = asyncio.Event()
+        #: Whether so many agents were lost that nothing was replaced, when that was looked at last.
+        self._is_halted = False
+        #: Jobs that wait until more lost tasks may be replaced.
+        self._limited: set[str] = set()
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
         self._complete: set[str] = set()
         self._loop: Loop[str] = Loop(
@@ -90,7 +92,7 @@ class Scheduler:
         self._references.load(self._view)
         with self._view.mirror.listening(self._hear):
             await self._bookings.load()
-            self._is_loaded = True
+            self._is_loaded, self._is_halted = True, self._view.halted is not None
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._loop.run())
                 await self._is_ousted.wait()
@@ -105,10 +107,16 @@ class Scheduler:
                 self._wake(change.key)
             elif change.table is view.placements:
                 self._wake(job_key_of(change.key.partition("/")[2]))
+            elif change.table is view.pending:
+                # What it waits for may have come before this was heard of, and while it was being written.
+                self._loop.wake(change.key)
             elif change.table is view.actual:
                 self._hear_task(change)
             elif change.table is view.links:
-                self._wake_jobs_of_lost_agents()
+                self._hear_link(change.key)
+            elif change.table is view.cordons:
+                self._wake_jobs_on(change.key)
+        self._hear_halt()
         if has_grown:
             for key in view.pending.rows:
                 self._loop.wake(key)
@@ -130,11 +138,21 @@ class Scheduler:
         for user in self._references.users(key):
             self._loop.wake(user)
 
-    def _wake_jobs_of_lost_agents(self) -> None:
-        for name, link in self._view.links.rows.items():
-            if link.value.state is LinkState.LOST:
-                for task in self._view.placements_on(name):
-                    self._loop.wake(job_key_of(task))
+    def _hear_link(self, agent: str) -> None:
+        if agent in self._view.lost:
+            self._wake_jobs_on(agent)
+
+    def _hear_halt(self) -> None:
+        """Have all that is lost replaced once that is halted no longer."""
+        was_halted, self._is_halted = self._is_halted, self._view.halted is not None
+        self._metrics.evictions_halted.set(self._is_halted)
+        if was_halted and not self._is_halted:
+            for agent in self._view.lost:
+                self._wake_jobs_on(agent)
+
+    def _wake_jobs_on(self, agent: str) -> None:
+        for task in self._view.placements_on(agent):
+            self._loop.wake(job_key_of(task))
 
     async def _handle(self, keys: Sequence[str]) -> None:
         if self._doubtful is not None:
@@ -146,7 +164,7 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             for key in keys:
                 now = self._clock.now()
-                deed = self._decide(key, now, is_halted=self._bookings.is_halted())
+                deed = self._decide(key, now)
                 if deed is not None:
                     commits += [group.create_task(self._commit(deed, writes)) for writes in deed.commits()]
                 if now.elapsed - begun.elapsed > SLICE:
@@ -172,34 +190,41 @@ class Scheduler:
         self._doubtful = None
         self._unbook(doubtful)
 
-    def _decide(self, key: str, now: Instant, *, is_halted: bool) -> Deed | None:
-        view = self._view
+    def _decide(self, key: str, now: Instant) -> Deed | None:
+        view, bookings = self._view, self._bookings
         if self._wrote.get(key, 0) > view.revision:
             return None
         self._wrote.pop(key, None)
         self._complete.discard(key)
+        self._limited.discard(key)
         row = view.jobs.rows.get(key)
         if row is None:
             return None
         job = row.value
         compares = (self._hold.compare, Compare(JOBS + key, mod=row.mod_revision))
-        placements, tasks = view.placements_of(key), view.tasks_of(key)
-        if job.is_terminating and not placements and not tasks:
+        placements = view.placements_of(key)
+        if job.is_terminating and not placements and not view.is_left(key):
             return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
-        standings = [
-            Standing(placement=placed.value, task=tasks[task].value if task in tasks else None)
-            for task, placed in placements.items()
-        ]
+        dead = [placed.value for placed in placements.values() if self._is_dead(placed.value.agent)]
+        if dead:
+            return Deed(key=key, compares=compares, units=tuple(map(self._mourn, dead)))
+        standings = standings_of(view, job)
         bound, missing = bindings(view, job), unmet(view, job)
         rolled = rollout(
-            job, standings, now, is_halted=is_halted, is_held=bool(missing), bindings=replacing(job, bound)
+            job,
+            standings,
+            now,
+            evictable=bookings.evictable(now),
+            is_held=bool(missing),
+            bindings=replacing(job, bound),
+            leaving=bookings.fleet.leaving,
         )
         if rolled.due is not None:
             self._loop.wake_after(key, rolled.due)
         decision = place(
             job,
             rolled.wants,
-            self._bookings.fleet,
+            bookings.fleet,
             now,
             incarnation=view.incarnation,
             revision=view.revision,
@@ -207,15 +232,37 @@ class Scheduler:
         )
         if rolled.held:
             decision = replace(decision, pending=hold_back(job, rolled.held, missing, decision.pending, now))
-        return self._deed(key, job, rolled, decision, compares)
+        bookings.evict(sum(one.slot in rolled.evictions for one in decision.placements), now)
+        if rolled.limited:
+            self._wait_for_more(key, now)
+        return self._deed(key, rolled, decision, compares, now)
+
+    def _is_dead(self, agent: str) -> bool:
+        return agent in self._view.dead.rows and agent not in self._view.agents.rows
+
+    def _mourn(self, placement: Placement) -> tuple[Write, ...]:
+        """Delete what was placed on an agent by one who had not heard yet that it was declared dead."""
+        self._metrics.drops.inc()
+        reason = f"agent {placement.agent} was declared dead"
+        _log.info("placement_dropped", task=placement.task, agent=placement.agent, reason=reason)
+        return (Delete(placement_key(placement)),)
+
+    def _wait_for_more(self, key: str, now: Instant) -> None:
+        """Look at a job again when there is one more replacement for each that waits: in turn, not all at once."""
+        self._limited.add(key)
+        span = self._bookings.evictable_after(len(self._limited), now)
+        # While there are any to be had, what is wanted fits nowhere: it is woken when something may.
+        if span:
+            self._loop.wake_after(key, span)
 
     def _deed(
-        self, key: str, job: Job, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...]
+        self, key: str, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...], now: Instant
     ) -> Deed | None:
         wants = {want.slot: want for want in rolled.wants}
         units = [put_unit(self._view, placement, wants[placement.slot]) for placement in decision.placements]
-        units += [self._drop_unit(drop) for drop in (*rolled.drops, *decision.drops)]
-        if not (rolled.wants or rolled.drops or rolled.held or rolled.due) and self._is_complete(job, key):
+        drops = (*rolled.drops, *decision.drops)
+        units += [self._drop_unit(drop, now) for drop in drops]
+        if rolled.is_complete and not (rolled.wants or rolled.drops or rolled.held or rolled.due or rolled.limited):
             self._complete.add(key)
         pending = pending_unit(self._view, key, decision.pending)
         units += [pending] if pending else []
@@ -223,18 +270,21 @@ class Scheduler:
             return None
         for placement in decision.placements:
             self._bookings.book(placement)
-        return Deed(key=key, compares=compares, units=tuple(units), placements=decision.placements)
-
-    def _is_complete(self, job: Job, key: str) -> bool:
-        placed = self._view.placements_of(key).values()
-        return len(placed) == job.spec.scale and all(row.value.generation == job.generation for row in placed)
+        return Deed(
+            key=key,
+            compares=compares,
+            units=tuple(units),
+            placements={unit[0].key: one for unit, one in zip(units, decision.placements, strict=False)},
+            evictions=frozenset(one.task for one in decision.placements if one.slot in rolled.evictions),
+            guards=guards(self._view, drops),
+        )
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
         """Commit a part of a deed; return why the store could not."""
-        keys = {write.key for write in writes}
-        booked = [placement for placement in deed.placements if placement_key(placement) in keys]
+        booked = [deed.placements[write.key] for write in writes if write.key in deed.placements]
+        compares = deed.compares_for(writes)
         try:
-            revision = await self._store.commit(deed.compares, writes)
+            revision = await self._store.commit(compares, writes)
         except StoreUnavailable as error:
             if error.maybe_applied:
                 self._doubt(booked)
@@ -246,9 +296,10 @@ class Scheduler:
             raise
         if revision is None:
             self._unbook(booked)
-            return await self._see_others(deed)
+            return await self._see_others(deed.key, compares)
         self._wrote[deed.key] = max(revision, self._wrote.get(deed.key, 0))
         self._metrics.placements.inc(len(booked))
+        self._metrics.evictions.inc(sum(placement.task in deed.evictions for placement in booked))
         _log.info("reconciled", job=deed.key, placed=len(booked), writes=len(writes), revision=revision)
         return None
 
@@ -259,20 +310,20 @@ class Scheduler:
         for placement in placements:
             self._bookings.unbook(placement)
 
-    async def _see_others(self, deed: Deed) -> StoreUnavailable | None:
+    async def _see_others(self, key: str, compares: tuple[Compare, ...]) -> StoreUnavailable | None:
         """Have a job decided again once the view shows who was faster; if nobody was, the hold is gone."""
         try:
             entry = await self._store.get(self._hold.key)
             if entry is None or entry.create_revision != self._hold.token.revision:
                 self._is_ousted.set()
                 return None
-            await settle.see_others(self._store, self._view.mirror, deed.compares)
+            await settle.see_others(self._store, self._view.mirror, compares)
         except StoreUnavailable as error:
             return error
-        self._loop.wake(deed.key)
+        self._loop.wake(key)
         return None
 
-    def _drop_unit(self, drop: Drop) -> tuple[Write, ...]:
+    def _drop_unit(self, drop: Drop, now: Instant) -> tuple[Write, ...]:
         self._metrics.drops.inc()
         _log.info("placement_dropped", task=drop.task, agent=drop.agent, reason=drop.reason)
-        return drop_unit(self._view, drop)
+        return drop_unit(self._view, drop, now)

@@ -34,11 +34,15 @@ from harpoon.store.table import RowChange
 _SLICE: Final = 100
 #: Agents that are begun to be minded in a second: each is dialled, tells all it has, and writes its token to disk.
 BEGINNINGS_PER_S: Final = 2000
+#: Agents begun at a time: what else is to be done has its turn before the next.
+BEGUN_AT_ONCE: Final = 5
 #: Agents handed over at a time, and the pause before the next: for a moment nobody commands them.
 HANDED_OVER_AT_ONCE: Final = 50
 HAND_OVER_AGAIN_S: Final = 0.5
 #: All agents are looked at again so often, even if nothing is heard.
 LOOK_AGAIN_S: Final = 30.0
+#: Timers of a loop that looks at the clock once a turn may fire so much too early.
+_EARLY_S: Final = 0.05
 #: Agents that take our token at a time.
 ADOPTIONS: Final = 64
 
@@ -109,6 +113,7 @@ class Shepherd:
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         view = self._view
         touched: list[str] = []
+        claims: dict[str, set[TaskId]] = {}
         for change in changes:
             if change.table is view.instances:
                 touched += view.agents.rows
@@ -118,7 +123,13 @@ class Shepherd:
                 touched += [name] if kind == "agents" else []
             elif change.table is view.agents or (change.table is view.links and _failed(change.old, change.new)):
                 touched.append(change.key)
+            elif _claims(view, change):
+                agent, _, task = change.key.partition("/")
+                claims.setdefault(agent, set()).add(TaskId(task))
         self._look_at(touched)
+        for agent, tasks in claims.items():
+            if agent in self._minders:
+                self._minders[agent].claim(frozenset(tasks))
 
     def _look_at(self, agents: Iterable[str]) -> None:
         before = len(self._dirty)
@@ -136,7 +147,7 @@ class Shepherd:
         is_new = not self._others <= self._settled.keys()
         self._settled = {name: self._settled.get(name, then) for name in self._others}
         if is_new and settle:
-            span_s = settle.total_seconds()
+            span_s = settle.total_seconds() + _EARLY_S
             asyncio.get_running_loop().call_later(span_s, lambda: self._look_at(tuple(self._running)))
 
     # What to do about it.
@@ -181,14 +192,15 @@ class Shepherd:
         """Take the holds of agents, a few at a time, and begin to mind them."""
         for start in range(0, len(names), ACQUIRED_MAX):
             chunk = names[start : start + ACQUIRED_MAX]
-            for name, hold in (await self._holding.take(chunk)).items():
+            for number, (name, hold) in enumerate((await self._holding.take(chunk)).items(), 1):
                 self._metrics.takeovers.labels("agent").inc()
                 _log.info("agent_held", agent=name, token=str(hold.token))
                 await self._begin(group, name, hold)
+                if number % BEGUN_AT_ONCE == 0:
+                    await asyncio.sleep(BEGUN_AT_ONCE / BEGINNINGS_PER_S)
             missing = [name for name in chunk if name not in self._running]
             if missing:
                 self._look_later(missing, RETRY_S)
-            await asyncio.sleep(len(chunk) / BEGINNINGS_PER_S)
 
     async def _keep(self, group: asyncio.TaskGroup, name: str) -> None:
         """Mind an agent as it is registered now."""
@@ -264,6 +276,13 @@ class Shepherd:
     def _wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
         for wake in self._wakes:
             wake(agent, tasks)
+
+
+def _claims(view: View, change: RowChange) -> bool:
+    """Whether a change makes a record know a task of an earlier incarnation."""
+    if change.new is None or change.table not in (view.disowned, view.placements):
+        return False
+    return change.table is view.disowned or change.new.value.incarnation < view.incarnation
 
 
 def _failed(old: object, new: object) -> bool:

@@ -9,7 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from harpoon.control.view import View
+from harpoon.control.drain import drain_status
+from harpoon.control.status import lost_reason
+from harpoon.control.view import View, job_key_of
+from harpoon.core.exclusive import waits_for_agent
 from harpoon.model.agent import Agent, LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.job import Job
@@ -108,30 +111,53 @@ class _Look:
         return _Stuck(Waiter.JOB, f"job/{key}", group, pending.reason, pending.since_ms)
 
     def _placement(self, key: str, placement: Placement) -> _Stuck | None:
-        if key in self._view.actual.rows or placement.decided_ms > self._late_ms:
+        if placement.decided_ms > self._late_ms:
+            return None
+        reported = self._view.actual.rows.get(key)
+        waits = waits_for_agent(placement, None if reported is None else reported.value)
+        if waits:
+            since_ms = placement.decided_ms if reported is None else max(placement.decided_ms, reported.value.since_ms)
+            return _Stuck(Waiter.TASK, f"task/{placement.task}", f"exclusive {placement.agent}", waits, since_ms)
+        if reported is not None or placement.is_revoked:
             return None
         link = self._view.links.rows.get(placement.agent)
         state = LinkState.UNKNOWN if link is None else link.value.state
         reason = f"it is placed on agent {placement.agent}, which has not reported it yet and is {state}"
         return _Stuck(Waiter.TASK, f"task/{placement.task}", f"unreported {state}", reason, placement.decided_ms)
 
-    def _task(self, _: str, task: Task) -> _Stuck | None:
+    def _task(self, key: str, task: Task) -> _Stuck | None:
+        is_unclaimed = task.state is TaskState.UNCLAIMED
         is_well = task.ready or task.state is TaskState.FINISHED
-        if is_well or task.since_ms > self._late_ms:
+        if is_well or (task.since_ms > self._late_ms and not is_unclaimed):
+            return None
+        placed = self._view.placements.rows.get(key)
+        if placed is not None and waits_for_agent(placed.value, task):
             return None
         reason = f"it is {task.state}: {task.reason or 'no reason reported'}"
-        group = _general(reason, task.agent)
+        if task.state is TaskState.LOST and (job := self._view.jobs.rows.get(job_key_of(task.id))) is not None:
+            reason += f"; {lost_reason(job.value, self._view.halted)}"
+        group = task.state.value if is_unclaimed else _general(reason, task.agent)
         return _Stuck(Waiter.TASK, f"task/{task.id}", group, reason, task.since_ms)
 
     def _agent(self, name: str, agent: Agent) -> _Stuck | None:
         row = self._view.links.rows.get(name)
         state = LinkState.UNKNOWN if row is None else row.value.state
         if state is LinkState.CONNECTED:
-            return None
+            return self._drain(name)
         said = row.value.reason if row is not None and row.value.reason else f"{agent.endpoint} was not reached yet"
         since_ms = 0 if row is None else row.value.since_ms
         group = f"{state}: {_general(said.replace(agent.endpoint, '…'), name)}"
         return _Stuck(Waiter.AGENT, f"agent/{name}", group, f"it is {state}: {said}", since_ms)
+
+    def _drain(self, name: str) -> _Stuck | None:
+        cordon = self._view.cordons.rows.get(name)
+        if cordon is None or not cordon.value.is_draining or cordon.value.since_ms > self._late_ms:
+            return None
+        drain = drain_status(self._view, name)
+        if drain.is_done:
+            return None
+        reason = f"it is being drained, and {drain.left} tasks are left: {drain.waiting[0]}"
+        return _Stuck(Waiter.AGENT, f"agent/{name}", "draining", reason, cordon.value.since_ms)
 
 
 def _general(reason: str, agent: str | None = None) -> str:

@@ -6,7 +6,7 @@ has passed; that memory belongs to the machine (`core.machine`), not to this loo
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -19,7 +19,8 @@ from harpoon.core.transform import Desired, transform
 from harpoon.kit.loop import Loop
 from harpoon.model.command import Command
 from harpoon.model.name import TaskId
-from harpoon.store.table import RowChange
+from harpoon.model.task import Placement
+from harpoon.store.table import Row, RowChange
 
 #: Commands of one request to an agent: templates make them large, and results should not wait for thousands.
 COMMANDS_AT_ONCE: Final = 250
@@ -99,11 +100,15 @@ class Transformer:
         view, reported = self._view, self._shepherd.tasks(agent)
         placements = view.placements_on(agent)
         # What is both desired and known is left alone, so that of all tasks mostly none is looked at.
-        subset = placements.keys() ^ reported.keys() if tasks is None else tasks
+        subset = (placements.keys() ^ reported.keys()) | _revoked(placements) if tasks is None else tasks
         actual = {task: reported[task] for task in subset if task in reported}
-        desired = {}
+        desired, revoked = {}, set()
         for task in subset:
             row = placements.get(task)
+            if row is not None and row.value.is_revoked:
+                if not row.value.is_denied:
+                    revoked.add(task)
+                continue
             template = None if row is None else view.template(row.value)
             if row is not None and template is not None:
                 desired[task] = Desired(placement=row.value, template=template)
@@ -112,6 +117,12 @@ class Transformer:
                 _log.error("placement_unusable", task=task, agent=agent)
                 actual.pop(task, None)
         now = self._clock.now()
-        commands = transform(desired, actual, now, cluster=view.cluster)
+        disowned = view.disowned_on(agent)
+        commands = transform(desired, actual, now, cluster=view.cluster, revoked=revoked, disowned=disowned)
         pending = self._shepherd.pending(agent, (command.task for command in commands), now)
         return [command for command in commands if command.task not in pending]
+
+
+def _revoked(placements: Mapping[TaskId, Row[Placement]]) -> set[TaskId]:
+    """Return the tasks that are not desired though they have a placement."""
+    return {task for task, row in placements.items() if row.value.is_revoked}

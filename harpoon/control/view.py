@@ -9,14 +9,14 @@ from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, cast
 
-from harpoon.model.agent import Agent, Link
+from harpoon.model.agent import Agent, Cordon, Death, Link, LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, Task
+from harpoon.model.task import Disowned, Placement, Task, TaskState
 from harpoon.model.template import TaskTemplate
-from harpoon.store.hold import HOLDS
+from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.mirror import Mirror
 from harpoon.store.port import Store
 from harpoon.store.table import Row, RowChange, Table
@@ -29,9 +29,10 @@ PENDING: Final = ROOT + "pending/"
 AGENTS: Final = ROOT + "agents/"
 LINKS: Final = ROOT + "links/"
 ACTUAL: Final = ROOT + "actual/"
-INSTANCES: Final = ROOT + "instances/"
-#: Keys of holds in the view: the one by which an instance decides for all, and those of agents.
-SCHEDULER: Final = "scheduler"
+CORDONS: Final = ROOT + "cordons/"
+DEAD: Final = ROOT + "dead/"
+DISOWNED: Final = ROOT + "disowned/"
+#: Keys of agents' holds in the view.
 AGENT_HOLDS: Final = "agents/"
 
 T = TypeVar("T")
@@ -94,6 +95,9 @@ class View:
         self.actual = Table("actual", ACTUAL, Task, is_grouped=True)
         self.instances = Table("instances", INSTANCES, Instance)
         self.holds = Table("holds", HOLDS, Holder)
+        self.cordons = Table("cordons", CORDONS, Cordon)
+        self.dead = Table("dead", DEAD, Death)
+        self.disowned = Table("disowned", DISOWNED, Disowned, is_grouped=True)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -107,16 +111,28 @@ class View:
                 self.actual,
                 self.instances,
                 self.holds,
+                self.cordons,
+                self.dead,
+                self.disowned,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()
         self._actual: _ByJob[Task] = _ByJob()
+        #: Registered agents whose link is lost.
+        self.lost: set[str] = set()
         self.mirror.listen(self._hear)
 
     @property
     def revision(self) -> int:
         """The one revision that all tables are at."""
         return self.mirror.revision
+
+    @property
+    def halted(self) -> str | None:
+        """Why no lost task is replaced now: so many agents are lost that the fault is likelier here. None: they are."""
+        lost, agents = len(self.lost), len(self.agents.rows)
+        is_halted = lost >= 2 and 2 * lost > agents
+        return f"replacing lost tasks is halted: {lost} of {agents} agents are lost" if is_halted else None
 
     def placements_of(self, key: str) -> Mapping[TaskId, Row[Placement]]:
         """Return the placements of a job, given its key."""
@@ -142,6 +158,19 @@ class View:
         """Return the tasks that an agent reports."""
         return cast("Mapping[TaskId, Row[Task]]", self.actual.group(agent))
 
+    def is_left(self, key: str) -> bool:
+        """Whether agents report tasks of a job, given its key, that are its own: not only such as nobody claims."""
+        return any(row.value.state is not TaskState.UNCLAIMED for row in self._actual.rows(key).values())
+
+    def claims(self, agent: str) -> frozenset[TaskId]:
+        """Return the tasks of earlier incarnations on an agent of which there are records beside its own reports."""
+        placed = (task for task, row in self.placements_on(agent).items() if row.value.incarnation < self.incarnation)
+        return frozenset((*placed, *self.disowned_on(agent)))
+
+    def disowned_on(self, agent: str) -> Mapping[TaskId, Row[Disowned]]:
+        """Return an operator's words on tasks of an agent."""
+        return cast("Mapping[TaskId, Row[Disowned]]", self.disowned.group(agent))
+
     def task(self, task: TaskId) -> Row[Task] | None:
         """Return a task as its agent reports it."""
         return self._actual.rows(job_key_of(task)).get(task)
@@ -161,3 +190,12 @@ class View:
                 self._placements.apply(change)
             elif change.table is self.actual:
                 self._actual.apply(change)
+            elif change.table is self.links or change.table is self.agents:
+                self._note_loss(change.key)
+
+    def _note_loss(self, agent: str) -> None:
+        link = self.links.rows.get(agent)
+        if agent in self.agents.rows and link is not None and link.value.state is LinkState.LOST:
+            self.lost.add(agent)
+        else:
+            self.lost.discard(agent)

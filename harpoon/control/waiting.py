@@ -66,4 +66,4 @@ def keys_of(view: View, change: RowChange) -> tuple[str, ...]:
         return (job_key_of(task), agent_key(agent))
     if table is view.jobs or table is view.pending:
         return (change.key,)
-    return (agent_key(change.key),) if table is view.agents or table is view.links else ()
+    return (agent_key(change.key),) if table in (view.agents, view.links, view.cordons) else ()

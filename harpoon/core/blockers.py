@@ -6,6 +6,7 @@ It only tells. What agents refuse, and why, is found by `core.place`.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from harpoon.model.decision import Blocker
 from harpoon.model.units import format_cpu, format_size
@@ -94,3 +95,8 @@ def about_size(size: int) -> str:
         return exact
     unit, factor = next((unit, factor) for unit, factor in _UNITS if size >= factor)
     return f"{size * 100 // factor / 100:g}{unit}"
+
+
+def moment(wall_ms: int) -> str:
+    """Write a moment (UTC milliseconds) as a person reads it, to the second."""
+    return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

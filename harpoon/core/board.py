@@ -1,25 +1,28 @@
 """The scratch board of one placing: what is left on each agent while the slots of one job are placed one by one.
 
-It lives for one call of `place.place`, and nothing of it gets out. All slots of a job need the same, so that agents
-are kept in heaps by score, one for each combination of the values that the job is spread over, and placing a slot
-touches one agent and looks at the top of each heap.
+It lives for one call of `place.place`, and nothing of it gets out. Agents on which none of the job's tasks are, and
+none of the scratch, stand as the fleet ranks them for all jobs of this shape (`core.ranking`). All others are
+*candidates*, in heaps by score. There is a heap, and a part of the ranking, for each combination of the values that
+the job is spread over; placing a slot makes one candidate at most, and looks at the top of each.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 
 from harpoon.core.blockers import Refusal
-from harpoon.core.fleet import Fleet, Host, reservation
-from harpoon.model.agent import Agent, LinkState
+from harpoon.core.fleet import Fleet, reservation
+from harpoon.core.ranking import Host, Rank, Shape, Values, fullness, has_room, liking_of, values_of
+from harpoon.model.agent import Agent, Cordon, LinkState
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
 from harpoon.model.task import Placement, Reservation
 
-#: Of the agents with equal spread: tasks of the job, dislike, emptiness, name; and the mark that makes it valid.
-_Entry = tuple[int, int, float, str, int]
+#: Of the agents with equal spread: tasks of the job, then the rank; and the mark that makes it valid.
+_Entry = tuple[int, Rank, int]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +30,7 @@ class Candidate:
     """An agent, with what is left of it."""
 
     agent: Agent
+    #: Reserved in all.
     cpu: int
     memory: int
     #: Fixed ports that the job needs → who has them.
@@ -36,7 +40,7 @@ class Candidate:
     #: Sum of the weights of the preferences that hold.
     liking: int
     #: Its values of what the job is spread over.
-    values: tuple[str, ...]
+    values: Values
     #: Tasks of the job's generation.
     count: int = 0
     #: Slot → how many tasks of it are here, of any generation.
@@ -48,10 +52,11 @@ class Candidate:
     def lacks(self, need: Reservation) -> tuple[Refusal, ...]:
         """Return every resource that is short."""
         capacity, found = self.agent.capacity, []
-        if 0 < need.cpu > self.cpu:
-            found.append(Refusal.of_amount("cpu", need.cpu, self.cpu, capacity.cpu))
-        if 0 < need.memory > self.memory:
-            found.append(Refusal.of_amount("memory", need.memory, self.memory, capacity.memory))
+        cpu, memory = capacity.cpu - self.cpu, capacity.memory - self.memory
+        if 0 < need.cpu > cpu:
+            found.append(Refusal.of_amount("cpu", need.cpu, cpu, capacity.cpu))
+        if 0 < need.memory > memory:
+            found.append(Refusal.of_amount("memory", need.memory, memory, capacity.memory))
         for port, holders in sorted(self.ports.items()):
             if holders:
                 namespace, job, *_ = min(holders).split(".")
@@ -60,20 +65,12 @@ class Candidate:
 
     def fits(self, need: Reservation) -> bool:
         """Return whether nothing is short; the short form of `lacks`."""
-        has_room = not 0 < need.cpu > self.cpu and not 0 < need.memory > self.memory
-        return has_room and not any(self.ports.values())
-
-    def fullness(self, need: Reservation) -> float:
-        """Return the larger share, of processor or memory, that is reserved once the task is here."""
-        capacity = self.agent.capacity
-        return max(
-            1 - (self.cpu - need.cpu) / capacity.cpu if capacity.cpu else 0.0,
-            1 - (self.memory - need.memory) / capacity.memory if capacity.memory else 0.0,
-        )
+        is_room = has_room(self.agent.capacity, self.cpu, self.memory, need)
+        return is_room and not any(self.ports.values())
 
     def other(self, slot: int) -> int | None:
         """Return the first other slot that has a task here, if any has."""
-        return min((one for one, count in self.slots.items() if count > 0 and one != slot), default=None)
+        return min([one for one, count in self.slots.items() if count > 0 and one != slot], default=None)
 
 
 class Board:
@@ -84,20 +81,26 @@ class Board:
         self.need = reservation(job.spec.task)
         self._job = job
         self._rules = job.spec.placement
-        self._feasible = 0
+        self._fleet = fleet
+        self._ranking = fleet.ranking(Shape(self.need, replace(self._rules, distinct=None)))
+        self._feasible = len(self._ranking)
+        #: How many of the first in a part of the ranking are candidates.
+        self._passed: dict[Values, int] = {}
         #: For each tag the job is spread over: value → tasks of the job's generation.
         self._counts: tuple[Counter[str], ...] = tuple(Counter() for _ in self._rules.spread)
-        self._heaps: dict[tuple[str, ...], list[_Entry]] = {}
-        self._candidates = {name: self._candidate(agent, host) for name, agent, host in fleet.agents()}
+        self._heaps: dict[Values, list[_Entry]] = {}
+        self._candidates: dict[str, Candidate] = {}
         for placement in fleet.placements_of(job):
-            self._enter(placement, 1)
+            candidate = self._candidate(placement.agent)
+            if candidate is not None:
+                self._enter(candidate, placement, 1)
         for candidate in self._candidates.values():
             self._rank(candidate)
 
     @property
     def size(self) -> int:
         """How many agents there are, feasible or not."""
-        return len(self._candidates)
+        return self._fleet.count()
 
     @property
     def _is_distinct(self) -> bool:
@@ -107,17 +110,18 @@ class Board:
         """Return how many agents could take the next task, if it is of this slot."""
         if not self._is_distinct:
             return self._feasible
-        return sum(one.is_feasible and one.other(slot) is None for one in self._candidates.values())
+        # Only candidates have any slots.
+        return self._feasible - sum(
+            [one.is_feasible and one.other(slot) is not None for one in self._candidates.values()]
+        )
 
     def best(self, slot: int, avoid: Iterable[str]) -> Candidate | None:
-        """Return the agent to take next, one of ``avoid`` only if there is no other; None: no agent could."""
+        """Return the agent to take now, one of ``avoid`` only if there is no other; None: no agent could."""
         shunned = frozenset(avoid)
-
-        def is_free(candidate: Candidate) -> bool:
-            return not self._is_distinct or candidate.other(slot) is None
-
-        found = self._first(lambda candidate: candidate.agent.name not in shunned and is_free(candidate))
-        return found or (self._first(is_free) if shunned else None)
+        name = self._first(slot, shunned)
+        if name is None and shunned:
+            name = self._first(slot, frozenset())
+        return None if name is None else self._candidate(name)
 
     def standing(self, candidate: Candidate) -> str:
         """Say what spoke for an agent: how few of the job's tasks there are, and how much it is liked."""
@@ -139,8 +143,8 @@ class Board:
 
     def reserve(self, candidate: Candidate, slot: int) -> None:
         """Keep room for one more task of the job."""
-        candidate.cpu -= self.need.cpu
-        candidate.memory -= self.need.memory
+        candidate.cpu += self.need.cpu
+        candidate.memory += self.need.memory
         for holders in candidate.ports.values():
             holders.add(TaskId(f"{self._job.namespace}.{self._job.name}."))
         self._tally(candidate, slot, 1, is_present=True)
@@ -149,43 +153,71 @@ class Board:
     def refusals(self, slot: int) -> dict[str, tuple[Refusal, ...]]:
         """Return every predicate that each agent fails as a place for a slot."""
         told = {}
-        for name, known in self._candidates.items():
+        for name, agent, host in self._fleet.agents():
+            known = self._candidates.get(name) or self._new(agent, host)
             other = known.other(slot) if self._is_distinct else None
             distinct = () if other is None else (_not_distinct(other),)
             told[name] = (*known.refusals, *distinct, *known.lacks(self.need))
         return told
 
-    def _candidate(self, agent: Agent, host: Host) -> Candidate:
-        attributes = {**agent.tags, **agent.facts}
+    def _candidate(self, name: str) -> Candidate | None:
+        """Return an agent as a candidate, from now on, to be taken or ranked at once; None: it is not registered."""
+        known = self._candidates.get(name)
+        if known is None:
+            host = self._fleet.host(name)
+            if host is None or host.agent is None:
+                return None
+            known = self._candidates[name] = self._new(host.agent, host)
+            known.is_feasible = name in self._ranking
+        return known
+
+    def _new(self, agent: Agent, host: Host) -> Candidate:
+        rules, attributes = self._rules, {**agent.tags, **agent.facts}
         return Candidate(
             agent=agent,
-            cpu=agent.capacity.cpu - host.cpu,
-            memory=agent.capacity.memory - host.memory,
+            cpu=host.cpu,
+            memory=host.memory,
             ports={port: set(host.ports.get(port, ())) for port in self.need.ports},
-            refusals=_refusals(self._rules, host.link, attributes),
-            liking=sum(rule.weight for rule in self._rules.prefer if rule.holds(attributes)),
-            values=tuple(attributes.get(rule.tag, "") for rule in self._rules.spread),
+            refusals=(*_closed(host.link, host.cordon), *_refusals(rules, attributes)),
+            liking=liking_of(rules, attributes),
+            values=values_of(rules, attributes),
         )
 
-    def _first(self, is_wanted: Callable[[Candidate], bool]) -> Candidate | None:
-        """Return the best of the feasible agents that are wanted."""
-        tops: list[tuple[list[int], _Entry]] = []
-        for values, heap in self._heaps.items():
-            entry = self._top(heap, is_wanted)
-            if entry is not None:
-                tops.append(([count[value] for count, value in zip(self._counts, values, strict=True)], entry))
-        return self._candidates[min(tops)[1][3]] if tops else None
+    def _first(self, slot: int, shunned: AbstractSet[str]) -> str | None:
+        """Return the best of the feasible agents that are free for the slot and not shunned."""
+        best: tuple[list[int], int, Rank] | None = None
+        for values in self._ranking.groups.keys() | self._heaps.keys():
+            spread = [count[value] for count, value in zip(self._counts, values, strict=True)]
+            entry = self._top(values, slot, shunned)
+            rank = self._untouched(values, shunned)
+            for found in (entry and (spread, entry[0], entry[1]), rank and (spread, 0, rank)):
+                if found and (best is None or found < best):
+                    best = found
+        return None if best is None else best[2].name
 
-    def _top(self, heap: list[_Entry], is_wanted: Callable[[Candidate], bool]) -> _Entry | None:
-        """Return the first valid entry of a heap that is wanted; those that are not stay where they are."""
+    def _untouched(self, values: Values, shunned: AbstractSet[str]) -> Rank | None:
+        """Return the first of a part of the ranking that is no candidate and not shunned."""
+        ranks = self._ranking.groups.get(values, ())
+        at = self._passed.get(values, 0)
+        while at < len(ranks) and ranks[at].name in self._candidates:
+            at += 1
+        self._passed[values] = at
+        while at < len(ranks) and (ranks[at].name in shunned or ranks[at].name in self._candidates):
+            at += 1
+        return ranks[at] if at < len(ranks) else None
+
+    def _top(self, values: Values, slot: int, shunned: AbstractSet[str]) -> _Entry | None:
+        """Return the first valid entry of a heap that is free for the slot and not shunned; the rest stays."""
+        heap = self._heaps.get(values, [])
         passed: list[_Entry] = []
         found = None
         while heap and found is None:
             entry = heap[0]
-            candidate = self._candidates[entry[3]]
-            if candidate.mark != entry[4]:
+            candidate = self._candidates[entry[1].name]
+            is_free = not self._is_distinct or candidate.other(slot) is None
+            if candidate.mark != entry[2]:
                 heapq.heappop(heap)
-            elif is_wanted(candidate):
+            elif is_free and candidate.agent.name not in shunned:
                 found = entry
             else:
                 passed.append(heapq.heappop(heap))
@@ -195,25 +227,22 @@ class Board:
 
     def _count(self, placements: Iterable[Placement], sign: int) -> None:
         for placement in placements:
-            candidate = self._candidates.get(placement.agent)
+            candidate = self._candidate(placement.agent)
             if candidate is None:
                 continue
-            candidate.cpu -= sign * placement.reserve.cpu
-            candidate.memory -= sign * placement.reserve.memory
+            candidate.cpu += sign * placement.reserve.cpu
+            candidate.memory += sign * placement.reserve.memory
             for port in candidate.ports.keys() & set(placement.reserve.ports):
                 if sign > 0:
                     candidate.ports[port].add(placement.task)
                 else:
                     candidate.ports[port].discard(placement.task)
-            self._enter(placement, sign)
+            self._enter(candidate, placement, sign)
             self._rank(candidate)
 
-    def _enter(self, placement: Placement, sign: int) -> None:
-        """Count a placement among the job's tasks, if it is one of them and on an agent that is known."""
-        candidate = self._candidates.get(placement.agent)
-        if candidate is not None and (placement.namespace, placement.job) == (self._job.namespace, self._job.name):
-            is_present = placement.generation == self._job.generation
-            self._tally(candidate, placement.slot, sign, is_present=is_present)
+    def _enter(self, candidate: Candidate, placement: Placement, sign: int) -> None:
+        """Count a placement, which is the job's, among its tasks."""
+        self._tally(candidate, placement.slot, sign, is_present=placement.generation == self._job.generation)
 
     def _tally(self, candidate: Candidate, slot: int, sign: int, *, is_present: bool) -> None:
         candidate.slots[slot] += sign
@@ -231,16 +260,24 @@ class Board:
         )
         self._feasible += candidate.is_feasible - was_feasible
         if candidate.is_feasible:
-            emptiness = -candidate.fullness(self.need)
-            entry = (candidate.count, -candidate.liking, emptiness, candidate.agent.name, candidate.mark)
+            agent = candidate.agent
+            emptiness = -fullness(agent.capacity, candidate.cpu, candidate.memory, self.need)
+            entry = (candidate.count, Rank(-candidate.liking, emptiness, agent.name), candidate.mark)
             heapq.heappush(self._heaps.setdefault(candidate.values, []), entry)
 
 
-def _refusals(rules: PlacementRules, link: LinkState, attributes: Mapping[str, str]) -> tuple[Refusal, ...]:
-    """Return why an agent takes nothing under these rules, whatever is free on it."""
+def _closed(link: LinkState, cordon: Cordon | None) -> tuple[Refusal, ...]:
+    """Return why an agent takes nothing at all."""
     found = [] if link is LinkState.CONNECTED else [Refusal(predicate="link", wanted="connected", found=str(link))]
-    found += [_refusal(rule, attributes) for rule in rules.require if not rule.holds(attributes)]
+    if cordon is not None:
+        state = "draining" if cordon.is_draining else "cordoned"
+        found.append(Refusal(predicate="cordon", wanted="none", found=state))
     return tuple(found)
+
+
+def _refusals(rules: PlacementRules, attributes: Mapping[str, str]) -> tuple[Refusal, ...]:
+    """Return why an agent takes nothing under these rules, whatever is free on it."""
+    return tuple(_refusal(rule, attributes) for rule in rules.require if not rule.holds(attributes))
 
 
 def _refusal(rule: Requirement, attributes: Mapping[str, str]) -> Refusal:

@@ -1,10 +1,9 @@
 """The nearest way out: the agent that needs the least to take a slot, and what each of its refusals asks for."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
-from harpoon.core.blockers import Refusal
+from harpoon.core.blockers import Refusal, moment
 from harpoon.core.fleet import Fleet
 from harpoon.model.agent import Agent, Link
 from harpoon.model.job import Job
@@ -46,8 +45,10 @@ def _steps(job: Job, agent: Agent, failed: Refusal, links: Mapping[str, Link]) -
         yield _amount_step(job, agent, failed)
     elif failed.predicate == "link":
         link = links.get(name)
-        since = "" if link is None else f" since {_time(link.since_ms)}" + (f" ({link.reason})" if link.reason else "")
+        since = "" if link is None else f" since {moment(link.since_ms)}" + (f" ({link.reason})" if link.reason else "")
         yield f"agent {name} is {failed.found}{since}: see that it runs, and that the server reaches {agent.endpoint}"
+    elif failed.predicate == "cordon":
+        yield f"agent {name} is {failed.found}: put it to use again with `harpoon uncordon {name}`, or start another"
     elif failed.predicate.startswith("port "):
         holder = failed.found.removeprefix("taken by ")
         port = failed.predicate.removeprefix("port ")
@@ -96,7 +97,3 @@ def _retag(rule: Requirement, agent: str) -> str:
 
 def _shortage(failed: Sequence[Refusal]) -> int:
     return max((refusal.shortage or 0 for refusal in failed), default=0)
-
-
-def _time(wall_ms: int) -> str:
-    return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,9 +8,9 @@ than its record stands, until its task is gone.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
 
-from harpoon.model.agent import Agent, Link, LinkState
+from harpoon.core.ranking import Host, Ranking, Shape
+from harpoon.model.agent import Agent, Cordon, Link, LinkState
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Reservation
@@ -26,42 +26,54 @@ def reservation(template: TaskTemplate) -> Reservation:
     )
 
 
-@dataclass(slots=True)
-class Host:
-    """One agent in the index; also one that is named by placements or a link only. For reading."""
-
-    #: None: not registered.
-    agent: Agent | None = None
-    link: LinkState = LinkState.UNKNOWN
-    #: Reserved in all: thousandths of a processor, and bytes.
-    cpu: int = 0
-    memory: int = 0
-    #: Fixed port → the placements that have it; more than one only if records say so that were not decided here.
-    ports: dict[int, set[TaskId]] = field(default_factory=dict)
-
-    def copy(self) -> "Host":
-        """Return one that changes apart from this."""
-        return replace(self, ports={port: set(holders) for port, holders in self.ports.items()})
+#: Shapes of jobs for which agents are kept ranked; those not used for the longest time are forgotten.
+SHAPES_MAX = 16
 
 
 class Fleet:
-    """Agents, links and reservations."""
+    """Agents, links, cordons and reservations."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, Host] = {}
+        #: Agents that are being drained → when what is left there goes all the same, UTC milliseconds, if ever.
+        self.leaving: dict[str, int | None] = {}
         #: ``<namespace>.<job>``, with which its tasks' ids begin → its placements.
         self._jobs: dict[str, dict[TaskId, Placement]] = {}
+        #: The registered ones, in order; None: to be sorted anew.
+        self._names: list[str] | None = None
+        #: Made from all else when first asked for; the one used last is the last.
+        self._rankings: dict[Shape, Ranking] = {}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fleet):
             return NotImplemented
-        return self._hosts == other._hosts and self._jobs == other._jobs
+        return (self._hosts, self.leaving, self._jobs) == (other._hosts, other.leaving, other._jobs)
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def agents(self) -> list[tuple[str, Agent, Host]]:
         """Return every registered agent, by name."""
-        return [(name, host.agent, host) for name, host in sorted(self._hosts.items()) if host.agent is not None]
+        if self._names is None:
+            self._names = sorted(name for name, host in self._hosts.items() if host.agent is not None)
+        hosts = ((name, self._hosts[name]) for name in self._names)
+        return [(name, host.agent, host) for name, host in hosts if host.agent is not None]
+
+    def count(self) -> int:
+        """Return how many agents are registered."""
+        return len(self.agents()) if self._names is None else len(self._names)
+
+    def ranking(self, shape: Shape) -> Ranking:
+        """Return the agents that could take a task of this shape, ranked; good until something changes."""
+        ranking = self._rankings.pop(shape, None)
+        if ranking is None:
+            ranking = Ranking(shape)
+            ranking.load(self._hosts.values())
+            if len(self._rankings) == SHAPES_MAX:
+                del self._rankings[next(iter(self._rankings))]
+        else:
+            ranking.refresh(self._hosts)
+        self._rankings[shape] = ranking
+        return ranking
 
     def host(self, name: str) -> Host | None:
         """Return what is known of one agent; None: nothing."""
@@ -79,12 +91,15 @@ class Fleet:
         """Return a fleet that is as this one and changes apart from it; the cost is that of everything in it."""
         twin = Fleet()
         twin._hosts = {name: host.copy() for name, host in self._hosts.items()}
+        twin.leaving = dict(self.leaving)
         twin._jobs = {job: dict(placements) for job, placements in self._jobs.items()}
         return twin
 
     def set_agent(self, agent: Agent) -> None:
         """Register an agent, or take its new registration."""
         self._hosts.setdefault(agent.name, Host()).agent = agent
+        self._names = None
+        self._touch(agent.name)
 
     def remove_agent(self, name: str) -> None:
         """Take the registration back, with the link; placements there go on counting. Nothing if there is none."""
@@ -92,12 +107,33 @@ class Fleet:
         if host is not None:
             host.agent = None
             host.link = LinkState.UNKNOWN
+            self._names = None
+            self._touch(name)
             self._prune(name)
 
     def set_link(self, link: Link) -> None:
         """Take the state of the link to an agent."""
         self._hosts.setdefault(link.agent, Host()).link = link.state
+        self._touch(link.agent)
         self._prune(link.agent)
+
+    def set_cordon(self, cordon: Cordon) -> None:
+        """Take an operator's word that an agent takes no new tasks."""
+        self._hosts.setdefault(cordon.agent, Host()).cordon = cordon
+        if cordon.is_draining:
+            self.leaving[cordon.agent] = cordon.deadline_ms
+        else:
+            self.leaving.pop(cordon.agent, None)
+        self._touch(cordon.agent)
+
+    def lift_cordon(self, name: str) -> None:
+        """Let an agent take new tasks again. Nothing if it does."""
+        self.leaving.pop(name, None)
+        host = self._hosts.get(name)
+        if host is not None:
+            host.cordon = None
+            self._touch(name)
+            self._prune(name)
 
     def add(self, placement: Placement) -> None:
         """Count a placement; one that counts already is replaced."""
@@ -114,6 +150,7 @@ class Fleet:
         host.memory += placement.reserve.memory
         for port in placement.reserve.ports:
             host.ports.setdefault(port, set()).add(task)
+        self._touch(placement.agent)
         if host.agent is None:
             self._prune(placement.agent)
 
@@ -133,8 +170,13 @@ class Fleet:
             host.ports[port].discard(task)
             if not host.ports[port]:
                 del host.ports[port]
+        self._touch(known.agent)
         if host.agent is None:
             self._prune(known.agent)
+
+    def _touch(self, name: str) -> None:
+        for ranking in self._rankings.values():
+            ranking.stale.add(name)
 
     def _prune(self, name: str) -> None:
         """Leave no trace of an agent of which there is nothing to know."""

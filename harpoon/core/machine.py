@@ -11,29 +11,38 @@ Rules.
    it was writes nothing. A gap in the stream, or another life of the agent's daemon, is mended by connecting again.
 4. A broken link takes nothing away. Only when it stays broken for ``lost_after``, this very machine has tried to mend
    it, and another instance has failed to before unless there is none, are the agent's tasks published as lost, once.
-5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer.
+5. A command is on its way (pending) until the agent says anything of its task, or its deadline passes; not longer. Of
+   a denial, that the task is gone tells nothing: it is given again after each deadline until the store shows it.
 6. Tasks of other clusters are not in the picture.
-7. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
-8. A machine that has not reached its agent for half of ``lost_after`` leaves it to an instance that has not failed to
+7. A task of an earlier incarnation that no record knows is published as unclaimed, until one does (`core.drift`).
+8. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
+9. A machine that has not reached its agent for half of ``lost_after`` leaves it to an instance that has not failed to
    reach it. When all have, the next one tries after `PASS_ON_AFTER`, in case the way from there is mended first.
+10. Whoever failed before the agent was reached is left out when it is decided whose it is, until it was reached for
+   `PASS_ON_AFTER`: else it would be handed back to where it is not reached from. When its link breaks again, that
+   failing proves nothing any more: those are tried once more before it is lost, after the others.
 
 The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter is the shell's.
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import assert_never
 
-from harpoon.core import signals
+from harpoon.core import drift, signals
+from harpoon.core.loss import PASS_ON_AFTER, despair, lose
 from harpoon.core.picture import AgentState, Phase, validate
 from harpoon.core.signals import Effect, Event
+from harpoon.core.telling import publish, relink, tell_link
+from harpoon.core.transitions import RESTS, TRANSITIONS
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Link, LinkState
 from harpoon.model.command import CommandResult
 from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
-from harpoon.model.task import Task, TaskState
+from harpoon.model.task import Task
 
 #: How long the link to an agent may be down before its tasks are taken for lost.
 LOST_AFTER = timedelta(seconds=30)
@@ -43,63 +52,16 @@ SILENCE_MAX = timedelta(seconds=15)
 PENDING_MAX = timedelta(seconds=10)
 #: One that was refused, or not delivered, after so long.
 REFUSED_MAX = timedelta(seconds=2)
+#: While the link is not up, time is told so often.
+TICK = timedelta(seconds=1)
 #: The first wait before dialling again, and the longest.
 DIAL_MIN = timedelta(milliseconds=100)
 DIAL_MAX = timedelta(seconds=5)
 #: A link that held for so long was a good one: the waits begin anew.
 STEADY = timedelta(seconds=10)
-#: An agent that no instance reaches is passed on so often.
-PASS_ON_AFTER = timedelta(minutes=10)
 
+_Tasks = Mapping[TaskId, Task]
 _Step = tuple[AgentState, tuple[Effect, ...]]
-_Row = Mapping[type[Event], frozenset[Phase]]
-
-
-def _to(*phases: Phase) -> frozenset[Phase]:
-    return frozenset(phases)
-
-
-_FENCED: _Row = {signals.FencedOff: _to(Phase.FENCED)}
-_REST = _to(Phase.IDLE, Phase.INTERRUPTED, Phase.LOST)
-_RESTING: _Row = {signals.Dial: _to(Phase.CONNECTING), **_FENCED}
-#: What is known of the link → the phase that waits for the next dial.
-_RESTS = {
-    LinkState.UNKNOWN: Phase.IDLE,
-    LinkState.CONNECTED: Phase.IDLE,
-    LinkState.INTERRUPTED: Phase.INTERRUPTED,
-    LinkState.LOST: Phase.LOST,
-}
-#: Phase → event → where it may lead.
-TRANSITIONS: Mapping[Phase, _Row] = {
-    Phase.IDLE: {**_RESTING, signals.Ticked: _to(Phase.IDLE, Phase.RESIGNED)},
-    Phase.INTERRUPTED: {**_RESTING, signals.Ticked: _to(Phase.INTERRUPTED, Phase.LOST, Phase.RESIGNED)},
-    Phase.LOST: {**_RESTING, signals.Ticked: _to(Phase.LOST, Phase.RESIGNED)},
-    Phase.CONNECTING: {
-        signals.Opened: _to(Phase.ADOPTING) | _REST,
-        signals.Broken: _REST,
-        signals.Ticked: _to(Phase.CONNECTING, Phase.RESIGNED) | _REST,
-        **_FENCED,
-    },
-    Phase.ADOPTING: {
-        signals.Adopted: _to(Phase.CONNECTED) | _REST,
-        signals.Changed: _to(Phase.ADOPTING) | _REST,
-        signals.Heard: _to(Phase.ADOPTING),
-        signals.Broken: _REST,
-        signals.Ticked: _to(Phase.ADOPTING) | _REST,
-        **_FENCED,
-    },
-    Phase.CONNECTED: {
-        signals.Changed: _to(Phase.CONNECTED, Phase.INTERRUPTED),
-        signals.Heard: _to(Phase.CONNECTED),
-        signals.Sent: _to(Phase.CONNECTED),
-        signals.Answered: _to(Phase.CONNECTED),
-        signals.Ticked: _to(Phase.CONNECTED, Phase.INTERRUPTED),
-        signals.Broken: _to(Phase.INTERRUPTED),
-        **_FENCED,
-    },
-    Phase.FENCED: {},
-    Phase.RESIGNED: {},
-}
 
 
 def begin(  # noqa: PLR0913 all that is known at the beginning
@@ -109,6 +71,7 @@ def begin(  # noqa: PLR0913 all that is known at the beginning
     now: Instant,
     *,
     cluster: str,
+    incarnation: int = 1,
     lost_after: timedelta = LOST_AFTER,
     instance: str = "",
     others: frozenset[str] = frozenset(),
@@ -122,12 +85,15 @@ def begin(  # noqa: PLR0913 all that is known at the beginning
     if known.state is LinkState.INTERRUPTED:
         passed = timedelta(milliseconds=max(0, now.wall - known.since_ms))
         lost_at = now.elapsed + max(timedelta(0), lost_after - passed)
+    failed_by = frozenset(known.failed_by) - {instance}
+    is_reached = known.state is LinkState.CONNECTED
     return AgentState(
         agent=agent.name,
         uid=agent.uid,
         cluster=cluster,
+        incarnation=incarnation,
         lost_after=lost_after,
-        phase=_RESTS[known.state],
+        phase=RESTS[known.state],
         link=known.state,
         link_reason=known.reason,
         link_since_ms=known.since_ms,
@@ -137,7 +103,8 @@ def begin(  # noqa: PLR0913 all that is known at the beginning
         away_since=now.elapsed,
         instance=instance,
         others=others,
-        failed_by=frozenset(known.failed_by) - {instance},
+        failed_by=frozenset() if is_reached else failed_by,
+        left_out=failed_by if is_reached else frozenset(),
     )
 
 
@@ -149,6 +116,17 @@ def commandable(state: AgentState) -> bool:
 def is_pending(state: AgentState, task: TaskId, now: Instant) -> bool:
     """Return whether a command for this task is on its way. Once it no longer is, a `Reconcile` will name the task."""
     return now.elapsed < state.pending.get(task, timedelta.min)
+
+
+def due(state: AgentState, now: Instant) -> timedelta | None:
+    """Return when (elapsed) a `Ticked` may matter, if nothing but `Heard` happens before; None: it will not."""
+    if signals.Ticked not in TRANSITIONS[state.phase]:
+        return None
+    if state.phase is not Phase.CONNECTED:
+        return now.elapsed + TICK
+    forgotten = state.since + PASS_ON_AFTER if state.left_out else timedelta.max
+    silent = state.heard + SILENCE_MAX + timedelta.resolution
+    return min(silent, forgotten, min(state.pending.values(), default=timedelta.max))
 
 
 def advance(state: AgentState, event: Event, now: Instant) -> _Step:
@@ -173,17 +151,20 @@ def _step(state: AgentState, event: Event, now: Instant) -> _Step:  # noqa: C901
         case signals.Adopted(snapshot):
             return _adopt(state, snapshot, now)
         case signals.Changed(changed):
-            return _change(replace(state, heard=now.elapsed), changed, now)
+            return _change(state, changed, now)
         case signals.Heard():
             return replace(state, heard=now.elapsed), ()
-        case signals.Sent(tasks):
-            return replace(state, pending={**state.pending, **dict.fromkeys(tasks, now.elapsed + PENDING_MAX)}), ()
+        case signals.Sent(tasks, denials):
+            pending = {**state.pending, **dict.fromkeys(tasks, now.elapsed + PENDING_MAX)}
+            return replace(state, pending=pending, denials=(state.denials - set(tasks)) | denials), ()
         case signals.Answered(results):
             return _answer(state, results, now)
         case signals.Broken(reason):
             return _break(state, reason, now)
         case signals.FencedOff():
-            return replace(state, phase=Phase.FENCED, reported={}, pending={}), (signals.Close(),)
+            return replace(state, phase=Phase.FENCED, reported={}, pending={}, denials=frozenset()), (signals.Close(),)
+        case signals.Claimed(tasks):
+            return _claim(state, tasks, now)
         case signals.Ticked(others):
             return _tick(replace(state, others=others), now)
         case _:
@@ -209,55 +190,81 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
         return _break(state, "the agent started anew while it was being adopted", now)
     # Changes that the agent made after it answered may have overtaken the answer.
     is_latest = snapshot.seq >= state.seq
-    tasks = _own(state, snapshot.tasks) if is_latest else state.reported
-    effects = _publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
-    state = replace(state, away_since=None, failed_by=frozenset())
+    tasks, unclaimed = drift.sift(state, _own(state, snapshot.tasks) if is_latest else state.reported)
+    effects = publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
+    left_out = (state.failed_by | state.left_out) & state.others
+    state = replace(state, away_since=None, failed_by=frozenset(), left_out=left_out)
     if state.link is not LinkState.CONNECTED:
-        state, told = _relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
+        state, told = relink(replace(state, lost_at=None), LinkState.CONNECTED, "", now)
         effects.append(told)
     state = replace(state, seq=max(state.seq, snapshot.seq), heard=now.elapsed)
-    return replace(state, phase=Phase.CONNECTED, tasks=tasks, reported={}), (*effects, signals.Reconcile(None))
+    state = replace(state, phase=Phase.CONNECTED, tasks=tasks, unclaimed=unclaimed, reported={})
+    return state, (*effects, signals.Reconcile(None))
 
 
 def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
     if changed.boot != state.boot or changed.seq > state.seq + 1:
         return _break(state, "the stream left something out", now)
     if changed.seq <= state.seq:
-        return state, ()
-    state = replace(state, seq=changed.seq)
-    before = state.reported if state.phase is Phase.ADOPTING else state.tasks
-    after = {**before, **_own(state, changed.tasks)}
-    for gone in changed.gone:
-        after.pop(gone, None)
+        return replace(state, heard=now.elapsed), ()
+    told, gone = _own(state, changed.tasks), frozenset(changed.gone)
     if state.phase is Phase.ADOPTING:
-        return replace(state, reported=after), ()
-    touched = frozenset(_own(state, changed.tasks)) | (before.keys() | state.pending.keys()) & set(changed.gone)
+        reported = _with(state.reported, told, gone)
+        return replace(state, seq=changed.seq, heard=now.elapsed, reported=reported), ()
+    before = state.tasks
+    touched = frozenset(told).union([task for task in gone if task in before or task in state.pending])
     if not touched:
-        return state, ()
-    pending = {task: until for task, until in state.pending.items() if task not in touched}
-    return replace(state, tasks=after, pending=pending), (*_publish(before, after, touched), signals.Reconcile(touched))
+        return replace(state, seq=changed.seq, heard=now.elapsed), ()
+    shown, strange = drift.sift(state, told)
+    after = _with(before, shown, gone)
+    unclaimed = _with(state.unclaimed, strange, gone)
+    state = replace(state, seq=changed.seq, heard=now.elapsed, tasks=after, unclaimed=unclaimed)
+    state = _unpend(state, touched - (state.denials & gone))
+    return state, (*publish(before, after, touched), signals.Reconcile(touched))
+
+
+def _with(known: _Tasks, told: _Tasks, gone: Iterable[TaskId]) -> _Tasks:
+    after = {**known, **told}
+    for task in gone:
+        after.pop(task, None)
+    return after
+
+
+def _claim(state: AgentState, tasks: frozenset[TaskId], now: Instant) -> _Step:
+    after = drift.claim(state, tasks, now)
+    effects = publish(state.tasks, after.tasks, tasks)
+    return after, (*effects, signals.Reconcile(tasks)) if effects else ()
 
 
 def _answer(state: AgentState, results: tuple[CommandResult, ...], now: Instant) -> _Step:
     """Leave done commands pending until they show an effect; those refused are tried again a little later."""
     soon = now.elapsed + REFUSED_MAX
     refused = {r.task: min(soon, state.pending[r.task]) for r in results if not r.is_ok and r.task in state.pending}
-    return replace(state, pending={**state.pending, **refused}), ()
+    return (replace(state, pending={**state.pending, **refused}) if refused else state), ()
 
 
 def _tick(state: AgentState, now: Instant) -> _Step:
     if state.phase in (Phase.IDLE, Phase.INTERRUPTED, Phase.LOST):
-        return _despair(state, now)
+        return despair(state, now)
     heard = state.since if state.phase is Phase.ADOPTING else state.heard
     if now.elapsed - heard > SILENCE_MAX:
         return _break(state, f"nothing heard for {SILENCE_MAX.seconds} s", now)
     if state.phase is Phase.CONNECTING:
-        return _despair(state, now)
+        return despair(state, now)
+    effects: list[Effect] = []
+    if state.phase is Phase.CONNECTED and state.left_out and now.elapsed - state.since >= PASS_ON_AFTER:
+        state = replace(state, left_out=frozenset())
+        effects.append(tell_link(state))
     expired = frozenset(task for task, until in state.pending.items() if until <= now.elapsed)
-    if not expired:
-        return state, ()
-    pending = {task: until for task, until in state.pending.items() if task not in expired}
-    return replace(state, pending=pending), (signals.Reconcile(expired),)
+    if expired:
+        state = _unpend(state, expired)
+        effects.append(signals.Reconcile(expired))
+    return state, tuple(effects)
+
+
+def _unpend(state: AgentState, tasks: AbstractSet[TaskId]) -> AgentState:
+    pending = {task: until for task, until in state.pending.items() if task not in tasks}
+    return replace(state, pending=pending, denials=state.denials - tasks)
 
 
 def _break(state: AgentState, reason: str, now: Instant) -> _Step:
@@ -265,55 +272,18 @@ def _break(state: AgentState, reason: str, now: Instant) -> _Step:
     was_good = state.phase is Phase.CONNECTED and now.elapsed - state.since >= STEADY
     if state.away_since is None:
         state = replace(state, away_since=now.elapsed)
-    state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={})
+    state = replace(state, attempts=1 if was_good else state.attempts + 1, reported={}, pending={}, denials=frozenset())
     effects: list[Effect] = [signals.Close()]
     if state.link is LinkState.CONNECTED:
-        state, told = _relink(state, LinkState.INTERRUPTED, reason, now)
+        state, told = relink(state, LinkState.INTERRUPTED, reason, now)
         state = replace(state, lost_at=now.elapsed + state.lost_after)
         effects.append(told)
     elif state.link is LinkState.UNKNOWN and state.attempts == 1 and state.link_reason != reason:
-        state, told = _relink(state, LinkState.UNKNOWN, reason, now)
+        state, told = relink(state, LinkState.UNKNOWN, reason, now)
         effects.append(told)
-    state, loss = _lose(state, now)
+    state, loss = lose(state, now)
     wait = min(DIAL_MIN * 2 ** min(state.attempts - 1, 10), DIAL_MAX)
-    return replace(state, phase=_RESTS[state.link]), (*effects, *loss, signals.Connect(wait))
-
-
-def _lose(state: AgentState, now: Instant) -> _Step:
-    """Take the agent for lost if it is time, and was tried: what it ran may run on, but nobody can tell."""
-    is_due = state.lost_at is not None and now.elapsed >= state.lost_at and state.attempts
-    if not is_due or (state.others and not state.failed_by):
-        return state, ()
-    since = datetime.fromtimestamp(state.link_since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    reason = f"agent {state.agent} has not been reached since {since}: {state.link_reason}"
-    lost = {
-        task.id: replace(task, state=TaskState.LOST, ready=False, reason=reason, since_ms=now.wall)
-        for task in state.tasks.values()
-        if not task.state.is_over and task.state is not TaskState.LOST
-    }
-    tasks = {**state.tasks, **lost}
-    effects = _publish(state.tasks, tasks, lost.keys())
-    state, told = _relink(replace(state, tasks=tasks, lost_at=None), LinkState.LOST, reason, now)
-    phase = Phase.LOST if state.phase is Phase.INTERRUPTED else state.phase
-    return replace(state, phase=phase), (*effects, told)
-
-
-def _despair(state: AgentState, now: Instant) -> _Step:
-    """Take the agent for lost if it is time, or leave it to another instance (rule 8)."""
-    state, loss = _lose(state, now)
-    if loss or state.away_since is None or not state.attempts or not state.others:
-        return state, loss
-    untried = state.others - state.failed_by
-    if now.elapsed - state.away_since < (state.lost_after / 2 if untried else PASS_ON_AFTER):
-        return state, ()
-    failed = {state.instance, *(state.failed_by if untried else ())}
-    told = signals.SetLink(state.link, state.link_reason, state.link_since_ms, tuple(sorted(failed)))
-    return replace(state, phase=Phase.RESIGNED), (signals.Close(), signals.PassOn(told))
-
-
-def _relink(state: AgentState, link: LinkState, reason: str, now: Instant) -> tuple[AgentState, Effect]:
-    after = replace(state, link=link, link_reason=reason, link_since_ms=now.wall)
-    return after, signals.SetLink(link, reason, now.wall, tuple(sorted(state.failed_by)))
+    return replace(state, phase=RESTS[state.link]), (*effects, *loss, signals.Connect(wait))
 
 
 def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:
@@ -321,11 +291,3 @@ def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:
     known = state.tasks
     own = (task for task in tasks if task.cluster == state.cluster)
     return {task.id: known[task.id] if known.get(task.id) == task else task for task in own}
-
-
-def _publish(before: Mapping[TaskId, Task], after: Mapping[TaskId, Task], touched: Iterable[TaskId]) -> list[Effect]:
-    """Return what must be written of the tasks ``touched``, if anything."""
-    known = sorted(touched)
-    tasks = tuple(after[task] for task in known if task in after and after[task] != before.get(task))
-    gone = tuple(task for task in known if task in before and task not in after)
-    return [signals.Publish(tasks, gone)] if tasks or gone else []

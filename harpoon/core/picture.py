@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from harpoon.model.agent import LinkState
 from harpoon.model.name import TaskId
-from harpoon.model.task import Task
+from harpoon.model.task import Task, TaskState
 
 
 class Phase(StrEnum):
@@ -40,6 +40,8 @@ class AgentState:
     #: Only tasks of this cluster are in the picture.
     cluster: str
     lost_after: timedelta
+    #: Of the registry: tasks of earlier ones may be unknown to it (`core.drift`).
+    incarnation: int
     phase: Phase
     #: What the store shows of the link.
     link: LinkState
@@ -52,6 +54,12 @@ class AgentState:
     reported: Mapping[TaskId, Task] = field(default_factory=dict)
     #: Tasks with commands on their way, and until when (elapsed) that is believed. Empty unless connected.
     pending: Mapping[TaskId, timedelta] = field(default_factory=dict)
+    #: Those of them whose command is a denial.
+    denials: frozenset[TaskId] = frozenset()
+    #: Tasks of earlier incarnations that are this registry's: placed, or disowned.
+    claimed: frozenset[TaskId] = frozenset()
+    #: Of tasks that are shown as unclaimed: what the agent says of them. Empty until it is adopted.
+    unclaimed: Mapping[TaskId, Task] = field(default_factory=dict)
     #: The agent's last word: which life of its daemon, which change.
     boot: str = ""
     seq: int = 0
@@ -69,13 +77,18 @@ class AgentState:
     instance: str = ""
     others: frozenset[str] = frozenset()
     failed_by: frozenset[str] = frozenset()
+    #: Those that had failed to before: it is not handed to them.
+    left_out: frozenset[str] = frozenset()
 
 
 def validate(state: AgentState) -> None:
     """Assert what holds of every picture."""
     assert (state.link is LinkState.INTERRUPTED) == (state.lost_at is not None)
     assert not state.pending or state.phase is Phase.CONNECTED
+    assert state.denials <= state.pending.keys()
     assert not state.reported or state.phase is Phase.ADOPTING
     assert state.phase is not Phase.CONNECTED or state.link is LinkState.CONNECTED
     assert state.phase is not Phase.INTERRUPTED or state.link is LinkState.INTERRUPTED
     assert state.phase is not Phase.LOST or state.link is LinkState.LOST
+    assert not state.unclaimed.keys() & state.claimed
+    assert all(state.tasks[task].state is TaskState.UNCLAIMED for task in state.unclaimed)

@@ -5,8 +5,9 @@ nothing of it: what one call decides is counted within the call, and the caller 
 
 Rules.
 
-1. An agent is feasible when its link is connected, every requirement holds, and processor, memory and fixed ports
-   are free. What is reserved counts until it is given back; only what a want says has ended is free for it.
+1. An agent is feasible when its link is connected, it is not cordoned, every requirement holds, and processor, memory
+   and fixed ports are free. What is reserved counts until it is given back; only what a want says has ended is free
+   for it.
 2. Where slots must be on distinct agents, one that has another slot of the job is not feasible, of whatever generation;
    one that has a task of the very slot that is replaced is.
 3. Of the feasible agents, those to avoid are taken last; then, for each tag the job is spread over, one whose value has
@@ -16,10 +17,10 @@ Rules.
 5. A slot that would fit once what it replaces has made room has that dropped first, and waits for the room.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harpoon.core.blockers import Refusal, blockers, sentence
+from harpoon.core.blockers import Refusal, blockers, moment, sentence
 from harpoon.core.board import Board
 from harpoon.core.fleet import Fleet
 from harpoon.model.decision import Drop, Pending, Want
@@ -78,6 +79,7 @@ def place(  # noqa: PLR0913 what a placement is decided on, all of it
         decided_ms=now.wall,
         reserve=board.need,
         bindings=bindings or None,
+        is_exclusive=job.spec.exclusive,
     )
     placements, unplaced = _fill(board, pattern, sorted(wants, key=lambda want: want.slot), fleet)
     pending = _pending(job, unplaced, board.refusals(unplaced[0].slot), fleet, now) if unplaced else None
@@ -154,6 +156,7 @@ def _pending(
     has_others = any(one.generation != job.generation for one in fleet.placements_of(job))
     if job.spec.update.unavailable == 0 and has_others:
         hint = "; older tasks of this job keep their room until they are replaced, unless update.unavailable is above 0"
+    hint += staying(job, [want.slot for want in unplaced], fleet)
     return Pending(
         namespace=job.namespace,
         job=job.name,
@@ -163,3 +166,20 @@ def _pending(
         blockers=blockers(refusals),
         since_ms=now.wall,
     )
+
+
+def staying(job: Job, slots: Collection[int], fleet: Fleet) -> str:
+    """Say of slots that fit nowhere, and are to leave an agent that is drained, that they stay there; else nothing."""
+    wanted = frozenset(slots)
+    found = sorted(
+        (one.slot, one.task, one.agent)
+        for one in fleet.placements_of(job)
+        if one.slot in wanted and one.agent in fleet.leaving
+    )
+    if not found:
+        return ""
+    _, task, agent = found[0]
+    deadline_ms = fleet.leaving[agent]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    until = "" if deadline_ms is None else f", until {moment(deadline_ms)} at the latest"
+    return f"; {task}{more} stays on {agent}, which is draining{until}"

@@ -8,8 +8,8 @@ Rules.
 
 1. A *wave* is all that is decided without waiting for anything: the jobs decide in their order, again and again, until
    none of them has anything left to decide.
-2. Then all that was placed is taken to be ready, and all that was withdrawn to be gone; its room is free from then on,
-   not before. That begins the next wave.
+2. Then all that was placed is taken to be ready, and all that was withdrawn to be gone (where that takes a denial, to
+   be denied); its room is free from then on, not before. That begins the next wave.
 3. Where nothing but time is missing, such as the end of a backoff, it is taken to have passed.
 4. It ends when nothing happens any more; after `WAVES_MAX` waves; or after `LOOKS_MAX` placements and agents looked at,
    which bounds the work however large the jobs are. What is cut off says so.
@@ -21,12 +21,14 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
+from harpoon.core.eviction import UNLIMITED
+from harpoon.core.exclusive import revoked
 from harpoon.core.fleet import Fleet
 from harpoon.core.held import Unmet, hold_back
 from harpoon.core.place import Decision, place
-from harpoon.core.rollout import Rollout, rollout
+from harpoon.core.rollout import rollout
 from harpoon.core.standing import Standing
-from harpoon.model.decision import Drop, Want
+from harpoon.model.decision import Drop, Rollout, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
@@ -66,7 +68,7 @@ def foretell(
         now: When it begins.
         incarnation: Of the store.
         revision: Of the state that all this is of.
-        is_halted: Nothing lost is evicted, as in `rollout`.
+        is_halted: So many agents are lost that nothing lost is replaced.
     """
     world = _World(outsets, fleet.fork(), now, (incarnation, revision), is_halted=is_halted)
     while world.is_within_bounds() and (world.decide() or world.pass_on()):
@@ -107,10 +109,22 @@ class _Line:
 
     def become_ready(self, now: Instant) -> bool:
         """Take every task that may become ready to be so; return whether any was not."""
-        waiting = [one for one in self.standings.values() if one.task is None or _may_become_ready(one.task)]
+        waiting = [
+            one
+            for one in self.standings.values()
+            if not one.placement.is_revoked and (one.task is None or _may_become_ready(one.task))
+        ]
         for standing in waiting:
             self.standings[standing.placement.task] = standing._replace(task=_ready(standing.placement, now))
         return bool(waiting)
+
+    def become_denied(self) -> list[TaskId]:
+        """Take every revoked placement to be denied, but those on lost agents; return their tasks."""
+        awaited = [one for one in self.standings.values() if _is_answered(one)]
+        for one in awaited:
+            placement = replace(one.placement, is_denied=True)
+            self.standings[placement.task] = Standing(placement=placement, task=None)
+        return [one.placement.task for one in awaited]
 
     def note(self, wave: int, decision: Decision, wants: Mapping[int, Want], drops: Sequence[Drop]) -> None:
         """Write down what was decided."""
@@ -200,6 +214,9 @@ class _World:
         is_awaited = bool(self._going)
         self._going = []
         for line in self.lines.values():
+            for task in line.become_denied():
+                self._fleet.remove(task)
+                is_awaited = True
             is_awaited |= line.become_ready(self._now)
         due = min((line.due for line in self.lines.values() if line.due is not None), default=None)
         if not is_awaited and due is not None:
@@ -217,20 +234,30 @@ class _World:
             job,
             tuple(line.standings.values()),
             self._now,
-            is_halted=self._is_halted,
+            evictable=0 if self._is_halted else UNLIMITED,
             is_held=bool(unmet),
             bindings=outset.replacing,
+            # What happens when a drain's deadline passes is no consequence of the jobs.
+            leaving=dict.fromkeys(self._fleet.leaving),
         )
         line.due = rolled.due
         decision = self._place(outset, rolled, unmet)
         wants = {want.slot: want for want in rolled.wants}
-        drops = (*rolled.drops, *decision.drops)
+        # A record that is denied stands for nothing that could still go.
+        drops = tuple(d for d in (*rolled.drops, *decision.drops) if not line.standings[d.task].placement.is_denied)
         line.note(self._wave, decision, wants, drops)
         for placement in decision.placements:
             self._fleet.add(placement)
             line.standings[placement.task] = Standing(placement=placement, task=None)
         withdrawn = [task for placement in decision.placements for task in wants[placement.slot].replaces]
-        return self._withdraw(line, (*withdrawn, *(drop.task for drop in drops)))
+        for drop in (*rolled.drops, *decision.drops):
+            standing = line.standings[drop.task]
+            if standing.placement.is_exclusive and not standing.placement.is_denied:
+                # It stays until it is denied, which is awaited.
+                line.standings[drop.task] = standing._replace(placement=revoked(standing.placement, drop, self._now))
+            else:
+                withdrawn.append(drop.task)
+        return self._withdraw(line, withdrawn)
 
     def _place(self, outset: Outset, rolled: Rollout, unmet: Sequence[Unmet]) -> Decision:
         job = outset.job
@@ -267,6 +294,16 @@ class _World:
                 told = f"{other.count_ready()}/{other.outset.job.spec.scale} ready"
                 found.append(Unmet(dependency=dependency, found=told))
         return tuple(found)
+
+
+def _is_answered(standing: Standing) -> bool:
+    """Return whether a denial is awaited, and will come: that of a lost agent does not."""
+    placement, task = standing
+    return (
+        placement.is_revoked
+        and not placement.is_denied
+        and (task is None or task.state not in (TaskState.LOST, TaskState.UNCLAIMED))
+    )
 
 
 def _may_become_ready(task: Task) -> bool:

@@ -14,60 +14,63 @@ has failed or is lost. All others are *old*.
    beyond one. As long as fewer than ``update.unavailable`` slots are without a ready task, an old one goes in the
    commit that places its successor.
 4. A dead current placement is replaced, elsewhere if possible: a lost one at once, a failed one after a backoff, the
-   first time at once. Where the job waits for lost agents, and while evicting is halted because so many are lost,
-   lost ones stay.
+   first time at once. Where the job waits for lost agents, and beyond the number that may be replaced now, lost ones
+   stay.
 5. While a job's dependencies do not hold, slots without a current placement are held back; what is placed stays.
 6. Bindings that changed make a placement old, but no sooner than `core.standing.REBIND_MIN` after it was decided:
    what others' endpoints do in the course of a migrate is to be followed in few steps.
 7. A task that finished by itself, where its restart policy allows that, is as good as ready. Where the policy is to
    run always, it was ended by somebody else, and is replaced like a failed one.
+8. A live placement on an agent that is being drained is old. One that fits nowhere else stays, since it goes with or
+   after its successor's coming only (2, 3); but not beyond the drain's deadline: then it is dropped all the same.
+
+An exclusive job has rules of its own: `core.exclusive`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
-from harpoon.core.standing import ARRIVED, DEAD, NO_BINDINGS, Health, Record, Slot, Standing, current_of, look
-from harpoon.model.decision import Drop, Want
+from harpoon.core.backoff import backoff, count_failures
+from harpoon.core.eviction import UNLIMITED
+from harpoon.core.exclusive import roll_exclusive
+from harpoon.core.standing import (
+    ARRIVED,
+    DEAD,
+    NO_BINDINGS,
+    Health,
+    Record,
+    Slot,
+    Standing,
+    current_of,
+    is_evictee,
+    look,
+    why_dead,
+    why_old,
+)
+from harpoon.model.decision import Drop, Rollout, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, TaskState
 
-#: The wait before the second replacement in a row; each further one waits twice as long, up to `BACKOFF_MAX`.
-BACKOFF_MIN = timedelta(seconds=1)
-BACKOFF_MAX = timedelta(minutes=1)
-#: A task that ran for so long before it failed was a good one: counting begins anew.
-STEADY = timedelta(minutes=10)
-
-_MILLISECOND = timedelta(milliseconds=1)
 #: States in which a task needs nothing done as long as it is what it should be.
 _LIVING: Final = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.STOPPING, TaskState.UNCLAIMED})
-#: As much of a task's own reason as a placement's reason repeats.
-_QUOTE_MAX = 200
+#: No agent is being drained.
+NOBODY: Final[Mapping[str, int | None]] = MappingProxyType({})
+_MILLISECOND = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
-    """What should change now, sorted by slot; at most one `Want` a slot."""
-
-    wants: tuple[Want, ...]
-    drops: tuple[Drop, ...]
-    #: Slots that would want a placement, if the job's dependencies held.
-    held: tuple[int, ...]
-    #: Span until something changes by time alone (a backoff ends, bindings may be renewed); None: nothing will.
-    due: timedelta | None
-
-
-def rollout(
+def rollout(  # noqa: PLR0913 what it is decided on, all of it
     job: Job,
     standings: Sequence[Standing],
     now: Instant,
     *,
-    is_halted: bool = False,
+    evictable: int = UNLIMITED,
     is_held: bool = False,
     bindings: Mapping[str, str] = NO_BINDINGS,
+    leaving: Mapping[str, int | None] = NOBODY,
 ) -> Rollout:
     """Return what brings the job's placements nearer to its spec; nothing once they are there.
 
@@ -75,55 +78,94 @@ def rollout(
         job: As desired now.
         standings: All its placements, in any order.
         now: Only its ``wall`` matters, since what it is compared with is stored.
-        is_halted: So many agents are lost at once that the fault is likelier here: nothing is evicted.
+        evictable: How many slots with lost tasks may be placed anew now; 0 also while so many agents are lost at once
+            that the fault is likelier here.
         is_held: A dependency of the job does not hold.
         bindings: Variable → value wanted now, of those whose change is to replace tasks.
+        leaving: Agents that are being drained → when what is left there goes all the same, UTC milliseconds, if ever.
     """
-    if _is_settled(job, standings, bindings):
+    if _is_settled(job, standings, bindings, leaving):
         return _NOTHING_TO_DO
-    return _roll(job, standings, now, is_halted=is_halted, is_held=is_held, bindings=bindings)
+    roll = roll_exclusive if job.spec.exclusive else _roll
+    return roll(job, standings, now, evictable=evictable, is_held=is_held, bindings=bindings, leaving=leaving)
 
 
-def _is_settled(job: Job, standings: Sequence[Standing], bindings: Mapping[str, str]) -> bool:
+def _is_settled(
+    job: Job, standings: Sequence[Standing], bindings: Mapping[str, str], leaving: Mapping[str, int | None]
+) -> bool:
     """Return whether all is plainly as it should be, which it mostly is: to find that out by `_roll` takes longer."""
     if len(standings) != job.spec.scale or job.is_terminating or bindings:
         return False
     slots = set()
     for placement, task in standings:
-        if placement.generation != job.generation or (task is not None and task.state not in _LIVING):
+        if placement.generation != job.generation or placement.is_revoked:
+            return False
+        if task is not None and task.state not in _LIVING:
+            return False
+        if placement.agent in leaving:
             return False
         slots.add(placement.slot)
     return len(slots) == len(standings) == max(slots, default=-1) + 1
 
 
-def _roll(
+def _roll(  # noqa: PLR0913 as above
     job: Job,
     standings: Sequence[Standing],
     now: Instant,
     *,
-    is_halted: bool,
+    evictable: int,
     is_held: bool,
     bindings: Mapping[str, str],
+    leaving: Mapping[str, int | None],
 ) -> Rollout:
     scale = 0 if job.is_terminating else job.spec.scale
     gone = "the job is unscheduled" if job.is_terminating else f"the job is scaled down to {scale}"
     records: dict[int, list[Record]] = {slot: [] for slot in range(scale)}
     surplus: list[Drop] = []
+    lost = sorted({one.placement.slot for one in standings if one.placement.slot < scale and is_evictee(job, one)})
+    evictees = frozenset(lost[:evictable])
     for standing in sorted(standings, key=lambda s: (s.placement.slot, s.placement.number)):
-        if standing.placement.slot < scale:
-            records[standing.placement.slot].append(look(job, standing, bindings, now, is_halted=is_halted))
+        placement = standing.placement
+        if placement.slot >= scale:
+            surplus.append(_drop(placement, gone))
+            continue
+        is_evictable, leaves = placement.slot in evictees, placement.agent in leaving
+        record = look(job, standing, bindings, now, is_evictable=is_evictable, is_leaving=leaves)
+        if record.is_leaving and _left(leaving[placement.agent], now) <= timedelta(0):
+            surplus.append(_drop(placement, f"agent {placement.agent} is being drained, and its deadline has passed"))
         else:
-            surplus.append(_drop(standing.placement, gone))
+            records[placement.slot].append(record)
     slots = [Slot(number=number, records=known, current=current_of(known)) for number, known in records.items()]
     drops = (*(drop for slot in slots for drop in _drops(slot)), *surplus)
     free = [slot for slot in slots if not (is_held and slot.current is None)]
     wants, due = _wants(job, free, now)
     held = tuple(slot.number for slot in slots if is_held and slot.current is None and not slot.is_filled)
-    dues = [due, *(record.fresh_for for slot in slots for record in slot.records)]
-    return Rollout(wants=wants, drops=drops, held=held, due=min((one for one in dues if one is not None), default=None))
+    known = [record for slot in slots for record in slot.records]
+    dues = [due, *(one.fresh_for for one in known), *_deadlines(known, leaving, now)]
+    return Rollout(
+        wants=wants,
+        drops=drops,
+        held=held,
+        due=min((one for one in dues if one is not None), default=None),
+        evictions=frozenset(want.slot for want in wants if want.slot in evictees),
+        limited=tuple(lost[evictable:]),
+        is_complete=not surplus and all(slot.is_filled and slot.records == [slot.current] for slot in slots),
+    )
 
 
-_NOTHING_TO_DO: Final = Rollout(wants=(), drops=(), held=(), due=None)
+_NOTHING_TO_DO: Final = Rollout(wants=(), drops=(), held=(), due=None, is_complete=True)
+
+
+def _left(deadline_ms: int | None, now: Instant) -> timedelta:
+    """Return the span until a deadline."""
+    return timedelta.max if deadline_ms is None else (deadline_ms - now.wall) * _MILLISECOND
+
+
+def _deadlines(records: Iterable[Record], leaving: Mapping[str, int | None], now: Instant) -> Iterator[timedelta]:
+    """Yield the spans until those that still leave their agents go all the same."""
+    for agent in {record.placement.agent for record in records if record.is_leaving}:
+        if leaving[agent] is not None:
+            yield _left(leaving[agent], now)
 
 
 def _drops(slot: Slot) -> Iterable[Drop]:
@@ -155,7 +197,7 @@ def _wants(job: Job, slots: Sequence[Slot], now: Instant) -> tuple[tuple[Want, .
     for slot in slots:
         if slot.is_filled:
             continue
-        wait = _backoff(slot.current, now)
+        wait = backoff(slot.current, now)
         if wait > timedelta(0):
             due = wait if due is None else min(due, wait)
             continue
@@ -178,7 +220,7 @@ def _want(job: Job, slot: Slot, replaced: Sequence[Record], now: Instant) -> Wan
     dead = (record.placement for record in slot.records if record.health in DEAD and record.is_present)
     return Want(
         slot=slot.number,
-        failures=0 if current is None else _failures(current, now),
+        failures=0 if current is None else count_failures(current, now),
         avoid=tuple(sorted({placement.agent for placement in dead})),
         replaces=_ids(replaced),
         ended=_ids(r for r in replaced if r.task is not None and r.task.state.is_over),
@@ -193,42 +235,6 @@ def _ids(records: Iterable[Record]) -> tuple[TaskId, ...]:
 def _reason(job: Job, slot: Slot) -> str:
     if not slot.records:
         return f"slot {slot.number} has no placement"
-    current = slot.current
-    if current is None:
-        newest = slot.records[-1].placement
-        if newest.generation == job.generation:
-            return "endpoints that its environment names have changed"
-        return f"version {job.version} replaces version {newest.version}"
-    assert current.task is not None, "a placement that was not reported is not dead"
-    said = f": {current.task.reason[:_QUOTE_MAX]}" if current.task.reason else ""
-    return f"{current.placement.task} on {current.placement.agent} is {current.task.state}{said}"
-
-
-def _ended_ms(dead: Record, now: Instant) -> int:
-    """Return when a placement failed.
-
-    Failures are dated by the agent's clock. One dated before its placement or after now is taken to have happened when
-    it was placed: an agent's clock can neither stop replacements nor let them run hot.
-    """
-    decided_ms = dead.placement.decided_ms
-    said_ms = decided_ms if dead.task is None else dead.task.since_ms
-    return said_ms if decided_ms <= said_ms <= now.wall else decided_ms
-
-
-def _failures(dead: Record, now: Instant) -> int:
-    """Return how many failed in a row before the successor of ``dead``."""
-    if dead.health is Health.LOST:
-        return dead.placement.failures
-    ran = (_ended_ms(dead, now) - dead.placement.decided_ms) * _MILLISECOND
-    return 1 if ran >= STEADY else dead.placement.failures + 1
-
-
-def _backoff(current: Record | None, now: Instant) -> timedelta:
-    """Return how long the successor of a failed placement has still to wait."""
-    if current is None or current.health is not Health.FAILED:
-        return timedelta(0)
-    failures = _failures(current, now)
-    delay = timedelta(0) if failures <= 1 else min(BACKOFF_MIN * 2 ** min(failures - 2, 10), BACKOFF_MAX)
-    waited = (now.wall - _ended_ms(current, now)) * _MILLISECOND
-    # A clock that was set back behind the decision would make the wait endless.
-    return delay - waited if timedelta(0) <= waited < delay else timedelta(0)
+    if slot.current is None:
+        return why_old(job, slot.records[-1])
+    return why_dead(slot.current)

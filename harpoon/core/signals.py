@@ -6,8 +6,9 @@ Duties of the shell, which alone touches the world:
 2. On `Connect` wait for ``after`` (spread by a jitter of its own, so that agents are not dialled in step), feed `Dial`,
    and open the stream with it. At the beginning feed `Dial` at once.
 3. After `Close` feed nothing more of that stream or of that adoption.
-4. Feed `Sent` before the commands leave, and `Ticked` every second or so.
-5. Write what `Publish` and `SetLink` say or begin again from what the store says: the machine takes it as written.
+4. Feed `Claimed` first of all, with what the store shows, and whenever it shows more.
+5. Feed `Sent` before the commands leave, and `Ticked` when `machine.due` says, or earlier.
+6. Write what `Publish` and `SetLink` say or begin again from what the store says: the machine takes it as written.
    Several `Publish` may be written together, the last word on each task counts; but none after a later `SetLink`.
 """
 
@@ -72,6 +73,8 @@ class Sent:
     """Commands for these tasks are about to leave; until they show an effect, the tasks are pending."""
 
     tasks: tuple[TaskId, ...]
+    #: Those of them that are forgotten and denied.
+    denials: frozenset[TaskId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,13 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """There are records of these tasks, which are of earlier incarnations: placements, or an operator's word."""
+
+    tasks: frozenset[TaskId]
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed."""
 
@@ -89,7 +99,7 @@ class Ticked:
     others: frozenset[str] = frozenset()
 
 
-Event = Dial | Opened | Adopted | Changed | Heard | Broken | FencedOff | Sent | Answered | Ticked
+Event = Dial | Opened | Adopted | Changed | Heard | Broken | FencedOff | Sent | Answered | Claimed | Ticked
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +137,7 @@ class SetLink:
     reason: str
     #: UTC milliseconds.
     since_ms: int
-    #: Instances that could not reach the agent since it was reached last.
+    #: Instances that could not reach the agent.
     failed_by: tuple[str, ...] = ()
 
 

@@ -6,19 +6,22 @@ be checked: each blocker it names is real, and the agent of a fix could take the
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
+from harpoon.core.backoff import BACKOFF_MAX
 from harpoon.core.blockers import NAMED_MAX, Refusal, sentence
 from harpoon.core.board import Board
+from harpoon.core.eviction import LIMITED, UNLIMITED
+from harpoon.core.exclusive import waits_for_agent
 from harpoon.core.fix import nearest_fix
 from harpoon.core.fleet import Fleet
-from harpoon.core.place import Decision, place
-from harpoon.core.rollout import BACKOFF_MAX, Rollout, rollout
+from harpoon.core.place import Decision, place, staying
+from harpoon.core.rollout import rollout
 from harpoon.core.standing import Standing
 from harpoon.model.agent import Link
-from harpoon.model.decision import Want
+from harpoon.model.decision import Rollout, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import SCALE_MAX, Job, OnLost, Update
 from harpoon.model.name import TaskId
@@ -46,8 +49,12 @@ class Case:
     standings: tuple[Standing, ...]
     links: Mapping[str, Link]
     now: Instant
-    #: So many agents are lost at once that nothing is evicted.
-    is_halted: bool = False
+    #: How many lost tasks may be replaced now.
+    evictable: int = UNLIMITED
+    #: Why none may be, where that is not for their number.
+    halted: str | None = None
+    #: Agents that are being drained → the deadline, if there is one.
+    leaving: Mapping[str, int | None] = field(default_factory=dict)
     #: A dependency does not hold.
     is_held: bool = False
     #: Endpoints of other jobs whose change replaces tasks.
@@ -66,7 +73,8 @@ def explain(case: Case, fleet: Fleet) -> tuple[SlotsWhy, ...]:
     if rolled.held:
         told.append(SlotsWhy(slots=rolled.held, reason="the jobs that this one depends on are not as it needs them"))
     known = {*rolled.held, *(want.slot for want in rolled.wants)}
-    return (*told, *_waits(case, known, rolled.due))
+    waits = _waits_exclusively if case.job.spec.exclusive else _waits
+    return (*told, *waits(case, known, rolled.due))
 
 
 def explain_on(case: Case, fleet: Fleet, agent: str) -> tuple[SlotsWhy, ...]:
@@ -88,7 +96,7 @@ def _explain_wants(case: Case, wants: Sequence[Want], fleet: Fleet, only: str | 
         board.give_back(given)
         refusals = board.refusals(slots[0])
         board.take_back(given)
-        reason = sentence(len(slots), job.spec.scale, refusals)
+        reason = sentence(len(slots), job.spec.scale, refusals) + staying(job, slots, fleet)
         if awaited:
             reason = f"it waits for {' and '.join(awaited)} to go, which makes room; until then {reason}"
         shown = {name: failed for name, failed in refusals.items() if only in (None, name)}
@@ -149,9 +157,10 @@ def _rolled(case: Case) -> Rollout:
         case.job,
         case.standings,
         case.now,
-        is_halted=case.is_halted,
+        evictable=case.evictable,
         is_held=case.is_held,
         bindings=case.replacing,
+        leaving=case.leaving,
     )
 
 
@@ -163,18 +172,53 @@ def _waits(case: Case, known: set[int], due: timedelta | None) -> Iterator[Slots
     turns = [want.slot for want in _rolled(freely).wants if want.slot not in known]
     if turns:
         yield SlotsWhy(slots=tuple(turns), reason=_turn(case), fix=_faster(case))
-    later = replace(freely, now=Instant(elapsed=case.now.elapsed + BACKOFF_MAX, wall=case.now.wall + _LATER_MS))
+    later = _later(freely)
     delayed = [want.slot for want in _rolled(later).wants if want.slot not in known and want.slot not in turns]
     if delayed and due is not None:
-        seconds = max(0.1, round(due / timedelta(seconds=1), 1))
-        yield SlotsWhy(slots=tuple(delayed), reason=f"the next one is replaced in {seconds:g} s: {_delay(case)}")
+        yield SlotsWhy(slots=tuple(delayed), reason=_in_time(case, due))
     always = replace(later.job, spec=replace(later.job.spec, on_lost=OnLost.REPLACE))
     told = {*known, *turns, *delayed}
-    kept = [want.slot for want in _rolled(replace(later, is_halted=False, job=always)).wants if want.slot not in told]
+    freed = replace(later, evictable=UNLIMITED, job=always)
+    kept = [want.slot for want in _rolled(freed).wants if want.slot not in told]
     if kept:
-        halted = "so many agents are lost at once that nothing is replaced"
-        why = "on_lost is wait" if spec.on_lost is OnLost.WAIT else halted
+        why = "on_lost is wait" if spec.on_lost is OnLost.WAIT else case.halted or LIMITED
         yield SlotsWhy(slots=tuple(kept), reason=f"their tasks are lost and kept: {why}")
+
+
+def _waits_exclusively(case: Case, known: set[int], due: timedelta | None) -> Iterator[SlotsWhy]:
+    """Name the slots of an exclusive job that wait for their agents, or whose turn to be broken will come."""
+    slots = {one.placement.task: one.placement.slot for one in case.standings}
+    waits = sorted((one.placement.slot, said) for one in case.standings if (said := waits_for_agent(*one)))
+    for slot, said in waits[:CASES_MAX]:
+        yield SlotsWhy(slots=(slot,), reason=said)
+    rest = tuple(slot for slot, _ in waits[CASES_MAX:])
+    if rest:
+        yield SlotsWhy(slots=rest, reason="they wait for their agents too; it is not told one by one for which")
+    told = {*known, *(slot for slot, _ in waits)}
+    ending = {one.placement.slot for one in case.standings if one.placement.is_revoked and not one.placement.is_denied}
+    if ending - told:
+        reason = "the task before is ended first, and forgotten by its agent: the job is exclusive"
+        yield SlotsWhy(slots=tuple(sorted(ending - told)), reason=reason)
+    spec = case.job.spec
+    freely = replace(case, job=replace(case.job, spec=replace(spec, update=Update(unavailable=SCALE_MAX))))
+    now = {drop.task for drop in _rolled(case).drops}
+    turns = {drop.task for drop in _rolled(freely).drops} - now
+    if turns:
+        reason = f"the job is exclusive, and update.unavailable {spec.update.unavailable} lets no more change at once"
+        yield SlotsWhy(slots=tuple(sorted(slots[task] for task in turns)), reason=reason)
+    delayed = {drop.task for drop in _rolled(_later(freely)).drops} - now - turns
+    if delayed and due is not None:
+        yield SlotsWhy(slots=tuple(sorted(slots[task] for task in delayed)), reason=_in_time(case, due))
+
+
+def _later(case: Case) -> Case:
+    now = Instant(elapsed=case.now.elapsed + BACKOFF_MAX, wall=case.now.wall + _LATER_MS)
+    return replace(case, now=now)
+
+
+def _in_time(case: Case, due: timedelta) -> str:
+    seconds = max(0.1, round(due / timedelta(seconds=1), 1))
+    return f"the next one is replaced in {seconds:g} s: {_delay(case)}"
 
 
 def _turn(case: Case) -> str:

@@ -1,4 +1,4 @@
-"""An agent: the host daemon that runs tasks, as registered, and the link to it."""
+"""An agent: the host daemon that runs tasks, as registered, the link to it, and what its operator decided of it."""
 
 import re
 from collections.abc import Mapping
@@ -94,6 +94,33 @@ class Link:
     #: When it came into this state, UTC milliseconds; a later holder counts on from here.
     since_ms: int
     reason: str = ""
-    #: Instances that could not reach it since it was reached last; they leave it to others while there are any.
+    #: Instances that could not reach it when another could, or all the while; it is others' while there are any.
     failed_by: tuple[str, ...] = ()
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cordon:
+    """An operator's word that an agent takes no new tasks. It belongs to the name, and outlives registrations."""
+
+    agent: str
+    #: Whether the tasks that are there are to be moved elsewhere.
+    is_draining: bool
+    #: When tasks that fit nowhere else are to go all the same, UTC milliseconds; None: never.
+    deadline_ms: int | None = None
+    #: Since when it takes no new tasks, or is drained; UTC milliseconds.
+    since_ms: int
+    reason: str = ""
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """An operator's word that an agent will never come back; it stands until one of that name registers again."""
+
+    agent: str
+    #: Of the agent that is dead.
+    uid: str
+    at_ms: int
+    reason: str = ""
     v: int = 1

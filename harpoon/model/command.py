@@ -15,6 +15,8 @@ class StartTask:
     generation: str
     template: TaskTemplate
     reason: str
+    #: Refused while another task of its slot is not over on this agent.
+    is_exclusive: bool = False
     kind: Literal["start"] = "start"
 
 
@@ -33,6 +35,9 @@ class ForgetTask:
 
     task: TaskId
     reason: str
+    #: Also refuse its slot at this placement and all before it, from now on, whoever's late command asks for it; known
+    #: here or not. Done only when that is on disk.
+    is_denied: bool = False
     kind: Literal["forget"] = "forget"
 
 
@@ -47,3 +52,5 @@ class CommandResult:
     is_ok: bool
     #: Why not.
     reason: str = ""
+    #: It is denied, and that is on disk.
+    is_denied: bool = False

@@ -1,9 +1,10 @@
 """Decisions as data: which slots want a placement, which placements go, and why slots are not placed.
 
-A placed slot's decision is its placement. `Want` and `Drop` live for one pass; `Pending` is recorded.
+A placed slot's decision is its placement. `Rollout`, `Want` and `Drop` live for one pass; `Pending` is recorded.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from harpoon.model.name import TaskId
 
@@ -27,12 +28,33 @@ class Want:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """A placement whose record is to be deleted, so that its task is stopped."""
+    """A placement whose record is to be deleted, so that its task stops; an exclusive one is to be revoked first."""
 
     task: TaskId
     agent: str
     #: One sentence.
     reason: str
+    #: How many placements of this slot and generation have failed in a row, with this one; 0: it does not go for that.
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """What of a job should change now, sorted by slot; at most one `Want` a slot."""
+
+    wants: tuple[Want, ...]
+    drops: tuple[Drop, ...]
+    #: Slots that would want a placement, if the job's dependencies held.
+    held: tuple[int, ...]
+    #: Span until something changes by time alone (a backoff ends, bindings may be renewed, a drain's deadline passes);
+    #: None: nothing will. That more lost ones may be replaced is not told here.
+    due: timedelta | None
+    #: Those of the wanted slots whose task is lost: each takes one of what may be replaced.
+    evictions: frozenset[int] = frozenset()
+    #: Slots whose lost tasks stay only because no more may be replaced now.
+    limited: tuple[int, ...] = ()
+    #: Each slot has its current placement, and nothing else is there: what a living task does changes nothing.
+    is_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,9 +80,18 @@ class Spec:
     update: Update = Update()
     #: Slots of a new generation wait until all of these hold; what runs is left alone when they no longer do.
     depends_on: tuple[Dependency, ...] = ()
-    on_lost: OnLost = OnLost.REPLACE
+    #: Left out: replace, or wait if the job is exclusive.
+    on_lost: OnLost | None = None
+    #: A slot never runs twice: nothing takes its place before the agent that had it has confirmed that it forgot it.
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
+        if self.exclusive and self.on_lost is OnLost.REPLACE:
+            raise ValueError("on_lost: replace would run a slot twice, and exclusive: true forbids that; leave one out")
+        if self.exclusive and self.update.surge > 1:
+            raise ValueError(
+                "update.surge has no meaning with exclusive: true, which breaks before it makes; leave it out"
+            )
         if not 0 <= self.scale <= SCALE_MAX:
             raise ValueError(f"scale is 0 to {SCALE_MAX}")
         if len(self.depends_on) > DEPENDENCIES_MAX:
@@ -90,6 +99,11 @@ class Spec:
         names = [dependency.job for dependency in self.depends_on]
         if len(names) != len(set(names)):
             raise ValueError("depends_on names a job twice")
+
+    @property
+    def waits_for_lost(self) -> bool:
+        """Whether a slot whose agent is lost waits for it."""
+        return self.exclusive or self.on_lost is OnLost.WAIT
 
     def others(self) -> frozenset[str]:
         """Return the names of the other jobs that this one refers to."""

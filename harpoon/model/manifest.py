@@ -16,7 +16,6 @@ NOT_YET = frozenset(
         "/spec/deadline",
         "/spec/parameters",
         "/spec/cron",
-        "/spec/exclusive",
         "/spec/update/healthy_for",
         "/spec/update/deadline",
         "/spec/update/on_failure",

@@ -12,6 +12,7 @@ from harpoon.model.agent import Agent, Capacity, LinkState
 from harpoon.model.job import Spec
 from harpoon.model.manifest import Manifest
 from harpoon.model.status import JobStatus, TaskObject
+from harpoon.model.upkeep import CordonStatus, DrainStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,14 @@ class AgentObject(Agent):
     """An agent as it is shown: its registration, the link to it, and what is reserved on it."""
 
     link: LinkStatus
+    #: That it takes no new tasks; null: it does.
+    cordon: CordonStatus | None = None
     #: Not told by a watch.
     reserved: Capacity | None = None
     #: How many of its tasks are not over. Not told by a watch.
     tasks: int | None = None
+    #: Null when it is not being drained. Not told by a watch.
+    drain: DrainStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,22 @@ class Revised:
 
     #: Of the commit.
     revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Empty:
+    """An order that has nothing to say beyond where it is sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruled:
+    """What an operator said of an unclaimed task is committed."""
+
+    #: Of the commit.
+    revision: str
+    task: str
+    #: Of an adopted task: id of the change of its job, to be waited for at ``/v1/changes/{id}``.
+    change: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ class Happening(StrEnum):
     PLACED = "placed"
     #: Its placement was taken back, so it is to stop.
     WITHDRAWN = "withdrawn"
+    #: Its agent has forgotten it, and will never run it: its slot, of an exclusive job, may be placed again.
+    DENIED = "denied"
     STARTING = "starting"
     RUNNING = "running"
     READY = "ready"
@@ -38,6 +40,13 @@ class Happening(StrEnum):
     INTERRUPTED = "interrupted"
     UNKNOWN = "unknown"
     REMOVED = "removed"
+    #: It takes no new tasks.
+    CORDONED = "cordoned"
+    #: It takes none, and those it has are moved elsewhere.
+    DRAINING = "draining"
+    UNCORDONED = "uncordoned"
+    #: An operator said that it will never come back.
+    DECLARED_DEAD = "declared_dead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,11 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """The decision that a slot runs on an agent. Its record is the command to run it; deleting it, to stop it."""
+    """The decision that a slot runs on an agent. Its record is the command to run it; deleting it, to stop it.
+
+    That of an exclusive job is revoked first, and not deleted before its agent has confirmed that it forgot it, and
+    will never run it: it is *denied*.
+    """
 
     namespace: str
     job: str
@@ -74,14 +78,21 @@ class Placement:
     generation: str
     #: The job's version it was decided for, which holds that template.
     version: int
-    #: One sentence: why here, why now.
+    #: One sentence: why here, why now; once it is revoked, why it goes.
     reason: str
+    #: When that was decided, UTC milliseconds.
     decided_ms: int
     reserve: Reservation = Reservation()
-    #: How many placements of this slot and generation failed just before this one.
+    #: How many placements of this slot and generation failed just before this one; once it is revoked, with it.
     failures: int = 0
     #: Variable → value, for those that are endpoints of other jobs; None: there are none.
     bindings: Mapping[str, str] | None = None
+    #: Its job is exclusive.
+    is_exclusive: bool = False
+    #: It is taken back: its agent is to stop the task, forget it, and refuse it from then on.
+    is_revoked: bool = False
+    #: Its agent has confirmed that. Only revoked ones are denied.
+    is_denied: bool = False
     v: int = 1
 
     @property
@@ -129,6 +140,24 @@ class Task:
     checks: tuple[CheckResult, ...] = ()
     #: Of the cluster that started it; tasks of others are never touched.
     cluster: str = ""
+    #: Of an unclaimed task: the state that its agent reports.
+    reported: TaskState | None = None
+    v: int = 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no process of it runs any more, or ever will, also where that is not its state here."""
+        return (self.reported or self.state).is_over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disowned:
+    """An operator's word that an unclaimed task is to be stopped and forgotten; it goes with the task."""
+
+    task: TaskId
+    agent: str
+    #: UTC milliseconds.
+    at_ms: int
     v: int = 1
 
 

@@ -6,7 +6,7 @@ Keyspace (``1`` is the layout's version; names hold neither slash nor dot, so ke
 key                                            value                                         written by
 =============================================  ============================================  =====================
 ``/h/1/ctl/meta/cluster``                      the cluster's id and incarnation              the first server
-``/h/1/ctl/meta/copying``                      who copies a registry into this store         `store.copy`
+``/h/1/ctl/meta/copying``                      who brings a registry into this store         `store.arrival`
 ``/h/1/ctl/jobs/<ns>/<job>``                   `model.job.Job`                               the registry
 ``/h/1/ctl/versions/<ns>/<job>/<version>``     `model.job.Version`                           the registry
 ``/h/1/ctl/placements/<agent>/<task>``         `model.task.Placement`                        the scheduler
@@ -14,7 +14,11 @@ key                                            value                            
 ``/h/1/ctl/agents/<agent>``                    `model.agent.Agent`                           the registry
 ``/h/1/ctl/links/<agent>``                     `model.agent.Link`                            the shepherd
 ``/h/1/ctl/actual/<agent>/<task>``             `model.task.Task`; on transitions only        the shepherd
+``/h/1/ctl/cordons/<agent>``                   `model.agent.Cordon`                          `control.cordons`
+``/h/1/ctl/dead/<agent>``                      `model.agent.Death`                           `control.cordons`
+``/h/1/ctl/disowned/<agent>/<task>``           `model.task.Disowned`; goes with the task     an operator
 ``/h/1/ctl/idem/<hash of the key>``            `model.receipt.Receipt`; bounded, for 24 h    `control.receipts`
-``/h/1/ctl/holds/<name>``                      the holder's instance id, leased              `store.hold`
+``/h/1/ctl/instances/<instance>``              `model.instance.Instance`, leased             each for itself
+``/h/1/ctl/holds/<name>``                      `model.instance.Holder`, leased               `store.hold`
 =============================================  ============================================  =====================
 """

@@ -14,7 +14,7 @@ from harpoon.store.port import Compare, Put, Store
 #: Everything of a registry; whatever else lies in a store is somebody else's.
 REGISTRY: Final = "/h/1/"
 CLUSTER: Final = "/h/1/ctl/meta/cluster"
-#: Stands while the registry is being copied into this store.
+#: Stands while a registry is being copied or restored into this store.
 COPYING: Final = "/h/1/ctl/meta/copying"
 
 
@@ -29,7 +29,7 @@ async def found(store: Store, fresh: str) -> Cluster:
     """Return the cluster that a store belongs to; a new store is made that of the cluster ``fresh``.
 
     Raises:
-        Conflict: The store is an unfinished copy.
+        Conflict: The store holds an unfinished copy.
         HarpoonError: Its record cannot be read.
         StoreUnavailable: The store could not answer.
     """
@@ -39,8 +39,8 @@ async def found(store: Store, fresh: str) -> Cluster:
         await store.commit((Compare(CLUSTER, mod=0), Compare(COPYING, mod=0)), (Put(CLUSTER, record),))
     if await store.get(COPYING) is not None:
         raise Conflict(
-            "a registry was being copied into this store, and that was not finished: "
-            "run the same harpoon store copy again, which begins anew, or start the server on the store it came from"
+            "a registry was being brought into this store, and that was not finished: run the same harpoon store copy "
+            "or harpoon restore again, which begins anew; or, after a copy, start the server on the store it came from"
         )
     entry = await store.get(CLUSTER)
     assert entry is not None, "it is there unless the store is being copied into, and never deleted"

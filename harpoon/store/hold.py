@@ -25,8 +25,14 @@ from harpoon.model.token import Token
 from harpoon.store.port import Compare, Delete, Entry, Lease, Put, Store, StoreUnavailable
 
 HOLDS: Final = "/h/1/ctl/holds/"
+#: The hold by which one instance decides for all.
+SCHEDULER: Final = "scheduler"
+#: Who is live.
+INSTANCES: Final = "/h/1/ctl/instances/"
 #: Holds taken in one commit: under the store's limit, and small enough that others get their turn.
 ACQUIRED_MAX: Final = 60
+#: Prefixes of all keys that are written with a lease: they belong to a running process, and go with no registry.
+LEASED: Final = (HOLDS, INSTANCES)
 
 
 @dataclass(frozen=True, slots=True)

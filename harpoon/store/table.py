@@ -13,7 +13,7 @@ from harpoon.store.grouped import Grouped
 from harpoon.store.port import Entry
 
 #: Records that were written here and have not come back yet; beyond, they are decoded like others.
-_EXPECTED_MAX: Final = 10_000
+_EXPECTED_MAX: Final = 50_000
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)

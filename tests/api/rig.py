@@ -18,24 +18,25 @@ from harpoon.api.doors import Doors
 from harpoon.api.limits import Limits
 from harpoon.api.site import run_site
 from harpoon.client.peer import PeerClient
+from harpoon.control.cordons import Cordons
 from harpoon.control.peers import Peer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
-from harpoon.control.view import ACTUAL, AGENTS, INSTANCES, JOBS, LINKS, PENDING, PLACEMENTS, View
+from harpoon.control.view import ACTUAL, AGENTS, CORDONS, JOBS, LINKS, PENDING, PLACEMENTS, View
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
-from harpoon.model.agent import Agent, Link
+from harpoon.model.agent import Agent, Cordon, Link
 from harpoon.model.decision import Pending
 from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job
 from harpoon.model.task import Placement, Task
-from harpoon.store.hold import HOLDS
+from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, Store
 
 PATIENCE_S = 10
 TOKEN = "correct-horse-battery"
-Record = Job | Placement | Pending | Agent | Link | Task | Instance
+Record = Job | Placement | Pending | Agent | Link | Cordon | Task | Instance
 
 
 def free_port() -> int:
@@ -72,6 +73,8 @@ def key_of(record: Record) -> str:
             return AGENTS + record.name
         case Link():
             return LINKS + record.agent
+        case Cordon():
+            return CORDONS + record.agent
         case Task():
             return f"{ACTUAL}{record.agent}/{record.id}"
 
@@ -227,6 +230,7 @@ async def a_rig(
         view=view,
         registry=registry(store, view) if registry else Registry(store, view, clock),
         roster=Roster(store, view),
+        cordons=Cordons(store, view, clock),
         store=store,
         instance=instance,
         url=f"http://127.0.0.1:{port}",

@@ -12,7 +12,7 @@ from harpoon.model.decision import Pending
 from harpoon.store.memory import MemoryStore
 from tests.api.rig import PATIENCE_S, Answer, Rig, a_rig
 from tests.api.telling import as_problem
-from tests.builders import T0, a_job, a_link, a_placement, a_task, an_agent
+from tests.builders import T0, a_cordon, a_job, a_link, a_placement, a_task, an_agent
 
 WEB = "/v1/namespaces/default/jobs/web"
 PLACED = a_placement()
@@ -46,6 +46,7 @@ TOUCHES: list[tuple[str, Touch]] = [
     (TASK, lambda rig: rig.write(a_placement(reason="other"))),
     ("/v1/agents/a1", lambda rig: rig.write(a_link(state=LinkState.LOST))),
     ("/v1/agents/a1", lambda rig: rig.write(a_placement(slot=1))),
+    ("/v1/agents/a1", lambda rig: rig.write(a_cordon())),
 ]
 
 

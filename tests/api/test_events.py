@@ -1,12 +1,15 @@
 """Events over HTTP: what happened lately, made of the view's recent changes."""
 
+import json
 from dataclasses import replace
+from functools import partial
 
+from harpoon.kit import codec
 from harpoon.model.agent import LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.task import TaskState
 from tests.api.rig import a_rig
-from tests.builders import T0, a_link, a_placement, a_task, an_agent, at
+from tests.builders import T0, a_cordon, a_link, a_placement, a_task, an_agent, at
 
 WEB = "/v1/namespaces/default/jobs/web"
 
@@ -129,6 +132,31 @@ async def test_the_life_of_an_agent_is_told() -> None:
             "removed",
         ]
         assert items[3]["detail"] == "it is interrupted"
+        assert {item["subject"] for item in items} == {"agent/a1"}
+
+
+async def test_what_an_operator_decided_of_an_agent_is_told() -> None:
+    async with a_rig() as rig:
+        ask = partial(rig.ask, "POST")
+        await rig.write(an_agent())
+        await ask("/v1/agents/a1/cordon", {"reason": "disks"})
+        await ask("/v1/agents/a1/drain", {})
+        await rig.write(a_cordon(is_draining=True, deadline_ms=T0))
+        await ask("/v1/agents/a1/uncordon", {})
+        await ask("/v1/agents/a1/cordon", {})
+        await ask("/v1/agents/a1/declare-dead", {"reason": "burnt"})
+        await rig.ask("PUT", "/v1/agents/a1", json.loads(codec.dump(an_agent())))
+        items = (await rig.get("/v1/agents/a1/events")).json["items"]
+        assert [(item["event"], item["detail"]) for item in items if item["event"] != "removed"] == [
+            ("registered", "at http://127.0.0.1:4451"),
+            ("cordoned", "disks"),
+            ("draining", "disks"),
+            ("draining", "until 2026-01-01T00:00:00Z at the latest"),
+            ("uncordoned", "it takes new tasks again"),
+            ("cordoned", ""),
+            ("declared_dead", "burnt"),
+            ("registered", "at http://127.0.0.1:4451"),
+        ]
         assert {item["subject"] for item in items} == {"agent/a1"}
 
 

@@ -114,12 +114,12 @@ async def test_every_fault_of_a_manifest_is_told_with_its_place() -> None:
         manifest = a_manifest()
         manifest["spec"]["scale"] = "three"
         manifest["spec"]["sclae"] = 1
-        manifest["spec"]["exclusive"] = []
+        manifest["spec"]["cron"] = []
         answer = await rig.ask("PUT", WEB, manifest)
         assert answer.status == 400
         told = {fault["pointer"]: fault["detail"] for fault in answer.json["errors"]}
-        assert {"/spec/scale", "/spec/sclae", "/spec/exclusive"} <= told.keys()
-        assert "not supported yet" in told["/spec/exclusive"]
+        assert {"/spec/scale", "/spec/sclae", "/spec/cron"} <= told.keys()
+        assert "not supported yet" in told["/spec/cron"]
 
 
 @pytest.mark.parametrize(

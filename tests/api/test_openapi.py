@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,9 +22,10 @@ from harpoon.api.published import files, main
 from harpoon.kit import codec
 from harpoon.model.decision import Blocker, Pending
 from harpoon.model.shown import ProblemDetails
+from harpoon.model.task import TaskState
 from harpoon.model.watched import EndpointsStreamEvent, WatchEvent
 from tests.api.rig import TOKEN, Rig, a_manifest, a_rig
-from tests.builders import MIB, a_link, a_placement, a_task, an_agent
+from tests.builders import MIB, a_cordon, a_link, a_placement, a_task, an_agent
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = openapi(ROUTES)
@@ -63,8 +65,12 @@ async def a_cluster() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
             blockers=(blocker,),
         )
         await rig.write(an_agent("a1"), a_link("a1"), an_agent("a2", endpoint="http://127.0.0.1:9"), pending)
+        await rig.write(a_cordon("a1", is_draining=True))
         await rig.write(placed, a_task(placed, ports={"http": 8000}))
-        yield rig, {"ns": "default", "name": "web", "id": placed.task, "n": "1", "change": change}
+        nobodys = a_task(replace(placed, slot=3), state=TaskState.UNCLAIMED, reported=TaskState.RUNNING)
+        await rig.write(nobodys)
+        parts = {"ns": "default", "name": "web", "id": placed.task, "n": "1", "change": change}
+        yield rig, {**parts, "unclaimed": nobodys.id}
 
 
 def filled(operation: Operation, parts: dict[str, str]) -> str:
@@ -72,6 +78,10 @@ def filled(operation: Operation, parts: dict[str, str]) -> str:
     parts = dict(parts)
     if "agents" in operation.path:
         parts["name"] = {"PUT": "a3", "DELETE": "a2"}.get(operation.method, "a1")
+    if operation.path.endswith("declare-dead"):
+        parts["name"] = "a2"
+    if operation.operation_id in ("adopt_task", "stop_task"):
+        parts["id"] = parts["unclaimed"]
     if "changes" in operation.path:
         parts["id"] = parts["change"]
     return operation.path.format(**parts) + f"?{QUERIES.get(operation.operation_id, '')}".rstrip("?")

@@ -143,8 +143,8 @@ async def test_documents_that_apply_would_refuse_are_refused_with_where_and_why(
         assert await refused(a_manifest(), a_manifest()) == ["/documents/1/metadata/name"]
         wrong = a_manifest()
         wrong["spec"]["scale"] = -1
-        wrong["spec"]["exclusive"] = True
-        assert set(await refused(a_manifest("ok"), wrong)) >= {"/documents/1/spec/exclusive"}
+        wrong["spec"]["cron"] = {}
+        assert set(await refused(a_manifest("ok"), wrong)) >= {"/documents/1/spec/cron"}
         circle = a_manifest("web")
         circle["spec"]["depends_on"] = [{"job": "web"}]
         assert await refused(circle) == ["/documents/0/spec/depends_on"]

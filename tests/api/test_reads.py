@@ -10,7 +10,7 @@ from harpoon.model.agent import LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.task import TaskState
 from tests.api.rig import Rig, a_rig
-from tests.builders import MIB, a_job, a_link, a_placement, a_task, an_agent
+from tests.builders import MIB, a_cordon, a_job, a_link, a_placement, a_task, an_agent
 
 PENDING = Pending(
     namespace="default", job="web", generation="g1", slots=(1, 2), reason="no agent has 4 cpu", since_ms=5
@@ -142,16 +142,21 @@ async def test_registrations_that_cannot_be_are_refused(body: object) -> None:
         assert answer.status == 400
 
 
-async def test_only_an_agent_that_is_away_can_be_removed() -> None:
+async def test_only_an_agent_that_is_away_and_has_no_task_can_be_removed() -> None:
     async with a_rig() as rig:
         await a_fleet(rig)
         assert (await rig.ask("DELETE", "/v1/agents/a1")).status == 409
-        await rig.write(a_link("a1", LinkState.LOST))
+        await rig.write(a_link("a1", LinkState.LOST), a_cordon("a1"))
+        refused = await rig.ask("DELETE", "/v1/agents/a1")
+        assert (refused.status, "2 tasks are still placed" in refused.json["detail"]) == (409, True)
+        assert refused.json["detail"].endswith("harpoon declare-dead a1")
+        await rig.write(gone=[a_placement(revision=7), a_placement(slot=3, revision=8)])
         answer = await rig.ask("DELETE", "/v1/agents/a1")
         assert answer.status == 200
         assert answer.json["revision"] == answer.headers["Harpoon-Revision"]
         assert (await rig.get("/v1/agents/a1")).status == 404
         assert (await rig.ask("DELETE", "/v1/agents/a1")).status == 404
+        assert not rig.view.cordons.rows
 
 
 async def test_endpoints_are_the_ready_tasks_that_are_to_stay() -> None:

@@ -11,7 +11,7 @@ from harpoon.api.limits import Limits
 from harpoon.model.agent import LinkState
 from harpoon.store.memory import MemoryStore
 from tests.api.rig import Record, Rig, a_rig, key_of
-from tests.builders import a_job, a_link, a_placement, a_task, an_agent
+from tests.builders import T0, a_cordon, a_job, a_link, a_placement, a_task, an_agent
 
 NDJSON, SSE = "application/x-ndjson", "text/event-stream"
 Event = dict[str, Any]
@@ -43,6 +43,7 @@ async def a_history(rig: Rig, revisions: int, *, seed: int) -> None:
             replace(a_task(placement), since_ms=number),
             an_agent(agent, cpu=1000 + number),
             a_link(agent, rng.choice(list(LinkState)), since_ms=number),
+            a_cordon(agent, is_draining=rng.random() < 0.5, since_ms=number),
         ]
         puts = {key_of(record): record for record in rng.sample(choices, rng.randint(1, 5))}
         gone = {}
@@ -378,6 +379,50 @@ async def test_a_change_of_its_link_is_a_change_of_the_agent() -> None:
             "reason": "silence",
         }
         assert gone["changes"] == [{"kind": "agent", "key": "a1", "type": "delete"}]
+
+
+async def test_a_change_of_its_cordon_is_a_change_of_the_agent() -> None:
+    async with a_rig() as rig, rig.watch("kinds=agents") as reader:
+        await reader.until_type("synced")
+        await rig.write(an_agent(), a_link())
+        await rig.write(a_cordon(reason="disks"), a_link(since_ms=2))
+        await rig.write(gone=[a_cordon()])
+        await rig.write(a_cordon())
+        await rig.write(gone=[an_agent(), a_link(), a_cordon()])
+        _, cordoned, free, again, gone = await reader.changes(5)
+        assert [change["object"]["cordon"] for change in cordoned["changes"]] == [
+            {"is_draining": False, "deadline_ms": None, "since_ms": T0, "reason": "disks"}
+        ], "one agent, told once"
+        assert [change["object"]["cordon"] for change in free["changes"]] == [None]
+        assert again["changes"][0]["object"]["cordon"]["reason"] == ""
+        assert gone["changes"] == [{"kind": "agent", "key": "a1", "type": "delete"}]
+
+
+async def test_history_and_live_tell_the_same_of_cordons() -> None:
+    async with a_rig() as rig:
+        await rig.write(an_agent(), a_link())
+        async with rig.watch("kinds=agents") as live:
+            await live.until_type("synced")
+            await rig.write(a_cordon())
+            await rig.write(a_cordon(is_draining=True))
+            await rig.write(gone=[a_cordon()])
+            told = await live.changes(3)
+        rig.view.mirror.recent.reset(rig.view.revision)
+        async with rig.watch("kinds=agents&after=1.1") as resumed:
+            assert await resumed.changes(3) == told
+
+
+async def test_an_agent_that_registered_after_its_cordon_was_lifted_is_not_told_before() -> None:
+    async with a_rig() as rig:
+        await rig.write(an_agent(), a_cordon())
+        await rig.write(gone=[a_cordon()])
+        await rig.write(gone=[an_agent()])
+        await rig.write(an_agent(uid="another"))
+        rig.view.mirror.recent.reset(rig.view.revision)
+        async with rig.watch("kinds=agents&after=1.1") as resumed:
+            gone, new = await resumed.changes(2)
+        assert (gone["revision"], gone["changes"][0]["type"]) == ("1.3", "delete")
+        assert (new["revision"], new["changes"][0]["object"]["uid"]) == ("1.4", "another")
 
 
 async def test_history_and_live_tell_the_same_of_tasks() -> None:

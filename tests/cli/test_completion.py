@@ -72,6 +72,11 @@ def shell(tmp_path: Path, server: FakeServer) -> Iterator[Shell]:
     return Shell(tmp_path, server.url)
 
 
+def test_tasks_and_agents_of_an_operators_word_are_offered(shell: Shell) -> None:
+    assert shell.names("harpoon stop task/") == ["task/default.web.0.1-9", "task/default.web.1.1-9"]
+    assert shell.names("harpoon adopt --agent ") == ["a1", "b1"]
+
+
 def test_every_verb_is_offered_and_no_server_is_asked(shell: Shell, server: FakeServer) -> None:
     verbs = {name for some in VERBS.values() for name in some}
     assert set(shell.complete("harpoon ")) == verbs

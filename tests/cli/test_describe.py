@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.terminal_rig import Terminal
 
@@ -38,6 +40,18 @@ def tell(server: FakeServer, status: dict[str, Any], *events: dict[str, Any]) ->
     server.tell(f"GET {WEB}", Told(body=a_job()))
     server.tell(f"GET {WEB}/status", Told(body=status))
     server.tell(f"GET {WEB}/events", Told(body={"revision": "1.9", "items": list(events)}))
+
+
+@pytest.mark.parametrize(("unavailable", "slots"), [(0, "1 slot"), (3, "3 slots")])
+def test_of_an_exclusive_job_it_is_told_how_it_is_replaced(
+    terminal: Terminal, server: FakeServer, unavailable: int, slots: str
+) -> None:
+    tell(server, a_status())
+    job = a_job()
+    job["spec"] |= {"exclusive": True, "update": {"surge": 1, "unavailable": unavailable}}
+    server.tell(f"GET {WEB}", Told(body=job))
+    out = terminal.run("describe", "job/web", server=server.url).out
+    assert f"  Update      exclusive: a task is gone before its successor is placed, in {slots} at a time" in out
 
 
 def test_a_job_is_told_on_one_screen(terminal: Terminal, server: FakeServer) -> None:
@@ -186,6 +200,7 @@ def test_an_agent_is_told_with_what_it_has_and_what_runs_there(terminal: Termina
         "  Cpu         100m reserved of 4000m",
         "  Memory      64Mi reserved of 23.5Gi",
         "  Task ports  20000-20999",
+        "  Scheduling  yes",
         "  Tasks       1",
         "",
         "TASK                STATE     READY   AGENT   ADDRESS               RESTARTS   SINCE   WHY",

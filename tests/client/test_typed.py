@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +13,16 @@ import pytest_asyncio
 from harpoon.client import Client
 from harpoon.client.watch import Selection
 from harpoon.kit import codec
-from harpoon.kit.errors import HarpoonError, Invalid, NotFound, PreconditionFailed
+from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, PreconditionFailed
 from harpoon.model.manifest import Manifest
 from harpoon.model.plan import PlanAction
 from harpoon.model.shown import Outcome
 from harpoon.model.status import ChangeState, JobState
+from harpoon.model.task import TaskState
 from harpoon.model.watched import Changes, JobItem, Snapshot, Synced
+from harpoon.store import backup
 from tests.api.rig import Rig, a_manifest, a_rig
+from tests.builders import a_placement, a_task
 from tests.cli.fake_server import FakeServer, Told
 
 
@@ -92,6 +96,24 @@ async def test_how_a_job_stands_is_told_in_nouns(door: Client) -> None:
     assert (await door.jobs.endpoints("web")).endpoints == ()
     assert (await door.jobs.events("web")).items[0].subject == "job/web"
     assert (await door.jobs.why("web")).subject == "job/web"
+
+
+async def test_what_an_operator_says_of_an_unclaimed_task_is_told_in_nouns() -> None:
+    async with a_rig(incarnation=9) as rig, Client(rig.url("")) as door:
+        nobodys = a_task(a_placement(), state=TaskState.UNCLAIMED, reported=TaskState.RUNNING)
+        await rig.write(nobodys)
+        assert (await door.tasks.get(nobodys.id)).reported is TaskState.RUNNING
+        with pytest.raises(Conflict, match="is not connected"):
+            await door.tasks.adopt(nobodys.id)
+        ruled = await door.tasks.stop(nobodys.id)
+        assert (ruled.task, ruled.change) == (nobodys.id, None)
+
+
+async def test_a_backup_is_told_as_it_comes(door: Client, tmp_path: Path) -> None:
+    await door.jobs.put(a_manifest("web"))
+    path = tmp_path / "backup"
+    path.write_bytes(b"".join([data async for data in door.backup()]))
+    assert backup.inspect(path).records == 2
 
 
 async def test_a_change_that_is_not_done_in_time_is_said_so(door: Client) -> None:

@@ -1,14 +1,15 @@
 """The fleet's index, kept change by change, is the one that a fresh start would build."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.view import ACTUAL, AGENTS, JOBS, LINKS, VERSIONS, View, placement_key
+from harpoon.control.view import ACTUAL, AGENTS, CORDONS, JOBS, LINKS, VERSIONS, View, placement_key
 from harpoon.kit import codec
 from harpoon.kit.clock import Random
-from harpoon.model.agent import Agent, Capacity, Link, LinkState, PortRange
+from harpoon.model.agent import Agent, Capacity, Cordon, Link, LinkState, PortRange
 from harpoon.model.job import Job, Spec, Version
 from harpoon.model.task import Placement, Reservation, Task, TaskState
 from harpoon.model.template import Resources, TaskTemplate
@@ -53,11 +54,19 @@ def an_agent(name: str, rng: Random) -> Agent:
 def writes(rng: Random) -> list[Write]:
     """Return one commit that some loop may make."""
     placement = a_placement(rng)
-    kind = rng.choice(("place", "place", "drop", "report", "report", "gone", "agent", "remove", "link"))
+    kind = rng.choice(
+        (
+            *("place", "place", "revoke", "deny", "drop", "report", "report", "gone"),
+            *("agent", "remove", "link", "cordon", "uncordon"),
+        )
+    )
     actual = f"{ACTUAL}{placement.agent}/{placement.task}"
     match kind:
         case "place":
             return [Put(placement_key(placement), codec.dump(placement))]
+        case "revoke" | "deny":
+            going = replace(placement, is_exclusive=True, is_revoked=True, is_denied=kind == "deny")
+            return [Put(placement_key(placement), codec.dump(going))]
         case "drop":
             return [Delete(placement_key(placement))]
         case "report":
@@ -71,6 +80,11 @@ def writes(rng: Random) -> list[Write]:
             return [Put(AGENTS + agent.name, codec.dump(agent))]
         case "remove":
             return [Delete(AGENTS + placement.agent), Delete(LINKS + placement.agent)]
+        case "cordon":
+            cordon = Cordon(agent=placement.agent, is_draining=rng.choice((True, False)), since_ms=0)
+            return [Put(CORDONS + cordon.agent, codec.dump(cordon))]
+        case "uncordon":
+            return [Delete(CORDONS + placement.agent)]
         case _:
             link = Link(agent=placement.agent, state=rng.choice(list(LinkState)), since_ms=0)
             return [Put(LINKS + link.agent, codec.dump(link))]

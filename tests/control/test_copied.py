@@ -97,7 +97,7 @@ async def test_a_server_goes_on_with_the_copy_and_leaves_tasks_alone(tmp_path: P
 async def test_a_server_does_not_start_on_an_unfinished_copy() -> None:
     store = MemoryStore()
     await put(store, COPYING)
-    with pytest.raises(Conflict, match="run the same harpoon store copy again"):
+    with pytest.raises(Conflict, match="run the same harpoon store copy or harpoon restore again"):
         async with a_controller(store, FakeAgent("a1")):
             raise AssertionError("it has started")
 

@@ -3,12 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
 import pytest
 
 from harpoon.control import controller, minder
+from harpoon.core import machine
 from harpoon.kit.loop import Pace
 from harpoon.model import wire
 from harpoon.model.name import TaskId
@@ -75,11 +77,17 @@ async def change_jobs(house: House, plane: controller.Controller, rng: Random, w
         except StoreUnavailable as error:
             if error.maybe_applied:
                 wanted.pop(job, None)
+        except asyncio.CancelledError:
+            # Whoever goes away in the middle does not know, either.
+            wanted.pop(job, None)
+            raise
         await asyncio.sleep(rng.uniform(0.01, 0.1))
 
 
+@pytest.mark.parametrize("is_exclusive", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-async def test_no_slot_runs_twice_and_all_heals(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_slot_runs_twice_and_all_heals(seed: int, is_exclusive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "PENDING_MAX", timedelta(seconds=0.5))
     monkeypatch.setattr(controller, "RETRY_S", 0.02)
     monkeypatch.setattr(minder, "RETRY_S", 0.02)
     monkeypatch.setattr("harpoon.control.shepherd.RETRY_S", 0.02)
@@ -93,7 +101,8 @@ async def test_no_slot_runs_twice_and_all_heals(seed: int, monkeypatch: pytest.M
     house = House(store, agents, pace=Pace(resync=timedelta(milliseconds=500), retry=timedelta(milliseconds=20)))
     async with house.running() as plane:
         for job in JOBS:
-            await plane.registry.put(a_manifest(job, scale=2))
+            plain = a_manifest(job, scale=2)
+            await plane.registry.put(replace(plain, spec=replace(plain.spec, exclusive=is_exclusive)))
         wanted: dict[str, int] = {}
         users = asyncio.ensure_future(change_jobs(house, plane, rng, wanted))
         with pytest.raises(TimeoutError):

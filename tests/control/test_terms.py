@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from harpoon.control import controller as module
 from harpoon.control.controller import Controller
 from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS
-from harpoon.model.shown import Outcome
+from harpoon.core.assign import owner
 from harpoon.store.hold import HOLDS, acquire
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, RolledBack, Store, StoreUnavailable
@@ -103,59 +103,54 @@ async def test_while_the_store_is_away_reads_are_answered_and_all_heals_when_it_
     assert waits == ["publish_failed", *(["waiting_for_store"] if is_lost else [])]
 
 
-async def test_a_second_instance_stands_by_and_takes_over() -> None:
-    store, a1 = FaultyStore(), FakeAgent("a1")
-    with capture_logs() as told:
-        async with asyncio.TaskGroup() as group:
-            async with at_work(store, a1) as (_, first):
-                mark, obeyed = a1.mark, len(a1.obeyed)
-                other = House(store, (a1,), instance="other-1").running(registers=False)
-                second = await other.__aenter__()
-                await soon(lambda: any(line["event"] == "standing_by" for line in told))
-                assert second.term is None
-                assert second.bookings() is None
-                assert second.registry.status("default", "web").is_done
-                accepted = await second.registry.scale("default", "web", 3)
-                await settled(first)
-                assert accepted.outcome is Outcome.CHANGED
-                assert len(a1.tasks) == 3
-            await a_new_term(second, None)
-            assert a1.mark > mark
-            assert len(a1.obeyed) == obeyed + 1
-            await second.registry.scale("default", "web", 1)
+async def test_a_second_instance_takes_its_share_and_all_of_it_when_the_first_ends() -> None:
+    store, agents = FaultyStore(), tuple(FakeAgent(f"a{number}") for number in range(12))
+    settings = {"settle": timedelta(milliseconds=50)}
+    names = {agent.name for agent in agents}
+
+    def minded(controller: Controller) -> set[str]:
+        return {name for name in names if controller.is_commandable(name)}
+
+    async with asyncio.TaskGroup() as group:
+        async with House(store, agents, instance="one-1", **settings).running() as first:
+            await first.registry.put(a_manifest(scale=24))
+            await settled(first)
+            tasks = {agent.name: dict(agent.tasks) for agent in agents}
+            other = House(store, agents, instance="two-2", **settings).running(registers=False)
+            second = await other.__aenter__()
+            await soon(lambda: minded(first) | minded(second) == names and bool(minded(second)))
+            await asyncio.sleep(0.1)
+            belongs = {name: owner(name, ("one-1", "two-2")) for name in names}
+            assert minded(first) == {name for name, instance in belongs.items() if instance == "one-1"}
+            assert minded(second) == names - minded(first) != set()
+            assert (first.bookings() is None, second.bookings() is None) == (False, True)
+            # Each commands its own, by what the one that leads decides; both take what users ask.
+            await second.registry.scale("default", "web", 36)
             await settled(second)
-            await other.__aexit__(None, None, None)
-            group.create_task(asyncio.sleep(0))
-    assert [line["holder"] for line in told if line["event"] == "standing_by"] == ["test"]
+            assert {agent.name for agent in agents if len(agent.tasks) == 3} == names
+        await soon(lambda: minded(second) == names and second.bookings() is not None)
+        assert all(agent.tasks.items() > tasks[agent.name].items() for agent in agents)
+        await second.registry.scale("default", "web", 12)
+        await settled(second)
+        await other.__aexit__(None, None, None)
+        group.create_task(asyncio.sleep(0))
 
 
-async def test_the_hold_of_a_former_self_is_waited_for_and_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_held_is_left_to_its_holder_until_its_lease_is_over() -> None:
     store, a1 = FaultyStore(), FakeAgent("a1")
     lease = await store.lease(10)
-    assert await acquire(store, lease, "scheduler", "s1-aaaa", 1) is not None
+    for name in ("scheduler", "agents/a1"):
+        assert await acquire(store, lease, name, "s1-aaaa", 1) is not None
     with capture_logs() as told:
         async with House(store, (a1,), instance="s1-bbbb").running(registers=False) as controller:
-            await soon(lambda: any(line["event"] == "standing_by" for line in told))
-            assert controller.term is None
+            await controller.roster.register(an_agent(a1, "http://a1"))
+            await soon(lambda: any(line["event"] == "led_by_another" for line in told))
+            await asyncio.sleep(0.05)
+            assert not controller.is_commandable("a1")
+            assert controller.bookings() is None
             await lease.revoke()
-            await soon(lambda: controller.term is not None)
-    [line] = [line for line in told if line["event"] == "standing_by"]
-    assert "a server of this name had it" in line["reason"]
-
-
-async def test_a_hold_of_which_nothing_is_heard_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.02)
-    store = FaultyStore()
-    lease = await store.lease(10)
-    assert await acquire(store, lease, "scheduler", "other-1", 1) is not None
-    with capture_logs() as told:
-        async with House(store, ()).running() as controller:
-            await asyncio.sleep(0.2)
-            asked = store.asked
-            assert asked > 4
-            await lease.revoke()
-            await soon(lambda: controller.term is not None)
-    assert sum(line["event"] == "standing_by" for line in told) == 1
+            await soon(lambda: controller.is_commandable("a1") and controller.bookings() is not None)
+    assert [line["leader"] for line in told if line["event"] == "led_by_another"] == ["s1-aaaa"]
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.SILENT, Fault.LATE, Fault.OVERTAKEN])
@@ -195,7 +190,7 @@ async def put_until_accepted(controller: Controller, scale: int) -> int:
 async def test_a_placement_that_comes_late_is_not_made_beside_the_one_decided_meanwhile() -> None:
     store, a1 = FaultyStore(), FakeAgent("a1")
     async with House(store, (a1,)).running() as controller:
-        token = controller.term.hold.token
+        held = await store.get(SCHEDULER)
         store.fail(Fault.LATE, prefix=PLACEMENTS)
         await controller.registry.put(a_manifest(scale=1))
         await soon(lambda: store.is_through)
@@ -204,7 +199,7 @@ async def test_a_placement_that_comes_late_is_not_made_beside_the_one_decided_me
         await settled(controller)
         assert await store.deliver() == [None]
         assert len(controller.view.placements.rows) == len(a1.obeyed) == 1
-        assert controller.term.hold.token == token
+        assert (await store.get(SCHEDULER)).create_revision == held.create_revision
 
 
 async def test_a_state_that_comes_late_does_not_hide_a_later_one() -> None:
@@ -221,26 +216,28 @@ async def test_a_state_that_comes_late_does_not_hide_a_later_one() -> None:
         assert a1.mark == mark
 
 
-async def test_a_hold_that_somebody_deleted_ends_the_term_and_is_taken_anew() -> None:
+async def test_a_schedulers_hold_that_somebody_deleted_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harpoon.control.leadership.RETRY_S", 0.01)
     store, a1 = FaultyStore(), FakeAgent("a1")
     async with at_work(store, a1) as (_, controller):
-        term, obeyed = controller.term, len(a1.obeyed)
+        term, obeyed, before = controller.term, len(a1.obeyed), (await store.get(SCHEDULER)).create_revision
         await store.commit((), (Delete(SCHEDULER),))
         await controller.registry.scale("default", "web", 3)
-        await a_new_term(controller, term)
         await settled(controller)
+        assert (await store.get(SCHEDULER)).create_revision > before
         assert len(a1.obeyed) == obeyed + 1
+        assert controller.term is term
 
 
-async def test_an_agent_that_another_instance_holds_ends_the_term_and_is_waited_for() -> None:
+async def test_an_agent_that_another_instance_holds_is_waited_for() -> None:
     store, a1 = FaultyStore(), FakeAgent("a1")
-    await store.commit((), (Put(f"{HOLDS}agents/a1", b"other"),))
+    await store.commit((), (Put(f"{HOLDS}agents/a1", b'{"instance":"other"}'),))
     house = House(store, (a1,))
     async with house.running(registers=False) as controller:
         await soon(lambda: controller.term is not None)
-        term = controller.term
         await controller.roster.register(an_agent(a1, "http://a1"))
-        await soon(lambda: controller.term is not term)
+        await asyncio.sleep(0.05)
+        assert not controller.is_commandable("a1")
         await store.commit((), (Delete(f"{HOLDS}agents/a1"),))
         await soon(lambda: controller.is_commandable("a1"))
 
@@ -320,5 +317,5 @@ async def test_a_store_in_memory_has_terms_too() -> None:
     async with at_work(MemoryStore(), FakeAgent("a1")) as (_, controller):
         term = controller.term
         assert term is not None
-        await term.hold.lease.revoke()
+        await term.member.lease.revoke()
         await a_new_term(controller, term)

@@ -5,7 +5,7 @@ from harpoon.core.place import place
 from tests.builders import a_link, a_placement, a_want, at
 
 
-def a_fleet(*agents, placements=(), links=()):
+def a_fleet(*agents, placements=(), links=(), cordons=()):
     """Connected agents, unless a link says otherwise."""
     fleet = Fleet()
     for agent in agents:
@@ -13,6 +13,8 @@ def a_fleet(*agents, placements=(), links=()):
         fleet.set_link(a_link(agent.name))
     for link in links:
         fleet.set_link(link)
+    for cordon in cordons:
+        fleet.set_cordon(cordon)
     for placement in placements:
         fleet.add(placement)
     return fleet

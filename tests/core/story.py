@@ -43,12 +43,14 @@ def tell(text: str) -> str:
 
 
 def _begin(words: list[str], second: float) -> AgentState:
-    """``begin [<link>[@<second>]] [task …]``: what the store says."""
-    link = None
+    """``begin [incarnation=<n>] [<link>[@<second>]] [task …]``: what the store says; tasks are of the first."""
+    link, incarnation = None, 1
+    if words and words[0].startswith("incarnation="):
+        incarnation = int(words.pop(0).partition("=")[2])
     if words and ":" not in words[0]:
         name, _, since = words.pop(0).partition("@")
         link = a_link(state=LinkState(name), since_ms=T0 + round(1000 * float(since or 0)), reason="as stored")
-    return begin(an_agent(), link, map(_task, words), at(second), cluster=CLUSTER)
+    return begin(an_agent(), link, map(_task, words), at(second), cluster=CLUSTER, incarnation=incarnation)
 
 
 def _event(verb: str, words: list[str]) -> signals.Event:
@@ -78,6 +80,8 @@ def _event(verb: str, words: list[str]) -> signals.Event:
         case "answered":
             results = (word.split(":") for word in rest)
             return signals.Answered(tuple(CommandResult(task=_id(slot), is_ok=said == "ok") for slot, said in results))
+        case "claimed":
+            return signals.Claimed(frozenset(map(_id, rest)))
         case "ticked":
             return signals.Ticked()
     raise ValueError(verb)
@@ -121,7 +125,8 @@ def _slot(task: TaskId) -> str:
 
 def _word(task: Task) -> str:
     is_unready = task.state is TaskState.RUNNING and not task.ready
-    return f"{_slot(task.id)}:{'unready' if is_unready else task.state}"
+    under = "" if task.reported is None else f"({task.reported})"
+    return f"{_slot(task.id)}:{'unready' if is_unready else task.state}{under}"
 
 
 def stories() -> list[Path]:

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from harpoon.core.fleet import Fleet, reservation
 from harpoon.model.agent import LinkState
 from harpoon.model.task import Reservation
-from tests.builders import MIB, a_job, a_link, a_placement, a_template, an_agent
+from tests.builders import MIB, a_cordon, a_job, a_link, a_placement, a_template, an_agent
 
 names = st.sampled_from(["a1", "a2"])
 agents = st.builds(an_agent, names, cpu=st.sampled_from([1000, 2000]))
 links = st.builds(a_link, names, st.sampled_from(LinkState))
+cordons = st.builds(a_cordon, names, is_draining=st.booleans(), deadline_ms=st.sampled_from([None, 5]))
 placements = st.builds(
     a_placement,
     agent=names,
@@ -24,6 +25,8 @@ changes = st.one_of(
     st.tuples(st.just("set_agent"), agents),
     st.tuples(st.just("remove_agent"), names),
     st.tuples(st.just("set_link"), links),
+    st.tuples(st.just("set_cordon"), cordons),
+    st.tuples(st.just("lift_cordon"), names),
     st.tuples(st.just("add"), placements),
     st.tuples(st.just("remove"), placements),
 )
@@ -32,7 +35,7 @@ changes = st.one_of(
 @settings(max_examples=300)
 @given(st.lists(changes, max_size=30))
 def test_the_kept_index_equals_one_built_afresh(history):
-    kept, agents, links, placed = Fleet(), {}, {}, {}
+    kept, agents, links, cordons, placed = Fleet(), {}, {}, {}, {}
     for verb, noun in history:
         getattr(kept, verb)(noun.task if verb == "remove" else noun)
         match verb:
@@ -43,6 +46,10 @@ def test_the_kept_index_equals_one_built_afresh(history):
                 links.pop(noun, None)
             case "set_link":
                 links[noun.agent] = noun
+            case "set_cordon":
+                cordons[noun.agent] = noun
+            case "lift_cordon":
+                cordons.pop(noun, None)
             case "add":
                 placed[noun.task] = noun
             case "remove":
@@ -54,7 +61,10 @@ def test_the_kept_index_equals_one_built_afresh(history):
         fresh.set_link(link)
     for agent in agents.values():
         fresh.set_agent(agent)
+    for cordon in cordons.values():
+        fresh.set_cordon(cordon)
     assert kept == fresh
+    assert kept.leaving == {name: one.deadline_ms for name, one in cordons.items() if one.is_draining}
     assert {name for name, _, _ in kept.agents()} == agents.keys()
     assert all(kept.placement(task) == placement for task, placement in placed.items())
 

@@ -9,7 +9,7 @@ from harpoon.model.agent import LinkState
 from harpoon.model.decision import Blocker
 from harpoon.model.rules import Requirement
 from harpoon.model.task import Reservation
-from tests.builders import MIB, T0, a_job, a_link, a_placement, a_want, an_agent
+from tests.builders import MIB, T0, a_cordon, a_job, a_link, a_placement, a_want, an_agent
 from tests.core.placing import a_fleet, agents_of, others, put
 
 # What a placement says.
@@ -89,6 +89,44 @@ def test_an_agent_that_is_not_connected_gets_nothing(state):
     assert decision.pending.blockers == (
         Blocker(predicate="link", wanted="connected", found=str(state), agents=("a1",), agents_count=1),
     )
+
+
+@pytest.mark.parametrize(("is_draining", "found"), [(False, "cordoned"), (True, "draining")])
+def test_a_cordoned_agent_gets_nothing(is_draining, found):
+    cordon = a_cordon("a1", is_draining=is_draining)
+    decision = put(a_job(), a_fleet(an_agent("a1"), an_agent("a2", cpu=0), cordons=[cordon]))
+    assert agents_of(decision) == ["a2"]
+    decision = put(a_job(), a_fleet(an_agent("a1"), cordons=[cordon]))
+    assert decision.placements == ()
+    assert decision.pending.blockers == (
+        Blocker(predicate="cordon", wanted="none", found=found, agents=("a1",), agents_count=1),
+    )
+
+
+def test_an_agent_whose_cordon_was_lifted_is_taken_again():
+    fleet = a_fleet(an_agent("a1"), cordons=[a_cordon("a1", is_draining=True)])
+    fleet.lift_cordon("a1")
+    assert agents_of(put(a_job(), fleet)) == ["a1"]
+
+
+def test_slots_that_leave_a_draining_agent_and_fit_nowhere_say_that_they_stay_there():
+    here = [a_placement(slot=slot) for slot in range(2)]
+    cordon = a_cordon("a1", is_draining=True)
+    decision = put(a_job(scale=2), a_fleet(an_agent("a1"), placements=here, cordons=[cordon]))
+    assert decision.drops == ()
+    assert decision.pending.reason.endswith("; default.web.0.1-1 (and 1 more) stays on a1, which is draining")
+    timed = a_cordon("a1", is_draining=True, deadline_ms=T0 + 60_000)
+    decision = put(a_job(scale=2), a_fleet(an_agent("a1"), placements=here[:1], cordons=[timed]))
+    assert decision.pending.reason.endswith(
+        "; default.web.0.1-1 stays on a1, which is draining, until 2026-01-01T00:01:00Z at the latest"
+    )
+
+
+def test_what_runs_on_a_draining_agent_is_not_dropped_to_make_room_for_its_successor():
+    here = a_placement(cpu=1000)
+    fleet = a_fleet(an_agent("a1", cpu=1000), placements=[here], cordons=[a_cordon("a1", is_draining=True)])
+    decision = put(a_job(cpu=1000), fleet, a_want(0, replaces=(here.task,)))
+    assert (decision.placements, decision.drops) == ((), ())
 
 
 @pytest.mark.parametrize(

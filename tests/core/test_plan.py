@@ -16,7 +16,7 @@ from harpoon.model.agent import LinkState
 from harpoon.model.job import Dependency
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
 from harpoon.model.task import TaskState
-from tests.builders import MIB, T0, a_job, a_link, a_placement, a_task, an_agent, at
+from tests.builders import MIB, T0, a_cordon, a_job, a_link, a_placement, a_task, an_agent, at
 from tests.core.placing import a_fleet, others
 
 NOW = at(3600)
@@ -176,6 +176,18 @@ def test_a_lost_task_is_replaced_and_its_room_stays_taken():
     assert placed(tell_one(a_job(cpu=1000), fleet, lost)) == [(1, 0, "a2")]
     (halted,) = tell([Outset(job=a_job(cpu=1000), standings=(lost,))], fleet, is_halted=True)
     assert halted.placements == ()
+
+
+def test_what_is_on_a_draining_agent_is_moved_make_before_break_and_its_deadline_is_not_waited_for():
+    here = standing(a_placement(agent="a1"))
+    cordon = a_cordon("a1", is_draining=True, deadline_ms=NOW.wall + 1)
+    course = tell_one(
+        a_job(), a_fleet(an_agent("a1"), an_agent("a2"), placements=[here.placement], cordons=[cordon]), here
+    )
+    assert placed(course) == [(1, 0, "a2")]
+    assert [(drop.wave, drop.task) for drop in course.drops] == [(2, here.placement.task)]
+    alone = tell_one(a_job(), a_fleet(an_agent("a1"), placements=[here.placement], cordons=[cordon]), here)
+    assert (alone.placements, alone.drops) == ((), ())
 
 
 def test_the_endpoints_a_task_is_given_are_those_of_now_and_it_is_not_replaced_for_them_later():
@@ -362,3 +374,38 @@ def test_what_is_foretold_is_what_the_verbs_decide_step_by_step_and_it_ends_sett
             assert lost or all(count == 1 for count in slots.values())
         events = [(p.wave, p.slot, p.agent) for p in course.placements]
         assert len(events) == len(set(events))
+
+
+# Exclusive jobs.
+
+
+def test_an_exclusive_job_is_broken_before_it_is_made_one_slot_after_the_other():
+    old = running(2, is_exclusive=True)
+    fleet = with_room([an_agent("a1"), an_agent("a2")], old)
+    course = tell_one(a_job(scale=2, generation="g2", version=2, exclusive=True), fleet, *old)
+    assert dropped(course) == [(1, old[0].placement.task), (3, old[1].placement.task)]
+    assert placed(course) == [(2, 0, "a1"), (4, 1, "a2")]
+    assert course.placements[0].reason.startswith("version 2 replaces version 1; spread:")
+    assert (course.pending, course.is_whole) == (None, True)
+
+
+def test_the_room_of_an_exclusive_task_is_free_for_its_successor():
+    old = running(1, is_exclusive=True, cpu=3000)
+    job = a_job(generation="g2", version=2, exclusive=True, cpu=3000)
+    assert placed(tell_one(job, with_room([an_agent("a1")], old), *old)) == [(2, 0, "a1")]
+
+
+def test_an_exclusive_task_on_a_lost_agent_holds_its_slot_for_as_long_as_can_be_foretold():
+    old = standing(a_placement(generation="g1", is_exclusive=True), TaskState.LOST)
+    fleet = with_room([an_agent("a1"), an_agent("a2")], [old])
+    course = tell_one(a_job(generation="g2", version=2, exclusive=True), fleet, old)
+    assert (dropped(course), placed(course)) == ([(1, old.placement.task)], [])
+
+
+def test_an_exclusive_task_that_failed_is_replaced_elsewhere_after_its_backoff():
+    failed = standing(
+        a_placement(is_exclusive=True, failures=2, decided_ms=NOW.wall - 1000), TaskState.FAILED, since_ms=NOW.wall
+    )
+    course = tell_one(a_job(exclusive=True), with_room([an_agent("a1"), an_agent("a2")], [failed]), failed)
+    assert dropped(course) == [(2, failed.placement.task)]
+    assert placed(course) == [(3, 0, "a2")]

@@ -6,7 +6,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from harpoon.core.rollout import _roll, rollout
+from harpoon.core.eviction import UNLIMITED
+from harpoon.core.rollout import NOBODY, _roll, rollout
 from harpoon.core.standing import Standing
 from harpoon.model.decision import Drop
 from harpoon.model.job import OnLost
@@ -30,8 +31,8 @@ def standing(slot=0, state=READY, *, ready=None, since_s=0.0, reason="", **place
     return Standing(placement=placed, task=task)
 
 
-def roll(job, *standings, now=None, is_halted=False):
-    return rollout(job, standings, now or at(0), is_halted=is_halted)
+def roll(job, *standings, now=None, evictable=UNLIMITED, leaving=NOBODY):
+    return rollout(job, standings, now or at(0), evictable=evictable, leaving=leaving)
 
 
 def slots(rolled):
@@ -74,7 +75,7 @@ def test_scaling_down_drops_the_highest_slots():
 
 
 def test_an_unscheduled_job_drops_everything_even_while_evicting_is_halted():
-    rolled = roll(a_job(scale=2, is_terminating=True), new(0, LOST), new(1), is_halted=True)
+    rolled = roll(a_job(scale=2, is_terminating=True), new(0, LOST), new(1), evictable=0)
     assert [drop.reason for drop in rolled.drops] == ["the job is unscheduled"] * 2
     assert rolled.wants == ()
 
@@ -269,15 +270,15 @@ def test_a_lost_task_is_replaced_at_once_elsewhere_and_its_failures_stay_counted
 
 
 def test_nothing_is_evicted_while_evicting_is_halted():
-    rolled = roll(a_job(scale=2), new(0, LOST), old(1, LOST), is_halted=True)
+    rolled = roll(a_job(scale=2), new(0, LOST), old(1, LOST), evictable=0)
     assert (rolled.wants, rolled.drops, rolled.due) == ((), (), None)
-    rolled = roll(a_job(), old(0, LOST), new(0, STARTING), is_halted=True)
+    rolled = roll(a_job(), old(0, LOST), new(0, STARTING), evictable=0)
     assert (rolled.wants, rolled.drops) == ((), ())
 
 
 def test_a_lost_old_one_goes_once_its_successor_is_ready_even_while_evicting_is_halted():
     lost = old(0, LOST)
-    assert dropped(roll(a_job(), lost, new(), is_halted=True)) == [lost.placement.task]
+    assert dropped(roll(a_job(), lost, new(), evictable=0)) == [lost.placement.task]
 
 
 def test_a_lost_old_one_does_not_hold_up_a_migrate():
@@ -363,5 +364,106 @@ def test_finding_at_a_glance_that_all_is_well_comes_to_the_same(scale, fates, is
     ]
     known = list({one.placement.task: one for one in standings}.values())
     job = a_job(scale=scale, is_terminating=is_terminating)
-    in_full = _roll(job, known, at(), is_halted=False, is_held=is_held, bindings={})
+    in_full = _roll(job, known, at(), evictable=UNLIMITED, is_held=is_held, bindings={}, leaving={})
     assert rollout(job, known, at(), is_held=is_held) == in_full
+
+
+# Evicting.
+
+
+def test_no_more_lost_tasks_are_replaced_than_may_be_and_those_that_stay_are_named():
+    rolled = roll(a_job(scale=3), new(0, LOST), new(1, LOST), new(2, LOST), evictable=2)
+    assert (slots(rolled), rolled.evictions, rolled.limited) == ([0, 1], {0, 1}, (2,))
+    assert rolled.due is None
+    assert not rolled.is_complete
+
+
+def test_only_slots_with_lost_tasks_count_among_those_that_may_be_replaced():
+    rolled = roll(a_job(scale=3), new(0, FAILED), new(2, LOST), evictable=1)
+    assert (slots(rolled), rolled.evictions, rolled.limited) == ([0, 1, 2], {2}, ())
+
+
+def test_lost_tasks_of_a_job_that_waits_for_its_agents_take_nothing_from_what_may_be_replaced():
+    rolled = roll(a_job(on_lost=OnLost.WAIT), new(0, LOST), evictable=0)
+    assert (rolled.wants, rolled.limited, rolled.is_complete) == ((), (), True)
+
+
+def test_a_job_of_which_a_slot_waits_to_be_given_other_bindings_is_not_complete():
+    here = [new(0, STARTING, revision=3, bindings={"API": "new"}), new(1, bindings={"API": "old"}, decided_ms=0)]
+    rolled = rollout(a_job(scale=2, surge=0, unavailable=1), here, at(), bindings={"API": "new"})
+    assert (rolled.wants, rolled.drops, rolled.due, rolled.is_complete) == ((), (), None, False)
+
+
+# Draining.
+
+DRAINED = {"a1": None}
+
+
+def test_a_placement_on_a_draining_agent_is_replaced_before_it_goes():
+    before = new()
+    rolled = roll(a_job(), before, leaving=DRAINED)
+    assert [(want.slot, want.replaces, want.reason) for want in rolled.wants] == [(0, (), "agent a1 is being drained")]
+    assert (rolled.drops, rolled.due, rolled.is_complete) == ((), None, False)
+    coming = new(state=STARTING, revision=3, agent="a2")
+    assert roll(a_job(), before, coming, leaving=DRAINED).drops == ()
+    arrived = new(revision=3, agent="a2")
+    assert dropped(roll(a_job(), before, arrived, leaving=DRAINED)) == [before.placement.task]
+    assert roll(a_job(), arrived, leaving=DRAINED).is_complete
+
+
+def test_a_drain_changes_no_more_at_once_than_an_update():
+    here = [new(slot) for slot in range(4)]
+    assert slots(roll(a_job(scale=4, surge=2), *here, leaving=DRAINED)) == [0, 1]
+    without_surge = roll(a_job(scale=4, surge=0, unavailable=1), *here, leaving=DRAINED)
+    assert [(want.slot, want.replaces) for want in without_surge.wants] == [(0, (here[0].placement.task,))]
+
+
+def test_a_job_whose_turn_has_not_come_is_not_complete():
+    here, moved = new(1), new(0, STARTING, agent="a2", revision=3)
+    rolled = roll(a_job(scale=2, surge=0, unavailable=1), here, moved, leaving=DRAINED)
+    assert (rolled.wants, rolled.drops, rolled.due, rolled.is_complete) == ((), (), None, False)
+
+
+def test_what_never_became_ready_on_a_draining_agent_goes_in_the_commit_that_places_its_successor():
+    starting = new(state=STARTING)
+    rolled = roll(a_job(), starting, leaving=DRAINED)
+    assert [want.replaces for want in rolled.wants] == [(starting.placement.task,)]
+    assert rolled.drops == ()
+
+
+def test_what_does_not_run_on_a_draining_agent_needs_not_leave():
+    finished = new(state=FINISHED)
+    assert roll(a_job(restart=RestartPolicy.ON_FAILURE), finished, leaving=DRAINED).is_complete
+    failed = new(state=FAILED, failures=3)
+    assert roll(a_job(), failed, leaving=DRAINED) == roll(a_job(), failed)
+    held = new(state=LOST)
+    assert roll(a_job(on_lost=OnLost.WAIT), held, leaving={"a1": at(-1).wall}).drops == ()
+
+
+def test_of_two_placements_on_draining_agents_the_newer_stays_until_its_successor_is_ready():
+    older, newer = new(revision=2), new(revision=3, agent="a2")
+    rolled = roll(a_job(), older, newer, leaving={"a1": None, "a2": None})
+    assert dropped(rolled) == [older.placement.task]
+    assert slots(roll(a_job(), newer, leaving={"a1": None, "a2": None})) == [0]
+
+
+def test_a_drain_waits_for_its_deadline_and_then_no_longer():
+    leaving = {"a1": at(60).wall, "a2": at(30).wall, "a3": None}
+    here = [new(0), new(1, agent="a2"), new(2, agent="a3")]
+    rolled = roll(a_job(scale=3), *here, leaving=leaving)
+    assert (rolled.drops, rolled.due) == ((), timedelta(seconds=30))
+    late = roll(a_job(scale=3), *here, now=at(30), leaving=leaving)
+    [drop] = late.drops
+    assert (drop.task, drop.reason) == (
+        here[1].placement.task,
+        "agent a2 is being drained, and its deadline has passed",
+    )
+    assert (slots(late), late.due) == ([0, 1], timedelta(seconds=30))
+    assert late.wants[1].replaces == ()
+
+
+def test_beyond_the_deadline_everything_that_still_runs_there_goes_at_once():
+    here = [new(slot) for slot in range(4)]
+    rolled = roll(a_job(scale=4), *here, now=at(1), leaving={"a1": at(1).wall})
+    assert dropped(rolled) == [one.placement.task for one in here]
+    assert slots(rolled) == [0, 1, 2, 3]

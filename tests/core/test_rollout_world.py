@@ -25,26 +25,29 @@ class World:
     standings: dict[TaskId, Standing] = field(default_factory=dict)
     revision: int = 10
     seconds: float = 0.0
+    #: Nothing is placed there.
+    drained: frozenset[str] = frozenset()
 
     def put(self, slot, *, generation, state, ready=False, failures=0):
         self.revision += 1
+        open_ = [name for name in ("a0", "a1", "a2") if name not in self.drained]
         placement = a_placement(
             slot=slot,
             revision=self.revision,
             generation=generation,
             failures=failures,
-            agent=f"a{self.revision % 3}",
+            agent=open_[self.revision % len(open_)],
             decided_ms=at(self.seconds).wall,
         )
         task = state and a_task(placement, state=state, ready=ready, since_ms=at(self.seconds).wall)
         self.standings[placement.task] = Standing(placement=placement, task=task)
 
-    def decide(self, random, *, is_halted=False):
+    def decide(self, random, **settings):
         """Decide as the scheduler would; the answer must not depend on the order that records come in."""
         shuffled = list(self.standings.values())
         random.shuffle(shuffled)
-        rolled = rollout(self.job, shuffled, at(self.seconds), is_halted=is_halted)
-        assert rolled == rollout(self.job, list(self.standings.values()), at(self.seconds), is_halted=is_halted)
+        rolled = rollout(self.job, shuffled, at(self.seconds), **settings)
+        assert rolled == rollout(self.job, list(self.standings.values()), at(self.seconds), **settings)
         assert [want.slot for want in rolled.wants] == sorted({want.slot for want in rolled.wants})
         return rolled
 
@@ -113,7 +116,8 @@ def run(world, random, steps):
     """Let things happen in any order, also bad ones; check every single commit."""
     for _ in range(steps):
         world.seconds += random.choice((0, 0.5, 2, 30))
-        rolled = world.decide(random, is_halted=random.random() < 0.2)
+        drained = {name: None for name in ("a0", "a1") if random.random() < 0.3}
+        rolled = world.decide(random, evictable=random.choice((0, 1, 100, 100)), leaving=drained)
         deeds = [*rolled.wants, *rolled.drops]
         random.shuffle(deeds)
         for deed in deeds[: random.randrange(len(deeds) + 1)]:
@@ -132,10 +136,10 @@ def run(world, random, steps):
 def settle(world, random):
     """Let only good things happen, until there is nothing left to do."""
     for _ in range(200):
-        rolled = world.decide(random)
+        rolled = world.decide(random, leaving=dict.fromkeys(world.drained))
         for deed in (*rolled.wants, *rolled.drops):
             obey(world, deed)
-        if rolled == Rollout(wants=(), drops=(), held=(), due=None) and all(
+        if rolled == Rollout(wants=(), drops=(), held=(), due=None, is_complete=True) and all(
             s.task and s.task.ready for s in world.standings.values()
         ):
             return
@@ -152,6 +156,15 @@ def test_from_any_state_and_after_any_interruption_it_converges_and_serves_on_th
     settle(world, random)
     assert Counter(s.placement.slot for s in world.standings.values()) == Counter(range(world.job.spec.scale))
     assert all(s.placement.generation == world.job.generation for s in world.standings.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(), st.randoms(use_true_random=False), st.sampled_from([{"a0"}, {"a0", "a1"}]))
+def test_from_any_state_drained_agents_come_to_be_empty_and_it_serves_on_the_way(world, random, drained):
+    world.drained = frozenset(drained)
+    settle(world, random)
+    assert Counter(s.placement.slot for s in world.standings.values()) == Counter(range(world.job.spec.scale))
+    assert not any(s.placement.agent in drained for s in world.standings.values())
 
 
 @settings(max_examples=50, deadline=None)

@@ -124,3 +124,35 @@ def test_a_part_is_diffed_as_in_the_whole(want, have, chosen):
     part = {a_placement(slot=slot).task for slot in chosen}
     of_part = diff({t: d for t, d in want.items() if t in part}, {t: k for t, k in have.items() if t in part})
     assert of_part == tuple(command for command in diff(want, have) if command.task in part)
+
+
+# Revoked placements.
+
+
+def test_a_revoked_task_that_the_agent_does_not_report_is_denied_all_the_same():
+    task = a_placement().task
+    commands = transform({}, {}, at(), cluster=CLUSTER, revoked={task})
+    assert commands == (ForgetTask(task=task, reason="its placement is revoked", is_denied=True),)
+
+
+@pytest.mark.parametrize("state", [TaskState.STARTING, TaskState.RUNNING, TaskState.LOST])
+def test_a_revoked_task_is_stopped_before_it_is_denied(state):
+    task = a_task(state=state)
+    commands = transform({}, actual(task), at(), cluster=CLUSTER, revoked={task.id})
+    assert commands == (StopTask(task=task.id, reason="its placement is revoked"),)
+
+
+def test_a_revoked_task_that_is_over_is_forgotten_and_denied():
+    task = a_task(state=TaskState.FAILED)
+    (command,) = transform({}, actual(task), at(), cluster=CLUSTER, revoked={task.id})
+    assert command == ForgetTask(task=task.id, reason="it is failed and its placement is revoked", is_denied=True)
+
+
+@pytest.mark.parametrize("task", [a_task(state=TaskState.STOPPING), a_task(cluster="c2")])
+def test_a_revoked_task_that_is_stopping_or_not_ours_is_told_nothing(task):
+    assert transform({}, actual(task), at(), cluster=CLUSTER, revoked={task.id}) == ()
+
+
+def test_a_start_says_whether_its_job_is_exclusive():
+    (command,) = diff(desired(a_placement(is_exclusive=True)), {})
+    assert command.is_exclusive

@@ -18,7 +18,7 @@ from harpoon.model.agent import LinkState
 from harpoon.model.job import OnLost
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
 from harpoon.model.task import TaskState
-from tests.builders import MIB, a_job, a_link, a_placement, a_task, an_agent, at
+from tests.builders import MIB, a_cordon, a_job, a_link, a_placement, a_task, an_agent, at
 from tests.core.placing import a_fleet, others
 
 NOW = at(3600)
@@ -87,6 +87,21 @@ def test_agents_that_fail_alike_are_one_group_and_the_nearest_comes_first():
 def test_a_tag_that_is_missing_can_be_given(rule, step):
     (told,) = ask(with_rules(a_job(), require=(Requirement(tag="zone", **rule),)), a_fleet(an_agent()))
     assert told.fix.steps == (step,)
+
+
+def test_a_cordoned_agent_can_be_put_to_use_again():
+    (told,) = ask(a_job(), a_fleet(an_agent(), cordons=[a_cordon()]))
+    assert told.fix.sentence == "agent a1 could take it, but for cordon none (found cordoned)"
+    assert told.fix.steps == ("agent a1 is cordoned: put it to use again with `harpoon uncordon a1`, or start another",)
+
+
+def test_a_slot_that_is_to_leave_a_draining_agent_says_where_it_stays_and_what_the_others_lack():
+    here = standing(a_placement(agent="a1"))
+    cordon = a_cordon("a1", is_draining=True)
+    fleet = a_fleet(an_agent("a1"), an_agent("a2", cpu=10), placements=[here.placement], cordons=[cordon])
+    (told,) = ask(a_job(cpu=100), fleet, here, leaving=fleet.leaving)
+    assert told.reason.endswith("; default.web.0.1-1 stays on a1, which is draining")
+    assert predicates(told) == [["cordon"], ["cpu"]]
 
 
 @pytest.mark.parametrize("rule", [{"not_in": ("b",)}, {"exists": False}])
@@ -225,8 +240,10 @@ def test_endpoints_that_have_just_changed_are_followed_later():
 def test_lost_tasks_that_are_kept_say_why():
     lost = standing(a_placement(), TaskState.LOST)
     fleet = a_fleet(an_agent(), placements=[lost.placement])
-    (told,) = ask(a_job(), fleet, lost, is_halted=True)
-    assert told.reason.endswith("so many agents are lost at once that nothing is replaced")
+    (told,) = ask(a_job(), fleet, lost, evictable=0, halted="replacing lost tasks is halted: 3 of 4 agents are lost")
+    assert told.reason == "their tasks are lost and kept: replacing lost tasks is halted: 3 of 4 agents are lost"
+    (told,) = ask(a_job(), fleet, lost, evictable=0)
+    assert told.reason == "their tasks are lost and kept: replacing lost tasks is limited to 20 a second"
     job = a_job()
     (told,) = ask(replace(job, spec=replace(job.spec, on_lost=OnLost.WAIT)), fleet, lost)
     assert (told.slots, told.reason) == ((0,), "their tasks are lost and kept: on_lost is wait")
@@ -367,3 +384,57 @@ def check(job, want, fleet, told):
             still = without(fleet, agent, rest, job, want.slot, want.ended)
             assert place(job, [want], still, NOW, incarnation=1, revision=2).placements == ()
     assert told.fix.steps
+
+
+# Exclusive jobs.
+
+
+def exclusive(slot=0, state=TaskState.RUNNING, **fields):
+    return standing(a_placement(slot=slot, is_exclusive=True, **fields), state)
+
+
+def test_slots_that_wait_for_their_agents_say_for_which_and_what_can_be_done(monkeypatch):
+    standings = [
+        exclusive(0, None, is_revoked=True, agent="a2"),
+        exclusive(1, TaskState.LOST, agent="a3"),
+        exclusive(2, TaskState.STOPPING, is_revoked=True),
+        exclusive(3),
+    ]
+    fleet = a_fleet(an_agent(), placements=[one.placement for one in standings])
+    told = ask(a_job(scale=4, exclusive=True), fleet, *standings)
+    assert [(one.slots, one.reason) for one in told] == [
+        (
+            (0,),
+            (
+                "slot 0 waits for agent a2 to acknowledge that it forgot default.web.0.1-1; "
+                "if a2 will never come back: harpoon declare-dead a2"
+            ),
+        ),
+        (
+            (1,),
+            (
+                "slot 1 waits for agent a3, on which default.web.1.1-1 may still run; "
+                "if a3 will never come back: harpoon declare-dead a3"
+            ),
+        ),
+        ((2,), "the task before is ended first, and forgotten by its agent: the job is exclusive"),
+    ]
+    monkeypatch.setattr(why, "CASES_MAX", 1)
+    shortened = ask(a_job(scale=4, exclusive=True), fleet, *standings)
+    assert shortened[1].slots == (1,)
+    assert shortened[1].reason == "they wait for their agents too; it is not told one by one for which"
+
+
+def test_exclusive_slots_whose_turn_comes_say_what_they_wait_for():
+    broken = [exclusive(0, TaskState.STARTING, generation="g2"), exclusive(1), exclusive(2)]
+    fleet = a_fleet(an_agent(), placements=[one.placement for one in broken])
+    (told,) = ask(a_job(scale=3, generation="g2", exclusive=True), fleet, *broken)
+    assert told.slots == (1, 2)
+    assert told.reason == "the job is exclusive, and update.unavailable 0 lets no more change at once"
+
+
+def test_an_exclusive_slot_that_failed_again_says_when_it_is_replaced():
+    placement = a_placement(is_exclusive=True, failures=3, decided_ms=NOW.wall - 1000)
+    failed = standing(placement, TaskState.FAILED, since_ms=NOW.wall - 500)
+    (told,) = ask(a_job(exclusive=True), a_fleet(an_agent(), placements=[placement]), failed)
+    assert told.reason == "the next one is replaced in 3.5 s: a task that failed again is replaced later each time"

@@ -68,6 +68,8 @@ NARROW: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Spec: {
         "scale": st.integers(0, 10_000),
         "depends_on": st.lists(SPECIAL[Dependency], max_size=2, unique_by=lambda one: one.job).map(tuple),
+        # It excludes some of what the others may be; tried apart.
+        "exclusive": st.just(False),
     },
     Update: {"surge": st.integers(1, 9), "unavailable": st.integers(0, 9)},
     Check: {"ready_after": st.integers(1, 100), "fail_after": st.integers(1, 100)},

@@ -77,4 +77,6 @@ def _written(default: object, write: Any) -> str:
     if default is MISSING:
         return "required"
     plain = orjson.loads(codec.dump_full(default if write is None or default is None else write(default)))
+    if isinstance(plain, bool):
+        return f"`{plain}`".lower()
     return "" if plain is None else f"`{plain:g}`" if isinstance(plain, float) else f"`{plain}`"

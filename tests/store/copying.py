@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from harpoon.store.cluster import CLUSTER
+from harpoon.store.cluster import CLUSTER, REGISTRY
 from harpoon.store.copy import Copied, copy
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Compare, Page, Put, Store, StoreUnavailable, Write
@@ -67,7 +67,7 @@ class Disturbed:
         self.commits = 0
         #: What happens to the value of a put.
         self.spoil = lambda _key, value: value
-        #: Called before each list, and before each commit with its number.
+        #: Called before each list of the registry, and before each commit with its number.
         self.before_list = _nothing
         self.before_commit = _nothing
 
@@ -75,7 +75,8 @@ class Disturbed:
         return getattr(self._store, name)
 
     async def list(self, prefix: str) -> AsyncIterator[Page]:
-        await self.before_list()
+        if prefix == REGISTRY:
+            await self.before_list()
         async for page in self._store.list(prefix):
             yield page
 

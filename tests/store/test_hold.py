@@ -17,7 +17,7 @@ async def test_a_hold_is_one_instances_at_a_time(store: Store) -> None:
     assert await acquire(store, first.lease, "another", "one", 1) is not None
     entry = await store.get("/h/1/ctl/holds/scheduler")
     assert entry is not None
-    assert (entry.value, entry.create_revision) == (b"one", first.token.revision)
+    assert (entry.value, entry.create_revision) == (b'{"instance":"one"}', first.token.revision)
 
 
 async def test_a_released_hold_can_be_taken_with_a_higher_token(store: Store, base: int) -> None:

@@ -1,11 +1,9 @@
 """Holds through a store that does not always answer."""
 
-import asyncio
-
 import pytest
 
-from harpoon.store.hold import Hold, acquire, held, holder, seal, until_free
-from harpoon.store.port import Compacted, Put, Store, StoreUnavailable
+from harpoon.store.hold import Hold, acquire, acquire_all, held, holder, seal
+from harpoon.store.port import Put, Store, StoreUnavailable
 from tests.faulty import Fault, FaultyStore
 
 
@@ -57,7 +55,7 @@ async def test_sealing_can_be_tried_until_it_is_answered(faults: list[Fault]) ->
     store.relent()
     assert await store.commit((second.compare,), (Put("/work", b"mine"),)) is not None
     await store.deliver()
-    entry, work = await holder(store, "scheduler"), await store.get("/work")
+    entry, work = await store.get(second.key), await store.get("/work")
     assert entry is not None
     assert work is not None
     assert (entry.create_revision, entry.mod_revision) == (first.token.revision, second.sealed)
@@ -76,26 +74,20 @@ async def test_what_is_anothers_is_not_sealed() -> None:
     assert (await held(store, other.lease, "scheduler", "two", 1)) == other
 
 
-async def test_waiting_for_a_hold_ends_when_it_is_given_up() -> None:
+async def test_many_holds_are_taken_together_or_none_is() -> None:
     store = FaultyStore()
-    first = await a_hold(store)
-    entry = await holder(store, "scheduler")
-    assert entry is not None
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        waiting = group.create_task(until_free(store, entry))
-        await store.commit((), (Put("/h/1/ctl/holds/scheduler-of-somebody-else", b""),))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        await first.release(store)
+    lease = await store.lease(10)
+    taken = await acquire_all(store, lease, ("agents/a1", "agents/a2"), "one", 1)
+    assert taken is not None
+    assert [hold.key.rpartition("/")[2] for hold in taken] == ["a1", "a2"]
+    assert await store.commit([hold.compare for hold in taken], (Put("/work", b""),)) is not None
+    assert await acquire_all(store, lease, ("agents/a3", "agents/a2"), "two", 1) is None
+    assert await holder(store, "agents/a3") is None
+    assert await holder(store, "agents/a2") == "one"
 
 
-async def test_waiting_for_a_hold_ends_too_when_its_history_is_gone() -> None:
+async def test_a_hold_whose_record_cannot_be_read_is_somebodys() -> None:
     store = FaultyStore()
-    await a_hold(store)
-    entry = await holder(store, "scheduler")
-    assert entry is not None
-    await store.commit((), (Put("/other", b""),))
-    await store.compact(2)
-    with pytest.raises(Compacted):
-        await anext(store.watch(entry.key, after=entry.mod_revision))
-    await until_free(store, entry)
+    await store.commit((), (Put("/h/1/ctl/holds/scheduler", b"\xffwho"),))
+    assert await holder(store, "scheduler") == "\ufffdwho"
+    assert await acquire(store, await store.lease(10), "scheduler", "one", 1) is None

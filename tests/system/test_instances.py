@@ -1,144 +1,338 @@
-"""Several instances on a real etcd, as processes: they share a port, follow each other, and end without being missed."""
+"""Three servers share four agents on a real etcd: whatever dies, is cut off or stands still, others go on, and no task hears of it."""
 
+import asyncio
 import json
-import os
-import signal
-import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from http.client import HTTPException
+from itertools import cycle
 
 import pytest
 
+from tests.conformance.events import NDJSON
+from tests.conformance.following import Followed, follow
+from tests.conformance.judge import (
+    Acknowledged,
+    after,
+    changes_of,
+    judge_acknowledged,
+    judge_equal,
+    judge_form,
+    judge_order,
+    place_of,
+)
+from tests.conformance.wire import Address
 from tests.etcd.members import Member
-from tests.system.cluster import Cluster, a_manifest, eventually
+from tests.system.cluster import a_manifest, eventually
+from tests.system.fleet import AGENTS, LINKS, SCHEDULER, SERVERS, Fleet, fleet, waiting
 
 pytestmark = pytest.mark.system
 
-#: A lease of 2 s, and what it allows.
-QUICK = ("--lease-ttl", "2s", "--lost-after", "12s")
+#: Of the lease that an instance has: the default.
+TTL_S = 5.0
+LOST_AFTER_S = 12.0
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, etcd: Member) -> Iterator[Cluster]:
-    etcd.wipe()
-    with Cluster(tmp_path, etcd.url) as made:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(tmp_path_factory.mktemp("instances"), "--lost-after", f"{LOST_AFTER_S:g}s") as made:
         yield made
 
 
-def instances(cluster: Cluster) -> list[dict[str, Any]]:
-    return cluster.get("/v1/status")["instances"]
+@pytest.fixture
+def whole(running: Fleet) -> Iterator[Fleet]:
+    """The fleet, with everything in its place; no test has a task of job ``web`` started anew."""
+    running.make_whole()
+    before = running.runs()
+    yield running
+    assert running.use(running.running[0]).runs() == before
 
 
-def names(cluster: Cluster) -> list[str]:
-    return [one["name"].rpartition("-")[0] for one in instances(cluster)]
+def others(one: str) -> list[str]:
+    return [name for name in SERVERS if name != one]
 
 
-def are_well(told: object) -> bool:
-    """Whether all that are live hold something together, one leads, and each answers the one that was asked."""
-    assert isinstance(told, list)
-    return sum(one["is_leader"] for one in told) == 1 and not any(one["unfit"] or one["reason"] for one in told)
+def busiest(fleet: Fleet, *, leads: bool | None = None) -> str:
+    """Return the server with the most agents; if wanted, the one that leads, or another."""
+    held = fleet.holders()
+    able = [name for name in SERVERS if leads is None or (held[SCHEDULER] == name) is leads]
+    return max(able, key=lambda name: len(fleet.minded_by(name)))
 
 
-def pids(cluster: Cluster) -> dict[str, int]:
-    """Name → process id, of those that the supervisor started last."""
-    lines = [json.loads(line) for line in cluster.log("server").splitlines() if '"instance_started"' in line]
-    return {line["name"]: line["pid"] for line in lines}
+def moved(fleet: Fleet, before: dict[str, tuple[int, str]]) -> set[str]:
+    """Return the agents that have taken a token since."""
+    now = fleet.marks()
+    return {name for name in AGENTS if now[name] != before[name]}
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def test_a_killed_servers_agents_obey_another_within_its_lease_and_what_comes_back_takes_its_share(
+    whole: Fleet,
+) -> None:
+    dies = busiest(whole)
+    before, held, spawned = whole.marks(), whole.holders(), whole.spawned()
+    its_own = set(whole.minded_by(dies))
+    whole.kill(dies)
+    killed = time.monotonic()
+    whole.use(others(dies)[0])
+    whole.done(whole.put_job("late", len(AGENTS)))
+    eventually(lambda: moved(whole, before), lambda agents: agents == its_own)
+    assert time.monotonic() - killed < TTL_S + 1
+    assert not {dies} & set(whole.holders().values())
+    assert whole.spawned() == spawned + len(AGENTS)
+    # Nobody else's agents have moved, neither then nor when it is back; then only what becomes its own.
+    kept = {name: holder for name, holder in held.items() if holder != dies}
+    assert kept.items() <= whole.holders().items()
+    between, marks = whole.holders(), whole.marks()
+    whole.launch(dies)
+    whole.await_server(dies)
+    after_it = whole.settle()
+    assert {name for name in after_it if after_it[name] != between[name]} == set(whole.minded_by(dies))
+    assert moved(whole, marks) == set(whole.minded_by(dies))
 
 
-def test_instances_behind_one_port_share_the_work_and_replace_one_that_is_killed(cluster: Cluster) -> None:
-    cluster.start_server("--instances", "3", "--instance", "s", *QUICK)
-    for name in ("a1", "a2"):
-        cluster.start_agent(name)
-    cluster.connected("a1", "a2")
-    eventually(lambda: instances(cluster), lambda told: len(told) == 3 and are_well(told))
-    told = instances(cluster)
-    assert names(cluster) == ["s-1", "s-2", "s-3"]
-    assert sum(one["agents"] for one in told) == 2
-    assert len({one["url"] for one in told}) == 3
-    # One port, and whoever answers, the answer is of the same registry.
-    answered = {cluster.get("/v1/health")["instance"] for _ in range(60)}
-    assert answered == {one["name"] for one in told}
-    cluster.done(cluster.put_job("web", 4))
-
-    leader = next(one["name"] for one in told if one["is_leader"])
-    before = pids(cluster)
-    killed = leader.rpartition("-")[0]
-    os.kill(before[killed], signal.SIGKILL)
-    cluster.done(cluster.put_job("other", 2))
-    eventually(lambda: instances(cluster), lambda told: len(told) == 3 and are_well(told))
-    assert names(cluster) == ["s-1", "s-2", "s-3"]
-    assert leader not in {one["name"] for one in instances(cluster)}
-    after = pids(cluster)
-    assert {name for name in after if after[name] != before[name]} == {killed}
-
-    assert cluster.stop("server") == 0
-    assert not any(map(is_alive, after.values()))
+def test_when_etcds_leader_dies_with_the_leading_server_all_is_anothers_within_two_leases(whole: Fleet) -> None:
+    dies = busiest(whole, leads=True)
+    its_own, before = set(whole.minded_by(dies)), whole.marks()
+    leader = whole.etcds.leader()
+    whole.kill(dies)
+    leader.kill()
+    killed = time.monotonic()
+    whole.use(others(dies)[0])
+    eventually(
+        lambda: whole.request("PUT", "/v1/namespaces/default/jobs/later", waiting("later", 4))[0],
+        lambda s: s in (200, 202),
+    )
+    whole.done(whole.put_job("later", len(AGENTS)))
+    eventually(lambda: moved(whole, before), lambda agents: agents >= its_own)
+    assert time.monotonic() - killed < 2 * TTL_S + 2
+    eventually(whole.holders, lambda held: len(held) == len(AGENTS) + 1 and dies not in held.values())
 
 
-def test_instances_end_when_their_supervisor_is_killed(cluster: Cluster) -> None:
-    cluster.start_server("--instances", "2", *QUICK)
-    started = pids(cluster)
-    cluster.kill("server")
-    eventually(lambda: [pid for pid in started.values() if is_alive(pid)], lambda left: not left, within_s=8)
-    # What they held was given back: the next ones need not wait for a lease.
-    began = time.monotonic()
-    cluster.start_server("--instances", "2", *QUICK)
-    eventually(lambda: instances(cluster), lambda told: len(told) == 2 and are_well(told))
-    assert time.monotonic() - began < 10
+@pytest.mark.parametrize("how", [Member.kill, Member.pause], ids=["killed", "paused"])
+def test_an_etcd_leader_that_dies_alone_costs_nobody_its_agents(whole: Fleet, how) -> None:
+    held, leader = whole.holders(), whole.etcds.leader()
+    how(leader)
+    whole.etcds.leader(other_than=leader)
+    whole.done(
+        eventually(
+            lambda: whole.request("PUT", "/v1/namespaces/default/jobs/alone", waiting("alone", 4)),
+            lambda told: told[0] in (200, 202),
+        )[1]
+    )
+    time.sleep(2.0)
+    leader.restart()
+    whole.etcds.wait_until_agreed()
+    assert whole.settle().keys() == held.keys()
+    whole.done(whole.put_job("alone", 0))
 
 
-def test_a_leader_that_is_told_to_stop_is_followed_at_once(cluster: Cluster, tmp_path: Path) -> None:
-    (tmp_path / "second").mkdir()
-    cluster.start_server("--instance", "first")
-    cluster.start_agent("a1")
-    cluster.connected("a1")
-    with Cluster(tmp_path / "second", cluster.store) as second:
-        second.start_server("--instance", "second")
-        told = eventually(lambda: instances(second), lambda told: len(told) == 2 and are_well(told))
-        assert [one["is_leader"] for one in told] == [True, False]
-        cluster.processes["server"].terminate()
-        began = time.monotonic()
-
-        def has_all() -> bool:
-            one = instances(second)[-1]
-            return bool(one["is_self"] and one["is_leader"] and one["agents"] == 1)
-
-        eventually(has_all, bool, within_s=4)
-        # Half a second is what is promised, and less than this; the processors may be busy with other tests.
-        assert time.monotonic() - began < 1.5
-        assert cluster.processes["server"].wait(10) == 0
-        second.connected("a1")
+# A server that does not reach its agents.
 
 
-def test_pages_go_on_wherever_the_connection_leads(cluster: Cluster) -> None:
-    cluster.start_server("--instances", "2", *QUICK)
-    eventually(lambda: instances(cluster), lambda told: len(told) == 2 and are_well(told))
-    documents = [a_manifest(f"j{number}", 0) for number in range(12)]
-    status, applied = cluster.request("POST", "/v1/apply", {"documents": documents})
-    assert status == 202, applied
-    for _ in range(10):
-        page = cluster.get(f"/v1/jobs?limit=2&min_revision={applied['revision']}")
-        found = page["items"]
-        while "continue" in page:
-            page = cluster.get(f"/v1/jobs?continue={page['continue']}")
-            found += page["items"]
-        assert len({job["metadata"]["name"] for job in found}) == 12
+def watch_link(fleet: Fleet, agent: str, span_s: float) -> Counter[tuple[str, str]]:
+    """Return in which states a link was seen, and by whom it was held, for a span."""
+    seen: Counter[tuple[str, str]] = Counter()
+    until = time.monotonic() + span_s
+    while time.monotonic() < until:
+        seen[fleet.stored(LINKS)[agent]["state"], fleet.holders().get(agent, "")] += 1
+        time.sleep(0.05)
+    return seen
 
 
-def test_a_port_that_is_taken_is_told_and_nothing_is_started(cluster: Cluster) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", cluster.port))
-        other.listen()
-        cluster.launch_server("--instances", "2")
-        assert cluster.processes["server"].wait(20) == 1
-    assert f"cannot listen at 127.0.0.1:{cluster.port}" in cluster.log("server")
-    assert "instance_started" not in cluster.log("server")
+def test_an_agent_that_one_server_is_cut_off_from_is_passed_on_and_never_lost(whole: Fleet) -> None:
+    first = busiest(whole)
+    agent = whole.minded_by(first)[0]
+    whole.gates.cut(first, agent)
+    cut = time.monotonic()
+    eventually(lambda: whole.stored(LINKS)[agent]["state"], lambda state: state == "interrupted", 2)
+    eventually(lambda: whole.stored(LINKS)[agent], lambda link: link["state"] == "connected")
+    assert time.monotonic() - cut < LOST_AFTER_S / 2 + 2
+    second = whole.holders()[agent]
+    assert second != first
+    assert len(whole.stored(LINKS)[agent]["failed_by"]) == 1
+    # It stays there while it is not reached from where it was.
+    assert set(watch_link(whole, agent, LOST_AFTER_S)) == {("connected", second)}
+    whole.done(whole.put_job("cut", len(AGENTS)))
+    assert whole.use(first).metric("harpoon_agents_passed_on_total") >= 1
+
+
+def test_an_agent_is_lost_only_when_its_time_is_over_and_two_servers_have_failed(whole: Fleet) -> None:
+    agent = AGENTS[0]
+    spawned = whole.spawned()
+    for server in SERVERS:
+        whole.gates.cut(server, agent)
+    cut = time.monotonic()
+    told: list[dict] = []
+    while not told or told[-1]["state"] != "lost":
+        told.append(whole.stored(LINKS)[agent])
+        assert time.monotonic() - cut < LOST_AFTER_S + 4
+        time.sleep(0.02)
+    assert time.monotonic() - cut > LOST_AFTER_S - 0.5
+    assert [state for state in dict.fromkeys(link["state"] for link in told) if state != "connected"] == [
+        "interrupted",
+        "lost",
+    ]
+    assert len(told[-1]["failed_by"]) >= 1
+    assert {task["state"] for task in whole.tasks().values() if task["agent"] == agent} == {"lost"}
+    whole.gates.heal()
+    eventually(lambda: whole.stored(LINKS)[agent]["state"], lambda state: state == "connected", 10)
+    assert whole.spawned() == spawned
+
+
+# A server that stands still.
+
+
+def test_a_paused_servers_late_command_is_refused_and_it_joins_again_by_itself(whole: Fleet) -> None:
+    slow = busiest(whole)
+    its_own, before, spawned = whole.minded_by(slow), whole.marks(), whole.spawned()
+    fenced = sum(whole.metric("harpoon_agent_fenced_total", port) for port in whole.agent_ports.values())
+    whole.gates.waiting.clear()
+    whole.gates.hold_up(slow, *its_own)
+    whole.use(others(slow)[0])
+    accepted = whole.put_job("held", len(AGENTS))
+    eventually(lambda: set(whole.gates.waiting), lambda waiting: waiting == {(slow, agent) for agent in its_own})
+    whole.pause(slow)
+    paused = time.monotonic()
+    eventually(lambda: moved(whole, before), lambda agents: agents == set(its_own))
+    whole.done(accepted)
+    assert time.monotonic() - paused < TTL_S + 1
+    assert whole.spawned() == spawned + len(AGENTS)
+    # Only now what it had said long ago arrives.
+    whole.gates.let_go()
+    eventually(
+        lambda: sum(whole.metric("harpoon_agent_fenced_total", port) for port in whole.agent_ports.values()),
+        lambda count: count == fenced + len(its_own),
+    )
+    terms = '"term_begun"'
+    begun = (whole.directory / f"{slow}.log").read_text().count(terms)
+    whole.resume(slow)
+    eventually(lambda: (whole.directory / f"{slow}.log").read_text().count(terms), lambda count: count == begun + 1)
+    eventually(lambda: whole.use(slow).metric("harpoon_fenced_total"), lambda count: count >= 1)
+    whole.settle()
+    assert whole.spawned() == spawned + len(AGENTS)
+
+
+# A rolling restart.
+
+
+class Client(threading.Thread):
+    """Scales a job of its own and reads it, by turns at each server; what fails is tried once more, at the next."""
+
+    def __init__(self, fleet: Fleet, name: str) -> None:
+        super().__init__(daemon=True)
+        self.job = name
+        self.ends = threading.Event()
+        self.acknowledged: list[Acknowledged] = []
+        self.problems: list[str] = []
+        self.asked = 0
+        self.mended: Counter[str] = Counter()
+        self._doors = cycle(Fleet(fleet.directory, fleet.etcds) for _ in SERVERS)
+        self._count = 0
+        self._servers = cycle(SERVERS)
+        self._ports = fleet.server_ports
+
+    def run(self) -> None:
+        while not self.ends.is_set():
+            self._count += 1
+            path = f"/v1/namespaces/default/jobs/{self.job}"
+            manifest = a_manifest(self.job, self._count % 3)
+            manifest["metadata"]["tags"] = {"count": str(self._count)}
+            answer = self._ask("PUT", path, manifest)
+            if "revision" in answer and answer.get("outcome") != "unchanged":
+                self.acknowledged.append(Acknowledged(answer["revision"], (("job", f"default/{self.job}"),)))
+            told = self._ask("GET", path, None)
+            if not told:
+                self.problems.append("an empty answer")
+            time.sleep(0.02)
+
+    def _ask(self, method: str, path: str, body: object) -> dict:
+        self.asked += 1
+        failed = []
+        for _ in range(2):
+            server, door = next(self._servers), next(self._doors)
+            door.url = f"http://127.0.0.1:{self._ports[server]}"
+            try:
+                status, answer = door.request(method, path, body)
+            except (OSError, HTTPException) as error:
+                failed.append(f"{server}: {error!r}")
+                continue
+            if status < 300:
+                self.mended.update(failed)
+                return answer
+            failed.append(f"{server}: {status} {json.dumps(answer)}")
+            if status != 503:
+                break
+        self.problems.append(f"{method} {path}: {failed}")
+        return {}
+
+
+class AnyServer:
+    """The servers as one address: each connection is made to the next."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._addresses = cycle(Address.of(f"http://127.0.0.1:{port}") for port in fleet.server_ports.values())
+
+    def watch(self, *arguments, **named):
+        return next(self._addresses).watch(*arguments, **named)
+
+
+QUERY = "kinds=jobs,placements,tasks"
+
+
+def in_background(work) -> tuple[threading.Thread, list]:
+    results: list = []
+    thread = threading.Thread(target=lambda: results.append(asyncio.run(work())), daemon=True)
+    thread.start()
+    return thread, results
+
+
+def test_a_rolling_restart_fails_no_request_tells_each_change_once_and_moves_agents_at_once(whole: Fleet) -> None:
+    clients = [Client(whole, f"load{number}") for number in range(3)]
+    watching, followed = in_background(
+        lambda: follow(AnyServer(whole), QUERY, NDJSON, lambda event: ("job", "default/mark") in event.keys)
+    )
+    for client in clients:
+        client.start()
+    spans = {}
+    for server in SERVERS:
+        before, its_own = whole.marks(), set(whole.minded_by(server))
+        told = time.monotonic()
+        whole.processes[server].terminate()
+        eventually(
+            whole.holders, lambda held, server=server: server not in held.values() and len(held) == len(AGENTS) + 1
+        )
+        eventually(lambda before=before: moved(whole, before), lambda agents, own=its_own: agents >= own)
+        spans[server] = time.monotonic() - told
+        assert whole.processes[server].wait(15) == 0
+        whole.launch(server)
+        whole.await_server(server)
+        time.sleep(0.5)
+    for client in clients:
+        client.ends.set()
+    for client in clients:
+        client.join(30)
+    until = whole.put_job("mark", 0)["revision"]
+    watching.join(30)
+    assert [client.problems for client in clients] == [[], [], []]
+    assert all(client.asked > 100 for client in clients)
+    [found] = followed
+    judge(whole, found, until, [one for client in clients for one in client.acknowledged])
+    assert max(spans.values()) < 0.5
+
+
+def judge(fleet: Fleet, found: Followed, until: str, acknowledged: list[Acknowledged]) -> None:
+    """What was followed across servers is what one server tells of the same span, and nothing is told twice."""
+    assert found.visits > 2
+    judge_form(found.events)
+    judge_order(found.events)
+    begin = found.events[0].revision
+    judge_acknowledged(found.events, [one for one in acknowledged if place_of(one.revision) > place_of(begin)])
+
+    async def read() -> Followed:
+        address = Address.of(fleet.url)
+        return await follow(address, QUERY, NDJSON, lambda event: event.place >= place_of(until), after=begin)
+
+    reference = asyncio.run(read())
+    judge_equal(after(reference.events, begin), changes_of(found.events))

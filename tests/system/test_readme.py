@@ -189,7 +189,8 @@ def test_the_tour_is_as_it_says(dev: Shell) -> None:
 
     plan = changed.of("harpoon plan")[0]
     assert plan.startswith("job/web: change, new generation\n  ~ spec.task.command")
-    assert plan.count("replaced by its successor, which is ready") == 3
+    # The one that was killed may not be ready again: then nothing waits for its successor.
+    assert plan.count("replaced by its successor, which is ready") >= 2
     assert len(re.findall(r"^    \d+ +[012] +agent-[12] +- +version 2 replaces version 1", plan, re.MULTILINE)) == 3
     assert changed.of("harpoon migrate")[0] == "job/web changed\n"
     versions = changed.of("harpoon versions")[0].splitlines()

@@ -1,0 +1,40 @@
+"""Where the placements of a job stand, as the verbs of the core are told."""
+
+from harpoon.control.view import View, job_key
+from harpoon.core.standing import Standing
+from harpoon.model.job import Job
+from harpoon.model.task import Placement, Task, TaskState, parse_task_id
+
+
+def standings_of(view: View, job: Job) -> tuple[Standing, ...]:
+    """Return where the placements of a job stand; of an exclusive one, also what runs unclaimed."""
+    key = job_key(job.namespace, job.name)
+    tasks = view.tasks_of(key)
+    found = tuple(
+        Standing(placement=row.value, task=tasks[task].value if task in tasks else None)
+        for task, row in view.placements_of(key).items()
+    )
+    if not job.spec.exclusive:
+        return found
+    # A slot that may be running is not to be placed, whoever placed it: an operator is to say what becomes of it.
+    nobodys = (row.value for row in tasks.values() if row.value.state is TaskState.UNCLAIMED and not row.value.is_over)
+    return (*found, *(Standing(placement=_stand_in(task), task=task) for task in nobodys))
+
+
+def _stand_in(task: Task) -> Placement:
+    """Return what stands for an unclaimed task: a placement that is revoked, and cannot be denied."""
+    name = parse_task_id(task.id)
+    return Placement(
+        namespace=name.namespace,
+        job=name.job,
+        slot=name.slot,
+        incarnation=name.number.incarnation,
+        revision=name.number.revision,
+        agent=task.agent,
+        generation=task.generation,
+        version=0,
+        reason="",
+        decided_ms=0,
+        is_exclusive=True,
+        is_revoked=True,
+    )
