@@ -70,7 +70,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take apart what has come: at once, or bit by bit where that would make others wait."""
         if not self._rest and data.count(b"\n") <= _LINES:
-            super().data_received(data)
+            self._take(data)
             return
         is_under_way = bool(self._rest)
         self._rest += data
@@ -82,12 +82,23 @@ class Connection(web.RequestHandler):
             self._rest = b""
             return
         piece, self._rest = self._rest[:_PIECE_BYTES], self._rest[_PIECE_BYTES:]
-        super().data_received(piece)
+        self._take(piece)
         if self._rest:
             self.transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
         elif not self._reading_paused:
             self.transport.resume_reading()
+
+    def _take(self, data: bytes) -> None:
+        """Have received data taken apart; after the end has begun, only the rest of a body that is being read."""
+        before = self._close, self._force_close
+        if any(before) and self._current_request is not None and not self._current_request.content.is_eof():
+            # What closes takes nothing, and the request would wait for its body until it is given up.
+            self._close = self._force_close = False
+            super().data_received(data)
+            self._close, self._force_close = self._close or before[0], self._force_close or before[1]
+        else:
+            super().data_received(data)
 
     async def start(self) -> None:
         """Answer requests until the connection ends; what was answered is still to be taken then, but not for ever."""

@@ -1,6 +1,7 @@
 """Listening and stopping."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import aiohttp
@@ -16,7 +17,7 @@ from harpoon.control.registry import Accepted, Registry
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Invalid, Unavailable
 from harpoon.model.manifest import Manifest
-from tests.api.rig import PATIENCE_S, a_rig
+from tests.api.rig import PATIENCE_S, a_manifest, a_rig
 from tests.builders import a_job
 
 
@@ -90,6 +91,29 @@ async def test_requests_under_way_are_answered_before_the_end_and_new_ones_are_n
                     await asyncio.sleep(0.005)
             registry.may_go_on.set()
         assert put.result().status == 202
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+async def test_a_body_that_is_still_arriving_is_taken_whole_and_answered_but_nothing_after_it(pieces: int) -> None:
+    body = json.dumps(a_manifest()).encode()
+    head = "PUT /v1/namespaces/default/jobs/web HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    async with a_rig() as rig:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-pieces])
+        # Asked after it, so taken after it.
+        await rig.get("/v1/health")
+        rig.doors.drain.set()
+        while not await is_refused(rig.port):
+            await asyncio.sleep(0.01)
+        for piece in body[-pieces:]:
+            writer.write(bytes([piece]))
+            await asyncio.sleep(0.01)
+        writer.write(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            answered = await reader.read()
+        writer.close()
+    assert answered.startswith(b"HTTP/1.1 202")
+    assert answered.count(b"HTTP/1.1") == 1
 
 
 async def test_requests_that_do_not_end_in_time_are_given_up() -> None:
