@@ -2,42 +2,31 @@
 
 It decides nothing. Every happening is fed to `core.machine.advance`; every effect that comes back is carried out
 here, in order. `core.signals` lists the duties that this shell has.
-
-After a write of which nobody knows whether it happened the hold is sealed before the next one: else it could come true
-behind that, and an older state of a task would hide a newer one.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, assert_never
+from typing import assert_never
 
 import structlog
 
 from harpoon.control.denial import record_denials
-from harpoon.control.means import HoldLost, Means
+from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
+from harpoon.control.outbox import Outbox
 from harpoon.control.view import ACTUAL, DISOWNED, LINKS, View
 from harpoon.core import machine, signals
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Unavailable
-from harpoon.kit.news import News
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Link, LinkState
 from harpoon.model.command import Command, CommandResult, ForgetTask
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.token import Token
-from harpoon.store.hold import Hold, seal
-from harpoon.store.port import Delete, Put, StoreUnavailable, Write
-
-#: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
-WRITES_AT_ONCE: Final = 90
-#: How long the news that a task is starting may wait.
-LINGER_S: Final = 0.02
-#: Wait after a commit that the store could not answer.
-RETRY_S: Final = 0.5
-
+from harpoon.store.hold import Hold
+from harpoon.store.port import Delete, Put
 
 Wake = Callable[[str, Iterable[TaskId] | None], None]
 
@@ -63,10 +52,6 @@ class Minder:
         self._agent = agent
         self._others = others
         self._adoptions = adoptions
-        #: The last word on the link, when the agent is left to others.
-        self._farewell: Write | None = None
-        #: As it was sealed last.
-        self.hold = hold
         self._means = means
         self._metrics = metrics
         self._view = view
@@ -84,15 +69,17 @@ class Minder:
             instance=means.instance,
             others=others(),
         )
-        self._outbox: dict[str, Write] = {}
-        #: Whether a write may have happened, or may yet.
-        self._is_in_doubt = False
-        self._has_mail = asyncio.Event()
+        self._outbox = Outbox(means, metrics, hold, agent.name)
         #: When the machine is told that time has passed, by the event loop's clock.
         self._tick: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
+
+    @property
+    def hold(self) -> Hold:
+        """The hold by virtue of which it minds the agent, as it was sealed last."""
+        return self._outbox.hold
 
     async def run(self) -> None:
         """Mind the agent until cancelled.
@@ -105,7 +92,7 @@ class Minder:
                 self.claim(self._view.claims(self._agent.name))
                 self._streaming = self._group.create_task(self._follow(0.0))
                 self._arm()
-                await self._post()
+                await self._outbox.post()
         finally:
             if self._tick is not None:
                 self._tick.cancel()
@@ -178,14 +165,13 @@ class Minder:
                 token = str(self.hold.token)
                 _log.info("link_changed", agent=self._agent.name, state=effect.state, reason=effect.reason, token=token)
                 self._metrics.links.labels(effect.state).inc()
-                self._mail(self._link(effect))
+                self._outbox.mail(self._link(effect))
             case signals.PassOn():
                 # Told here: whoever sees the hold gone may end this minder before its commit is answered.
                 self._metrics.passed_on.inc()
                 told = {"token": str(self.hold.token), "failed_by": effect.link.failed_by}
                 _log.warning("agent_passed_on", agent=self._agent.name, reason=effect.link.reason, **told)
-                self._farewell = self._link(effect.link)
-                self._has_mail.set()
+                self._outbox.resign(self._link(effect.link))
             case signals.Connect():
                 assert self._group is not None
                 jittered = effect.after.total_seconds() * self._means.rng.uniform(0.5, 1.0)
@@ -218,86 +204,19 @@ class Minder:
             )
             record = codec.dump(task)
             self._view.actual.expect(f"{self._agent.name}/{task.id}", task, record)
-            self._mail(Put(prefix + task.id, record), is_urgent=task.state is not TaskState.STARTING)
+            self._outbox.mail(Put(prefix + task.id, record), is_urgent=task.state is not TaskState.STARTING)
         for gone in effect.gone:
             # First the operator's word: what would be left of both is found again by the other.
             if f"{self._agent.name}/{gone}" in self._view.disowned.rows:
-                self._mail(Delete(f"{DISOWNED}{self._agent.name}/{gone}"))
-            self._mail(Delete(prefix + gone))
+                self._outbox.mail(Delete(f"{DISOWNED}{self._agent.name}/{gone}"))
+            self._outbox.mail(Delete(prefix + gone))
 
     def _sweep(self) -> None:
         """Delete words on tasks that the agent does not have: it ended them just before they were given."""
         if machine.commandable(self.state):
             for task in self._view.disowned_on(self._agent.name):
                 if task not in self.state.tasks:
-                    self._mail(Delete(f"{DISOWNED}{self._agent.name}/{task}"))
-
-    def _mail(self, write: Write, *, is_urgent: bool = True) -> None:
-        """Queue a write; a later one for the same key takes its place, at the end.
-
-        A task that is starting has mostly started a moment later: such news lingers, so that the better one need not
-        wait for its commit.
-        """
-        self._outbox.pop(write.key, None)
-        self._outbox[write.key] = write
-        if is_urgent:
-            self._has_mail.set()
-        elif len(self._outbox) == 1:
-            asyncio.get_running_loop().call_later(LINGER_S, self._has_mail.set)
-
-    async def _post(self) -> None:
-        """Commit what is queued, one commit at a time, each compared with the hold."""
-        news = News()
-        while True:
-            await self._has_mail.wait()
-            if not self._outbox and self._farewell is None:
-                # What lingered went along with something urgent.
-                self._has_mail.clear()
-                continue
-            keys = list(self._outbox)[:WRITES_AT_ONCE]
-            writes = [self._outbox.pop(key) for key in keys] or self._last_words()
-            if not self._outbox and self._farewell is None:
-                self._has_mail.clear()
-            try:
-                revision = await self._commit(writes)
-            except StoreUnavailable as error:
-                # Written again as it is, unless there is something newer: a state, not an increment.
-                kept = {write.key: write for write in writes if write.key != self.hold.key}
-                self._outbox = kept | self._outbox
-                self._has_mail.set()
-                if news.is_news(str(error), asyncio.get_running_loop().time()):
-                    _log.warning("publish_failed", agent=self._agent.name, reason=str(error))
-                await asyncio.sleep(RETRY_S)
-                continue
-            if revision is None:
-                raise HoldLost(f"the hold of agent {self._agent.name} is gone")
-            if any(write.key == self.hold.key for write in writes):
-                raise HoldLost("it was not reached from here, and is left to another instance")
-            news.forget()
-            self._metrics.published.inc(len(writes))
-
-    def _last_words(self) -> list[Write]:
-        """Return what gives the hold back: nothing else may come after it."""
-        assert self._farewell is not None, "somebody has mail"
-        return [self._farewell, Delete(self.hold.key)]
-
-    async def _commit(self, writes: Sequence[Write]) -> int | None:
-        """Commit by virtue of the hold, once nothing more can come of what was committed before."""
-        store = self._means.store
-        if self._is_in_doubt:
-            sealed = await seal(store, self.hold, self._means.instance)
-            if sealed is None:
-                return None
-            self.hold, self._is_in_doubt = sealed, False
-        # Until it is answered; being cancelled is no answer.
-        self._is_in_doubt = True
-        try:
-            revision = await store.commit((self.hold.compare,), writes)
-        except StoreUnavailable as error:
-            self._is_in_doubt = error.maybe_applied
-            raise
-        self._is_in_doubt = False
-        return revision
+                    self._outbox.mail(Delete(f"{DISOWNED}{self._agent.name}/{task}"))
 
     async def _follow(self, after_s: float) -> None:
         """Open the stream and feed all it says, until it ends."""
@@ -348,4 +267,4 @@ class Minder:
         )
         now_ms = self._means.clock.now().wall
         link = Link(agent=self._agent.name, state=LinkState.INTERRUPTED, since_ms=now_ms, reason=reason)
-        self._mail(Put(LINKS + self._agent.name, codec.dump(link)))
+        self._outbox.mail(Put(LINKS + self._agent.name, codec.dump(link)))

@@ -16,7 +16,8 @@ from harpoon.control.holding import Holding
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership, until
 from harpoon.control.metrics import Metrics
-from harpoon.control.minder import RETRY_S, Minder, Wake
+from harpoon.control.minder import Minder, Wake
+from harpoon.control.outbox import RETRY_S
 from harpoon.control.view import View
 from harpoon.core import machine
 from harpoon.core.assign import Verdict, decide, owner

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from harpoon.control import controller, minder
+from harpoon.control import controller, outbox
 from harpoon.core import machine
 from harpoon.kit.loop import Pace
 from harpoon.model import wire
@@ -89,7 +89,7 @@ async def change_jobs(house: House, plane: controller.Controller, rng: Random, w
 async def test_no_slot_runs_twice_and_all_heals(seed: int, is_exclusive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "PENDING_MAX", timedelta(seconds=0.5))
     monkeypatch.setattr(controller, "RETRY_S", 0.02)
-    monkeypatch.setattr(minder, "RETRY_S", 0.02)
+    monkeypatch.setattr(outbox, "RETRY_S", 0.02)
     monkeypatch.setattr("harpoon.control.shepherd.RETRY_S", 0.02)
     monkeypatch.setattr("harpoon.control.leadership.RETRY_S", 0.02)
     monkeypatch.setattr("harpoon.store.mirror._RETRY_S", 0.02)
