@@ -86,3 +86,16 @@ def test_a_person_is_told_warnings_alone_and_afterwards_all_is_as_before() -> No
     assert "store_untidy" in stream.getvalue()
     assert "all_is_well" not in stream.getvalue()
     assert structlog.get_config() == before
+
+
+def test_what_every_line_is_to_say_is_in_each_but_never_in_place_of_what_it_says_itself() -> None:
+    before = structlog.get_config()
+    stream = Stream()
+    try:
+        configure_logs(stream, instance="web-1")
+        structlog.get_logger("instances").info("server_ready")
+        structlog.get_logger("instances").info("term_begun", instance="web-1-3d275f53")
+    finally:
+        structlog.configure(**before)
+    told = [orjson.loads(line)["instance"] for line in stream.getvalue().splitlines()]
+    assert told == ["web-1", "web-1-3d275f53"]
