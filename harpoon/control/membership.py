@@ -29,6 +29,8 @@ class Membership:
         self.lease = lease
         #: The revision at which it joined; what it holds was taken later.
         self.joined = 0
+        #: The revision at which it told last how fit it is.
+        self.declared = 0
         self.instance = means.instance
         self._means = means
         self._view = view
@@ -73,7 +75,7 @@ class Membership:
         if record == self._record and (row is None or row.value == record):
             return
         try:
-            await self._write(record)
+            self.declared = await self._write(record)
         except StoreUnavailable:
             if self.lease.lost.is_set():
                 raise HoldLost("the lease of this instance was lost") from None

@@ -57,12 +57,13 @@ class Peers:
         self.skew = timedelta(0)
 
     async def run(self) -> None:
-        """Ask, and judge, until cancelled."""
+        """Ask, and judge, again and again until cancelled."""
         while True:
-            await self._round()
             await asyncio.sleep(ASK_EVERY_S * self._means.rng.uniform(0.9, 1.1))
+            await self.look()
 
-    async def _round(self) -> None:
+    async def look(self) -> None:
+        """Ask all once, and judge."""
         rows = {name: row for name, row in self._view.instances.rows.items() if name != self._means.instance}
         async with asyncio.TaskGroup() as group:
             asked = {name: group.create_task(self._ask(name, row.value.url)) for name, row in rows.items()}

@@ -44,6 +44,9 @@ class Term:
             group.create_task(self.member.guard(), name="guard")
             # Who is live, this instance among them, is to be known before agents are shared out.
             await self._view.mirror.reached(self.member.joined)
+            # So is whether this one is fit: what is nobody's would be taken at once.
+            await self.peers.look()
+            await self._view.mirror.reached(self.member.declared)
             # The transformer listens before the shepherd reports the first agent.
             group.create_task(self._transformer.run(), name="transformer")
             group.create_task(self.shepherd.run(), name="shepherd")

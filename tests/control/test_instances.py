@@ -13,6 +13,7 @@ from harpoon.model.agent import LinkState
 from harpoon.model.instance import Holder
 from harpoon.store.hold import HOLDS
 from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
+from tests.control import crew as crew_module
 from tests.control.crew import SCHEDULER, Crew, Mate, soon
 from tests.control.test_controller import a_manifest, settled
 from tests.fakes import FakeAgent
@@ -276,6 +277,32 @@ async def test_one_that_joins_with_a_clock_that_is_off_takes_nothing(monkeypatch
         assert {name: agent.mark for name, agent in crew.agents.items()} == marks
         assert mate.count("harpoon_holds_taken_total", kind="agent") == 0
         assert "behind" in mate.plane.view.instances.rows["i3"].value.unfit
+
+
+async def test_one_that_joins_with_a_clock_that_is_off_does_not_take_what_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_crew(settle=timedelta(seconds=1)).at_work("i1", "i2") as crew:
+        await soon(lambda: is_shared(crew))
+        its_own = [agent for agent in crew.agents if owner(agent, ("i1", "i2", "i3")) == "i3"]
+        real, is_asking = Crew._ask, asyncio.Event()
+
+        async def ask(self: Crew, url: str):
+            if "i3" in self.mates and not is_asking.is_set():
+                # Before it knows how it stands, what would be its own is to be had.
+                is_asking.set()
+                await self.store.commit((), [Delete(f"{HOLDS}agents/{agent}") for agent in its_own])
+                await asyncio.sleep(0.1)
+            return await real(self, url)
+
+        monkeypatch.setattr(Crew, "_ask", ask)
+        shifted = crew_module.Shifted()
+        shifted.ahead_ms = -60_000
+        monkeypatch.setattr(crew_module, "Shifted", lambda: shifted)
+        mate = await crew.join("i3")
+        await soon(lambda: bool((row := mate.plane.view.instances.rows.get("i3")) and row.value.unfit))
+        await soon(lambda: all(crew.minder(agent) == owner(agent, ("i1", "i2")) for agent in crew.agents))
+        assert mate.count("harpoon_holds_taken_total", kind="agent") == 0
 
 
 async def test_what_an_instance_last_said_of_its_clock_is_what_stands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from tests.system.fleet import AGENTS, INSTANCES, LINKS, SERVERS, Fleet, fleet
 
 pytestmark = pytest.mark.system
 
-#: The shortest that may be: an agent is passed on after half of it.
-TTL_S, LOST_AFTER_S = 2.0, 12.0
+#: The shortest that may be; an agent is passed on after half of the second.
+TTL_S, LOST_AFTER_S = 2.0, 6.0
 
 
 @pytest.fixture(scope="module")
