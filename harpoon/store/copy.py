@@ -1,8 +1,8 @@
 """Copying a whole registry into another store, so that servers go on there. How it arrives: `store.arrival`.
 
 The scheduler's hold of the source is taken for as long as it lasts, so that no server places there meanwhile; one
-that is started may still write what it is asked to, so it is looked at the very last whether the source has changed. What is
-leased is not copied: whoever had it has it in the source.
+that is started may still write what it is asked to, so it is looked at the very last whether the source has changed.
+What is leased is not copied: whoever had it has it in the source.
 """
 
 from contextlib import suppress
