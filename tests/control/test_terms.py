@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from harpoon.control import controller as module
 from harpoon.control.controller import Controller
+from harpoon.control.membership import Membership
 from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS
 from harpoon.core.assign import owner
 from harpoon.store.hold import HOLDS, acquire
@@ -196,6 +197,31 @@ async def test_a_placement_that_comes_late_is_not_made_beside_the_one_decided_me
         await soon(lambda: store.is_through)
         # What is decided now is decided at another revision, and so makes another task.
         await controller.registry.put(a_manifest("other", scale=0))
+        await settled(controller)
+        assert await store.deliver() == [None]
+        assert len(controller.view.placements.rows) == len(a1.obeyed) == 1
+        assert (await store.get(SCHEDULER)).create_revision == held.create_revision
+
+
+async def test_a_placement_that_comes_late_is_not_made_beside_that_of_a_later_time_of_leading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_others = [False]
+    monkeypatch.setattr(Membership, "is_others_to_lead", lambda _: is_others[0])
+    monkeypatch.setattr("harpoon.control.leadership.LOOK_AGAIN_S", 0.01)
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    async with House(store, (a1,)).running() as controller:
+        await soon(lambda: controller.bookings() is not None)
+        held = await store.get(SCHEDULER)
+        store.fail(Fault.LATE, prefix=PLACEMENTS)
+        store.fail(Fault.REFUSED, prefix=SCHEDULER)
+        await controller.registry.put(a_manifest(scale=1))
+        await soon(lambda: store.left == 1)
+        # It is to be given back, and cannot be; then nobody else is there to have it.
+        is_others[0] = True
+        await soon(lambda: store.is_through and controller.bookings() is None)
+        await controller.registry.put(a_manifest("other", scale=0))
+        is_others[0] = False
         await settled(controller)
         assert await store.deliver() == [None]
         assert len(controller.view.placements.rows) == len(a1.obeyed) == 1
