@@ -12,11 +12,11 @@ from harpoon.control.controller import Controller
 from harpoon.control.cordons import Cordons
 from harpoon.control.drain import drain_status
 from harpoon.control.roster import Roster
-from harpoon.control.view import AGENTS, LINKS, View, placement_key
+from harpoon.control.view import ACTUAL, AGENTS, DEAD, LINKS, View, placement_key
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
-from harpoon.model.agent import Link, LinkState
+from harpoon.model.agent import Death, Link, LinkState
 from harpoon.model.job import OnLost
 from harpoon.model.manifest import Manifest
 from harpoon.model.task import TaskState
@@ -26,6 +26,7 @@ from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
 from tests.builders import a_placement, a_task
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
 from tests.fakes import FakeAgent
+from tests.faulty import FaultyStore
 
 LOST_AFTER = timedelta(milliseconds=200)
 
@@ -541,3 +542,27 @@ async def test_a_receipt_is_written_with_a_decision_that_changes_nothing() -> No
         assert await cordons.uncordon("a1", extra=extra) == 1
         assert await store.get("/h/1/ctl/idem/x") is not None
         assert told == [(1,)]
+
+
+async def test_a_dead_agent_leaves_no_record_though_its_instance_hears_of_it_late() -> None:
+    store, a1, a2 = FaultyStore(), FakeAgent("a1"), FakeAgent("a2")
+    async with House(store, (a1, a2), lost_after=timedelta(seconds=0.6)).running() as controller:
+        view = controller.view
+        await controller.registry.put(a_manifest(scale=2))
+        await settled(controller)
+        a1.cut()
+        await until(controller, lambda: view.links.rows["a1"].value.state is LinkState.INTERRUPTED)
+        await quiet(controller)
+        # Another instance declares it dead; at that moment it is taken for lost here.
+        store.hush()
+        gone = [LINKS + "a1", AGENTS + "a1", *(f"{ACTUAL}a1/{task}" for task in view.tasks_on("a1"))]
+        gone += [placement_key(row.value) for row in view.placements_on("a1").values()]
+        death = Death(agent="a1", uid=a1.uid, at_ms=1)
+        await store.commit((), [Put(DEAD + "a1", codec.dump(death)), *map(Delete, gone)])
+        await asyncio.sleep(1)
+        store.tell()
+        await until(controller, lambda: ready(a2) == 2)
+        await quiet(controller)
+        assert "a1" not in view.links.rows
+        assert not view.tasks_on("a1")
+        assert controller.registry.status("default", "web").is_done
