@@ -15,7 +15,7 @@ from harpoon.control.denial import record_denials
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.outbox import Outbox
-from harpoon.control.view import ACTUAL, DISOWNED, LINKS, View
+from harpoon.control.view import ACTUAL, AGENTS, DISOWNED, LINKS, View
 from harpoon.core import machine, signals
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Unavailable
@@ -26,7 +26,8 @@ from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.token import Token
 from harpoon.store.hold import Hold
-from harpoon.store.port import Delete, Put
+from harpoon.store.port import Compare, Delete, Put
+from harpoon.store.table import Row
 
 Wake = Callable[[str, Iterable[TaskId] | None], None]
 
@@ -42,14 +43,14 @@ class Minder:
         metrics: Metrics,
         view: View,
         hold: Hold,
-        agent: Agent,
+        row: Row[Agent],
         wake: Wake,
         *,
         others: Callable[[], frozenset[str]],
         adoptions: asyncio.Semaphore,
     ) -> None:
         """Make one; ``others`` tells which instances could mind the agent too, ``adoptions`` limits those under way."""
-        self._agent = agent
+        self._agent = agent = row.value
         self._others = others
         self._adoptions = adoptions
         self._means = means
@@ -69,7 +70,7 @@ class Minder:
             instance=means.instance,
             others=others(),
         )
-        self._outbox = Outbox(means, metrics, hold, agent.name)
+        self._outbox = Outbox(means, metrics, hold, Compare(AGENTS + agent.name, create=row.create_revision))
         #: When the machine is told that time has passed, by the event loop's clock.
         self._tick: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
