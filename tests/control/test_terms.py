@@ -14,6 +14,8 @@ from harpoon.control.controller import Controller
 from harpoon.control.membership import Membership
 from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS
 from harpoon.core.assign import owner
+from harpoon.kit.errors import Unavailable
+from harpoon.model import wire
 from harpoon.store.hold import HOLDS, acquire
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, RolledBack, Store, StoreUnavailable
@@ -290,6 +292,47 @@ async def test_an_agent_that_registers_anew_keeps_its_hold_and_its_tasks() -> No
         await until(controller, lambda: controller.view.task(task).value.reason == "told before")
         assert await store.deliver() == [None]
         assert (a1.mark, len(a1.obeyed)) == (mark, obeyed)
+
+
+class Slow(FakeAgent):
+    """Lets commands wait while it is told to, and does not answer them then."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.is_quick = asyncio.Event()
+        self.is_quick.set()
+        self.waiting = self.adoptions = 0
+
+    async def adopt(self, order: wire.Adopt) -> wire.Snapshot:
+        self.adoptions += 1
+        return await super().adopt(order)
+
+    async def command(self, batch: wire.Commands) -> wire.Results:
+        if not self.is_quick.is_set():
+            self.waiting += 1
+            await self.is_quick.wait()
+            raise Unavailable("it does not answer")
+        return await super().command(batch)
+
+
+async def test_nothing_comes_of_an_answer_whose_minder_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harpoon.core.machine.REFUSED_MAX", timedelta(seconds=0.05))
+    monkeypatch.setattr("harpoon.core.machine.SILENCE_MAX", timedelta(seconds=0.2))
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    a1 = Slow("a1")
+    async with at_work(FaultyStore(), a1) as (_, controller):
+        a1.is_quick.clear()
+        await controller.registry.scale("default", "web", 3)
+        await soon(lambda: a1.waiting == 1)
+        before = a1.adoptions
+        # It is minded anew while a command is on its way.
+        await controller.roster.register(replace(an_agent(a1, "http://a1"), facts={"name": "a1", "os": "new"}))
+        await soon(lambda: a1.adoptions > before)
+        a1.is_quick.set()
+        await settled(controller)
+        await asyncio.sleep(0.5)
+    assert errors == []
 
 
 async def test_an_agent_is_taken_once_the_store_is_back() -> None:
