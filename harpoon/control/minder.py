@@ -73,6 +73,8 @@ class Minder:
         self._outbox = Outbox(means, metrics, hold, Compare(AGENTS + agent.name, create=row.create_revision))
         #: When the machine is told that time has passed, by the event loop's clock.
         self._tick: asyncio.TimerHandle | None = None
+        #: A command may be answered after the end; nothing is to come of that here.
+        self._is_over = False
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
@@ -95,6 +97,7 @@ class Minder:
                 self._arm()
                 await self._outbox.post()
         finally:
+            self._is_over = True
             if self._tick is not None:
                 self._tick.cancel()
 
@@ -131,6 +134,8 @@ class Minder:
         await record_denials(self._means.store, self._view, self.hold, denied)
 
     def _feed(self, event: signals.Event) -> None:
+        if self._is_over:
+            return
         before = self.state
         self.state, effects = machine.advance(before, event, self._means.clock.now())
         for effect in effects:
