@@ -335,6 +335,21 @@ async def test_nothing_comes_of_an_answer_whose_minder_has_ended(monkeypatch: py
     assert errors == []
 
 
+async def test_an_agent_that_answers_no_command_keeps_none_from_the_others() -> None:
+    slow, quick = Slow("a1"), FakeAgent("a2")
+    async with House(MemoryStore(), (slow, quick)).running() as controller:
+        slow.is_quick.clear()
+        await controller.registry.put(a_manifest(scale=2))
+        await soon(lambda: slow.waiting == 1)
+        for number in range(3):
+            await controller.registry.put(a_manifest(f"web{number}", scale=2))
+        await soon(lambda: len(quick.tasks) == 4)
+        assert slow.waiting == 1
+        slow.is_quick.set()
+        for name in ("web", "web0", "web1", "web2"):
+            await settled(controller, name)
+
+
 async def test_an_agent_is_taken_once_the_store_is_back() -> None:
     store, a1 = FaultyStore(), FakeAgent("a1")
     store.fail(Fault.REFUSED, Fault.LOST, Fault.SILENT, prefix=f"{HOLDS}agents/")
