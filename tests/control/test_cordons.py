@@ -1,7 +1,7 @@
 """What operators decide of agents, and what the loops make of it: with real loops, and agents that behave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,11 +12,12 @@ from harpoon.control.controller import Controller
 from harpoon.control.cordons import Cordons
 from harpoon.control.drain import drain_status
 from harpoon.control.roster import Roster
-from harpoon.control.view import ACTUAL, AGENTS, DEAD, LINKS, View, placement_key
+from harpoon.control.view import ACTUAL, AGENTS, DEAD, LINKS, PLACEMENTS, View, placement_key
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
-from harpoon.model.agent import Death, Link, LinkState
+from harpoon.model.agent import Agent, Death, Link, LinkState
+from harpoon.model.command import CommandResult
 from harpoon.model.job import OnLost
 from harpoon.model.manifest import Manifest
 from harpoon.model.task import TaskState
@@ -566,3 +567,57 @@ async def test_a_dead_agent_leaves_no_record_though_its_instance_hears_of_it_lat
         assert "a1" not in view.links.rows
         assert not view.tasks_on("a1")
         assert controller.registry.status("default", "web").is_done
+
+
+async def declared_dead(store: MemoryStore, agent: FakeAgent) -> None:
+    """Declare an agent dead as another instance does that has not heard yet of what is placed there."""
+    death = Death(agent=agent.name, uid=agent.uid, at_ms=1)
+    gone = [Delete(table + agent.name) for table in (AGENTS, LINKS)]
+    await store.commit((), [Put(DEAD + agent.name, codec.dump(death)), *gone])
+
+
+async def test_what_was_placed_on_an_agent_just_before_it_was_declared_dead_is_placed_elsewhere_at_once() -> None:
+    store, a1, a2 = MemoryStore(), FakeAgent("a1"), FakeAgent("a2")
+    async with House(store, (a1, a2)).running() as controller:
+        await controller.cordons.cordon("a2")
+        # It is placed, and nothing comes of it.
+        a1._obey = lambda command: CommandResult(task=command.task, is_ok=False, reason="not now")
+        await controller.registry.put(a_manifest(scale=1))
+        await until(controller, lambda: len(controller.view.placements.rows) == 1)
+        await controller.cordons.uncordon("a2")
+        a1.cut()
+        await quiet(controller)
+        await declared_dead(store, a1)
+        await until(controller, lambda: ready(a2) == 1)
+        await settled(controller)
+
+
+class Returning(MemoryStore):
+    """A store in which an agent that was declared dead registers again just before its placement is deleted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back: Agent | None = None
+
+    async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
+        agent = self.back
+        if agent and any(isinstance(one, Delete) and one.key.startswith(PLACEMENTS) for one in writes):
+            self.back = None
+            await super().commit((), [Delete(DEAD + agent.name), Put(AGENTS + agent.name, codec.dump(agent))])
+        return await super().commit(compares, writes)
+
+
+async def test_an_agent_that_is_back_keeps_what_was_to_be_taken_from_it_as_dead() -> None:
+    store, a1 = Returning(), FakeAgent("a1")
+    async with House(store, (a1,)).running() as controller:
+        await controller.registry.put(a_manifest(scale=1))
+        await settled(controller)
+        [task] = a1.tasks
+        a1.cut()
+        await quiet(controller)
+        store.back = an_agent(a1, "http://a1")
+        await declared_dead(store, a1)
+        a1.heal()
+        await until(controller, lambda: store.back is None and controller.is_commandable("a1"))
+        await settled(controller)
+        assert list(controller.view.placements_of("default/web")) == list(a1.tasks) == [task]
