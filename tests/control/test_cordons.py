@@ -12,7 +12,7 @@ from harpoon.control.controller import Controller
 from harpoon.control.cordons import Cordons
 from harpoon.control.drain import drain_status
 from harpoon.control.roster import Roster
-from harpoon.control.view import ACTUAL, AGENTS, DEAD, LINKS, PLACEMENTS, View, placement_key
+from harpoon.control.view import ACTUAL, AGENTS, DEAD, JOBS, LINKS, PLACEMENTS, View, placement_key
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
@@ -24,7 +24,7 @@ from harpoon.model.task import TaskState
 from harpoon.model.template import Resources
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
-from tests.builders import a_placement, a_task
+from tests.builders import a_job, a_placement, a_task
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
 from tests.fakes import FakeAgent
 from tests.faulty import FaultyStore
@@ -621,3 +621,22 @@ async def test_an_agent_that_is_back_keeps_what_was_to_be_taken_from_it_as_dead(
         await until(controller, lambda: store.back is None and controller.is_commandable("a1"))
         await settled(controller)
         assert list(controller.view.placements_of("default/web")) == list(a1.tasks) == [task]
+
+
+async def test_an_agent_where_a_slot_may_run_unclaimed_that_runs_once_is_neither_replaced_nor_removed() -> None:
+    store = MemoryStore()
+    async with a_view(store) as view:
+        await registered(view, store)
+        job = a_job(exclusive=True)
+        task = a_task(state=TaskState.UNCLAIMED, reported=TaskState.RUNNING)
+        record = Put(f"{ACTUAL}a1/{task.id}", codec.dump(task))
+        await write(view, store, record, Put(f"{JOBS}default/web", codec.dump(job)))
+        roster, another = Roster(store, view), an_agent(FakeAgent("a1", uid="another"), "http://another")
+        with pytest.raises(Conflict, match=f"1 tasks wait for that one, such as {task.id}.* declare-dead a1"):
+            await roster.register(another)
+        with pytest.raises(Conflict, match="1 tasks are still placed on agent a1, or unclaimed there, and may run"):
+            await roster.remove("a1")
+        over = replace(task, reported=TaskState.FINISHED)
+        await write(view, store, Put(record.key, codec.dump(over)))
+        await roster.register(another)
+        await roster.remove("a1")
