@@ -71,7 +71,7 @@ class Roster:
         placed = len(self._view.placements_on(name).keys() | self._unclaimed(name))
         if placed:
             raise Conflict(
-                f"{placed} tasks are still placed on agent {name}, or unclaimed there, and may run; if it will never "
+                f"{placed} tasks are still placed on agent {name}, or unclaimed, and may run there; if it will never "
                 f"come back: harpoon declare-dead {name}"
             )
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]

@@ -634,7 +634,7 @@ async def test_an_agent_where_a_slot_may_run_unclaimed_that_runs_once_is_neither
         roster, another = Roster(store, view), an_agent(FakeAgent("a1", uid="another"), "http://another")
         with pytest.raises(Conflict, match=f"1 tasks wait for that one, such as {task.id}.* declare-dead a1"):
             await roster.register(another)
-        with pytest.raises(Conflict, match="1 tasks are still placed on agent a1, or unclaimed there, and may run"):
+        with pytest.raises(Conflict, match="1 tasks are still placed on agent a1, or unclaimed, and may run there"):
             await roster.remove("a1")
         over = replace(task, reported=TaskState.FINISHED)
         await write(view, store, Put(record.key, codec.dump(over)))
