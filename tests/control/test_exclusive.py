@@ -21,7 +21,7 @@ from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, Unavailable
 from harpoon.model import wire
 from harpoon.model.agent import LinkState
-from harpoon.model.command import ForgetTask, StartTask
+from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
@@ -295,6 +295,27 @@ async def test_a_failed_task_is_denied_and_its_failures_are_counted_on() -> None
         assert second.failures == 1
         assert second.reason.startswith(f"{first.task} on a1 is failed: exit 1; ")
         assert a1.denials_asked() == [first.task]
+
+
+async def test_a_slot_whose_start_its_agent_had_denied_before_is_placed_anew() -> None:
+    [a1] = hosts(1)
+    obey, refused = a1._obey, []
+
+    def deny_first(command: Command) -> CommandResult:
+        if isinstance(command, StartTask) and command.task in (refused or [command.task]):
+            # As in an earlier life of the registry, of which a backup knows nothing.
+            refused.append(command.task)
+            return CommandResult(task=command.task, is_ok=False, reason="it is denied", is_denied=True)
+        return obey(command)
+
+    a1._obey = deny_first
+    async with running(a1) as controller:
+        await controller.registry.put(a_manifest())
+        await settled(controller)
+        assert len(refused) == 1
+        [task] = a1.tasks
+        assert placement(controller).task == task != refused[0]
+        assert a1.denials_asked() == []
 
 
 async def test_a_drain_does_not_wait_for_what_its_agent_has_denied() -> None:
