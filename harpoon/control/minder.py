@@ -131,7 +131,8 @@ class Minder:
         self._feed(signals.Answered(results))
         # An agent that does not know of denials says nothing of them.
         denied = [result.task for result in results if result.is_ok and result.is_denied and result.task in denials]
-        await record_denials(self._means.store, self._view, self.hold, denied)
+        refused = [result.task for result in results if not result.is_ok and result.is_denied]
+        await record_denials(self._means.store, self._view, self.hold, denied, refused)
 
     def _feed(self, event: signals.Event) -> None:
         if self._is_over:
