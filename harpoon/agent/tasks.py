@@ -29,6 +29,10 @@ _READERS_S: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
+class Denied(Conflict):
+    """A task that is never to be started here was to be."""
+
+
 class Tasks:
     """The tasks of one agent. Commands take effect at once on what is told, and in time on processes."""
 
@@ -114,7 +118,8 @@ class Tasks:
                 case ForgetTask():
                     self._forget(command)
         except HarpoonError as error:
-            return CommandResult(task=command.task, is_ok=False, reason=str(error))
+            is_denied = isinstance(error, Denied)
+            return CommandResult(task=command.task, is_ok=False, reason=str(error), is_denied=is_denied)
         except OSError as error:
             reason = f"the agent's disk: {error.strerror or error}"
             return CommandResult(task=command.task, is_ok=False, reason=reason)
@@ -130,7 +135,7 @@ class Tasks:
         except ValueError as error:
             raise Invalid(str(error)) from error
         if self._is_denied(task):
-            raise Conflict("its slot was denied at this placement: it may have been placed elsewhere since")
+            raise Denied("its slot was denied at this placement: it may have been placed elsewhere since")
         if command.is_exclusive and (other := self._sibling(task)) is not None:
             raise Conflict(f"{other.record.id} of the same slot is {other.task.state} here, and its job is exclusive")
         check_env(command.template)

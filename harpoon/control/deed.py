@@ -30,12 +30,13 @@ class Deed:
     placements: Mapping[str, Placement] = field(default_factory=dict)
     #: Those of the placements' tasks that replace a lost one.
     evictions: frozenset[TaskId] = frozenset()
-    #: Key → what holds of its record: rewriting one must not bring back what somebody else has deleted meanwhile.
+    #: Key → what holds when it is written: it must not bring back what somebody else has deleted meanwhile, say.
     guards: Mapping[str, Compare] = field(default_factory=dict)
 
     def compares_for(self, writes: Iterable[Write]) -> tuple[Compare, ...]:
         """Return what one of the commits compares."""
-        return (*self.compares, *(self.guards[write.key] for write in writes if write.key in self.guards))
+        guards = [self.guards[write.key] for write in writes if write.key in self.guards]
+        return (*self.compares, *dict.fromkeys(guards))
 
     def commits(self) -> Iterable[list[Write]]:
         """Pack the units into commits."""

@@ -6,7 +6,7 @@ from harpoon.control.view import View, job_key_of
 from harpoon.model.agent import LinkState
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement
+from harpoon.model.task import Placement, TaskState
 from harpoon.model.upkeep import DrainStatus
 
 #: Tasks that are named.
@@ -15,9 +15,11 @@ NAMED_MAX: Final = 20
 
 def drain_status(view: View, agent: str) -> DrainStatus:
     """Return how far it is; the cost is that of the agent's tasks, and of the jobs of those that are named."""
-    placed, reported = view.placements_on(agent), view.tasks_on(agent)
+    reported = view.tasks_on(agent)
+    # What is denied has come to its end: its record only counts failures until its slot can be placed.
+    placed = {task for task, row in view.placements_on(agent).items() if not row.value.is_denied}
     over = {task for task, row in reported.items() if row.value.state.is_over}
-    left = sorted((placed.keys() | reported.keys()) - over)
+    left = sorted((placed | reported.keys()) - over)
     return DrainStatus(
         is_done=not left,
         left=len(left),
@@ -34,7 +36,9 @@ def stays(view: View, agent: str, task: TaskId) -> str:
     if state is not LinkState.CONNECTED:
         way = f"; if that is gone for good: harpoon declare-dead {agent}" if state is LinkState.LOST else ""
         return f"cannot be told to stop: the agent is {state}{way}"
-    if placed is None:
+    if placed is None and reported is not None and reported.value.state is TaskState.UNCLAIMED:
+        return f"stays until an operator says what becomes of it: {reported.value.reason}"
+    if placed is None or placed.value.is_revoked:
         told = "" if reported is None else f", and is {reported.value.state}: {reported.value.reason}"
         return f"is to stop{told}"
     key = job_key_of(task)

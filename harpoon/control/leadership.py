@@ -14,7 +14,7 @@ from harpoon.control.view import View
 from harpoon.kit.apart import apart
 from harpoon.kit.errors import leaves
 from harpoon.kit.news import News
-from harpoon.store.hold import SCHEDULER, Hold, acquire, held
+from harpoon.store.hold import SCHEDULER, Hold, acquire, held, seal
 from harpoon.store.port import StoreUnavailable, Trouble
 from harpoon.store.table import RowChange
 
@@ -71,8 +71,12 @@ class Leadership:
             return None
         try:
             arguments = (means.store, member.lease, SCHEDULER, means.instance, view.incarnation)
-            # One that shows as ours is a leaving of ours, or a try of ours that was not told.
-            return await (acquire(*arguments) if row is None else held(*arguments))
+            if row is None:
+                return await acquire(*arguments)
+            # One that shows as ours was not given back when it was left, or is a try of ours that was not told.
+            hold = await held(*arguments)
+            # What was written when it was ours to lead before may come yet: not behind what is decided now.
+            return None if hold is None else await seal(means.store, hold, means.instance)
         except StoreUnavailable as error:
             if error.trouble in {Trouble.CLOSED, Trouble.ROLLED_BACK}:
                 raise

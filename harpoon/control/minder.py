@@ -15,7 +15,7 @@ from harpoon.control.denial import record_denials
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.outbox import Outbox
-from harpoon.control.view import ACTUAL, DISOWNED, LINKS, View
+from harpoon.control.view import ACTUAL, AGENTS, DISOWNED, LINKS, View
 from harpoon.core import machine, signals
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Unavailable
@@ -26,7 +26,8 @@ from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.token import Token
 from harpoon.store.hold import Hold
-from harpoon.store.port import Delete, Put
+from harpoon.store.port import Compare, Delete, Put
+from harpoon.store.table import Row
 
 Wake = Callable[[str, Iterable[TaskId] | None], None]
 
@@ -42,14 +43,14 @@ class Minder:
         metrics: Metrics,
         view: View,
         hold: Hold,
-        agent: Agent,
+        row: Row[Agent],
         wake: Wake,
         *,
         others: Callable[[], frozenset[str]],
         adoptions: asyncio.Semaphore,
     ) -> None:
         """Make one; ``others`` tells which instances could mind the agent too, ``adoptions`` limits those under way."""
-        self._agent = agent
+        self._agent = agent = row.value
         self._others = others
         self._adoptions = adoptions
         self._means = means
@@ -69,9 +70,11 @@ class Minder:
             instance=means.instance,
             others=others(),
         )
-        self._outbox = Outbox(means, metrics, hold, agent.name)
+        self._outbox = Outbox(means, metrics, hold, Compare(AGENTS + agent.name, create=row.create_revision))
         #: When the machine is told that time has passed, by the event loop's clock.
         self._tick: asyncio.TimerHandle | None = None
+        #: A command may be answered after the end; nothing is to come of that here.
+        self._is_over = False
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
@@ -94,6 +97,7 @@ class Minder:
                 self._arm()
                 await self._outbox.post()
         finally:
+            self._is_over = True
             if self._tick is not None:
                 self._tick.cancel()
 
@@ -127,9 +131,12 @@ class Minder:
         self._feed(signals.Answered(results))
         # An agent that does not know of denials says nothing of them.
         denied = [result.task for result in results if result.is_ok and result.is_denied and result.task in denials]
-        await record_denials(self._means.store, self._view, self.hold, denied)
+        refused = [result.task for result in results if not result.is_ok and result.is_denied]
+        await record_denials(self._means.store, self._view, self.hold, denied, refused)
 
     def _feed(self, event: signals.Event) -> None:
+        if self._is_over:
+            return
         before = self.state
         self.state, effects = machine.advance(before, event, self._means.clock.now())
         for effect in effects:

@@ -2,6 +2,8 @@
 
 After a write of which nobody knows whether it happened the hold is sealed before the next one: else it could come true
 behind that, and an older state of a task would hide a newer one.
+
+What an agent reported goes with its registration, so nothing is written once that is gone: nobody would ever delete it.
 """
 
 import asyncio
@@ -12,9 +14,10 @@ import structlog
 
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
+from harpoon.control.view import AGENTS
 from harpoon.kit.news import News
 from harpoon.store.hold import Hold, seal
-from harpoon.store.port import Delete, Put, StoreUnavailable, Write
+from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
 
 #: Writes of one commit of ours: under the store's limit, and small enough that others get their turn.
 WRITES_AT_ONCE: Final = 90
@@ -29,10 +32,12 @@ _log = structlog.get_logger(__name__)
 class Outbox:
     """Writes that wait, by key; a later one for the same key takes the place of the earlier one."""
 
-    def __init__(self, means: Means, metrics: Metrics, hold: Hold, agent: str) -> None:
+    def __init__(self, means: Means, metrics: Metrics, hold: Hold, registered: Compare) -> None:
+        """Make one; ``registered`` holds as long as the agent's registration is there."""
         #: As it was sealed last.
         self.hold = hold
-        self._agent = agent
+        self._registered = registered
+        self._agent = registered.key.removeprefix(AGENTS)
         self._store = means.store
         self._instance = means.instance
         self._metrics = metrics
@@ -65,7 +70,7 @@ class Outbox:
         """Commit what is queued, one commit at a time, until cancelled.
 
         Raises:
-            HoldLost: The hold is gone, or was given back.
+            HoldLost: The hold is gone, or was given back; or the agent is no longer registered.
         """
         news = News()
         while True:
@@ -90,7 +95,7 @@ class Outbox:
                 await asyncio.sleep(RETRY_S)
                 continue
             if revision is None:
-                raise HoldLost(f"the hold of agent {self._agent} is gone")
+                raise HoldLost(f"the hold of agent {self._agent} is gone, or its registration")
             if any(write.key == self.hold.key for write in writes):
                 raise HoldLost("it was not reached from here, and is left to another instance")
             news.forget()
@@ -112,7 +117,7 @@ class Outbox:
         # Until it is answered; being cancelled is no answer.
         self._is_in_doubt = True
         try:
-            revision = await store.commit((self.hold.compare,), writes)
+            revision = await store.commit((self.hold.compare, self._registered), writes)
         except StoreUnavailable as error:
             self._is_in_doubt = error.maybe_applied
             raise

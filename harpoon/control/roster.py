@@ -8,11 +8,12 @@ from typing import Final
 import structlog
 
 from harpoon.agent.client import AgentTransport
-from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, DISOWNED, LINKS, View, job_key
+from harpoon.control.view import ACTUAL, AGENTS, CORDONS, DEAD, DISOWNED, LINKS, View, job_key, job_key_of
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
 from harpoon.model.agent import Agent, LinkState
-from harpoon.model.task import Placement
+from harpoon.model.name import TaskId
+from harpoon.model.task import Placement, TaskState
 from harpoon.store import settle
 from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, StoreUnavailable
 
@@ -67,11 +68,11 @@ class Roster:
             raise NotFound(f"there is no agent {name}")
         if self._link_state(name) is LinkState.CONNECTED:
             raise Conflict(f"agent {name} is connected; stop it first, or it would register again")
-        placed = len(self._view.placements_on(name))
+        placed = len(self._view.placements_on(name).keys() | self._unclaimed(name))
         if placed:
             raise Conflict(
-                f"{placed} tasks are still placed on agent {name}, and may run there; if it will never come back: "
-                f"harpoon declare-dead {name}"
+                f"{placed} tasks are still placed on agent {name}, or unclaimed, and may run there; if it will never "
+                f"come back: harpoon declare-dead {name}"
             )
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
         told += [Delete(f"{DISOWNED}{name}/{task}") for task in self._view.disowned_on(name)]
@@ -95,7 +96,8 @@ class Roster:
             raise Conflict(told)
         if state is LinkState.INTERRUPTED:
             raise Conflict(f"{told}, or wait until that one is lost")
-        waiting = [task for task, row in self._view.placements_on(name).items() if self._waits(row.value)]
+        waiting = {task for task, row in self._view.placements_on(name).items() if self._waits(row.value)}
+        waiting |= self._unclaimed(name)
         if waiting:
             raise Conflict(
                 f"{told}; {len(waiting)} tasks wait for that one, such as {min(waiting)}, and may still run there: "
@@ -107,6 +109,13 @@ class Roster:
             return not placement.is_denied
         job = self._view.jobs.rows.get(job_key(placement.namespace, placement.job))
         return job is not None and job.value.spec.waits_for_lost
+
+    def _unclaimed(self, name: str) -> set[TaskId]:
+        """Return the tasks of exclusive jobs that may run there though nothing places them: their slots wait."""
+        told = (row.value for row in self._view.tasks_on(name).values())
+        unclaimed = (task.id for task in told if task.state is TaskState.UNCLAIMED and not task.is_over)
+        jobs = self._view.jobs.rows
+        return {task for task in unclaimed if (job := jobs.get(job_key_of(task))) and job.value.spec.exclusive}
 
     def _taken(self, endpoint: str, owner: str) -> str:
         """Say whose an endpoint is, and the way out where that one is not there any more."""

@@ -24,7 +24,7 @@ from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.references import References, bindings, replacing, unmet
 from harpoon.control.standings import standings_of
-from harpoon.control.view import JOBS, View, job_key_of, placement_key
+from harpoon.control.view import DEAD, JOBS, View, job_key_of, placement_key
 from harpoon.core.held import hold_back
 from harpoon.core.place import Decision, place
 from harpoon.core.rollout import rollout
@@ -114,7 +114,7 @@ class Scheduler:
                 self._hear_task(change)
             elif change.table is view.links:
                 self._hear_link(change.key)
-            elif change.table is view.cordons:
+            elif change.table is view.cordons or change.table is view.dead:
                 self._wake_jobs_on(change.key)
         self._hear_halt()
         if has_grown:
@@ -207,7 +207,9 @@ class Scheduler:
             return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
         dead = [placed.value for placed in placements.values() if self._is_dead(placed.value.agent)]
         if dead:
-            return Deed(key=key, compares=compares, units=tuple(map(self._mourn, dead)))
+            # One that has registered again since is not dead any more, and may run what was placed on it.
+            still = {placement_key(one): self._is_still_dead(one.agent) for one in dead}
+            return Deed(key=key, compares=compares, units=tuple(map(self._mourn, dead)), guards=still)
         standings = standings_of(view, job)
         bound, missing = bindings(view, job), unmet(view, job)
         rolled = rollout(
@@ -239,6 +241,9 @@ class Scheduler:
 
     def _is_dead(self, agent: str) -> bool:
         return agent in self._view.dead.rows and agent not in self._view.agents.rows
+
+    def _is_still_dead(self, agent: str) -> Compare:
+        return Compare(DEAD + agent, mod=self._view.dead.rows[agent].mod_revision)
 
     def _mourn(self, placement: Placement) -> tuple[Write, ...]:
         """Delete what was placed on an agent by one who had not heard yet that it was declared dead."""

@@ -29,7 +29,7 @@ from harpoon.model.name import TaskId
 from harpoon.model.task import Task
 from harpoon.store.hold import ACQUIRED_MAX, Hold
 from harpoon.store.port import StoreUnavailable
-from harpoon.store.table import RowChange
+from harpoon.store.table import Row, RowChange
 
 #: Agents looked at before others get their turn.
 _SLICE: Final = 100
@@ -214,7 +214,7 @@ class Shepherd:
         await self._stop(name)
         row = self._view.agents.rows.get(name)
         if row is not None:
-            self._running[name] = (row.value, group.create_task(self._mind(row.value, hold), name=f"minder-{name}"))
+            self._running[name] = (row.value, group.create_task(self._mind(row, hold), name=f"minder-{name}"))
 
     async def _stop(self, name: str) -> None:
         running = self._running.get(name)
@@ -237,19 +237,21 @@ class Shepherd:
 
     # Minding.
 
-    async def _mind(self, agent: Agent, hold: Hold | None) -> None:
+    async def _mind(self, row: Row[Agent], hold: Hold | None) -> None:
         """Mind one agent for as long as its hold lasts; without one given, by that which we have."""
+        name = row.value.name
         try:
-            await self._mind_by(agent, hold or await self._holding.renewed(agent.name))
+            await self._mind_by(row, hold or await self._holding.renewed(name))
         except* HoldLost as lost:
             reasons = sorted({str(error) for error in leaves(lost)})
-            _log.warning("agent_not_held", agent=agent.name, reasons=reasons)
-            self._end(agent.name)
+            _log.warning("agent_not_held", agent=name, reasons=reasons)
+            self._end(name)
         except* StoreUnavailable as error:
-            _log.warning("agent_waits_for_store", agent=agent.name, reason=str(leaves(error)[0]))
-            self._end(agent.name)
+            _log.warning("agent_waits_for_store", agent=name, reason=str(leaves(error)[0]))
+            self._end(name)
 
-    async def _mind_by(self, agent: Agent, hold: Hold) -> None:
+    async def _mind_by(self, row: Row[Agent], hold: Hold) -> None:
+        name = row.value.name
         # What an earlier minder wrote is to be known: this one publishes what differs from the view.
         await self._view.mirror.reached(hold.sealed)
         minder = Minder(
@@ -257,17 +259,17 @@ class Shepherd:
             self._metrics,
             self._view,
             hold,
-            agent,
+            row,
             self._wake,
             others=lambda: self._others,
             adoptions=self._adoptions,
         )
-        self._minders[agent.name] = minder
+        self._minders[name] = minder
         try:
             await minder.run()
         finally:
-            del self._minders[agent.name]
-            self._holding.keep(agent.name, minder.hold)
+            del self._minders[name]
+            self._holding.keep(name, minder.hold)
 
     def _end(self, name: str) -> None:
         """Have an agent looked at again whose minder has ended by itself."""

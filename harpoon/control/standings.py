@@ -9,15 +9,16 @@ from harpoon.model.task import Placement, Task, TaskState, parse_task_id
 def standings_of(view: View, job: Job) -> tuple[Standing, ...]:
     """Return where the placements of a job stand; of an exclusive one, also what runs unclaimed."""
     key = job_key(job.namespace, job.name)
-    tasks = view.tasks_of(key)
+    placed, tasks = view.placements_of(key), view.tasks_of(key)
     found = tuple(
-        Standing(placement=row.value, task=tasks[task].value if task in tasks else None)
-        for task, row in view.placements_of(key).items()
+        Standing(placement=row.value, task=tasks[task].value if task in tasks else None) for task, row in placed.items()
     )
     if not job.spec.exclusive:
         return found
     # A slot that may be running is not to be placed, whoever placed it: an operator is to say what becomes of it.
-    nobodys = (row.value for row in tasks.values() if row.value.state is TaskState.UNCLAIMED and not row.value.is_over)
+    # One that has just been adopted may still be shown as unclaimed.
+    strange = (row.value for task, row in tasks.items() if task not in placed)
+    nobodys = (task for task in strange if task.state is TaskState.UNCLAIMED and not task.is_over)
     return (*found, *(Standing(placement=_stand_in(task), task=task) for task in nobodys))
 
 

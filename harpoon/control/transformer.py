@@ -3,6 +3,8 @@
 Only tasks that changed since the last pass are compared, so a change costs what it touches; every resync compares
 all tasks of each agent. A command that was sent is not sent again before the agent shows its effect or a deadline
 has passed; that memory belongs to the machine (`core.machine`), not to this loop.
+
+An agent that is slow to answer is left to it, and compared again after that; meanwhile the others are commanded.
 """
 
 import asyncio
@@ -24,6 +26,8 @@ from harpoon.store.table import Row, RowChange
 
 #: Commands of one request to an agent: templates make them large, and results should not wait for thousands.
 COMMANDS_AT_ONCE: Final = 250
+#: Agents commanded together are waited for so long, lest many are asked at once.
+PATIENCE_S: Final = 0.5
 
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +41,11 @@ class Transformer:
         self._clock = means.clock
         #: Agent → tasks to compare; None: all of them.
         self._dirty: dict[str, set[TaskId] | None] = {}
+        #: Agents that are being commanded.
+        self._busy: set[str] = set()
+        #: What was left to such as are slow.
+        self._slow: set[asyncio.Task[Exception | None]] = set()
+        self._group: asyncio.TaskGroup | None = None
         self._loop: Loop[str] = Loop(
             "transformer",
             self._handle,
@@ -50,7 +59,8 @@ class Transformer:
         """Compare and command until cancelled."""
         self._shepherd.listen(self.wake)
         with self._view.mirror.listening(self._hear):
-            await self._loop.run()
+            async with asyncio.TaskGroup() as self._group:
+                await self._loop.run()
 
     def wake(self, agent: str, tasks: Iterable[TaskId] | None) -> None:
         """Have these tasks of an agent compared soon; None: all of them."""
@@ -79,9 +89,31 @@ class Transformer:
             yield agent
 
     async def _handle(self, agents: Sequence[str]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for agent in agents:
-                group.create_task(self._reconcile(agent))
+        assert self._group is not None
+        # One that is busy is woken once it no longer is.
+        idle = [agent for agent in agents if agent not in self._busy]
+        self._busy.update(idle)
+        begun = [self._group.create_task(self._attend(agent), name=f"command-{agent}") for agent in idle]
+        if begun:
+            _, slow = await asyncio.wait(begun, timeout=PATIENCE_S)
+            self._slow |= slow
+            begun = [task for task in (*begun, *self._slow) if task.done()]
+            self._slow.difference_update(begun)
+            for task in begun:
+                if (error := task.result()) is not None:
+                    raise error
+
+    async def _attend(self, agent: str) -> Exception | None:
+        """Bring one agent up to date; return what that failed by: the others go on."""
+        try:
+            await self._reconcile(agent)
+        except Exception as error:  # noqa: BLE001 as in the loop, which tells of it, and tries again
+            return error
+        finally:
+            self._busy.discard(agent)
+            if agent in self._dirty:
+                self._loop.wake(agent)
+        return None
 
     async def _reconcile(self, agent: str) -> None:
         tasks = self._dirty.pop(agent, set())

@@ -12,7 +12,8 @@ it forgot it, and will refuse it whoever asks; only then has it come to an end.
    ready task; one that is not ready, at once. None is, while the job's dependencies do not hold.
 4. A failed current placement is revoked when its backoff is over. Its record, denied, is kept for what it counts until
    the successor is placed; all others go when they are denied.
-5. One that is old because its agent is being drained goes by rule 3; after the drain's deadline, at once.
+5. One that is old because its agent is being drained goes by rule 3; after the drain's deadline, at once, whatever the
+   job depends on.
 6. A lost placement stays as it is, or is revoked if it is old: that is then the first that its agent is told.
 """
 
@@ -181,11 +182,12 @@ class _Turn:
         self.drops.append(replace(_drop(kept.placement, why_dead(kept)), failures=failures))
 
     def _outdate(self, slot: _Slot, kept: Record) -> None:
-        if self._is_held:
+        must_go = self._must_go(kept)
+        if self._is_held and not must_go:
             if kept.health is not Health.HELD:
                 self.held.append(slot.number)
             return
-        if kept.health is Health.READY and not self._must_go(kept):
+        if kept.health is Health.READY and not must_go:
             if self.allowance <= 0:
                 return
             self.allowance -= 1

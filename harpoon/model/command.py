@@ -52,5 +52,5 @@ class CommandResult:
     is_ok: bool
     #: Why not.
     reason: str = ""
-    #: It is denied, and that is on disk.
+    #: It is denied, and that is on disk; of a start: it was before, and the task is not here.
     is_denied: bool = False

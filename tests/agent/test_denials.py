@@ -43,7 +43,7 @@ async def test_a_late_start_of_what_was_denied_is_refused_whether_it_was_ever_kn
         assert (denied.is_ok, denied.is_denied) == (True, True)
         for late in (start(5), start(4), start(5, is_exclusive=False)):
             refused = await rig.obey(late)
-            assert not refused.is_ok
+            assert (refused.is_ok, refused.is_denied) == (False, True)
             assert "its slot was denied at this placement" in refused.reason
         # What was placed after it, and other slots, are another matter.
         for other in (start(6), start(3, slot=1), start(1, slot=2, incarnation=2)):

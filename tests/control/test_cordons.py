@@ -1,7 +1,7 @@
 """What operators decide of agents, and what the loops make of it: with real loops, and agents that behave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,20 +12,22 @@ from harpoon.control.controller import Controller
 from harpoon.control.cordons import Cordons
 from harpoon.control.drain import drain_status
 from harpoon.control.roster import Roster
-from harpoon.control.view import AGENTS, LINKS, View, placement_key
+from harpoon.control.view import ACTUAL, AGENTS, DEAD, JOBS, LINKS, PLACEMENTS, View, placement_key
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, NotFound, Unavailable
-from harpoon.model.agent import Link, LinkState
+from harpoon.model.agent import Agent, Death, Link, LinkState
+from harpoon.model.command import CommandResult
 from harpoon.model.job import OnLost
 from harpoon.model.manifest import Manifest
 from harpoon.model.task import TaskState
 from harpoon.model.template import Resources
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
-from tests.builders import a_placement, a_task
+from tests.builders import a_job, a_placement, a_task
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
 from tests.fakes import FakeAgent
+from tests.faulty import FaultyStore
 
 LOST_AFTER = timedelta(milliseconds=200)
 
@@ -541,3 +543,100 @@ async def test_a_receipt_is_written_with_a_decision_that_changes_nothing() -> No
         assert await cordons.uncordon("a1", extra=extra) == 1
         assert await store.get("/h/1/ctl/idem/x") is not None
         assert told == [(1,)]
+
+
+async def test_a_dead_agent_leaves_no_record_though_its_instance_hears_of_it_late() -> None:
+    store, a1, a2 = FaultyStore(), FakeAgent("a1"), FakeAgent("a2")
+    async with House(store, (a1, a2), lost_after=timedelta(seconds=0.6)).running() as controller:
+        view = controller.view
+        await controller.registry.put(a_manifest(scale=2))
+        await settled(controller)
+        a1.cut()
+        await until(controller, lambda: view.links.rows["a1"].value.state is LinkState.INTERRUPTED)
+        await quiet(controller)
+        # Another instance declares it dead; at that moment it is taken for lost here.
+        store.hush()
+        gone = [LINKS + "a1", AGENTS + "a1", *(f"{ACTUAL}a1/{task}" for task in view.tasks_on("a1"))]
+        gone += [placement_key(row.value) for row in view.placements_on("a1").values()]
+        death = Death(agent="a1", uid=a1.uid, at_ms=1)
+        await store.commit((), [Put(DEAD + "a1", codec.dump(death)), *map(Delete, gone)])
+        await asyncio.sleep(1)
+        store.tell()
+        await until(controller, lambda: ready(a2) == 2)
+        await quiet(controller)
+        assert "a1" not in view.links.rows
+        assert not view.tasks_on("a1")
+        assert controller.registry.status("default", "web").is_done
+
+
+async def declared_dead(store: MemoryStore, agent: FakeAgent) -> None:
+    """Declare an agent dead as another instance does that has not heard yet of what is placed there."""
+    death = Death(agent=agent.name, uid=agent.uid, at_ms=1)
+    gone = [Delete(table + agent.name) for table in (AGENTS, LINKS)]
+    await store.commit((), [Put(DEAD + agent.name, codec.dump(death)), *gone])
+
+
+async def test_what_was_placed_on_an_agent_just_before_it_was_declared_dead_is_placed_elsewhere_at_once() -> None:
+    store, a1, a2 = MemoryStore(), FakeAgent("a1"), FakeAgent("a2")
+    async with House(store, (a1, a2)).running() as controller:
+        await controller.cordons.cordon("a2")
+        # It is placed, and nothing comes of it.
+        a1._obey = lambda command: CommandResult(task=command.task, is_ok=False, reason="not now")
+        await controller.registry.put(a_manifest(scale=1))
+        await until(controller, lambda: len(controller.view.placements.rows) == 1)
+        await controller.cordons.uncordon("a2")
+        a1.cut()
+        await quiet(controller)
+        await declared_dead(store, a1)
+        await until(controller, lambda: ready(a2) == 1)
+        await settled(controller)
+
+
+class Returning(MemoryStore):
+    """A store in which an agent that was declared dead registers again just before its placement is deleted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back: Agent | None = None
+
+    async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
+        agent = self.back
+        if agent and any(isinstance(one, Delete) and one.key.startswith(PLACEMENTS) for one in writes):
+            self.back = None
+            await super().commit((), [Delete(DEAD + agent.name), Put(AGENTS + agent.name, codec.dump(agent))])
+        return await super().commit(compares, writes)
+
+
+async def test_an_agent_that_is_back_keeps_what_was_to_be_taken_from_it_as_dead() -> None:
+    store, a1 = Returning(), FakeAgent("a1")
+    async with House(store, (a1,)).running() as controller:
+        await controller.registry.put(a_manifest(scale=1))
+        await settled(controller)
+        [task] = a1.tasks
+        a1.cut()
+        await quiet(controller)
+        store.back = an_agent(a1, "http://a1")
+        await declared_dead(store, a1)
+        a1.heal()
+        await until(controller, lambda: store.back is None and controller.is_commandable("a1"))
+        await settled(controller)
+        assert list(controller.view.placements_of("default/web")) == list(a1.tasks) == [task]
+
+
+async def test_an_agent_where_a_slot_may_run_unclaimed_that_runs_once_is_neither_replaced_nor_removed() -> None:
+    store = MemoryStore()
+    async with a_view(store) as view:
+        await registered(view, store)
+        job = a_job(exclusive=True)
+        task = a_task(state=TaskState.UNCLAIMED, reported=TaskState.RUNNING)
+        record = Put(f"{ACTUAL}a1/{task.id}", codec.dump(task))
+        await write(view, store, record, Put(f"{JOBS}default/web", codec.dump(job)))
+        roster, another = Roster(store, view), an_agent(FakeAgent("a1", uid="another"), "http://another")
+        with pytest.raises(Conflict, match=f"1 tasks wait for that one, such as {task.id}.* declare-dead a1"):
+            await roster.register(another)
+        with pytest.raises(Conflict, match="1 tasks are still placed on agent a1, or unclaimed, and may run there"):
+            await roster.remove("a1")
+        over = replace(task, reported=TaskState.FINISHED)
+        await write(view, store, Put(record.key, codec.dump(over)))
+        await roster.register(another)
+        await roster.remove("a1")

@@ -10,6 +10,7 @@ import pytest
 
 from harpoon.api.endpoints import endpoints_json
 from harpoon.control.controller import Controller
+from harpoon.control.drain import drain_status
 from harpoon.control.explaining import explain_job, explain_task
 from harpoon.control.planning import plan_documents
 from harpoon.control.standstill import standstill
@@ -20,11 +21,12 @@ from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, Unavailable
 from harpoon.model import wire
 from harpoon.model.agent import LinkState
-from harpoon.model.command import ForgetTask, StartTask
+from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.template import Resources
+from harpoon.model.upkeep import DrainStatus
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Compare, Delete, Put, Store, Write
 from tests.control.test_controller import House, an_agent, settled, until
@@ -293,6 +295,58 @@ async def test_a_failed_task_is_denied_and_its_failures_are_counted_on() -> None
         assert second.failures == 1
         assert second.reason.startswith(f"{first.task} on a1 is failed: exit 1; ")
         assert a1.denials_asked() == [first.task]
+
+
+async def test_a_slot_whose_start_its_agent_had_denied_before_is_placed_anew() -> None:
+    [a1] = hosts(1)
+    obey, refused = a1._obey, []
+
+    def deny_first(command: Command) -> CommandResult:
+        if isinstance(command, StartTask) and command.task in (refused or [command.task]):
+            # As in an earlier life of the registry, of which a backup knows nothing.
+            refused.append(command.task)
+            return CommandResult(task=command.task, is_ok=False, reason="it is denied", is_denied=True)
+        return obey(command)
+
+    a1._obey = deny_first
+    async with running(a1) as controller:
+        await controller.registry.put(a_manifest())
+        await settled(controller)
+        assert len(refused) == 1
+        [task] = a1.tasks
+        assert placement(controller).task == task != refused[0]
+        assert a1.denials_asked() == []
+
+
+async def test_a_drain_does_not_wait_for_what_its_agent_has_denied() -> None:
+    [a1] = hosts(1)
+    async with running(a1) as controller:
+        await controller.registry.put(a_manifest())
+        await settled(controller)
+        first = placement(controller)
+        await controller.cordons.cordon("a1")
+        now_ms = SystemClock().now().wall
+        a1.report(first.task, state=TaskState.FAILED, ready=False, reason="exit 1", since_ms=now_ms)
+        # Its record is kept for the failures it counts, until the slot can be placed.
+        await until(controller, lambda: placement(controller).is_denied)
+        await controller.cordons.drain("a1")
+        await until(controller, lambda: not controller.view.tasks_on("a1"))
+        assert placement(controller).task == first.task
+        assert drain_status(controller.view, "a1") == DrainStatus(is_done=True, left=0, tasks=(), waiting=())
+
+
+async def test_a_drain_says_of_a_revoked_task_that_it_is_to_stop() -> None:
+    a1, a2 = hosts(2, lets_stop=False)
+    async with running(a1, a2) as controller:
+        await controller.registry.put(a_manifest())
+        await settled(controller)
+        agent = placement(controller).agent
+        await controller.cordons.drain(agent)
+        await until(controller, lambda: placement(controller).is_revoked)
+        told = drain_status(controller.view, agent)
+        task = placement(controller).task
+        assert told.left == 1
+        assert told.waiting[0].startswith(f"{task} is to stop, and is ")
 
 
 async def test_a_revoked_task_is_no_endpoint_and_shown_as_what_it_is() -> None:

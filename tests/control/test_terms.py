@@ -11,8 +11,11 @@ from structlog.testing import capture_logs
 
 from harpoon.control import controller as module
 from harpoon.control.controller import Controller
+from harpoon.control.membership import Membership
 from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS
 from harpoon.core.assign import owner
+from harpoon.kit.errors import Unavailable
+from harpoon.model import wire
 from harpoon.store.hold import HOLDS, acquire
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, RolledBack, Store, StoreUnavailable
@@ -202,6 +205,31 @@ async def test_a_placement_that_comes_late_is_not_made_beside_the_one_decided_me
         assert (await store.get(SCHEDULER)).create_revision == held.create_revision
 
 
+async def test_a_placement_that_comes_late_is_not_made_beside_that_of_a_later_time_of_leading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_others = [False]
+    monkeypatch.setattr(Membership, "is_others_to_lead", lambda _: is_others[0])
+    monkeypatch.setattr("harpoon.control.leadership.LOOK_AGAIN_S", 0.01)
+    store, a1 = FaultyStore(), FakeAgent("a1")
+    async with House(store, (a1,)).running() as controller:
+        await soon(lambda: controller.bookings() is not None)
+        held = await store.get(SCHEDULER)
+        store.fail(Fault.LATE, prefix=PLACEMENTS)
+        store.fail(Fault.REFUSED, prefix=SCHEDULER)
+        await controller.registry.put(a_manifest(scale=1))
+        await soon(lambda: store.left == 1)
+        # It is to be given back, and cannot be; then nobody else is there to have it.
+        is_others[0] = True
+        await soon(lambda: store.is_through and controller.bookings() is None)
+        await controller.registry.put(a_manifest("other", scale=0))
+        is_others[0] = False
+        await settled(controller)
+        assert await store.deliver() == [None]
+        assert len(controller.view.placements.rows) == len(a1.obeyed) == 1
+        assert (await store.get(SCHEDULER)).create_revision == held.create_revision
+
+
 async def test_a_state_that_comes_late_does_not_hide_a_later_one() -> None:
     store, a1 = FaultyStore(), FakeAgent("a1")
     async with at_work(store, a1, scale=1) as (_, controller):
@@ -264,6 +292,62 @@ async def test_an_agent_that_registers_anew_keeps_its_hold_and_its_tasks() -> No
         await until(controller, lambda: controller.view.task(task).value.reason == "told before")
         assert await store.deliver() == [None]
         assert (a1.mark, len(a1.obeyed)) == (mark, obeyed)
+
+
+class Slow(FakeAgent):
+    """Lets commands wait while it is told to, and does not answer them then."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.is_quick = asyncio.Event()
+        self.is_quick.set()
+        self.waiting = self.adoptions = 0
+
+    async def adopt(self, order: wire.Adopt) -> wire.Snapshot:
+        self.adoptions += 1
+        return await super().adopt(order)
+
+    async def command(self, batch: wire.Commands) -> wire.Results:
+        if not self.is_quick.is_set():
+            self.waiting += 1
+            await self.is_quick.wait()
+            raise Unavailable("it does not answer")
+        return await super().command(batch)
+
+
+async def test_nothing_comes_of_an_answer_whose_minder_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harpoon.core.machine.REFUSED_MAX", timedelta(seconds=0.05))
+    monkeypatch.setattr("harpoon.core.machine.SILENCE_MAX", timedelta(seconds=0.2))
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    a1 = Slow("a1")
+    async with at_work(FaultyStore(), a1) as (_, controller):
+        a1.is_quick.clear()
+        await controller.registry.scale("default", "web", 3)
+        await soon(lambda: a1.waiting == 1)
+        before = a1.adoptions
+        # It is minded anew while a command is on its way.
+        await controller.roster.register(replace(an_agent(a1, "http://a1"), facts={"name": "a1", "os": "new"}))
+        await soon(lambda: a1.adoptions > before)
+        a1.is_quick.set()
+        await settled(controller)
+        await asyncio.sleep(0.5)
+    assert errors == []
+
+
+async def test_an_agent_that_answers_no_command_keeps_none_from_the_others() -> None:
+    slow, quick = Slow("a1"), FakeAgent("a2")
+    async with House(MemoryStore(), (slow, quick)).running() as controller:
+        slow.is_quick.clear()
+        await controller.registry.put(a_manifest(scale=2))
+        await soon(lambda: slow.waiting == 1)
+        for number in range(3):
+            await controller.registry.put(a_manifest(f"web{number}", scale=2))
+        await soon(lambda: len(quick.tasks) == 4)
+        assert slow.waiting == 1
+        slow.is_quick.set()
+        for name in ("web", "web0", "web1", "web2"):
+            await settled(controller, name)
 
 
 async def test_an_agent_is_taken_once_the_store_is_back() -> None:

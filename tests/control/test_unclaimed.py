@@ -12,9 +12,11 @@ import pytest
 from harpoon.control.bookings import Bookings
 from harpoon.control.controller import Controller
 from harpoon.control.explaining import explain_task
+from harpoon.control.standings import standings_of
 from harpoon.control.standstill import standstill
 from harpoon.control.unclaimed import Unclaimed
 from harpoon.control.view import ACTUAL, DISOWNED, View, placement_key
+from harpoon.core.standing import Standing
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, Unavailable
@@ -25,6 +27,7 @@ from harpoon.model.task import Disowned, TaskState, parse_task_id
 from harpoon.model.template import Resources
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Put
+from tests.builders import a_job, a_placement, a_task
 from tests.control.restoring import back_up, restored
 from tests.control.test_controller import House, a_manifest, settled, until
 from tests.fakes import FakeAgent
@@ -362,3 +365,13 @@ async def test_a_view_knows_the_claims_of_an_agent() -> None:
     view = View(MemoryStore(), incarnation=2, cluster="c1")
     assert view.claims("a1") == frozenset()
     assert not view.is_left("default/web")
+
+
+async def test_what_was_just_adopted_stands_once_also_while_it_is_still_shown_as_unclaimed() -> None:
+    store, placement = MemoryStore(), a_placement(is_exclusive=True)
+    task = a_task(placement, state=TaskState.UNCLAIMED, reported=TaskState.RUNNING)
+    told = Put(f"{ACTUAL}a1/{task.id}", codec.dump(task))
+    await store.commit((), [told, Put(placement_key(placement), codec.dump(placement))])
+    view = View(store, incarnation=2, cluster="c1")
+    await view.mirror.load()
+    assert standings_of(view, a_job(exclusive=True)) == (Standing(placement=placement, task=task),)

@@ -82,6 +82,13 @@ def test_when_the_deadline_of_a_drain_has_passed_it_is_broken_whosever_turn_it_i
     assert dropped(roll(a_single(scale=2), *slots, leaving={"a2": T0})) == [slots[1].placement.task]
 
 
+def test_the_deadline_of_a_drain_does_not_wait_for_what_the_job_depends_on():
+    slot = one(agent="a2")
+    waits = roll(a_single(), slot, is_held=True, leaving={"a2": T0 + 3_000})
+    assert (dropped(waits), waits.held, waits.due) == ([], (0,), timedelta(seconds=3))
+    assert dropped(roll(a_single(), slot, is_held=True, leaving={"a2": T0})) == [slot.placement.task]
+
+
 def test_a_slot_whose_task_runs_unclaimed_waits_for_an_operator():
     unclaimed = going(state=TaskState.UNCLAIMED, reason="running since yesterday; adopt or stop it")
     assert wanted(roll(a_single(), unclaimed)) == []
