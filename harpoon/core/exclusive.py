@@ -79,6 +79,8 @@ def waits_for_agent(placement: Placement, task: Task | None) -> str:
     if task is not None and task.state is TaskState.UNCLAIMED and placement.is_exclusive:
         return f"slot {placement.slot} waits for an operator's word on {task.id}: {task.reason}"
     is_lost = task is not None and task.state is TaskState.LOST
+    if placement.is_revoked and not placement.version:
+        return f"slot {placement.slot} waits: the record of {placement.task} cannot be read by this release"
     if placement.is_revoked:
         if not placement.is_denied and (task is None or is_lost or task.state.is_over):
             waits = f"slot {placement.slot} waits for agent {agent} to acknowledge that it forgot {placement.task}"

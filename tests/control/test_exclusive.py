@@ -465,3 +465,26 @@ async def test_an_exclusive_task_keeps_its_room_until_its_agent_has_denied_it() 
         a1.report(task, state=TaskState.FINISHED, ready=False)
         await until(controller, lambda: task not in controller.view.placements_of("default/web"))
         assert host.cpu == 3000
+
+
+async def test_a_slot_whose_record_cannot_be_read_is_not_placed_a_second_time() -> None:
+    store = MemoryStore()
+    [a1] = hosts(1)
+    async with running(a1, store=store) as controller:
+        await controller.registry.put(a_manifest())
+        await settled(controller)
+        [task] = a1.tasks
+        key = f"{PLACEMENTS}a1/{task}"
+        record = (await store.get(key)).value
+        await store.commit((), (Put(key, b'{"of": "a later release"}'),))
+        await until(controller, lambda: bool(controller.view.placements.unreadable))
+        said = f"slot 0 waits: the record of {task} cannot be read by this release"
+        why = await explain_job(
+            controller.view, controller.view.jobs.rows["default/web"], controller.bookings(), SystemClock().now()
+        )
+        assert said in why.reasons
+        await asyncio.sleep(0.2)
+        assert a1.starts() == [task]
+        await store.commit((), (Put(key, record),))
+        await settled(controller)
+        assert a1.starts() == [task]

@@ -255,3 +255,10 @@ END = "; if a1 will never come back: harpoon declare-dead a1"
 )
 def test_what_a_slot_waits_for_is_said(standing, said):
     assert waits_for_agent(*standing) == said
+
+
+def test_a_slot_whose_record_cannot_be_read_waits_and_says_so():
+    unread = going(version=0)
+    assert wanted(roll(a_single(), unread)) == []
+    said = f"slot 0 waits: the record of {unread.placement.task} cannot be read by this release"
+    assert waits_for_agent(*unread) == said
