@@ -91,18 +91,20 @@ class Cordons:
     async def declare_dead(self, name: str, *, reason: str | None = None, extra: Extra | None = None) -> int:
         """Record that an agent will never come back, and forget it: its tasks are gone, and may run elsewhere.
 
-        Its records go in parts, its registration last: what was broken off in between can be asked for again. Should it
-        come back all the same, its tasks are stopped.
+        Its records go in parts, its registration last: what was broken off in between can be asked for again. So can be
+        what came to be placed on an agent at the very moment in which it was removed. Should it come back all the same,
+        its tasks are stopped.
 
         Raises:
-            NotFound: There is no such agent, and none of that name is dead.
+            NotFound: There is no such agent, nothing is left of one, and none of that name is dead.
             Conflict: It is connected, so it is not dead.
         """
         for _ in range(TRIES):
             row, dead = self._view.agents.rows.get(name), self._view.dead.rows.get(name)
-            if row is None and dead is None:
+            is_left = row is not None or any(self._parts(name))
+            if not is_left and dead is None:
                 raise NotFound(f"there is no agent {name}")
-            revision = await (self._bury(row, reason or "", extra) if row else self._again(name, dead, extra))
+            revision = await (self._bury(name, row, reason or "", extra) if is_left else self._again(name, dead, extra))
             if revision is not None:
                 return revision
         raise Unavailable(f"others keep changing agent {name}; try again")
@@ -168,8 +170,8 @@ class Cordons:
         await self._view.mirror.shows(revision)
         return revision if writes else unchanged
 
-    async def _bury(self, row: Row[Agent], reason: str, extra: Extra | None) -> int | None:
-        name, link = row.value.name, self._view.links.rows.get(row.value.name)
+    async def _bury(self, name: str, row: Row[Agent] | None, reason: str, extra: Extra | None) -> int | None:
+        link = self._view.links.rows.get(name)
         if link is not None and link.value.state is LinkState.CONNECTED:
             raise Conflict(
                 f"agent {name} is connected, so it is not dead; stop it first, or only empty it: harpoon drain {name}"
@@ -180,7 +182,8 @@ class Cordons:
             if await settle.commit(self._store, compares, part) is None:
                 await settle.see_others(self._store, self._view.mirror, compares)
                 return None
-        death = Death(agent=name, uid=row.value.uid, at_ms=self._clock.now().wall, reason=reason)
+        uid = "" if row is None else row.value.uid
+        death = Death(agent=name, uid=uid, at_ms=self._clock.now().wall, reason=reason)
         gone = [Delete(table + name) for table in (LINKS, CORDONS, AGENTS)]
         return await self._write(
             compares, [Put(DEAD + name, codec.dump(death)), *gone, *self._forgotten(name)], 0, extra

@@ -119,7 +119,7 @@ class Death:
     """An operator's word that an agent will never come back; it stands until one of that name registers again."""
 
     agent: str
-    #: Of the agent that is dead.
+    #: Of the agent that is dead; empty: its registration was gone already.
     uid: str
     at_ms: int
     reason: str = ""

@@ -640,3 +640,25 @@ async def test_an_agent_where_a_slot_may_run_unclaimed_that_runs_once_is_neither
         await write(view, store, Put(record.key, codec.dump(over)))
         await roster.register(another)
         await roster.remove("a1")
+
+
+async def test_what_was_placed_on_an_agent_in_the_moment_it_was_removed_goes_when_that_is_declared_dead() -> None:
+    store, a1, a2 = MemoryStore(), FakeAgent("a1"), FakeAgent("a2")
+    async with House(store, (a1, a2)).running() as controller:
+        await controller.cordons.cordon("a2")
+        await controller.registry.put(a_manifest(scale=1))
+        await settled(controller)
+        a1.cut()
+        await quiet(controller)
+        # As if the placement had been committed between the look at what is placed there and the deletion.
+        reported = [Delete(f"{ACTUAL}a1/{task}") for task in controller.view.tasks_on("a1")]
+        await store.commit((), [Delete(AGENTS + "a1"), Delete(LINKS + "a1"), *reported])
+        await until(controller, lambda: "a1" not in controller.view.agents.rows)
+        await controller.cordons.uncordon("a2")
+        await quiet(controller)
+        assert len(controller.view.placements_on("a1")) == 1
+        await controller.cordons.declare_dead("a1", reason="removed")
+        await until(controller, lambda: ready(a2) == 1)
+        await settled(controller)
+        with pytest.raises(NotFound):
+            await controller.cordons.declare_dead("a3")
