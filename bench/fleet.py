@@ -32,6 +32,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import aiohttp
 import uvloop
 
 from bench.crowd import EFFECT_S, HEARTBEAT_S, Crowd
@@ -41,6 +42,7 @@ from bench.world import quiet
 from harpoon import service
 from harpoon.api.app import make_app
 from harpoon.api.site import run_site
+from harpoon.client.peer import PeerClient
 from harpoon.control import transformer
 from harpoon.control.controller import Controller
 from harpoon.control.means import Means
@@ -231,8 +233,9 @@ class Fleet:
 
 
 async def _serve(controller: Controller, means: Means, port: int) -> None:
-    doors = service._doors(SimpleNamespace(token=None), means, controller)
-    await run_site(make_app(doors), "127.0.0.1", port, on_ready=lambda _: None)
+    async with aiohttp.ClientSession() as session:
+        doors = service._doors(SimpleNamespace(token=None), means, controller, PeerClient(session))
+        await run_site(make_app(doors), "127.0.0.1", port, on_ready=lambda _: None)
 
 
 async def measure(fleet: Fleet, jobs: int) -> dict[str, float]:
