@@ -7,6 +7,7 @@ revoked reserves until its agent has denied it, whatever is reported.
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -16,7 +17,7 @@ from harpoon.core.fleet import Fleet, reservation
 from harpoon.model.agent import Link, LinkState
 from harpoon.model.instant import Instant
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, Reservation, Task, parse_task_id
+from harpoon.model.task import Placement, Reservation, Task, parse_task_id, stand_in
 from harpoon.model.template import TaskTemplate
 from harpoon.store.table import RowChange
 
@@ -129,25 +130,13 @@ class Bookings:
 
     def _stray(self, task: Task, reserve: Reservation | None) -> Placement | None:
         """Return what stands for a task that runs on without a placement."""
-        name = parse_task_id(task.id)
         if reserve is None:
+            name = parse_task_id(task.id)
             template = self._template(job_key(name.namespace, name.job), task.generation)
             if template is None:
                 return None
             reserve = reservation(template)
-        return Placement(
-            namespace=name.namespace,
-            job=name.job,
-            slot=name.slot,
-            incarnation=name.number.incarnation,
-            revision=name.number.revision,
-            agent=task.agent,
-            generation=task.generation,
-            version=0,
-            reason="",
-            decided_ms=0,
-            reserve=reserve,
-        )
+        return replace(stand_in(task.id, task.agent, task.generation), reserve=reserve)
 
     def _template(self, key: str, generation: str) -> TaskTemplate | None:
         job = self._view.jobs.rows.get(key)

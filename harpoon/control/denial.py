@@ -1,8 +1,8 @@
 """What an agent has denied, recorded: only then may the slot of an exclusive job be placed again.
 
 It is recorded by virtue of the agent's hold, and only while that is held: a later holder may have adopted the agent
-since, which drops the denial, and may have started the task before it saw that it is revoked. Such a holder asks for
-the denial again, and so does this one, until the record shows it: an answer that is lost here costs time only.
+since, which need not keep the denial, and may have started the task before it saw that it is revoked. Such a holder
+asks for the denial again, and so does this one, until the record shows it: an answer that is lost here costs time only.
 
 An agent may also refuse a start because it was denied:
 

@@ -1,10 +1,12 @@
 """Where the placements of a job stand, as the verbs of the core are told."""
 
+from dataclasses import replace
+
 from harpoon.control.view import View, job_key, job_key_of
 from harpoon.core.standing import Standing
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, TaskState, parse_task_id
+from harpoon.model.task import Placement, TaskState, stand_in
 
 
 def standings_of(view: View, job: Job) -> tuple[Standing, ...]:
@@ -20,28 +22,14 @@ def standings_of(view: View, job: Job) -> tuple[Standing, ...]:
     # One that has just been adopted may still be shown as unclaimed.
     strange = (row.value for task, row in tasks.items() if task not in placed)
     nobodys = (task for task in strange if task.state is TaskState.UNCLAIMED and not task.is_over)
-    unclaimed = (Standing(placement=_stand_in(task.id, task.agent, task.generation), task=task) for task in nobodys)
+    unclaimed = (Standing(placement=_awaited(task.id, task.agent, task.generation), task=task) for task in nobodys)
     # Nor is one whose record a later release has written.
     keys = (one.partition("/") for one in view.placements.unreadable)
     unread = ((TaskId(task), agent) for agent, _, task in keys if job_key_of(task) == key)
-    unreadable = (Standing(placement=_stand_in(task, agent, ""), task=None) for task, agent in unread)
+    unreadable = (Standing(placement=_awaited(task, agent, ""), task=None) for task, agent in unread)
     return (*found, *unclaimed, *unreadable)
 
 
-def _stand_in(task: TaskId, agent: str, generation: str) -> Placement:
-    """Return what stands for a task whose placement is not known: one that is revoked, and cannot be denied."""
-    name = parse_task_id(task)
-    return Placement(
-        namespace=name.namespace,
-        job=name.job,
-        slot=name.slot,
-        incarnation=name.number.incarnation,
-        revision=name.number.revision,
-        agent=agent,
-        generation=generation,
-        version=0,
-        reason="",
-        decided_ms=0,
-        is_exclusive=True,
-        is_revoked=True,
-    )
+def _awaited(task: TaskId, agent: str, generation: str) -> Placement:
+    """Return what keeps a slot from being placed: a placement that is revoked, and cannot be denied."""
+    return replace(stand_in(task, agent, generation), is_exclusive=True, is_revoked=True)

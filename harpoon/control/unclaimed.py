@@ -23,7 +23,7 @@ from harpoon.kit.errors import Conflict, Invalid, NotFound, Unavailable
 from harpoon.model.agent import LinkState
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
-from harpoon.model.task import Disowned, Placement, Task, TaskName, TaskState, parse_task_id
+from harpoon.model.task import Disowned, Task, TaskName, TaskState, parse_task_id, stand_in
 from harpoon.store import settle
 from harpoon.store.port import Compare, Delete, Put, Store, Write
 from harpoon.store.table import Row
@@ -121,14 +121,8 @@ class Unclaimed:
         found = _wanting(view, name)
         job, version = found.value, _version(view, found.value, task)
         now_ms = self._clock.now().wall
-        placement = Placement(
-            namespace=name.namespace,
-            job=name.job,
-            slot=name.slot,
-            incarnation=name.number.incarnation,
-            revision=name.number.revision,
-            agent=task.agent,
-            generation=task.generation,
+        placement = replace(
+            stand_in(task.id, task.agent, task.generation),
             version=version.version,
             reason="adopted by an operator",
             decided_ms=now_ms,

@@ -190,3 +190,24 @@ def parse_task_id(text: str) -> TaskName:
     if len(parts) != 4 or len(number) != 2 or not all(map(_is_number, (parts[2], *number))):
         raise ValueError(f"a task id is <namespace>.<job>.<slot>.<placement>; got {text[:200]!r}")
     return TaskName(parts[0], parts[1], int(parts[2]), Number(int(number[0]), int(number[1])))
+
+
+def stand_in(task: TaskId, agent: str, generation: str) -> Placement:
+    """Return what stands for the placement of a task that has none, or none that is known: nobody decided it.
+
+    Raises:
+        ValueError: ``task`` is no task's id.
+    """
+    name = parse_task_id(task)
+    return Placement(
+        namespace=name.namespace,
+        job=name.job,
+        slot=name.slot,
+        incarnation=name.number.incarnation,
+        revision=name.number.revision,
+        agent=agent,
+        generation=generation,
+        version=0,
+        reason="",
+        decided_ms=0,
+    )
