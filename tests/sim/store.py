@@ -218,7 +218,12 @@ class SimStore(MemoryStore):
     async def serve_commit(self, order: Order) -> tuple[int, int | None]:
         """Carry a commit out; return the store's revision, and that of the commit."""
         await self.serve_write()
+        fate, span_s = order.way.fates.popleft() if order.way.fates else ("", 0.0)
+        if fate == "late":
+            await asyncio.sleep(span_s)
         revision = self._carry_out(order)
+        if fate == "silent":
+            await asyncio.Event().wait()
         return self.now, revision
 
     async def serve_grant(self, way: "SimWay", ttl_s: int) -> tuple[int, Granted]:

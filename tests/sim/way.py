@@ -6,7 +6,7 @@ is renewed, and counted, by `harpoon.store.renewing`. One thing is left out: com
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
@@ -87,6 +87,8 @@ class SimWay:
         self.lag_s = 0.0
         #: The instance was killed; whoever kills it says so, for what is counted, and to spare the store its watches.
         self.is_gone = False
+        #: A fault: what becomes of the next commits: ``late``, by so many seconds, or ``silent``: never answered.
+        self.fates: deque[tuple[str, float]] = deque()
         self.leases: dict[int, SimLease] = {}
         self._gap = 0
         self._left_out: dict[int, None] = {}
