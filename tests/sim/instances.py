@@ -16,7 +16,7 @@ from harpoon.model.agent import Agent
 from harpoon.store.port import Renewal, RolledBack, StoreUnavailable
 from tests.sim.loop import NODE, Node, SimClock
 from tests.sim.network import Lost
-from tests.sim.store import SimWay
+from tests.sim.way import SimWay
 
 if TYPE_CHECKING:
     from tests.sim.world import World
