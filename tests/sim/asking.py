@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeVar
 
 from harpoon.kit.clock import Clock, Random
 from harpoon.store.port import RolledBack, StoreUnavailable, Trouble
-from tests.sim.network import Lost
+from tests.sim.lost import Lost
 
 #: The name of the store's node.
 AT: Final = "store"

@@ -13,7 +13,7 @@ from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, Precon
 from harpoon.model.manifest import Manifest
 from harpoon.store.port import StoreUnavailable
 from tests.proof.history import Answered, Invoked, Watched
-from tests.sim.network import Lost
+from tests.sim.lost import Lost
 from tests.sim.plan import Op
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from harpoon.store.port import Compacted, Rewound, RolledBack, StoreUnavailable
 from tests.sim.asking import AT, BACKOFF_S, CONNECT_S, Asking
-from tests.sim.network import Lost
+from tests.sim.lost import Lost
 from tests.sim.telling import Revision, Word
 
 if TYPE_CHECKING:

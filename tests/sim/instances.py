@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harpoon.agent.client import SILENCE_S, event_of
+from harpoon.agent.client import SILENCE_S
+from harpoon.agent.stream import event_of
 from harpoon.control.controller import Controller
 from harpoon.control.means import Means, PeerAnswer
 from harpoon.control.metrics import Metrics
@@ -15,7 +16,7 @@ from harpoon.model import wire
 from harpoon.model.agent import Agent
 from harpoon.store.port import Renewal, RolledBack, StoreUnavailable
 from tests.sim.loop import NODE, Node, SimClock
-from tests.sim.network import Lost
+from tests.sim.lost import Lost
 from tests.sim.way import SimWay
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ class Transport:
         self._agent = agent
 
     async def describe(self) -> Agent:
-        return await self._ask(lambda: self._world.daemon(self._agent).describe())
+        
+        async def answer() -> Agent:
+            return self._world.daemon(self._agent).agent
+
+        return await self._ask(answer)
 
     async def adopt(self, order: wire.Adopt) -> wire.Snapshot:
         self._world.effect("adopt")
@@ -81,7 +86,9 @@ class Instance:
         self.node = Node(name, world.loop.now)
         self.name = name
         self.unique = f"{name}-{life}"
-        self.way = SimWay(world.store, world.net, random.Random(f"{world.plan.seed}/{self.unique}/way"))
+        self.way = SimWay(
+            world.store, world.net, clock=SimClock(), rng=random.Random(f"{world.plan.seed}/{self.unique}/way")
+        )
         self.controller: Controller | None = None
         self._world = world
         self._stop = asyncio.Event()
@@ -98,7 +105,6 @@ class Instance:
                 # A store that is away at the start is waited for.
                 if self.controller is not None:
                     self._world.fail("crash", f"{self.unique} ended: {leaves(error)}")
-                    return
                 await asyncio.sleep(0.5)
 
     def stop(self) -> None:

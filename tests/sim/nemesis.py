@@ -110,24 +110,23 @@ class Nemesis:
 
     def store_away(self, _fault: Fault) -> Callable[[], object]:
         store = self._world.store
-        store.is_away = True
-
-        def back() -> None:
-            store.is_away = False
-
-        return back
+        store.leave()
+        return store.come_back
 
     def leases_extended(self, _fault: Fault) -> None:
         self._world.store.extend_leases()
 
     def watch_compacted(self, _fault: Fault) -> None:
-        self._world.store.compact_now()
+        self._world.store.drop_history()
 
     def commit_late(self, fault: Fault) -> None:
-        self._world.instances[fault.target].way.delay_commits(int(fault.amount), 2.5 + fault.span)
+        self._fate(fault, ("late", 2.5 + fault.span))
 
     def commit_silent(self, fault: Fault) -> None:
-        self._world.instances[fault.target].way.silence_commits(int(fault.amount))
+        self._fate(fault, ("silent", 0.0))
+
+    def _fate(self, fault: Fault, fate: tuple[str, float]) -> None:
+        self._world.instances[fault.target].way.fates.extend([fate] * int(fault.amount))
 
     def view_behind(self, fault: Fault) -> Callable[[], object]:
         way = self._world.instances[fault.target].way
@@ -179,15 +178,17 @@ class Nemesis:
 
     def disk_full(self, fault: Fault) -> Callable[[], object]:
         host = self._world.hosts[fault.target]
-        host.disk_is_full = True
+        host.disk.is_full = True
 
         def back() -> None:
-            host.disk_is_full = False
+            host.disk.is_full = False
 
         return back
 
     def task_dies(self, fault: Fault) -> None:
-        self._world.hosts[fault.target].kill_one()
+        host = self._world.hosts[fault.target]
+        if host.runs:
+            host.kill(host.runs[0])
 
     def cordon(self, fault: Fault) -> None:
         self._upkeep(fault.target, fault.span, lambda instance: instance.controller.cordons.cordon(fault.target))

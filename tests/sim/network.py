@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from tests.sim.loop import NODE, WORLD, Node, SimLoop
+from tests.sim.lost import Lost
 
 T = TypeVar("T")
 #: A way takes so long when nothing is wrong with it.
@@ -22,15 +23,6 @@ REFUSED_S: Final = 0.001
 CONNECTION_S: Final = 10.0
 #: What is sent into the void on an open connection: so often the far end may have got it, for all one knows.
 POOLED: Final = 0.5
-
-
-class Lost(Exception):
-    """No answer came."""
-
-    def __init__(self, what: str, *, is_sent: bool) -> None:
-        super().__init__(what)
-        #: It may have been carried out, or may be yet. Otherwise it certainly never will.
-        self.is_sent = is_sent
 
 
 @dataclass(slots=True)

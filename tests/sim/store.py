@@ -46,18 +46,17 @@ Hear = Callable[[int, tuple[Change, ...]], None]
 
 
 class SimStore(MemoryStore):
-    """See the module; `begin` it in a context of its node, whose clock it then goes by.
+    """See the module; make it in a context of its node, whose clock it then goes by.
 
     Args:
-        clock: The clock of whichever node asks; leases are timed by it.
+        clock: What leases are timed by.
         rng: Decides how late a lease is let go, and which commits survive their leader.
     """
 
-    def __init__(self, clock: Clock, rng: Random | None = None) -> None:
+    def __init__(self, clock: Clock, rng: Random) -> None:
         super().__init__(clock=clock)
         self._here = contextvars.copy_context()
-        self.clock = clock
-        self._rng = rng or Random(0)
+        self._rng = rng
         #: That of revision n is at n - 1; nothing is ever dropped here.
         self.past: list[Past] = []
         self.leases: dict[int, Granted] = {}
@@ -73,11 +72,6 @@ class SimStore(MemoryStore):
         self._telling = Telling(self)
 
     # What a plan of faults asks, and whoever keeps the history.
-
-    def begin(self, *hearers: Hear) -> None:
-        """Be at the present node from now on, and be heard."""
-        self._here = contextvars.copy_context()
-        self._hearers += hearers
 
     def listen(self, hear: Hear) -> None:
         """Have ``hear`` called with each revision as it happens, in order."""
@@ -98,15 +92,15 @@ class SimStore(MemoryStore):
         """Whether there is no quorum: requests wait, leases do not run out, watches are silent."""
         return not self._there.is_set()
 
-    @is_away.setter
-    def is_away(self, is_away: bool) -> None:
-        if is_away and not self.is_away:
-            self.happened["store away"] += 1
-            self._there.clear()
-        elif self.is_away and not is_away:
-            self._there.set()
-            # There is a new leader.
-            self.extend_leases()
+    def leave(self) -> None:
+        """Be without a quorum until `come_back`."""
+        self.happened["store away"] += 1
+        self._there.clear()
+
+    def come_back(self) -> None:
+        """Have a quorum again, and with it a new leader."""
+        self._there.set()
+        self.extend_leases()
 
     def extend_leases(self) -> None:
         """Let every lease begin anew, as when another leader takes over; also one that ran out and is still there."""
@@ -116,7 +110,7 @@ class SimStore(MemoryStore):
             self._restart(lease, now, ELECTION_S)
         self._look_later()
 
-    def compact_now(self, revision: int | None = None) -> None:
+    def drop_history(self, revision: int | None = None) -> None:
         """Drop the history up to a revision, or all."""
         self.happened["history compacted"] += 1
         self._compact(self.now if revision is None else revision)
@@ -179,7 +173,13 @@ class SimStore(MemoryStore):
     async def serve_commit(self, order: Order) -> tuple[int, int | None]:
         """Carry a commit out; return the store's revision, and that of the commit."""
         await self.serve_write()
+        fate, span_s = order.way.fates.popleft() if order.way.fates else ("", 0.0)
+        if fate == "late":
+            await asyncio.sleep(span_s)
         revision = self._carry_out(order)
+        if fate == "silent":
+            self.happened["commit not answered"] += 1
+            await asyncio.Event().wait()
         return self.now, revision
 
     async def serve_grant(self, way: "SimWay", ttl_s: int) -> tuple[int, Granted]:
@@ -243,7 +243,7 @@ class SimStore(MemoryStore):
 
     def time(self) -> float:
         """Return the store's own time, whoever asks."""
-        return self._here.run(self.clock.now).elapsed.total_seconds()
+        return self._here.run(self._clock.now).elapsed.total_seconds()
 
     def _restart(self, lease: Granted, now: float, extra_s: float) -> None:
         lease.deadline = now + lease.ttl_s + extra_s

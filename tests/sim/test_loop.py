@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from tests.sim.loop import NODE, Node, SimClock, SimLoop
-from tests.sim.network import Lost, Network
+from tests.sim.lost import Lost
+from tests.sim.network import Network
 
 
 def run(main):

@@ -36,8 +36,6 @@ from tests.sim.way_lease import SimLease
 CLOSE_S: Final = 1.0
 PAGE_KEYS: Final = (100, 5_000)
 _PAGE_GROWTH: Final = 8
-#: An answer that never comes; whoever waits for it gives up long before.
-NEVER_S: Final = 60.0
 
 
 class SimWay:
@@ -46,11 +44,11 @@ class SimWay:
     Args:
         store: What is reached.
         net: How.
+        clock: The instance's own; its leases are counted by it.
         rng: For pauses between tries.
-        clock: Of whichever node asks, so the instance's own; its leases are counted by it. The store's, if not given.
     """
 
-    def __init__(self, store: SimStore, net: Net, rng: Random, clock: Clock | None = None) -> None:
+    def __init__(self, store: SimStore, net: Net, *, clock: Clock, rng: Random) -> None:
         self.store = store
         self.net = net
         #: What came to pass, by name, here and at the store; for assertions that it sometimes does.
@@ -59,18 +57,16 @@ class SimWay:
         self.lag_s = 0.0
         #: The instance was killed; whoever kills it says so, for what is counted, and to spare the store its watches.
         self.is_gone = False
+        #: A fault: what becomes of the next commits: ``late``, by so many seconds, or ``silent``: never answered.
+        self.fates: deque[tuple[str, float]] = deque()
         #: Those that it relies on.
         self.leases: dict[int, SimLease] = {}
-        self._asking = Asking(net, clock or store.clock, rng, store.happened)
+        self._asking = Asking(net, clock, rng, store.happened)
         self._following = Following(self, self._asking)
         self._asking.on_leave = self._following.move
         self._gap = 0
         self._left_out: dict[int, None] = {}
         self._stale = 0
-        #: For how long the next commits are on their way.
-        self._delays: deque[float] = deque()
-        #: So many are not answered.
-        self._silent = 0
 
     # Faults.
 
@@ -94,14 +90,6 @@ class SimWay:
     def break_watches(self) -> None:
         """Break the streams of all watches; they are resumed where they stopped."""
         self._following.move()
-
-    def delay_commits(self, commits: int, seconds: float) -> None:
-        """Have the next commits arrive so late, which may be after their authors have given up."""
-        self._delays.extend([seconds] * commits)
-
-    def silence_commits(self, commits: int) -> None:
-        """Have the answers to the next commits lost; what was asked for is done."""
-        self._silent += commits
 
     def leaves_out(self, revision: int) -> bool:
         """Whether watches are not told of a revision. For the store."""
@@ -152,20 +140,8 @@ class SimWay:
         """Write all of ``writes`` if all of ``compares`` hold, durably; see `store.port.Store.commit`."""
         check(compares, writes)
         order = Order(self, compares, writes, self._leases_of(writes))
-        delay_s = self._delays.popleft() if self._delays else 0.0
-        is_silent, self._silent = self._silent > 0, max(0, self._silent - 1)
-
-        async def make() -> tuple[int, int | None]:
-            if delay_s:
-                await asyncio.sleep(delay_s)
-            answer = await self.store.serve_commit(order)
-            if is_silent:
-                self.happened["commit not answered"] += 1
-                await asyncio.sleep(NEVER_S)
-            return answer
-
         try:
-            return await self._asking.write(make)
+            return await self._asking.write(lambda: self.store.serve_commit(order))
         finally:
             order.is_given_up = True
 
@@ -197,7 +173,7 @@ class SimWay:
 
         async def make() -> tuple[int, None]:
             await self.store.serve_write()
-            self.store.compact_now(revision)
+            self.store.drop_history(revision)
             return self.store.now, None
 
         await self._asking.write(make)

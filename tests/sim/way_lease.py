@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from harpoon.store.port import Renewal, StoreUnavailable
 from harpoon.store.renewing import AGAIN_S, counted, patience
 from tests.sim.asking import AT
-from tests.sim.network import Lost
+from tests.sim.lost import Lost
 
 if TYPE_CHECKING:
     from tests.sim.way import SimWay

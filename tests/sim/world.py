@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import itertools
 import random
-import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
@@ -20,12 +19,14 @@ import structlog
 from tests.proof import history
 from tests.proof.judge import Judge, Terms, Violation
 from tests.proof.logs import events_of
-from tests.sim import hosts
+from tests.sim import daemons, disks
 from tests.sim.clients import Client, Watcher
+from tests.sim.hosts import Host, Ways
 from tests.sim.instances import Instance
 from tests.sim.loop import NODE, WALL_MS, Node, SimClock, SimLoop
 from tests.sim.nemesis import AGAIN, OPERATOR_S, RESTART_S, Nemesis
-from tests.sim.network import Lost, Network
+from tests.sim.lost import Lost
+from tests.sim.network import Network
 from tests.sim.plan import Plan
 from tests.sim.store import SimStore
 
@@ -46,15 +47,14 @@ class World:
         self.plan = plan
         self.loop = SimLoop()
         self.net = Network(self.loop, plan.seed)
-        self.store = SimStore(SimClock())
         self.lines: list[str] = []
         self.log: list[str] | None = [] if keep_log else None
         self.violation: Violation | None = None
         self.instances: dict[str, Instance] = {}
-        self.hosts: dict[str, hosts.Host] = {}
+        self.hosts: dict[str, Host] = {}
         self.endpoints: Mapping[str, str] = {agent: f"http://{agent}" for agent in plan.agents}
         self.effects: Counter[str] = Counter()
-        self._daemons: dict[str, hosts.Daemon] = {}
+        self._daemons: dict[str, daemons.Daemon] = {}
         self._judge = judge or Judge(Terms(lost_after_s=plan.lost_after_s))
         self._nemesis = Nemesis(self)
         self._directory = directory
@@ -85,7 +85,8 @@ class World:
     def _begin_nodes(self) -> None:
         store = Node("store")
         self.net.join(store)
-        store.context().run(self.store.begin, self._hear_store)
+        self.store = store.context().run(SimStore, SimClock(), random.Random(f"{self.plan.seed}/store"))
+        self.store.listen(self._hear_store)
         for agent in self.plan.agents:
             self.hosts[agent] = self._host(agent)
             self.start_agent(agent)
@@ -174,7 +175,7 @@ class World:
 
     # Who is there.
 
-    def daemon(self, agent: str) -> "hosts.Daemon":
+    def daemon(self, agent: str) -> daemons.Daemon:
         """Return the daemon that serves at a host now; for what has arrived there."""
         return self._daemons[agent]
 
@@ -192,6 +193,7 @@ class World:
         instance = self.instances[name]
         if not instance.node.is_dead:
             self.loop.kill(instance.node)
+            instance.way.is_gone = True
             self.net.leave(instance.node)
             self.tell(history.Down(t=self.loop.now, node=name))
 
@@ -205,14 +207,15 @@ class World:
             return
         node = Node(agent, self.loop.now)
         self.net.join(node)
-        self.hosts[agent].node = node
         self.loop.start(node, self._serve(agent))
+
+    def _told(self, _agent: str) -> dict[str, Any]:
+        return {"cpu": 1000, "memory": 1 << 30}
 
     async def _serve(self, agent: str) -> None:
         rng = random.Random(f"{self.plan.seed}/{agent}/{next(self._lives)}")
-        daemon = await hosts.boot(self.hosts[agent], clock=SimClock(), rng=rng)
+        daemon = await daemons.boot(self.hosts[agent], name=agent, clock=SimClock(), rng=rng, **self._told(agent))
         self._daemons[agent] = daemon
-        self.tell(history.Booted(t=self.loop.now, node=agent, uid=daemon.uid))
         await daemon.run()
 
     def kill_agent(self, agent: str) -> None:
@@ -249,21 +252,20 @@ class World:
         self.net.join(node)
         return self.loop.start(node, work)
 
-    def _host(self, agent: str) -> "hosts.Host":
+    def _host(self, agent: str) -> Host:
         context = Node(f"host of {agent}").context()
-        return hosts.Host(
-            agent,
-            self._directory / agent,
-            rng=random.Random(f"{self.plan.seed}/{agent}/host"),
+        ways = Ways(
             tell=lambda kind, task, run: self._tell_effect(agent, kind, task, run),
-            now=lambda: self.loop.now,
+            now=lambda: WALL_MS / 1000 + self.loop.now,
             later=lambda delay, work: self.loop.call_later(delay, work, context=context),
             notify=lambda work: self._notify(agent, work),
         )
+        return Host(agent, self._directory / agent, rng=random.Random(f"{self.plan.seed}/{agent}/host"), ways=ways)
 
     def _notify(self, agent: str, work: Callable[[], None]) -> None:
-        node = self.hosts[agent].node
-        self.loop.call_soon(work, context=node.context())
+        node = self.net.nodes.get(agent)
+        if node is not None:
+            self.loop.call_soon(work, context=node.context())
 
     def _tell_effect(self, agent: str, kind: str, task: str, run: str) -> None:
         made = history.Started if kind == "started" else history.Exited
@@ -277,8 +279,7 @@ class World:
             cache_logger_on_first_use=True,
         )
         rng = random.Random(f"{self.plan.seed}/uuid")
-        uuid.uuid4 = lambda: uuid.UUID(int=rng.getrandbits(128), version=4)  # type: ignore[assignment]
-        hosts.install()
+        disks.install(rng)
 
 
 def _is_leased(event: history.Event) -> bool:

@@ -94,7 +94,7 @@ async def _open_memory(ground: Ground) -> Store:
 
 async def _open_simulated(ground: Ground) -> Store:
     clock, rng = SystemClock(), Random(1)
-    return SimWay(SimStore(clock, rng), StraightNet(), rng)
+    return SimWay(SimStore(clock, rng), StraightNet(), clock=clock, rng=rng)
 
 
 async def _renew_simulated_no_more(store: Store, ground: Ground) -> None:
