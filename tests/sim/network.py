@@ -6,7 +6,7 @@ what happens on the others as it was.
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -195,6 +195,8 @@ class Channel:
         self._heard: list[Any] = []
         self._news = asyncio.Event()
         self._until = 0.0
+        #: Said, and not through yet; in order.
+        self._unsent: deque[Any] = deque()
         self._reset: asyncio.Future[Any] = network.loop.create_future()
         self._reset.add_done_callback(lambda _: self._hear(_End(f"{to} reset the connection")))
 
@@ -202,7 +204,7 @@ class Channel:
         async def accept() -> None:
             node = self._node = NODE.get()
             self._network._under_way[node][self._reset] = None
-            self._pump = asyncio.get_running_loop().create_task(self._speak(make()))  # noqa: TID251
+            self._pump = asyncio.get_running_loop().create_task(self._speak(make()))
 
         return accept
 
@@ -212,17 +214,23 @@ class Channel:
         self._send(_End("the stream was ended"))
 
     def _send(self, word: Any) -> None:
+        self._unsent.append(word)
+        if len(self._unsent) == 1:
+            self._push()
+
+    def _push(self) -> None:
         network, node = self._network, self._node
         assert node is not None
         way = network.way(node.name, self._source.name)
-        if not way.passes():
-            # Sent again by the kernel until it gets through.
-            network.loop.call_later(0.5, self._send, word)
-            self._until = max(self._until, network.loop.now + 0.5)
-            return
-        at = max(self._until, network.loop.now + way.delay())
-        self._until = at + 1e-9
-        network.loop.call_later(at - network.loop.now, self._hear, word, context=self._source.context())
+        while self._unsent:
+            if not way.passes():
+                # Sent again by the kernel until it gets through, and before all that follows.
+                network.loop.call_later(0.5, self._push)
+                return
+            at = max(self._until, network.loop.now + way.delay())
+            self._until = at + 1e-9
+            word = self._unsent.popleft()
+            network.loop.call_later(at - network.loop.now, self._hear, word, context=self._source.context())
 
     def _hear(self, word: Any) -> None:
         self._heard.append(word)

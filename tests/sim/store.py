@@ -1,26 +1,25 @@
 """The store of a simulation: one for all instances, linearizable, in memory, at a node of its own.
 
-It does what an etcd does that is not asked nicely: leases run out by its own clock, up to a second late, as one revision;
-a new leader starts all of them afresh; without a quorum it keeps requests waiting, and of those that wait some commits
-are carried out when it is back, and some are not. Instances reach it by a `tests.sim.way.SimWay` each; what is called
-``serve_…`` runs at the store's node, at the end of a way there. What a plan of faults calls may be called from anywhere.
+It fails as an etcd does: leases run out by its own clock, up to a second late, as one revision; a new leader starts all
+of them afresh; without a quorum requests wait, and some of the commits among them are carried out when there is one again,
+and some are not. Instances reach it by a `tests.sim.way.SimWay` each; what is called ``serve…`` runs at the store's node.
+What a plan of faults calls may be called from anywhere.
 """
 
 import asyncio
 import contextvars
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from harpoon.kit.clock import Clock, Random
-from harpoon.store.commit import decide
+from harpoon.store.commit import decide, prefix_end
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import (
     BY_THIRDS,
     Change,
     Compacted,
-    Compare,
     Delete,
     Entry,
     Lease,
@@ -29,68 +28,21 @@ from harpoon.store.port import (
     Trouble,
     Write,
 )
+from tests.sim.orders import Granted, Order, Past
+from tests.sim.telling import Telling, Word
 
 if TYPE_CHECKING:
     from tests.sim.way import SimWay
 
-#: The name of its node.
-AT: Final = "store"
 #: No lease is shorter; and one that ran out is let go up to so much later.
 TTL_MIN_S: Final = 2
 LATE_S: Final = 1.0
 #: A new leader gives every lease so much more than its ttl.
 ELECTION_S: Final = 1.0
-#: A connection shows so often that it is alive.
-BEAT_S: Final = 3.0
 #: Of the commits that wait while there is no quorum, so many are carried out when there is one.
 SURVIVING: Final = 0.5
 
-Revision = tuple[int, tuple[Change, ...]]
 Hear = Callable[[int, tuple[Change, ...]], None]
-
-
-class Past(NamedTuple):
-    """A revision, kept for watches, and for answers of yesterday."""
-
-    changes: tuple[Change, ...]
-    #: What it replaced.
-    before: tuple[Change, ...]
-    #: When that was, by the store's clock.
-    at: float
-
-
-class Word(NamedTuple):
-    """What a watch is told at once: everything between two revisions."""
-
-    after: int
-    until: int
-    revisions: tuple[Revision, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Granted:
-    """A lease as the store has it."""
-
-    number: int
-    ttl_s: int
-    #: Whoever asked for it.
-    way: "SimWay"
-    #: Not renewed any more after this; let go at ``over_at``.
-    deadline: float = 0.0
-    over_at: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class Order:
-    """A commit on its way."""
-
-    way: "SimWay"
-    compares: Sequence[Compare]
-    writes: Sequence[Write]
-    #: Key → number of the lease it is put under.
-    leases: Mapping[str, int]
-    #: Its author waits no longer.
-    is_given_up: bool = False
 
 
 class SimStore(MemoryStore):
@@ -98,7 +50,7 @@ class SimStore(MemoryStore):
 
     Args:
         clock: What leases are timed by.
-        rng: Decides what the store's own whims do: how late a lease is let go, which waiting commits survive.
+        rng: Decides how late a lease is let go, and which commits survive their leader.
     """
 
     def __init__(self, clock: Clock, rng: Random) -> None:
@@ -117,9 +69,7 @@ class SimStore(MemoryStore):
         self._there = asyncio.Event()
         self._there.set()
         self._expiry: asyncio.TimerHandle | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-        self._beats = 0
-        self._is_beating = False
+        self._telling = Telling(self)
 
     # What a plan of faults asks, and whoever keeps the history.
 
@@ -144,7 +94,7 @@ class SimStore(MemoryStore):
 
     def leave(self) -> None:
         """Be without a quorum until `come_back`."""
-        self.happened["away"] += 1
+        self.happened["store away"] += 1
         self._there.clear()
 
     def come_back(self) -> None:
@@ -154,15 +104,15 @@ class SimStore(MemoryStore):
 
     def extend_leases(self) -> None:
         """Let every lease begin anew, as when another leader takes over; also one that ran out and is still there."""
-        now = self._time()
+        now = self.time()
         for lease in self.leases.values():
             self.happened["lease extended"] += 1
             self._restart(lease, now, ELECTION_S)
         self._look_later()
 
     def drop_history(self, revision: int | None = None) -> None:
-        """Compact up to a revision, or all."""
-        self.happened["compacted"] += 1
+        """Drop the history up to a revision, or all."""
+        self.happened["history compacted"] += 1
         self._compact(self.now if revision is None else revision)
 
     def end_lease(self, number: int) -> None:
@@ -185,8 +135,13 @@ class SimStore(MemoryStore):
 
     def rows(self, prefix: str, revision: int | None = None) -> list[Entry]:
         """Return all keys under a prefix as they were at a revision, or are."""
-        found = {key: entry for key, entry in self._entries.items() if key.startswith(prefix)}
-        for past in [] if revision is None else reversed(self.past[revision:]):
+        end = prefix_end(prefix)
+        stop = len(self._keys) if end is None else bisect_left(self._keys, end)
+        keys = self._keys[bisect_left(self._keys, prefix) : stop]
+        if revision is None or revision >= self.now:
+            return [self._entries[key] for key in keys]
+        found = {key: self._entries[key] for key in keys}
+        for past in reversed(self.past[revision:]):
             for key, entry in past.before:
                 if key.startswith(prefix):
                     if entry is None:
@@ -223,6 +178,7 @@ class SimStore(MemoryStore):
             await asyncio.sleep(span_s)
         revision = self._carry_out(order)
         if fate == "silent":
+            self.happened["commit not answered"] += 1
             await asyncio.Event().wait()
         return self.now, revision
 
@@ -231,14 +187,14 @@ class SimStore(MemoryStore):
         await self.serve_write()
         self._granted += 1
         lease = self.leases[self._granted] = Granted(self._granted, max(ttl_s, TTL_MIN_S), way)
-        self._restart(lease, self._time(), 0.0)
+        self._restart(lease, self.time(), 0.0)
         self._look_later()
         return self.now, lease
 
     async def serve_keep_alive(self, number: int) -> int:
         """Renew a lease; return for how many seconds, 0: it is over."""
         await self.serve()
-        lease, now = self.leases.get(number), self._time()
+        lease, now = self.leases.get(number), self.time()
         if lease is None or lease.deadline <= now:
             return 0
         self._restart(lease, now, 0.0)
@@ -250,56 +206,9 @@ class SimStore(MemoryStore):
         self.end_lease(number)
         return self.now, None
 
-    async def serve_watch(self, way: "SimWay", prefix: str, after: int) -> AsyncIterator[Word | Compacted]:
-        """Tell a way what happens under a prefix, as late and with such holes as it has been made to have."""
-        if not self._is_beating:
-            self._is_beating = True
-            self._beat()
-        told, is_first = after, True
-        while not way.is_gone:
-            # One that keeps up is told from memory; another has to find what it lacks in the history.
-            if told < self.oldest and (is_first or way.lag_s):
-                self.happened["compacted under a watcher"] += 1
-                yield Compacted(self.oldest)
-                return
-            is_first = False
-            until = self._ripe(way, told)
-            beats = self._beats
-            if until > told:
-                yield Word(told, until, self._told(way, prefix, told, until))
-                told = until
-            while self._ripe(way, told) <= told and not way.is_gone:
-                await self._hear_more(way)
-                if self._beats != beats:
-                    beats = self._beats
-                    yield Word(told, told, ())
-
-    def _told(self, way: "SimWay", prefix: str, after: int, until: int) -> tuple[Revision, ...]:
-        found = []
-        for revision in range(after + 1, until + 1):
-            changes = self.past[revision - 1].changes
-            own = tuple([change for change in changes if change.key.startswith(prefix)])
-            if own and not way.leaves_out(revision):
-                found.append((revision, own))
-        if not found or found[-1][0] < until:
-            found.append((until, ()))
-        return tuple(found)
-
-    def _ripe(self, way: "SimWay", told: int) -> int:
-        """Return the last revision that is old enough for a way to be told."""
-        now = self.now
-        if way.lag_s:
-            latest = self._time() - way.lag_s
-            while now > told and self.past[now - 1].at > latest + 1e-9:
-                now -= 1
-        return now
-
-    async def _hear_more(self, way: "SimWay") -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        if way.lag_s:
-            asyncio.get_running_loop().call_later(way.lag_s / 4, _release, waiter)
-        await waiter
+    def serve_watch(self, way: "SimWay", prefix: str, after: int) -> AsyncIterator[Word | Compacted]:
+        """Tell a way what happens under a prefix."""
+        return self._telling.tell(way, prefix, after)
 
     # What is the store's own.
 
@@ -307,14 +216,15 @@ class SimStore(MemoryStore):
         if self.before_commit is not None:
             self.before_commit(order.way, order.writes)
         changes = decide(self._entries, order.compares, order.writes, self.now + 1)
-        if order.is_given_up or order.way.is_gone:
-            order.way.happened["commit refused late" if changes is None else "commit applied late"] += 1
+        is_late = order.is_given_up or order.way.is_gone
         if changes is None:
+            self.happened["commit refused late"] += is_late
             return None
         if any(number not in self.leases for number in order.leases.values()):
             told = "etcdserver: requested lease not found"
             raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.LEASE_OVER)
         if changes:
+            self.happened["commit applied late"] += is_late
             self._apply(changes)
             for key, number in order.leases.items():
                 self._leased[key] = self.leases[number]
@@ -325,23 +235,14 @@ class SimStore(MemoryStore):
 
     def _apply(self, changes: tuple[Change, ...]) -> None:
         before = tuple([Change(key, self._entries.get(key)) for key, _ in changes])
-        self.past.append(Past(changes, before, self._time()))
+        self.past.append(Past(changes, before, self.time()))
         super()._apply(changes)
         for hear in self._hearers:
             hear(self.now, changes)
-        self._wake()
+        self._telling.wake()
 
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            _release(waiter)
-
-    def _beat(self) -> None:
-        self._beats += 1
-        self._wake()
-        asyncio.get_running_loop().call_later(BEAT_S, self._beat)
-
-    def _time(self) -> float:
+    def time(self) -> float:
+        """Return the store's own time, whoever asks."""
         return self._here.run(self._clock.now).elapsed.total_seconds()
 
     def _restart(self, lease: Granted, now: float, extra_s: float) -> None:
@@ -351,7 +252,7 @@ class SimStore(MemoryStore):
     def _look_later(self) -> None:
         """Look at the leases when the first may be over; those that were renewed meanwhile are looked at again."""
         if self._expiry is None and self.leases:
-            left = min(lease.over_at for lease in self.leases.values()) - self._time()
+            left = min(lease.over_at for lease in self.leases.values()) - self.time()
             loop = asyncio.get_running_loop()
             self._expiry = self._here.run(loop.call_later, max(0.001, left), self._look)
 
@@ -359,20 +260,19 @@ class SimStore(MemoryStore):
         self._expiry = None
         if self.is_away:
             return
-        now = self._time()
+        now = self.time()
         for lease in [lease for lease in self.leases.values() if lease.over_at <= now]:
-            self.happened["lease expired"] += 1
-            lease.way.note_expiry(lease.number)
+            self._note_expiry(lease)
             self.end_lease(lease.number)
         self._look_later()
+
+    def _note_expiry(self, lease: Granted) -> None:
+        held = lease.way.leases.get(lease.number)
+        is_known = held is None or held.lost.is_set() or lease.way.is_gone
+        self.happened["lease expired" if is_known else "lease expired before its holder knew"] += 1
 
     def _expire(self) -> None:
         """Of the leases that the store in memory would renew by itself there are none."""
 
     async def lease(self, ttl_s: float, renewal: Renewal = BY_THIRDS) -> Lease:
         raise AssertionError("a lease is granted over a way")
-
-
-def _release(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)

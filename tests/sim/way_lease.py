@@ -5,22 +5,20 @@ from typing import TYPE_CHECKING
 
 from harpoon.store.port import Renewal, StoreUnavailable
 from harpoon.store.renewing import AGAIN_S, counted, patience
+from tests.sim.asking import AT
 from tests.sim.lost import Lost
-from tests.sim.store import AT
 
 if TYPE_CHECKING:
     from tests.sim.way import SimWay
 
 
 class SimLease:
-    """See the module."""
+    """See the module; `EtcdLease` with its part of the keeper, whose thread is a task here."""
 
     def __init__(self, way: "SimWay", number: int, ttl_s: int, sent: float, renewal: Renewal) -> None:
         self.lost = asyncio.Event()
         self.number = number
         self.ttl_s = ttl_s
-        #: Not renewed while this is set; for tests.
-        self.is_paused = False
         self._way = way
         self._renewal = renewal
         self.until, self.due = counted(sent, ttl_s, renewal)
@@ -32,16 +30,20 @@ class SimLease:
         self._watch_end()
         self._keeping = asyncio.get_running_loop().create_task(self._keep(), name="lease-keeper")
 
+    def stop(self) -> None:
+        """Renew it no longer; its holder is told when it ends."""
+        if self._keeping is not None and self._keeping is not asyncio.current_task():
+            self._keeping.cancel()
+
     async def revoke(self) -> None:
         """End the lease now and delete its keys; nothing when it is over."""
         await self._way.revoke(self)
 
     def end(self) -> None:
-        """Tell the holder that it is over for certain."""
+        """Tell the holder that it is over, or may be."""
+        self.stop()
         if self._timer is not None:
             self._timer.cancel()
-        if self._keeping is not None and self._keeping is not asyncio.current_task():
-            self._keeping.cancel()
         self._way.leases.pop(self.number, None)
         self.lost.set()
 
@@ -50,19 +52,18 @@ class SimLease:
         if self._timer is not None:
             self._timer.cancel()
         left = self.until - self._way.elapsed()
-        if left <= 0:
+        if left <= 0 and not self.lost.is_set():
             is_kept = self.number in self._way.store.leases
-            self._way.happened["lease lapsed while the store kept it" if is_kept else "lease lapsed"] += 1
+            self._way.happened["lease lapsed while it was kept" if is_kept else "lease lapsed"] += 1
             self.end()
         elif not self.lost.is_set():
             self._timer = asyncio.get_running_loop().call_later(left, self._watch_end)
 
     async def _keep(self) -> None:
+        """Renew whenever it is due."""
         within = patience(self.ttl_s)
         while not self.lost.is_set():
-            if (wait := self.due - self._way.elapsed()) > 0 or self.is_paused:
-                await asyncio.sleep(wait if wait > 0 else AGAIN_S)
-                continue
+            await asyncio.sleep(self.due - self._way.elapsed())
             sent = self._way.elapsed()
             try:
                 left_s = await self._way.net.call(

@@ -100,7 +100,7 @@ async def _open_simulated(ground: Ground) -> Store:
 async def _renew_simulated_no_more(store: Store, ground: Ground) -> None:
     assert isinstance(store, SimWay)
     for lease in store.leases.values():
-        lease.is_paused = True
+        lease.stop()
     async with asyncio.timeout(EXPIRED_WITHIN_S):
         while store.store.leases:
             await asyncio.sleep(0.05)
