@@ -55,7 +55,7 @@ HOLDS: Final = (
         name="scheduler_compares_no_hold",
         says="The scheduler writes without comparing that it may.",
         kills=frozenset({"S3", "S4", "S17"}),
-        edits=(Edit(Scheduler._decide, "compares = (self._hold.compare, ", "compares = ("),),
+        edits=(Edit(Scheduler._decide, "compares = (self._hold.compare, ", "compares = (*(), "),),
     ),
     Variant(
         name="scheduler_compares_no_job",
