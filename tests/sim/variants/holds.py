@@ -9,8 +9,8 @@ from harpoon.control.membership import Membership
 from harpoon.control.outbox import Outbox
 from harpoon.control.scheduler import Scheduler
 from harpoon.control.shepherd import Shepherd
+from harpoon.core import machine
 from harpoon.core.assign import decide
-from harpoon.core.machine import _open
 from harpoon.store import hold, renewing
 from tests.sim.variants.variant import CONVERGES, Edit, Variant
 
@@ -111,7 +111,7 @@ HOLDS: Final = (
         name="denial_recorded_without_hold",
         says="A denial is recorded by one who does not hold the agent any more.",
         kills=frozenset({"S3", "S4"}),
-        edits=(Edit(denial._record, "Compare(hold.key, create=hold.token.revision), ", ""),),
+        edits=(Edit(denial._record, "Compare(hold.key, create=hold.token.revision), ", "*(), "),),
     ),
     Variant(
         name="lease_end_ignored",
@@ -151,7 +151,8 @@ HOLDS: Final = (
         says="An agent is taken to be ours as soon as its stream is open, before it took our token.",
         kills=frozenset({"S1", "S3", "S4", "L2", *CONVERGES}),
         edits=(
-            Edit(_open, "return after, (signals.Adopt(),)", "return _adopt(after, snapshot, now)"),
+            Edit(machine._open, "return after, (signals.Adopt(),)", "return _adopt(after, snapshot, now)"),
+            Edit(machine.advance, "assert after.phase in allowed", "assert True"),
         ),
     ),
     Variant(
