@@ -197,11 +197,15 @@ class Channel:
         self._until = 0.0
         #: Said, and not through yet; in order.
         self._unsent: deque[Any] = deque()
+        self._under_way: deque[Any] = deque()
         self._reset: asyncio.Future[Any] = network.loop.create_future()
         self._reset.add_done_callback(lambda _: self._hear(_End(f"{to} reset the connection")))
 
     def open(self, make: Callable[[], AsyncIterator[Any]]) -> Callable[[], Awaitable[None]]:
         async def accept() -> None:
+            if self._node is not None:
+                # A connection is opened once, whatever arrives twice.
+                return
             node = self._node = NODE.get()
             self._network._under_way[node][self._reset] = None
             self._pump = asyncio.get_running_loop().create_task(self._speak(make()))
@@ -229,8 +233,12 @@ class Channel:
                 return
             at = max(self._until, network.loop.now + way.delay())
             self._until = at + 1e-9
-            word = self._unsent.popleft()
-            network.loop.call_later(at - network.loop.now, self._hear, word, context=self._source.context())
+            # Whichever of them is there first hears what was said first: a clock that goes wrong does not mix them up.
+            self._under_way.append(self._unsent.popleft())
+            network.loop.call_later(at - network.loop.now, self._arrive, context=self._source.context())
+
+    def _arrive(self) -> None:
+        self._hear(self._under_way.popleft())
 
     def _hear(self, word: Any) -> None:
         self._heard.append(word)
