@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from harpoon.control.registry import Accepted
+from harpoon.control.view import View
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, PreconditionFailed, Unavailable
 from harpoon.model.manifest import Manifest
@@ -134,15 +135,23 @@ class Watcher:
             if mirror.revision < after:
                 # As a door refuses a revision that is yet to come.
                 return
-            with mirror.listening(lambda revision, changes: queue.put_nowait(("changes", revision, _keys(changes)))):
+
+            def hear(revision: int, changes: Any) -> None:
+                if keys := _keys(controller.view, changes):
+                    queue.put_nowait(("changes", revision, keys))
+
+            with mirror.listening(hear):
                 missed = mirror.since(after) if after else None
                 if missed is None:
+                    there, revision = _present(controller.view), mirror.revision
                     yield "opened", 0, ()
-                    yield "synced", mirror.revision, ()
+                    yield "snapshot", revision, there
+                    yield "synced", revision, ()
                 else:
                     yield "opened", after, ()
                     for revision, changes in missed:
-                        yield "changes", revision, _keys(changes)
+                        if keys := _keys(controller.view, changes):
+                            yield "changes", revision, keys
                 while True:
                     yield await queue.get()
 
@@ -157,8 +166,18 @@ class Watcher:
             world.tell(Watched(t=world.loop.now, node=self.name, stream=stream, what="cut", revision=self._after))
 
 
-def _keys(changes: Any) -> tuple[str, ...]:
-    return tuple(sorted({f"{change.table.prefix}{change.key}" for change in changes}))
+def _keys(view: View, changes: Any) -> tuple[str, ...]:
+    """Return the objects that a revision touches; a link and a cordon are parts of their agent."""
+    kinds = {view.jobs: "job", view.placements: "placement", view.actual: "task", view.agents: "agent"}
+    parts = (view.links, view.cordons)
+    found = [f"{kinds[change.table]}/{change.key}" for change in changes if change.table in kinds]
+    found += [f"agent/{one.key}" for one in changes if one.table in parts and one.key in view.agents.rows]
+    return tuple(sorted(set(found)))
+
+
+def _present(view: View) -> tuple[str, ...]:
+    tables = {"job": view.jobs, "placement": view.placements, "task": view.actual, "agent": view.agents}
+    return tuple(sorted(f"{kind}/{key}" for kind, table in tables.items() for key in table.rows))
 
 
 def _manifest(name: str, spec: Mapping[str, Any]) -> Manifest:

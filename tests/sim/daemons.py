@@ -1,6 +1,5 @@
 """The shipped agent on a simulated host: all its parts but the doors, and what is beyond them of the machine."""
 
-import asyncio
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -28,8 +27,8 @@ class Daemon:
     """One life of an agent's daemon. It ends by never being run again: `Host.listener` is then the next one's."""
 
     service: AgentService
+    #: As it registers itself.
     agent: Agent
-    clock: Clock
 
     @property
     def uid(self) -> str:
@@ -42,7 +41,7 @@ class Daemon:
 
 
 async def boot(host: Host, *, name: str, clock: Clock, rng: Random, **told: Any) -> Daemon:
-    """Start the daemon as `harpoon.agent.daemon.serve` does: open its home, put it together, find its tasks.
+    """Start the daemon, in its node, as `harpoon.agent.daemon.serve` does: open its home, put it together, find its tasks.
 
     Args:
         host: Where. No other daemon may live there.
@@ -54,7 +53,6 @@ async def boot(host: Host, *, name: str, clock: Clock, rng: Random, **told: Any)
     Raises:
         OSError: The disk is full, and the directory new.
     """
-    asyncio.get_running_loop()
     with open_home(host.disk.directory) as home:
         # Its lock is none (`disks.install`), so there is nothing to be kept open.
         pass
@@ -72,4 +70,4 @@ async def boot(host: Host, *, name: str, clock: Clock, rng: Random, **told: Any)
     service = assemble(settings, home, machine)
     host.listener = driver
     _log.info("agent_ready", agent=name, host=settings.host, port=settings.port, uid=home.uid)
-    return Daemon(service=service, agent=service.describe(settings.port), clock=clock)
+    return Daemon(service=service, agent=service.describe(settings.port))

@@ -160,7 +160,7 @@ class Host:
             name=f"{self.boot}-{self._count}",
             behaviour=draw(variables, self.rng),
             ports=frozenset(int(value) for name, value in variables.items() if name.startswith("PORT_")),
-            began_ms=int(self.ways.now() * 1000),
+            began_ms=self._now_ms(),
             pid=1000 + self._count,
         )
         self.ways.later(run.behaviour.start_s, lambda: self._come_up(run))
@@ -191,7 +191,7 @@ class Host:
     def _come_up(self, run: Run) -> None:
         if run.code is not None:
             return
-        run.is_up = True
+        run.is_up, run.began_ms = True, self._now_ms()
         self.ways.tell("started", run.task, run.name)
         self._notify(run)
         if run.behaviour.exit_s is not None:
@@ -213,6 +213,9 @@ class Host:
         run.is_gone = True
         if run.is_up:
             self.ways.tell("exited", run.task, run.name)
+
+    def _now_ms(self) -> int:
+        return int(self.ways.now() * 1000)
 
     def _notify(self, run: Run) -> None:
         listener = self.listener

@@ -17,12 +17,17 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import timedelta
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 from harpoon.model.instant import Instant
 
 #: The wall clock at the beginning of every run: 2026-01-01T00:00:00Z.
 WALL_MS: Final = 1_767_225_600_000
+#: The least that a timer waits.
+TICK_S: Final = 0.000_001
+#: Nobody has so much to do at one moment.
+STILL_TURNS_MAX: Final = 200_000
 #: Work that is handed to another thread takes so long.
 THREAD_S: Final = 0.0005
 
@@ -95,6 +100,10 @@ class SimFuture(asyncio.Future):  # type: ignore[type-arg]
         return self._number
 
 
+class Spinning(Exception):
+    """So much is done at one moment that it will never pass: something waits by asking again and again."""
+
+
 class SimLoop(asyncio.BaseEventLoop):
     """See the module. ``now`` is the one true time, in seconds since the beginning."""
 
@@ -103,6 +112,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self.now = 0.0
         #: Callbacks run so far.
         self.turns = 0
+        #: The present moment, and the turns before it.
+        self._since = (0.0, 0)
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._order = itertools.count()
         #: What went wrong where nobody was to hear of it.
@@ -129,7 +140,9 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         context = context or contextvars.copy_context()
         timer = asyncio.TimerHandle(when, callback, args, self, context)
-        due = max(self.now, context.get(NODE, WORLD).when(when, self.now))
+        due = context.get(NODE, WORLD).when(when, self.now)
+        # Clocks tell microseconds: who waits for less would be woken before the clock shows it.
+        due = self.now if due <= self.now else max(due, self.now + TICK_S)
         heappush(self._timers, (due, next(self._order), timer))
         return timer
 
@@ -170,6 +183,10 @@ class SimLoop(asyncio.BaseEventLoop):
             timer = heappop(timers)[2]
             if not timer.cancelled():
                 ready.append(timer)
+        if self.now > self._since[0] + 0.001:
+            self._since = (self.now, self.turns)
+        elif self.turns > self._since[1] + STILL_TURNS_MAX:
+            raise Spinning(self.now, [repr(handle) for handle in islice(ready, 20)])
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 DELAY_S: Final = (0.0002, 0.003)
 #: Somebody who is not there is found to be not there so soon.
 REFUSED_S: Final = 0.001
+#: What is lost of a connection is sent again after so long.
+RESENT_S: Final = 0.5
 #: Without any answer from the far end a connection lasts so long, and no new one comes about.
 CONNECTION_S: Final = 10.0
 #: What is sent into the void on an open connection: so often the far end may have got it, for all one knows.
@@ -146,11 +148,10 @@ class Network:
         if done.cancelled():
             self._reset(node.name, answer)
             return
+        # Taken note of, lest it is told that nobody did.
+        done.exception()
         if back.passes():
             self.loop.call_later(back.delay(), _settle, answer, done, context=source.context())
-        else:
-            # Taken note of, lest it is told that nobody did.
-            done.exception()
 
     def _refuse(self, source: Node, to: str, answer: "asyncio.Future[Any]") -> None:
         back = self.way(to, source.name)
@@ -192,7 +193,7 @@ class Channel:
         self._to = to
         self._node: Node | None = None
         self._pump: asyncio.Task[None] | None = None
-        self._heard: list[Any] = []
+        self._heard: deque[Any] = deque()
         self._news = asyncio.Event()
         self._until = 0.0
         #: Said, and not through yet; in order.
@@ -229,7 +230,7 @@ class Channel:
         while self._unsent:
             if not way.passes():
                 # Sent again by the kernel until it gets through, and before all that follows.
-                network.loop.call_later(0.5, self._push)
+                network.loop.call_later(RESENT_S, self._push, context=WORLD.context())
                 return
             at = max(self._until, network.loop.now + way.delay())
             self._until = at + 1e-9
@@ -248,7 +249,7 @@ class Channel:
         while not self._heard:
             self._news.clear()
             await self._news.wait()
-        word = self._heard.pop(0)
+        word = self._heard.popleft()
         if isinstance(word, _End):
             raise Lost(word.reason, is_sent=True)
         return word
@@ -276,6 +277,7 @@ def _settle(answer: "asyncio.Future[Any]", done: "asyncio.Task[Any]") -> None:
         return
     if error is not None:
         answer.set_exception(error)
+        answer.exception()
     else:
         answer.set_result(done.result())
 
@@ -283,3 +285,4 @@ def _settle(answer: "asyncio.Future[Any]", done: "asyncio.Task[Any]") -> None:
 def _fail(answer: "asyncio.Future[Any]", lost: Lost) -> None:
     if not answer.done():
         answer.set_exception(lost)
+        answer.exception()
