@@ -198,11 +198,15 @@ class Channel:
         self._until = 0.0
         #: Said, and not through yet; in order.
         self._unsent: deque[Any] = deque()
+        self._under_way: deque[Any] = deque()
         self._reset: asyncio.Future[Any] = network.loop.create_future()
         self._reset.add_done_callback(lambda _: self._hear(_End(f"{to} reset the connection")))
 
     def open(self, make: Callable[[], AsyncIterator[Any]]) -> Callable[[], Awaitable[None]]:
         async def accept() -> None:
+            if self._node is not None:
+                # A connection is opened once, whatever arrives twice.
+                return
             node = self._node = NODE.get()
             self._network._under_way[node][self._reset] = None
             self._pump = asyncio.get_running_loop().create_task(self._speak(make()))
