@@ -83,7 +83,9 @@ class WholeWatches(Check):
 
     def on_watched(self, event: Watched) -> None:
         if event.what == "opened":
-            self._streams[event.stream] = _Stream(event.keys or _ALL, event.revision or None)
+            # Users name kinds in the plural.
+            kinds = tuple(kind.removesuffix("s") for kind in event.keys)
+            self._streams[event.stream] = _Stream(kinds or _ALL, event.revision or None)
             return
         stream = self._streams.get(event.stream)
         if stream is None:
