@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.proof.checks.placing import Words
-from tests.proof.history import Applied, Committed, Ended, Fault, Sent, Settled
+from tests.proof.history import Applied, Committed, Ended, Fault, Settled
 from tests.proof.judge import Check, Terms
 from tests.proof.state import Change, State, job_of, slot_of
 
@@ -29,7 +29,7 @@ class FailStatic(Check):
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
         self._words = Words(self.state)
-        self._early: list[tuple[str, str, Sent | Applied]] = []
+        self._early: list[tuple[str, str, Applied]] = []
         self._emptied: list[tuple[str, str, Committed]] = []
         #: Agent → when its cordon was lifted.
         self._lifted: dict[str, float] = {}
@@ -37,16 +37,11 @@ class FailStatic(Check):
     def on_fault(self, event: Fault) -> None:
         self._words.hear(event)
 
-    def on_sent(self, event: Sent) -> None:
-        for kind, task in event.commands:
-            if kind != "start":
-                self._judge_end(event.agent, task, event)
-
     def on_applied(self, event: Applied) -> None:
         if event.command != "start" and event.is_ok:
             self._judge_end(event.node, event.task, event)
 
-    def _judge_end(self, agent: str, task: str, event: Sent | Applied) -> None:
+    def _judge_end(self, agent: str, task: str, event: Applied) -> None:
         placement = self.state.placement(agent, task)
         if placement is None or placement.get("is_revoked"):
             return
@@ -54,7 +49,7 @@ class FailStatic(Check):
             raise self._baseless(agent, task, event)
         self._early.append((agent, task, event))
 
-    def _baseless(self, agent: str, task: str, event: Sent | Applied) -> Exception:
+    def _baseless(self, agent: str, task: str, event: Applied) -> Exception:
         return self.refute(f"{task} is to end on {agent}, where it is placed", event)
 
     def on_committed(self, event: Committed) -> None:
