@@ -198,7 +198,6 @@ class Channel:
         self._until = 0.0
         #: Said, and not through yet; in order.
         self._unsent: deque[Any] = deque()
-        self._under_way: deque[Any] = deque()
         self._reset: asyncio.Future[Any] = network.loop.create_future()
         self._reset.add_done_callback(lambda _: self._hear(_End(f"{to} reset the connection")))
 

@@ -37,7 +37,7 @@ VERIFIED_S = 680.0
 #: So quiet, it is settled; and stays so for as long again.
 QUIET_S = 35.0
 #: What nobody can promise whose store leaves out events of a watch, and does not say so: a view that misses a placement.
-UNSURE = frozenset({"S11", "S18"})
+UNSURE = frozenset({"S5", "S11", "S12", "S18", "L6"})
 #: An operator tries so often.
 TRIES = 30
 
