@@ -33,6 +33,9 @@ class Watcher:
         self._limits = limits
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        #: Whether it is no longer told: the view was mended. Up to which revision it was told all; None: not for certain.
+        self.is_parted = False
+        self._told: int | None = None
         self._is_filled = asyncio.Event()
 
     def offer(self, events: bytes, framed: bytes) -> None:
@@ -54,15 +57,27 @@ class Watcher:
         self._size = size
         self._is_filled.set()
 
-    async def drain(self) -> None:
-        """Write what is queued, whenever something is, in the reader's time."""
-        while True:
+    def part(self, told: int | None) -> None:
+        """Have `drain` end; see there."""
+        self.is_parted, self._told = True, told
+        self._is_filled.set()
+
+    async def drain(self) -> int | None:
+        """Write what is queued, whenever something is, in the reader's time, until the view is mended.
+
+        Returns:
+            The revision up to which all was told; what follows is to be found elsewhere. None: nothing told is sure.
+        """
+        while not self.is_parted or self._chunks:
             await self._is_filled.wait()
             self._is_filled.clear()
             taken = b"".join(self._chunks)
             self._chunks.clear()
             self._size = 0
-            await self.stream.write(taken)
+            if taken:
+                await self.stream.write(taken)
+        self.is_parted = False
+        return self._told
 
 
 class Replay:
@@ -102,6 +117,7 @@ class Feed:
         self._cache_size = 0
         self._replays: set[Replay] = set()
         view.mirror.listen(self._hear)
+        view.mirror.listen_breaks(self._break)
 
     @contextmanager
     def replay(self, missed: Revisions) -> Iterator[Replay]:
@@ -131,6 +147,8 @@ class Feed:
 
     def bookmark(self, watcher: Watcher) -> None:
         """Tell a watcher who has joined that it has been told everything up to the present revision."""
+        if watcher.is_parted:
+            return
         self._flush()
         shown = self._view.external(self._view.revision)
         event = frame(watcher.stream.encoding, "bookmark", shown, event_json("bookmark", shown))
@@ -166,6 +184,20 @@ class Feed:
                 if not self._pending:
                     asyncio.get_running_loop().call_soon(self._flush)
                 self._pending.setdefault(selection, []).append((shown, body))
+
+    def _break(self, told: int | None) -> None:
+        """Part from all watchers, for what the view hears next is no revision as it happened."""
+        self._flush()
+        for replay in self._replays:
+            replay.ahead.clear()
+        parted, self._watchers = self._watchers, {}
+        for forms in parted.values():
+            for watchers in forms.values():
+                for watcher in watchers:
+                    watcher.part(told)
+        if told is None:
+            self._cache.clear()
+            self._cache_size = 0
 
     def _flush(self) -> None:
         """Write what came within this turn of the loop, as one piece to each watcher and the same to all alike."""

@@ -65,12 +65,19 @@ class Watch:
         else:
             self._cursor = after
         try:
-            while not await self._catch_up():
-                await self._read_history()
-                # The store may be ahead of the view: what was read there is not to be heard again.
-                await self._doors.view.mirror.reached(self._cursor)
-            self._stay.on_tick = lambda: self._feed.bookmark(self._watcher)
-            await self._watcher.drain()
+            while True:
+                while not await self._catch_up():
+                    await self._read_history()
+                    # The store may be ahead of the view: what was read there is not to be heard again.
+                    await self._doors.view.mirror.reached(self._cursor)
+                self._stay.on_tick = lambda: self._feed.bookmark(self._watcher)
+                told = await self._watcher.drain()
+                self._stay.on_tick = None
+                if told is None:
+                    oldest = self._doors.view.external(self._doors.view.revision)
+                    await self._lose(Gone("the view had missed something; start afresh, with a snapshot", oldest=oldest))
+                    return
+                self._cursor = told
         except Compacted as error:
             await self._lose(gone(self._doors.view, error))
         finally:

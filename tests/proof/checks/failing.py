@@ -13,7 +13,7 @@ _LIFTED_S = 10.0
 
 
 class FailStatic(Check):
-    """S18. Two halves: no task is ended that is placed; no placement is withdrawn that its job wants, for nothing.
+    """S18. Two halves: no task is ended that is placed; no placement is withdrawn that its job wants as it is.
 
     Once deleted, a placement never comes back within one life of the registry; so it does not matter how old the view
     is on which a task was told to stop: it must be gone, or revoked, by the time of the command. As in S4 what
@@ -21,6 +21,7 @@ class FailStatic(Check):
     """
 
     name = "S18"
+    tables = ("placements", "cordons")
     says = (
         "A task is ended only when its placement is gone or revoked, and no wanted slot loses its last one for nothing."
     )
@@ -89,18 +90,27 @@ class FailStatic(Check):
         job = self.state.value("jobs", job_of(task))
         if job is None or job.get("is_terminating") or change.old.value["slot"] >= job["spec"].get("scale", 1):
             return
+        if not self._is_as_wanted(agent, task, change.old.value, job, event):
+            return
         if change.new is None:
             self._judge_gone(agent, task, change.old.value, event)
         elif change.new.value.get("is_revoked") and not change.old.value.get("is_revoked"):
-            self._judge_revoked(agent, task, change.old.value, job, event)
+            self._judge_revoked(agent, task, change.new.value, event)
+
+    def _is_as_wanted(
+        self, agent: str, task: str, old: Mapping[str, Any], job: Mapping[str, Any], event: Committed
+    ) -> bool:
+        """Whether nothing is a reason to replace it: what is old or has failed may go first, to make room for the next."""
+        if old["generation"] != job["generation"] or old.get("bindings") or _refers(job):
+            return False
+        if self.state.row("cordons", agent) is not None or self._is_just_lifted(agent, event):
+            return False
+        report = self.state.reported(agent, task)
+        return report is None or report["state"] not in ("failed", "finished")
 
     def _judge_gone(self, agent: str, task: str, old: Mapping[str, Any], event: Committed) -> None:
         state = self.state
         if old.get("is_denied") or state.slots.get(slot_of(task)) or self._words.is_dead(agent):
-            return
-        cordon = state.value("cordons", agent)
-        has_deadline = cordon is not None and cordon["is_draining"] and cordon.get("deadline_ms") is not None
-        if has_deadline or self._is_just_lifted(agent, event):
             return
         if state.link(agent) == "connected":
             raise self._emptied_by(agent, task, event)
@@ -117,24 +127,15 @@ class FailStatic(Check):
             f"slot {slot_of(task)} is wanted, and loses {task} on {agent} with nothing in its place", event
         )
 
-    def _judge_revoked(
-        self, agent: str, task: str, old: Mapping[str, Any], job: Mapping[str, Any], event: Committed
-    ) -> None:
-        """An exclusive placement that is as it should be is not taken back."""
-        report = self.state.reported(agent, task)
-        is_well = report is not None and report["state"] == "running" and report.get("ready")
-        is_present = old["generation"] == job["generation"] and not old.get("bindings") and not self._env_refers(job)
-        is_alone = len(self.state.slots.get(slot_of(task), ())) == 1
-        is_cordoned = self.state.row("cordons", agent) is not None or self._is_just_lifted(agent, event)
-        if is_well and is_present and is_alone and not is_cordoned:
-            # That it was denied is recorded together with its being revoked, when the store was set back.
-            placement = self.state.placement(agent, task)
-            if not placement.get("is_denied"):
-                raise self.refute(f"{task} on {agent} is ready and as wanted, and is revoked", event)
+    def _judge_revoked(self, agent: str, task: str, new: Mapping[str, Any], event: Committed) -> None:
+        # A start that was refused as denied is recorded as revoked and denied at once: the store had been set back.
+        if len(self.state.slots.get(slot_of(task), ())) == 1 and not new.get("is_denied"):
+            raise self.refute(f"{task} on {agent} is as wanted, and is revoked", event)
 
     def _is_just_lifted(self, agent: str, event: Committed) -> bool:
         return event.t - self._lifted.get(agent, float("-inf")) <= _LIFTED_S + self.terms.grace_s
 
-    def _env_refers(self, job: Mapping[str, Any]) -> bool:
-        """Whether endpoints of other jobs are in its environment: those that change make it old."""
-        return any(isinstance(value, dict) for value in job["spec"]["task"].get("env", {}).values())
+
+def _refers(job: Mapping[str, Any]) -> bool:
+    """Return whether endpoints of other jobs are in its environment: those that change make it old."""
+    return any(isinstance(value, dict) for value in job["spec"]["task"].get("env", {}).values())
