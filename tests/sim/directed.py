@@ -84,20 +84,20 @@ def placed_late_by_the_former(seed: int) -> Plan:
 
 
 def placed_late(seed: int) -> Plan:
-    """What the leader wrote comes to pass after it has given up waiting for that."""
+    """What the leader wrote comes to pass after it has given up waiting for that, and revisions have gone on."""
     faults = (_fault(5.999, "commit_late", "s2", 6, 1),)
-    return _plan(seed, (_put(6, "db", "s1", exclusive=True),), faults)
+    return _plan(seed, (_put(6, "db", "s1", exclusive=True), _put(7, "web", "s1")), faults)
 
 
 def placed_in_silence(seed: int) -> Plan:
     """What the leader wrote came to pass, and it learns of that by its view, which is behind."""
     faults = (_fault(5.5, "view_behind", "s2", 22, 8), _fault(10, "commit_silent", "s2", 0, 1))
-    return _plan(seed, (_put(6, "db", "s1", exclusive=True),), faults, chaos_s=30)
+    return _plan(seed, (_put(6, "db", "s1", exclusive=True), _put(8.5, "web", "s1")), faults, chaos_s=30)
 
 
 def view_behind(seed: int) -> Plan:
     """The leader's view is behind what it wrote."""
-    ops = (_put(6, "db", "s1", exclusive=True), _put(6.5, "db", "s1", exclusive=True, scale=2))
+    ops = (_put(6, "db", "s1", exclusive=True), _put(8.2, "db", "s1", exclusive=True, scale=2))
     return _plan(seed, ops, (_fault(5.5, "view_behind", "s2", 12, 4),))
 
 
@@ -127,8 +127,10 @@ def told_late_and_changed(seed: int) -> Plan:
 
 def told_late_by_the_former(seed: int) -> Plan:
     """What a minder wrote of a task comes to pass after another minds the agent, and the task is gone."""
-    faults = (_fault(5.999, "commit_late", "s1", 13, 2), _fault(6.4, "kill_instance", "s1", 20))
-    return _plan(seed, (_put(6, "web"), _delete(15, "web")), faults, chaos_s=28)
+    faults = (_fault(5.999, "commit_late", "s1", 13, 2), _fault(6.4, "kill_instance", "s1", 40))
+    broken = (_fault(0, "kill_instance", "s1"),)
+    ops = (_put(6, "web"), _delete(15, "web"))
+    return _plan(seed, ops, faults, chaos_s=24, core=("store", "s2", "a1", "a2"), broken=broken)
 
 
 def denial_not_recorded(seed: int) -> Plan:
@@ -140,6 +142,29 @@ def denial_not_recorded(seed: int) -> Plan:
 def refused_for_a_while(seed: int) -> Plan:
     """An agent refuses to start a task, for its disk is full."""
     return _plan(seed, (_put(6, "home", agent="a1"),), (_fault(5, "disk_full", "a1", 5),))
+
+
+def refused_and_unscheduled(seed: int) -> Plan:
+    """Likewise, and the task is not wanted any more when the disk has room."""
+    ops = (_put(6, "home", exclusive=True, agent="a1"), _delete(8, "home"))
+    return _plan(seed, ops, (_fault(5, "disk_full", "a1", 5),))
+
+
+def told_of_another(seed: int) -> Plan:
+    """What a minder wrote of a task never comes to pass, and then it writes of another."""
+    ops = (_put(6, "home", agent="a1"), _put(10, "box", agent="a1"))
+    return _plan(seed, ops, (_fault(5.999, "commit_late", "s1", 10, 1),), chaos_s=22)
+
+
+def leader_is_paused(seed: int) -> Plan:
+    """A leader stalls, and another leads when it wakes."""
+    ops = (_put(6, "db", "s1", exclusive=True), _put(16.9, "db", "s1", exclusive=True, scale=2))
+    return _plan(seed, ops, (_fault(7, "pause_instance", "s2", 10),), chaos_s=24)
+
+
+def alone(seed: int) -> Plan:
+    """A link breaks for a moment, and there is one instance only."""
+    return _plan(seed, (_put(6, "web", "s1"),), (_fault(9, "kill_agent", "a1", 6),), instances=("s1",))
 
 
 def not_reached(seed: int) -> Plan:
@@ -164,21 +189,21 @@ def most_lost(seed: int) -> Plan:
 
 def many_lost(seed: int) -> Plan:
     """So many tasks are lost at once that replacing them is to take a while."""
-    spec = a_spec(scale=270, cpu=10) | {"placement": {"prefer": [{"tag": "name", "equals": "a1"}]}}
-    ops = (Op(at=6, session="c1", verb="put", job="web", to="s2", spec=spec),)
-    return _plan(seed, ops, (_fault(12, "kill_agent", "a1", 24),), agents=("a1", "a2", "a3"), chaos_s=40)
+    faults = [_fault(5, "cordon", agent, 6) for agent in ("a2", "a3")]
+    faults += [_fault(14, "kill_agent", "a1", 24)]
+    return _plan(seed, (_put(7, "web", scale=280, cpu=3),), tuple(faults), agents=("a1", "a2", "a3"), chaos_s=42)
 
 
 def crowded(seed: int) -> Plan:
-    """Jobs want more room together than one agent has."""
+    """Jobs that are decided together want more room than one agent has."""
     jobs = ("one", "two", "three", "four")
-    ops = tuple(_put(6, job, session=f"c-{job}", cpu=2500) for job in jobs)
-    return _plan(seed, ops, (), chaos_s=10)
+    ops = (_put(6, "web", "s1"), *(_put(7, job, "s1", f"c-{job}", cpu=600) for job in jobs))
+    return _plan(seed, ops, (_fault(5.999, "commit_late", "s2", 0, 1),), chaos_s=14)
 
 
 def crowded_soon(seed: int) -> Plan:
     """A job waits for the room of one that is unscheduled."""
-    first, second = (_put(at, job, agent="a1", cpu=2500) for at, job in ((6, "one"), (8, "two")))
+    first, second = (_put(at, job, agent="a1", cpu=600) for at, job in ((6, "one"), (8, "two")))
     return _plan(seed, (first, second, _delete(10, "one", session="c2")), (), chaos_s=14)
 
 
@@ -190,9 +215,13 @@ def compacted(seed: int, *more: Fault, span: float = 10) -> Plan:
 
 
 def list_breaks_off(seed: int) -> Plan:
-    """Likewise, and the store is away when all is to be listed."""
-    faults = tuple(_fault(9.51 + 0.01 * (seed % 7), "cut_from_store", "s1", 2.2, 3) for _ in range(1))
-    return compacted(seed, *faults)
+    """Likewise, and the list of all there is, which is long, breaks off."""
+    faults = [_fault(8, "view_behind", "s1", 12, 2), _fault(9.5, "watch_compacted", "store")]
+    faults += [_fault(9.6, "slow_to_store", "s1", 5, 0.6)]
+    faults += [_fault(9.9 + 0.2 * number, "watch_compacted", "store") for number in range(30)]
+    ops = [_put(6, "web", scale=80, cpu=3), _put(9, "box")]
+    ops += [_put(9.6 + 0.2 * number, "box", version=number + 2) for number in range(30)]
+    return _plan(seed, tuple(ops), tuple(faults), chaos_s=22)
 
 
 def missed(seed: int) -> Plan:
@@ -202,8 +231,10 @@ def missed(seed: int) -> Plan:
 
 def watcher_moves(seed: int) -> Plan:
     """A watcher goes on at another instance."""
-    ops = (_put(6, "web", scale=2), _put(7.95, "web", scale=3), _put(8.2, "box"), _put(9, "web", scale=1))
-    return _plan(seed, ops, (_fault(8, "kill_instance", "s1", 1), _fault(12, "kill_instance", "s2", 1)), chaos_s=16)
+    ops = [_put(6, "web", scale=2)]
+    ops += [_put(at, "web", "s2" if at < 10 else "s1", scale=number % 2 + 1) for number, at in enumerate((8.1, 8.3, 12.1, 12.3))]
+    faults = (_fault(8, "kill_instance", "s1", 1), _fault(12, "kill_instance", "s2", 1))
+    return _plan(seed, tuple(ops), faults, chaos_s=16)
 
 
 def watcher_is_behind(seed: int) -> Plan:
@@ -237,6 +268,16 @@ def never_answered(seed: int) -> Plan:
     return _plan(seed, (_put(6, "web", "s1"), _put(8, "web", "s1", version=2)), faults, chaos_s=40)
 
 
+def done_and_not_known(seed: int) -> Plan:
+    """What a user asked for came to pass, and nobody can find out."""
+    faults = (
+        _fault(7.99, "commit_silent", "s1", 0, 1),
+        _fault(8.5, "cut_from_store", "s1", 60, 3),
+        _fault(8.6, "kill_instance", "s2", 55),
+    )
+    return _plan(seed, (_put(6, "web", "s1"), _put(8, "web", "s1", version=2)), faults, chaos_s=50)
+
+
 def overtaken_in_silence(seed: int) -> Plan:
     """What a user asked for came to pass, and was changed by another before that is known."""
     ops = (_put(6, "web", "s1"), _put(8, "web", "s1", version=2), _put(9, "web", "s2", "c2", version=3))
@@ -257,9 +298,9 @@ def made_and_gone(seed: int) -> Plan:
 
 def declared_dead_meanwhile(seed: int) -> Plan:
     """A placement is revoked just when an operator says that its agent is dead."""
-    ops = (_put(6, "home", exclusive=True, agent="a1"), _put(21.2, "home", exclusive=True, agent="a1", version=2))
-    late = tuple(_fault(21.199, "commit_late", name, 0, 1) for name in ("s2",))
-    return _plan(seed, ops, (_fault(8, "replace_host", "a1"), *late), chaos_s=30)
+    ops = (_put(6, "home", exclusive=True, agent="a1"), _put(21.0, "home", "s1", exclusive=True, agent="a1", version=2))
+    late = _fault(20.999, "commit_late", "s2", 0, 1)
+    return _plan(seed, ops, (_fault(8, "replace_host", "a1"), late), chaos_s=30)
 
 
 def adopted_late(seed: int) -> Plan:
@@ -294,24 +335,23 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "denied_before_durable": late_start_after_full_disk,
     "denial_recorded_unanswered": late_start,
     "started_twice": twice,
-    "given_back_without_compare": placed_late_by_the_former,
+    "given_back_without_compare": leader_is_paused,
     "sealed_in_vain": placed_late,
     "token_of_the_last_write": placed_late,
-    "token_of_the_view": leads_again,
     "scheduler_compares_no_hold": placed_late_by_the_former,
-    "scheduler_compares_no_job": placed_late,
     "scheduler_not_sealed": placed_late,
     "doubt_not_awaited": placed_in_silence,
     "leader_not_sealed": leads_again,
     "outbox_not_sealed": told_late,
     "outbox_compares_no_hold": told_late_by_the_former,
     "older_word_wins": told_late_and_changed,
-    "published_once": told_late,
+    "published_once": told_of_another,
     "never_sent_again": refused_for_a_while,
     "denial_asked_once": denial_not_recorded,
     "nobody_passed_on": not_reached,
     "failed_forgotten": not_reached,
-    "lost_at_once": lost_exclusive,
+    "unreported_is_denied": refused_and_unscheduled,
+    "lost_early": alone,
     "lost_without_a_second_try": lost_exclusive,
     "waiting_not_honoured": lost_exclusive,
     "time_frees_exclusive": lost_exclusive,
@@ -334,7 +374,7 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "put_without_compare": two_conditional,
     "acknowledged_before_commit": never_answered,
     "doubt_acknowledged": never_answered,
-    "doubt_is_refused": never_answered,
+    "doubt_is_refused": done_and_not_known,
     "tried_again_blindly": overtaken_in_silence,
     "unchanged_by_an_old_view": there_and_back,
     "stale_is_not_found": made_and_gone,

@@ -46,12 +46,6 @@ HOLDS: Final = (
         ),
     ),
     Variant(
-        name="token_of_the_view",
-        says="A hold that is found to be ours gets the token of its last write, not of its making.",
-        kills=frozenset({"S1", "S2"}),
-        edits=(Edit(hold.held, "revision=entry.create_revision", "revision=entry.mod_revision"),),
-    ),
-    Variant(
         name="scheduler_compares_no_hold",
         says="The scheduler writes without comparing that it may.",
         kills=frozenset({"S3", "S4", "S17"}),
@@ -149,7 +143,7 @@ HOLDS: Final = (
     Variant(
         name="no_adoption",
         says="An agent is taken to be ours as soon as its stream is open, before it took our token.",
-        kills=frozenset({"S1", "S3", "S4", "L2", *CONVERGES}),
+        kills=frozenset({"S1", "S3", "S4", "S15", "L2", *CONVERGES}),
         edits=(
             Edit(machine._open, "return after, (signals.Adopt(),)", "return _adopt(after, snapshot, now)"),
             Edit(machine.advance, "assert after.phase in allowed", "assert True"),

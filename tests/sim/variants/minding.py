@@ -4,7 +4,6 @@ from typing import Final
 
 from harpoon.control.minder import Minder
 from harpoon.control.outbox import Outbox
-from harpoon.control.transformer import Transformer
 from harpoon.core import clocks, loss, machine, telling
 from harpoon.control.shepherd import Shepherd
 from harpoon.core.transform import transform
@@ -66,7 +65,6 @@ MINDING: Final = (
         edits=(
             Edit(machine._adopt, "signals.Reconcile(None)", "signals.Reconcile(frozenset())"),
             Edit(Loop._resync, "for key in self._everything():", "for key in ():"),
-            Edit(Transformer._reconcile, "return\n", "self._dirty[agent] = tasks\n        return\n"),
         ),
     ),
     Variant(
@@ -114,10 +112,10 @@ MINDING: Final = (
         edits=(Edit(Shepherd._judge, "() if link is None else link.value.failed_by", "()"),),
     ),
     Variant(
-        name="lost_at_once",
-        says="An agent counts as lost as soon as its link breaks.",
-        kills=frozenset({"S16", "S18", *CONVERGES}),
-        edits=(Edit(machine._break, "lost_at=now.elapsed + state.lost_after", "lost_at=now.elapsed"),),
+        name="lost_early",
+        says="An agent counts as lost soon after its link broke.",
+        kills=frozenset({"L4", "S16", "S18", *CONVERGES}),
+        edits=(Edit(machine._break, "lost_at=now.elapsed + state.lost_after", "lost_at=now.elapsed + state.lost_after / 6"),),
     ),
     Variant(
         name="lost_without_a_second_try",
