@@ -96,9 +96,9 @@ def placed_in_silence(seed: int) -> Plan:
 
 
 def view_behind(seed: int) -> Plan:
-    """The leader's view is behind what it wrote."""
-    ops = (_put(6, "db", "s1", exclusive=True), _put(8.2, "db", "s1", exclusive=True, scale=2))
-    return _plan(seed, ops, (_fault(5.5, "view_behind", "s2", 12, 4),))
+    """The leader's view is behind what it wrote, and much happens."""
+    ops = tuple(_put(6 + 0.3 * number, "db", "s1", exclusive=True, scale=number % 2 + 1) for number in range(8))
+    return _plan(seed, ops, (_fault(5.5, "view_behind", "s2", 12, 1),))
 
 
 def leads_again(seed: int) -> Plan:
@@ -191,20 +191,20 @@ def many_lost(seed: int) -> Plan:
     """So many tasks are lost at once that replacing them is to take a while."""
     faults = [_fault(5, "cordon", agent, 6) for agent in ("a2", "a3")]
     faults += [_fault(14, "kill_agent", "a1", 24)]
-    return _plan(seed, (_put(7, "web", scale=280, cpu=3),), tuple(faults), agents=("a1", "a2", "a3"), chaos_s=42)
+    return _plan(seed, (_put(7, "web", scale=340, cpu=10),), tuple(faults), agents=("a1", "a2", "a3"), chaos_s=42)
 
 
 def crowded(seed: int) -> Plan:
     """Jobs that are decided together want more room than one agent has."""
     jobs = ("one", "two", "three", "four")
     ops = (_put(6, "web", "s1"), *(_put(7, job, "s1", f"c-{job}", cpu=600) for job in jobs))
-    return _plan(seed, ops, (_fault(5.999, "commit_late", "s2", 0, 1),), chaos_s=14)
+    return _plan(seed, ops, (_fault(5.999, "commit_late", "s2", 0, 1),), chaos_s=14, cpu=1000)
 
 
 def crowded_soon(seed: int) -> Plan:
     """A job waits for the room of one that is unscheduled."""
     first, second = (_put(at, job, agent="a1", cpu=600) for at, job in ((6, "one"), (8, "two")))
-    return _plan(seed, (first, second, _delete(10, "one", session="c2")), (), chaos_s=14)
+    return _plan(seed, (first, second, _delete(10, "one", session="c2")), (), chaos_s=14, cpu=1000)
 
 
 def compacted(seed: int, *more: Fault, span: float = 10) -> Plan:

@@ -30,6 +30,9 @@ class DurableAnswers(Check):
     What is read must be what the store had at the revision that the answer tells; at which one that has to be is said
     by ``min_revision`` among the arguments, or the session (S12): instances may be behind each other. An answer without
     a revision cannot be judged. What a registry had before it was restored is lost with its store, which is no lie.
+
+    A put that tells of an older revision changed nothing, for the job stood as it asks: at some moment since it was
+    asked, that is. Nor is there no job to change while one was there all the time. Both need times that are exact.
     """
 
     name = "S5"
@@ -38,12 +41,17 @@ class DurableAnswers(Check):
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
         self._ops: dict[str, Invoked] = {}
+        #: Operation → the store's revision when it was asked for.
+        self._asked_at: dict[str, int] = {}
         self._early: list[Answered] = []
 
     def on_invoked(self, event: Invoked) -> None:
         self._ops[event.op] = event
+        self._asked_at[event.op] = self.state.revision
 
     def on_answered(self, event: Answered) -> None:
+        if self.terms.is_exact:
+            self._judge_meanwhile(event)
         if not event.revision or event.outcome == "unknown":
             return
         if event.revision <= self.state.revision:
@@ -81,6 +89,17 @@ class DurableAnswers(Check):
             amiss = "it was unscheduled, and still stands"
         if amiss:
             raise self.refute(f"job {asked.job} at revision {event.revision}: {amiss}", asked, event)
+
+    def _judge_meanwhile(self, event: Answered) -> None:
+        """Judge what is told without anything having been written, by how the job stood since it was asked for."""
+        asked, since = self._ops[event.op], self._asked_at[event.op]
+        past = [value for at, value in self.state.jobs_past.get(asked.job, ()) if at > since]
+        stood = [self.state.job_at(asked.job, since), *past]
+        if event.outcome == "done" and asked.verb == "put" and 0 < event.revision <= since:
+            if all(self._amiss_in_put(asked, job) for job in stood):
+                raise self.refute(f"job {asked.job} was said to stand as asked, and never did since", asked, event)
+        elif event.outcome == "refused" and event.code == "not_found" and asked.verb != "get" and None not in stood:
+            raise self.refute(f"job {asked.job} was not found, and was there all the time", asked, event)
 
     def _amiss_in_read(self, asked: Invoked, event: Answered, job: Any) -> str:
         least = revision_in(asked.args.get("min_revision"))
@@ -146,7 +165,9 @@ class ComparedAndOnce(Check):
     def on_committed(self, event: Committed) -> None:
         for change in self.state.changed:
             if change.table == "jobs" and change.new is not None and not self.state.is_anew:
-                if change.old is not None and change.old.value["version"] == change.new.value["version"]:
+                if change.old is not None and change.old.value["version"] >= change.new.value["version"]:
+                    if change.old.value["version"] > change.new.value["version"]:
+                        raise self.refute(f"the version of job {change.key} falls: a change was written over", event)
                     continue
                 key = change.key, canonical(change.new.value["spec"])
                 form = self._forms.get(key)
