@@ -96,9 +96,14 @@ def placed_in_silence(seed: int) -> Plan:
 
 
 def view_behind(seed: int) -> Plan:
-    """The leader's view is behind what it wrote, and much happens."""
-    ops = tuple(_put(6 + 0.3 * number, "db", "s1", exclusive=True, scale=number % 2 + 1) for number in range(8))
-    return _plan(seed, ops, (_fault(5.5, "view_behind", "s2", 12, 1),))
+    """The leader's view is behind what it wrote, when room for a slot comes to be twice."""
+    ops = (
+        *(_put(6, name, "s1", agent=agent, cpu=600) for name, agent in (("one", "a1"), ("two", "a2"))),
+        _put(8, "db", "s1", exclusive=True, cpu=600),
+        _delete(10, "one", "s1", "c2"),
+        _delete(10.5, "two", "s1", "c2"),
+    )
+    return _plan(seed, ops, (_fault(9, "view_behind", "s2", 9, 1.5),), cpu=1000)
 
 
 def leads_again(seed: int) -> Plan:
@@ -165,6 +170,18 @@ def leader_is_paused(seed: int) -> Plan:
 def alone(seed: int) -> Plan:
     """A link breaks for a moment, and there is one instance only."""
     return _plan(seed, (_put(6, "web", "s1"),), (_fault(9, "kill_agent", "a1", 6),), instances=("s1",))
+
+
+def unscheduled(seed: int) -> Plan:
+    """A job is unscheduled."""
+    return _plan(seed, (_put(6, "web", scale=2), _delete(9, "web")), (), chaos_s=12)
+
+
+def lost_for_good(seed: int) -> Plan:
+    """An agent never comes back; there is another."""
+    broken = (_fault(0, "kill_agent", "a1"),)
+    ops = (_put(6, "web", scale=2),)
+    return _plan(seed, ops, (_fault(9, "kill_agent", "a1", 40),), core=("store", "s1", "s2", "a2"), broken=broken, chaos_s=30)
 
 
 def not_reached(seed: int) -> Plan:
@@ -278,10 +295,10 @@ def done_and_not_known(seed: int) -> Plan:
     return _plan(seed, (_put(6, "web", "s1"), _put(8, "web", "s1", version=2)), faults, chaos_s=50)
 
 
-def overtaken_in_silence(seed: int) -> Plan:
-    """What a user asked for came to pass, and was changed by another before that is known."""
+def overtaken(seed: int) -> Plan:
+    """What a user asked for was lost, and another changes the job before that is known."""
     ops = (_put(6, "web", "s1"), _put(8, "web", "s1", version=2), _put(9, "web", "s2", "c2", version=3))
-    return _plan(seed, ops, (_fault(7.99, "commit_silent", "s1", 0, 1),))
+    return _plan(seed, ops, (_fault(7.99, "commit_late", "s1", 20, 1),))
 
 
 def there_and_back(seed: int) -> Plan:
@@ -350,6 +367,8 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "denial_asked_once": denial_not_recorded,
     "nobody_passed_on": not_reached,
     "failed_forgotten": not_reached,
+    "unscheduled_is_kept": unscheduled,
+    "lost_never_replaced": lost_for_good,
     "unreported_is_denied": refused_and_unscheduled,
     "lost_early": alone,
     "lost_without_a_second_try": lost_exclusive,
@@ -375,7 +394,7 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "acknowledged_before_commit": never_answered,
     "doubt_acknowledged": never_answered,
     "doubt_is_refused": done_and_not_known,
-    "tried_again_blindly": overtaken_in_silence,
+    "tried_again_blindly": overtaken,
     "unchanged_by_an_old_view": there_and_back,
     "stale_is_not_found": made_and_gone,
     "old_snapshot_taken": adopted_late,

@@ -1,5 +1,6 @@
 """What clients are told: S5, S6 and S12."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,8 +167,8 @@ class ComparedAndOnce(Check):
         for change in self.state.changed:
             if change.table == "jobs" and change.new is not None and not self.state.is_anew:
                 if change.old is not None and change.old.value["version"] >= change.new.value["version"]:
-                    if change.old.value["version"] > change.new.value["version"]:
-                        raise self.refute(f"the version of job {change.key} falls: a change was written over", event)
+                    if self._is_written_over(change.old.value, change.new.value):
+                        raise self.refute(f"a change of job {change.key} was written over, unseen", event)
                     continue
                 key = change.key, canonical(change.new.value["spec"])
                 form = self._forms.get(key)
@@ -193,6 +194,10 @@ class ComparedAndOnce(Check):
                 self._early.append(event)
         elif event.outcome == "refused" and "spec" in asked.args:
             self._judge_form(asked.job, self._forms[asked.job, canonical(asked.args["spec"])])
+
+    def _is_written_over(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        """Whether a job's record was written by one who had not seen the former: its version did not rise."""
+        return bool(old["version"] > new["version"] or canonical(old["spec"]) != canonical(new["spec"]))
 
     def _judge_condition(self, event: Answered) -> None:
         asked, _ = self._ops[event.op]
