@@ -22,9 +22,7 @@ class EvictionsBounded(Check):
 
     name = "S16"
     tables = ("placements", "links", "agents")
-    says = (
-        "Lost tasks are replaced 200 at once, then 20 a second, none while most agents are lost, nor where they are to wait."
-    )
+    says = "Lost tasks are replaced 200 at once, then 20 a second, none while most agents are lost, nor where they are to wait."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
