@@ -19,7 +19,9 @@ AGENTS: Final = (
         kills=frozenset({"S1", "S3", "S4"}),
         edits=(
             Edit(
-                Fence._keep, "await asyncio.to_thread(home.write_durably, self._path, codec.dump(mark))", "codec.dump(mark)"
+                Fence._keep,
+                "await asyncio.to_thread(home.write_durably, self._path, codec.dump(mark))",
+                "codec.dump(mark)",
             ),
         ),
     ),

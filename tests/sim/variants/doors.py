@@ -46,9 +46,7 @@ DOORS: Final = (
         name="doubt_acknowledged",
         says="A mutation of which nobody knows whether it happened is acknowledged.",
         kills=_ACKNOWLEDGED,
-        edits=(
-            Edit(settle.commit, "raise doubt", "return await store.revision()"),
-        ),
+        edits=(Edit(settle.commit, "raise doubt", "return await store.revision()"),),
     ),
     Variant(
         name="tried_again_blindly",
@@ -80,11 +78,5 @@ DOORS: Final = (
         says="That there is no such job is told by a view that may be behind.",
         kills=_ACKNOWLEDGED,
         edits=(Edit(Freshness.see, "if entry is not None:", "if False:"),),
-    ),
-    Variant(
-        name="others_not_awaited",
-        says="Who was overtaken decides again by a view that does not show yet by what.",
-        kills=_ACKNOWLEDGED | {"S3", "S4", "S17"},
-        edits=(Edit(settle.see_others, "await mirror.shows(await _overtaken_at(store, compares))", "pass"),),
     ),
 )

@@ -4,8 +4,8 @@ from typing import Final
 
 from harpoon.control.minder import Minder
 from harpoon.control.outbox import Outbox
-from harpoon.core import clocks, loss, machine, telling
 from harpoon.control.shepherd import Shepherd
+from harpoon.core import loss, machine, telling
 from harpoon.core.transform import transform
 from harpoon.kit.loop import Loop
 from tests.sim.variants.variant import CONVERGES, Edit, Variant
@@ -18,17 +18,13 @@ MINDING: Final = (
         edits=(Edit(machine._adopt, "is_latest = snapshot.seq >= state.seq", "is_latest = True"),),
     ),
     Variant(
-        name="stream_gap_ignored",
-        says="What is left out of an agent's stream is not missed.",
-        kills=frozenset({"S15", *CONVERGES}),
-        edits=(Edit(machine._change, " or changed.seq > state.seq + 1", ""),),
-    ),
-    Variant(
         name="never_sent_again",
         says="A command that was sent is never given again, whatever becomes of it.",
         kills=CONVERGES,
         edits=(
-            Edit(machine._answer, "(replace(state, pending={**state.pending, **refused}) if refused else state)", "state"),
+            Edit(
+                machine._answer, "(replace(state, pending={**state.pending, **refused}) if refused else state)", "state"
+            ),
             Edit(machine._step, "now.elapsed + PENDING_MAX", "timedelta.max"),
         ),
     ),
@@ -36,15 +32,7 @@ MINDING: Final = (
         name="denial_asked_once",
         says="A denial is on its way until the task is gone, though its record may have failed.",
         kills=CONVERGES,
-        edits=(
-            Edit(machine._step, "now.elapsed + PENDING_MAX", "timedelta.max"),
-        ),
-    ),
-    Variant(
-        name="pending_forgotten",
-        says="Nobody remembers what is on its way, so it is sent again whenever anything is heard.",
-        kills=frozenset({"L6", "L7", *CONVERGES}),
-        edits=(Edit(machine.is_pending, "return now.elapsed <", "return False and now.elapsed <"),),
+        edits=(Edit(machine._step, "now.elapsed + PENDING_MAX", "timedelta.max"),),
     ),
     Variant(
         name="denial_recorded_unanswered",
@@ -77,9 +65,7 @@ MINDING: Final = (
         name="unreported_is_denied",
         says="A revoked task that its agent does not report is not denied: it is taken for gone.",
         kills=frozenset({"S3", "S4", *CONVERGES}),
-        edits=(
-            Edit(transform, "forgets.append(ForgetTask(task=task_id, reason=why, is_denied=True))", "continue"),
-        ),
+        edits=(Edit(transform, "forgets.append(ForgetTask(task=task_id, reason=why, is_denied=True))", "continue"),),
     ),
     Variant(
         name="published_once",
@@ -115,24 +101,16 @@ MINDING: Final = (
         name="lost_early",
         says="An agent counts as lost soon after its link broke.",
         kills=frozenset({"L4", "S16", "S18", *CONVERGES}),
-        edits=(Edit(machine._break, "lost_at=now.elapsed + state.lost_after", "lost_at=now.elapsed + state.lost_after / 6"),),
-    ),
-    Variant(
-        name="lost_without_a_second_try",
-        says="An agent counts as lost though another instance might reach it.",
-        kills=frozenset({"S16", "S18", *CONVERGES}),
-        edits=(Edit(loss.lose, "if not is_due or (state.others and not state.failed_by):", "if not is_due:"),),
+        edits=(
+            Edit(
+                machine._break, "lost_at=now.elapsed + state.lost_after", "lost_at=now.elapsed + state.lost_after / 6"
+            ),
+        ),
     ),
     Variant(
         name="lost_for_ever",
         says="An agent that is reached again is not told to be connected.",
         kills=frozenset({"S16", *CONVERGES}),
         edits=(Edit(machine._adopt, "effects.append(told)", "pass"),),
-    ),
-    Variant(
-        name="unfit_clock_ignored",
-        says="An instance takes holds whatever its clock says.",
-        kills=frozenset({"S16", "S18", "L4", *CONVERGES}),
-        edits=(Edit(clocks.is_fit, "return abs(found)", "return True or abs(found)"),),
     ),
 )

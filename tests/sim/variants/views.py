@@ -24,12 +24,6 @@ VIEWS: Final = (
         ),
     ),
     Variant(
-        name="old_list_taken",
-        says="A list of the past is taken for the present.",
-        kills=_LOST_WORDS | {"S12"},
-        edits=(Edit(Mirror._pages, "if page.revision < known:", "if False:"),),
-    ),
-    Variant(
         name="ghosts_kept",
         says="When all is listed anew, what is not there any more is kept.",
         kills=_LOST_WORDS,
