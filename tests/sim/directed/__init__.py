@@ -47,7 +47,6 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "room_ignored": commits.crowded,
     "room_given_back_early": commits.crowded_soon,
     "own_writes_not_awaited": commits.view_behind,
-    "dropped_first": commits.fits_nowhere,
     "revoked_without_guard": commits.declared_dead_meanwhile,
     "failed_list_is_the_end": watches.list_breaks_off,
     "ghosts_kept": watches.compacted,

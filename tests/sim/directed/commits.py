@@ -94,9 +94,3 @@ def crowded_soon(seed: int) -> Plan:
 def unscheduled(seed: int) -> Plan:
     """A job is unscheduled."""
     return plan(seed, (put(6, "web", scale=2), delete(9, "web")), (), chaos_s=12)
-
-
-def fits_nowhere(seed: int) -> Plan:
-    """A job is changed into one that fits nowhere, and back."""
-    ops = (put(6, "web", cpu=600), put(8, "web", version=2, cpu=1100), put(12, "web", cpu=600))
-    return plan(seed, ops, (), chaos_s=16, cpu=1000)

@@ -142,18 +142,4 @@ PLACING: Final = (
         kills=CONVERGES,
         edits=(Edit(rollout._drops, "if current is not None and current.health in ARRIVED:", "if False:"),),
     ),
-    Variant(
-        name="dropped_first",
-        says="An old task goes before its successor is placed.",
-        kills=frozenset({"S18", "S4"}),
-        edits=(
-            Edit(rollout._drops, "elif old.health is Health.READY:", "elif False:"),
-            Edit(
-                rollout._drops,
-                "elif current is not None and current.health is Health.WAITING and old.health is not Health.HELD:",
-                "elif old.health is not Health.HELD:",
-            ),
-            Edit(rollout._drops, 'f"replaced by {current.placement.task} before it was ready"', '"it is old"'),
-        ),
-    ),
 )
