@@ -180,6 +180,8 @@ class World:
 
     def daemon(self, agent: str) -> daemons.Daemon:
         """Return the daemon that serves at a host now; for what has arrived there."""
+        if agent not in self._daemons:
+            raise Lost(f"{agent} does not listen yet", is_sent=False)
         return self._daemons[agent]
 
     def start_instance(self, name: str) -> None:
