@@ -92,8 +92,8 @@ class Plan:
     lost_after_s: float = 12.0
     #: What each agent has to give, in thousandths of a processor.
     cpu: int = 8000
-    #: Crash after, or hide, the effect of this number; see `tests.sim.points`.
-    point: tuple[str, int] | None = None
+    #: What goes wrong at one point, which, and whose; see `tests.sim.points`.
+    point: tuple[str, int, str] | None = None
 
     @property
     def has_gaps(self) -> bool:
@@ -110,7 +110,7 @@ class Plan:
         ops = tuple(Op(**one) for one in told.pop("ops"))
         point = told.pop("point")
         told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-        return cls(**told, **lists, ops=ops, point=None if point is None else (point[0], point[1]))
+        return cls(**told, **lists, ops=ops, point=None if point is None else tuple(point))
 
 
 def draw(seed: int) -> Plan:

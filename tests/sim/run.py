@@ -145,7 +145,7 @@ def _run(plan: Plan, directory: Path, patch: Patch | None, *, keeps: bool, log: 
         turns=world.loop.turns,
         virtual_s=world.loop.now,
         cpu_s=time.process_time() - start,
-        happened=Counter(world.net.happened) + Counter(world.store.happened) + world.effects,
+        happened=world.net.happened + world.store.happened,
         lines=tuple(world.lines) if keeps else (),
         log=tuple(world.log or ()),
     )
