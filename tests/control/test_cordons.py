@@ -27,7 +27,7 @@ from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
 from tests.builders import a_job, a_placement, a_task
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
 from tests.fakes import FakeAgent
-from tests.faulty import FaultyStore
+from tests.faulty import Fault, FaultyStore
 
 LOST_AFTER = timedelta(milliseconds=200)
 
@@ -640,6 +640,19 @@ async def test_an_agent_where_a_slot_may_run_unclaimed_that_runs_once_is_neither
         await write(view, store, Put(record.key, codec.dump(over)))
         await roster.register(another)
         await roster.remove("a1")
+
+
+async def test_an_agent_that_came_back_meanwhile_is_not_removed_late() -> None:
+    store = FaultyStore()
+    async with a_view(store) as view:
+        await registered(view, store)
+        store.fail(Fault.LATE, prefix=AGENTS)
+        with pytest.raises(StoreUnavailable):
+            await Roster(store, view).remove("a1")
+        back = Link(agent="a1", state=LinkState.CONNECTED, since_ms=1)
+        await write(view, store, Put(LINKS + "a1", codec.dump(back)), *placed(1))
+        assert await store.deliver() == [None]
+        assert await store.get(AGENTS + "a1") is not None
 
 
 async def test_what_was_placed_on_an_agent_in_the_moment_it_was_removed_goes_when_that_is_declared_dead() -> None:
