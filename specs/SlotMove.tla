@@ -22,7 +22,8 @@ CONSTANTS
 Numbers == 1..PlacementsMax
 
 VARIABLES
-    placed,   \* of each number, in the store: the agent, and "none", "live", "revoked", "denied" or "gone"
+    placed,   \* of each number, in the store: the agent, and "none", "live", "revoked", "denied" (its record may be
+              \* deleted) or "gone" (with its agent)
     decided,  \* the highest number that was decided on
     sent,     \* commits of the scheduler under way: number, agent and guard
     guard,    \* how the scheduler's hold was written last: every commit of it compares that
@@ -103,16 +104,12 @@ Decide(a) ==
     /\ placed' = IF Wrong = "start_before_commit" THEN [placed EXCEPT ![NewNumber].agent = a] ELSE placed
     /\ UNCHANGED <<forgets, guard, holders, answers, agent, crashes, dead>>
 
-(* Records of it that are denied are deleted, in the same commit or a later one. *)
-Cleaned == [p \in Numbers |-> IF State(p) = "denied" THEN [placed[p] EXCEPT !.state = "gone"] ELSE placed[p]]
-
 Happens(c) == c.guard = guard \/ Wrong = "scheduler_not_compared"
 
 (* A commit comes to the store; its author may be told. *)
 Deliver(c) ==
     /\ sent' = sent \ {c}
-    /\ \E before \in {placed, Cleaned} :
-        placed' = IF Happens(c) THEN [before EXCEPT ![c.number] = [agent |-> c.agent, state |-> "live"]] ELSE placed
+    /\ placed' = IF Happens(c) THEN [placed EXCEPT ![c.number] = [agent |-> c.agent, state |-> "live"]] ELSE placed
     /\ awaits' \in IF c.guard = guard THEN {awaits, FALSE} ELSE {awaits}
     /\ UNCHANGED <<decided, guard, holders, calls, answers, agent, crashes, dead>>
 
@@ -170,11 +167,11 @@ Passes(c) == c.token = known[c.agent].token
 
 IsDenied(c) == c.number <= known[c.agent].denied
 
-(* When the mark rises denials may be dropped, and need not be: so many of the latest are kept. *)
-Raise(c) ==
-    LET a == c.agent IN
-    /\ ~IsWriting(a) /\ c.token > known[a].token
-    /\ \E denied \in {known[a].denied, 0} : file' = [file EXCEPT ![a] = [token |-> c.token, denied |-> denied]]
+(* The mark rises to the token of a holder that adopts the agent, or of any command to it. Denials may be dropped then,
+   and need not be: so many of the latest are kept. *)
+Raise(a, t) ==
+    /\ a \notin dead /\ ~IsWriting(a) /\ t > known[a].token
+    /\ \E denied \in {known[a].denied, 0} : file' = [file EXCEPT ![a] = [token |-> t, denied |-> denied]]
     /\ loose' = Settled(a)
     /\ UNCHANGED <<placed, scheduler, holders, calls, answers, known, task, crashes, dead>>
 
@@ -246,7 +243,7 @@ Restart(a) ==
 (* Its host crashes: records of tasks may be older ones than those written last. Tasks that they tell of begin again,
    unless they are denied. *)
 AfterCrash(a, p) ==
-    LET again == IF p <= file[a].denied THEN "over" ELSE "running" IN
+    LET again == IF p <= file[a].denied /\ Wrong # "denied_begins_again" THEN "over" ELSE "running" IN
     CASE task[a][p] = "running" -> {again, "none"}
       [] task[a][p] = "over" -> {"over", again}
       [] OTHER -> IF p \in loose[a] THEN {"none", again} ELSE {"none"}
@@ -296,8 +293,9 @@ Next ==
     \/ \E p \in Numbers : Revoke(p)
     \/ \E a \in Agents : Grant(a) \/ Expire(a)
     \/ \E one \in answers : Record(one)
-    \/ \E c \in Starts : Raise(c) \/ Obey(c) \/ Refused(c)
-    \/ \E c \in Forgets : Raise(c) \/ Deny(c) \/ Forgotten(c)
+    \/ \E c \in Starts : Obey(c) \/ Refused(c)
+    \/ \E c \in Forgets : Deny(c) \/ Forgotten(c)
+    \/ \E a \in Agents : \E t \in 1..granted[a] : Raise(a, t)
     \/ \E a \in Agents : Written(a) \/ Restart(a) \/ Crash(a) \/ DeclareDead(a) \/ Mourn(a)
     \/ \E a \in Agents, p \in Numbers : Over(a, p)
 
