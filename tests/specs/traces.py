@@ -28,11 +28,12 @@ _HELD = HOLDS + AGENT_HOLDS
 def ownership_of(events: Sequence[Event]) -> dict[str, list[Step]]:
     """Return of each agent what happened to its holds, and what it did by virtue of them."""
     steps: dict[str, list[Step]] = defaultdict(list)
+    ranks = _ranked(events)
     for agent, event, step in _held(events):
         if step is not None:
             steps[agent].append(step)
         elif isinstance(event, Applied):
-            token = _token(events, agent, event.token)
+            token = ranks.get((agent, event.token[1]), 0)
             steps[agent].append({"kind": "applied", "agent": agent, "token": token, "inst": event.instance})
     return dict(steps)
 
@@ -59,13 +60,15 @@ class _Moves:
         self._agents = agents
         self._states: dict[tuple[str, int], str] = {}
         self._dead: set[str] = set()
+        self._ranks: dict[tuple[str, int], int] = {}
 
     def steps(self, events: Sequence[Event]) -> list[Step]:
         """Return what concerns the slot."""
         steps: list[Step] = []
+        self._ranks = _ranked(events)
         for agent, event, step in _held(events):
             if agent in self._agents and agent not in self._dead:
-                told = [step] if step is not None else self._did(events, agent, event)
+                told = [step] if step is not None else self._did(agent, event)
                 steps += [{key: value for key, value in one.items() if key != "inst"} for one in told]
             if not agent:
                 assert isinstance(event, Committed)
@@ -90,7 +93,7 @@ class _Moves:
         if after != before:
             yield {"kind": kinds[after], "agent": agent, "number": number}
 
-    def _did(self, events: Sequence[Event], agent: str, event: Event) -> Iterator[Step]:
+    def _did(self, agent: str, event: Event) -> Iterator[Step]:
         task = getattr(event, "task", "")
         if not task or _slot(task) != self._slot:
             return
@@ -105,13 +108,12 @@ class _Moves:
                 if (event.is_ok or event.is_denied) and (event.command, event.is_ok) in kind:
                     told = kind[event.command, event.is_ok]
                     if told != "forgotten" or event.is_denied:
-                        yield {"kind": told, **about, "token": _token(events, agent, event.token)}
+                        yield {"kind": told, **about, "token": self._ranks.get((agent, event.token[1]), 0)}
 
 
 def _held(events: Sequence[Event]) -> Iterator[tuple[str, Event, Step | None]]:
     """Go through a history; what concerns an agent's holds comes as a step, what is no agent's without a name."""
-    ranks: dict[str, int] = defaultdict(int)
-    held: set[str] = set()
+    ranks, held = _ranked(events), set[str]()
     for event in events:
         match event:
             case Committed():
@@ -121,12 +123,12 @@ def _held(events: Sequence[Event]) -> Iterator[tuple[str, Event, Step | None]]:
                         yield agent, event, {"kind": "released", "agent": agent}
                     elif value is not None and agent not in held:
                         held.add(agent)
-                        ranks[agent] += 1
-                        told = {"agent": agent, "token": ranks[agent], "inst": value["instance"]}
+                        told = {"agent": agent, "token": ranks[agent, event.revision], "inst": value["instance"]}
                         yield agent, event, {"kind": "granted", **told}
                 yield "", event, None
             case Adopted():
-                token = _token(events, event.node, event.token)
+                # 0: a token of which nothing is known was never granted.
+                token = ranks.get((event.node, event.token[1]), 0)
                 told = {"agent": event.node, "token": token, "inst": event.instance}
                 yield event.node, event, {"kind": "adopted", **told}
             case Booted():
@@ -137,16 +139,19 @@ def _held(events: Sequence[Event]) -> Iterator[tuple[str, Event, Step | None]]:
                 pass
 
 
-def _token(events: Sequence[Event], agent: str, token: Pair) -> int:
-    """Return the how-manyeth hold of an agent a token is of; 0: of none that was granted."""
-    rank, is_held = 0, False
-    for event, key, value in _changes(events, _HELD):
-        if key == agent:
-            rank += value is not None and not is_held
-            if value is not None and not is_held and event.revision == token[1]:
-                return rank
-            is_held = value is not None
-    return 0
+def _ranked(events: Iterable[Event]) -> dict[tuple[str, int], int]:
+    """Return of agents and revisions at which a hold of theirs was made, the how-manyeth it is."""
+    ranks: dict[tuple[str, int], int] = {}
+    counts: dict[str, int] = defaultdict(int)
+    held: set[str] = set()
+    for event, agent, value in _changes(events, _HELD):
+        if value is None:
+            held.discard(agent)
+        elif agent not in held:
+            held.add(agent)
+            counts[agent] += 1
+            ranks[agent, event.revision] = counts[agent]
+    return ranks
 
 
 def _changes(events: Iterable[Event], prefix: str) -> Iterator[tuple[Committed, str, Mapping[str, Any] | None]]:
