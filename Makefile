@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 # What decides, and what everything rests on: every branch of it is tested.
 PURE := harpoon/core/*,harpoon/model/*,harpoon/kit/*
 
-.PHONY: help demo check test coverage conformance fuzz bench docs stubs format clean
+.PHONY: help demo check test coverage specs conformance fuzz bench docs stubs format clean
 
 # What `.ci/etcd` may have put there.
 demo test bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
@@ -34,6 +34,7 @@ check: $(READY) ## format, lint, types, layers, generated code
 
 test: $(READY) ## all tests, with real processes; coverage is kept for `make coverage`
 	@.ci/etcd $(BIN)
+	@.ci/java
 	@$(BIN)/coverage run -m pytest $(ARGS)
 ifeq ($(ARGS),)
 	@$(BIN)/coverage report --include=$(PURE) --fail-under=100 >$(VENV)/coverage || { cat $(VENV)/coverage; exit 1; }
@@ -41,6 +42,10 @@ endif
 
 coverage: $(READY) ## what the last `make test` did not reach
 	@$(BIN)/coverage report
+
+specs: $(READY) ## check how agents are owned and exclusive slots move, in every order (specs/), and that mistakes are found
+	@.ci/java
+	@$(BIN)/python -m pytest -q tests/specs $(ARGS)
 
 conformance: $(READY) ## judge the watch of a server of ours, or of any: make conformance SERVER=http://… TOKEN_FILE=…
 	@$(BIN)/python -m pytest tests/conformance $(if $(SERVER),--server $(SERVER)) $(if $(TOKEN_FILE),--token-file $(TOKEN_FILE)) $(ARGS)
