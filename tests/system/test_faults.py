@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, free_port
+from tests.ports import free_port
+from tests.system.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.system
 
