@@ -65,7 +65,7 @@ format: $(READY) ## lay out the code
 	@$(BIN)/ruff check --quiet --fix .
 
 clean: ## remove what these targets have made; running parts and harpoon-data are left alone
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist build
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* dist build
 
 # Made once, and again when what it depends on changes. Dependency groups need pip 25.1 or later.
 $(READY): pyproject.toml
