@@ -465,12 +465,12 @@ async def test_lost_tasks_beyond_the_burst_are_replaced_at_a_limited_rate() -> N
         await until(controller, lambda: is_lost(controller, "a1"))
         began = asyncio.get_running_loop().time()
         await until(controller, lambda: evicted(house) >= 200)
-        assert asyncio.get_running_loop().time() - began < 0.4
+        assert asyncio.get_running_loop().time() - began < 5, "at the rate of the others it would take 10 s"
         await until(controller, lambda: not controller.view.placements_on("a1"))
         took = asyncio.get_running_loop().time() - began
         await quiet(controller)
         assert evicted(house) == 210
-        assert 0.4 < took < 3
+        assert 0.4 < took < 8
 
 
 async def test_lost_tasks_that_fit_nowhere_are_not_looked_at_again_and_again() -> None:
