@@ -35,8 +35,10 @@ check: $(READY) ## format, lint, types, layers, generated code
 test: $(READY) ## all tests, with real processes; coverage is kept for `make coverage`
 	@.ci/etcd $(BIN)
 	@.ci/java
+ifneq ($(ARGS),)
 	@$(BIN)/coverage run -m pytest $(ARGS)
-ifeq ($(ARGS),)
+else
+	@.ci/test $(BIN)
 	@$(BIN)/coverage report --include=$(PURE) --fail-under=100 >$(VENV)/coverage || { cat $(VENV)/coverage; exit 1; }
 endif
 
@@ -68,7 +70,7 @@ format: $(READY) ## lay out the code
 	@$(BIN)/ruff check --quiet --fix .
 
 clean: ## remove what these targets have made; running parts and harpoon-data are left alone
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist build
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* dist build
 
 # Made once, and again when what it depends on changes. Dependency groups need pip 25.1 or later.
 $(READY): pyproject.toml
