@@ -3,7 +3,7 @@
 Whoever is given a port listens there only a moment later, and again after each restart: that nobody listens now is not
 enough. So all processes take turns: each is given the ports that come next in one range, which is gone through from the
 lowest to the highest before any is given again. It lies below what agents give to tasks by default, and below what the
-kernel gives to outgoing connections.
+kernel gives to outgoing connections. The few after each port stay free, as `harpoon dev` has its agents listen there.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from socket import socket
 
 from harpoon.model.agent import PortRange
 
-_LOW, _HIGH = 11_000, 18_999
+_LOW, _STEP, _COUNT = 11_000, 4, 2000
 #: Ranges for tasks, of 100 each: above the one that agents have by default.
 _TASKS, _TASKS_RANGES = 30_000, 27
 
@@ -29,8 +29,8 @@ def free_ports(address: str, count: int) -> list[int]:
     """Return as many ports of an address."""
     ports: list[int] = []
     with ExitStack() as held:
-        for _ in range(_LOW, _HIGH):
-            port = _LOW + _turn("ports") % (_HIGH - _LOW + 1)
+        for _ in range(_COUNT):
+            port = _LOW + _STEP * (_turn("ports") % _COUNT)
             probe = held.enter_context(socket())
             with suppress(OSError):
                 probe.bind((address, port))
