@@ -32,7 +32,7 @@ from harpoon.kit import codec
 from harpoon.kit.address import is_local_name
 from harpoon.kit.errors import Fenced, HarpoonError, Invalid, NotFound, Unavailable
 from harpoon.model.agent import Agent
-from harpoon.model.command import CommandResult, ForgetTask
+from harpoon.model.command import Command, CommandResult, ForgetTask
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.wire import Adopt, Commands, Results, Snapshot
@@ -155,19 +155,25 @@ class Api:
         refusal = await self._deny(order)
         # Another holder may have taken over meanwhile.
         fence.check(order.token, order.instance)
-        results = []
-        for number, command in enumerate(order.commands, 1):
-            assert fence.mark is not None
-            if refusal and isinstance(command, ForgetTask) and command.is_denied:
-                results.append(CommandResult(task=command.task, is_ok=False, reason=refusal))
-            else:
-                results.append(self._parts.tasks.obey(command, fence.mark.cluster))
-            if number % _SLICE == 0:
+        results: list[CommandResult] = []
+        for start in range(0, len(order.commands), _SLICE):
+            if start:
                 await asyncio.sleep(0)
                 fence.check(order.token, order.instance)
-        refused = sum(not result.is_ok for result in results)
-        _log.info("commands_carried_out", token=str(order.token), commands=len(results), refused=refused)
+            slice_ = order.commands[start : start + _SLICE]
+            results += (done := [self._obey(command, refusal) for command in slice_])
+            # Told before anyone else has a turn: what is broken off here has happened so far, and before what follows.
+            told = [_told(command, result) for command, result in zip(slice_, done, strict=True)]
+            _log.info("commands_carried_out", token=str(order.token), instance=order.instance, results=told)
         return _answer(Results(results=tuple(results)))
+
+    def _obey(self, command: Command, refusal: str) -> CommandResult:
+        """Carry out a command, unless it is to confirm a denial that is not on disk."""
+        mark = self._parts.fence.mark
+        assert mark is not None, "a token was admitted"
+        if refusal and isinstance(command, ForgetTask) and command.is_denied:
+            return CommandResult(task=command.task, is_ok=False, reason=refusal)
+        return self._parts.tasks.obey(command, mark.cluster)
 
     async def _deny(self, order: Commands) -> str:
         """Put on disk what the commands deny, all at once, before any is answered; return why it is not there."""
@@ -268,6 +274,13 @@ class Api:
 
 def _answer(noun: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=codec.dump(noun), status=status, content_type="application/json", headers=headers)
+
+
+def _told(command: Command, result: CommandResult) -> str:
+    """Say what became of a command, for the log."""
+    if result.is_ok:
+        return f"{command.kind} {command.task}: {'denied' if result.is_denied else 'done'}"
+    return f"{command.kind} {command.task}: {'refused as denied' if result.is_denied else 'refused'}: {result.reason}"
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

@@ -65,7 +65,7 @@ async def serve(
     _warm_up()
     with open_home(told.state_dir) as home:
         async with _open(told, home, clock, rng, stop) as parts, _listening(Api(parts).app(), told, parts.feed) as port:
-            _log.info("agent_ready", agent=told.name, host=told.host, port=port)
+            _log.info("agent_ready", agent=told.name, uid=parts.uid, host=told.host, port=port)
             if ready is not None:
                 ready(port)
             await _run(told, home, parts, rng, port)

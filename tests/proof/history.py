@@ -39,6 +39,8 @@ class Committed(Event):
     revision: int
     #: Key → its value as JSON; None: it was deleted.
     changes: Mapping[str, Any]
+    #: The store is another, or was set back: nothing but ``changes`` is in it, and revisions may begin anew.
+    is_anew: bool = False
 
 
 # An agent, and its host.
@@ -178,7 +180,8 @@ class Watched(Event):
     #: (compacted) or ``cut``.
     what: str
     revision: int = 0
-    #: Of ``changes``: keys as ``<kind>/<name>``; of ``snapshot`` what is there.
+    #: Of ``changes``: keys as ``<kind>/<name>`` (``job/default/web``, ``task/a1/default.web.0.1-7``, …); of ``snapshot``
+    #: what is there; of ``opened`` the kinds that are watched (``job``, …), all of each; none: all kinds.
     keys: tuple[str, ...] = ()
 
 

@@ -1,0 +1,189 @@
+"""What is desired comes about, and then all is silent: L1, and L5, which is the same beside what is broken for ever."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tests.proof.history import Calm, Committed, Ended, Event, Exited, Sent, Settled, Started
+from tests.proof.judge import Check, Terms
+from tests.proof.room import has_room, is_plain
+from tests.proof.state import LEASED, Change, State
+
+#: Written by nobody who converges, and by time alone.
+_TIMELESS = LEASED | {"meta", "idem"}
+
+
+class _Converged(Check):
+    """Compares the store's desired state with its actual one, and both with the processes there are."""
+
+    #: Of a whole system, or of the core of one that is broken.
+    is_of_whole: bool
+
+    def __init__(self, terms: Terms, state: State | None = None) -> None:
+        super().__init__(terms, state)
+        self._calm: Calm | None = None
+        self._settled: Settled | None = None
+        #: Agent and task → its processes.
+        self._running: dict[tuple[str, str], set[str]] = {}
+        self._has_started = False
+
+    def on_started(self, event: Started) -> None:
+        self._has_started = True
+        self._running.setdefault((event.node, event.task), set()).add(event.run)
+
+    def on_exited(self, event: Exited) -> None:
+        self._running.get((event.node, event.task), set()).discard(event.run)
+
+    def on_calm(self, event: Calm) -> None:
+        self._calm = event if event.is_whole is self.is_of_whole else None
+        self._settled = None
+
+    def on_settled(self, event: Settled) -> None:
+        if self._calm is not None:
+            self._settled = event
+            self._judge(event)
+
+    def on_ended(self, event: Ended) -> None:
+        if self._settled is not None:
+            self._judge(event)
+
+    def _judge(self, event: Event) -> None:
+        for amiss in (*self._amiss_on_agents(), *self._amiss_in_jobs()):
+            raise self.refute(amiss, self._calm, event)
+
+    def _core(self) -> list[str]:
+        assert self._calm is not None
+        agents = self.state.table("agents")
+        return [node for node in self._calm.core if node in agents]
+
+    def _amiss_on_agents(self) -> Iterator[str]:
+        state = self.state
+        for agent in self._core():
+            if state.link(agent) != "connected":
+                yield f"agent {agent} is {state.link(agent)}"
+            for task in sorted(state.tasks_on.get(agent, ())):
+                placed, report = state.placement(agent, task), state.reported(agent, task)
+                if placed is not None:
+                    amiss = self._amiss_of(agent, task, placed, report)
+                    if amiss:
+                        yield amiss
+                elif report["state"] != "unclaimed":
+                    yield f"agent {agent} still has {task}, which nothing places there: it is {report['state']}"
+
+    def _amiss_of(self, agent: str, task: str, placed: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
+        if placed.get("is_revoked"):
+            return "" if placed.get("is_denied") else f"{task} is revoked, and agent {agent} has not denied it"
+        if report is None:
+            return f"{task} is placed on agent {agent}, which has not reported it"
+        if report["state"] == "finished":
+            return "" if self._may_finish(placed) else f"{task} has finished on agent {agent}, and is to run always"
+        if report["state"] != "running" or not report.get("ready"):
+            return f"{task} on agent {agent} is {report['state']}, not ready: {report.get('reason', '')}"
+        if self._has_started and not self._running.get((agent, task)):
+            return f"{task} is said to run on agent {agent}, and no process of it does"
+        return ""
+
+    def _may_finish(self, placed: Mapping[str, Any]) -> bool:
+        version = self.state.value("versions", f"{placed['namespace']}/{placed['job']}/{placed['version']}")
+        return version is None or version["spec"]["task"].get("restart", {}).get("policy", "always") != "always"
+
+    def _amiss_in_jobs(self) -> Iterator[str]:
+        for key, row in self.state.table("jobs").items():
+            yield from self._amiss_in_job(key, row.value)
+
+    def _amiss_in_job(self, key: str, job: Mapping[str, Any]) -> Iterator[str]:
+        core, of = set(self._core()), key.replace("/", ".")
+        scale = 0 if job.get("is_terminating") else job["spec"].get("scale", 1)
+        slots = {slot for slot in self.state.slots if slot.rpartition(".")[0] == of and self.state.slots[slot]}
+        placed = {slot: list(self.state.placements_of(slot)) for slot in slots}
+        is_away = any(agent not in core for found in placed.values() for agent, _, _ in found)
+        if job.get("is_terminating") and not is_away and not self._is_left_away(of, core):
+            yield f"job {key} is unscheduled, and still there"
+        for slot, found in sorted(placed.items()):
+            if int(slot.rpartition(".")[2]) >= scale and any(agent in core for agent, _, _ in found):
+                yield f"slot {slot} is not wanted, and still placed: {found[0][1]}"
+        for number in range(scale):
+            amiss = self._amiss_in_slot(key, job, number, placed.get(f"{of}.{number}", []), core)
+            if amiss:
+                yield amiss
+
+    def _is_left_away(self, of: str, core: set[str]) -> bool:
+        """Whether agents outside the core have tasks of a job."""
+        tasks_on = self.state.tasks_on
+        return any(task.startswith(f"{of}.") for agent in tasks_on.keys() - core for task in tasks_on[agent])
+
+    def _amiss_in_slot(
+        self, key: str, job: Mapping[str, Any], number: int, found: list[tuple[str, str, Any]], core: set[str]
+    ) -> str:
+        live = [one for one in found if not one[2].get("is_denied")]
+        if any(agent not in core for agent, _, _ in live):
+            # What becomes of it is not for the core alone to say: it may wait, or be reached after all.
+            return ""
+        if not live:
+            return self._amiss_unplaced(key, job, number)
+        if len(live) > 1:
+            return f"slot {key}/{number} has {len(live)} placements: {', '.join(task for _, task, _ in live)}"
+        agent, task, placement = live[0]
+        if placement["generation"] != job["generation"]:
+            return f"{task} is of generation {placement['generation']}, and the job's is {job['generation']}"
+        cordon = self.state.value("cordons", agent)
+        if cordon is not None and cordon["is_draining"] and is_plain(job["spec"]):
+            better = self._roomy(job, core)
+            return f"{task} is still on {agent}, which is being drained, and {better} has room" if better else ""
+        return ""
+
+    def _amiss_unplaced(self, key: str, job: Mapping[str, Any], number: int) -> str:
+        pending = self.state.value("pending", key)
+        if pending is None or number not in pending.get("slots", ()):
+            return f"slot {number} of job {key} is not placed, and nothing says what it waits for"
+        better = self._roomy(job, core=set(self._core())) if is_plain(job["spec"]) else ""
+        return (
+            f"slot {number} of job {key} is not placed ({pending['reason']}), and {better} has room" if better else ""
+        )
+
+    def _roomy(self, job: Mapping[str, Any], core: set[str]) -> str:
+        return next((agent for agent in sorted(core) if has_room(self.state, agent, job["spec"])), "")
+
+
+class Converges(_Converged):
+    """L1. Judged at `Settled`, and at `Ended` again, when no fault is left; between the two all must be silent.
+
+    A task that fails for ever never settles: such jobs are not to be in a history that goes on to `Settled`. That an
+    instance forgets who failed to reach an agent is due ten minutes later, once for each agent, and is not counted.
+    """
+
+    name = "L1"
+    says = "When all is calm, what is desired comes about and stays; from then on nothing is commanded or written."
+    is_of_whole = True
+
+    def __init__(self, terms: Terms, state: State | None = None) -> None:
+        super().__init__(terms, state)
+        self._forgiven: set[str] = set()
+
+    def on_sent(self, event: Sent) -> None:
+        if self._settled is not None:
+            raise self.refute(f"{event.node} still commands agent {event.agent}", self._settled, event)
+
+    def on_committed(self, event: Committed) -> None:
+        if self._settled is None:
+            return
+        for change in self.state.changed:
+            if change.table not in _TIMELESS and not self._is_forgetting(change):
+                raise self.refute(f"{change.table}/{change.key} is still being written", self._settled, event)
+
+    def _is_forgetting(self, change: Change) -> bool:
+        if change.table != "links" or change.old is None or change.new is None or change.key in self._forgiven:
+            return False
+        self._forgiven.add(change.key)
+        before, after = ({**row.value, "failed_by": ()} for row in (change.old, change.new))
+        return before == after
+
+
+class CoreConverges(_Converged):
+    """L5. As L1, of the core alone; what is broken for ever beside it may go on making work, so silence is not asked.
+
+    A slot that is placed outside the core is not judged: its job may wait for that agent, or that agent may be well.
+    """
+
+    name = "L5"
+    says = "Beside what is broken for ever, what is desired comes about on the agents that are as they should be."
+    is_of_whole = False
