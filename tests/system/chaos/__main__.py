@@ -5,6 +5,7 @@ Rounds of some 45 faults, each on a fresh fleet and with the next seed, until th
 
 import argparse
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from tests.system.chaos.plan import from_text
 from tests.system.chaos.run import Outcome, Setting, judged, round_of
+from tests.system.chaos.weakened import WEAKENED
 
 #: Faults of a round.
 ROUND = 45
@@ -27,6 +29,8 @@ def main() -> int:
         wrong = judged(told.judge, Setting(seed=0, count=0).terms())
         print("\n".join(wrong) or "nothing is wrong")
         return bool(wrong)
+    if told.weaken:
+        os.environ["HARPOON_WEAKENED"] = told.weaken
     out = told.out or Path(tempfile.mkdtemp(prefix="harpoon-chaos-"))
     print(f"commit {_commit()}; python -m tests.system.chaos {' '.join(sys.argv[1:])}; in {out}", flush=True)
     began, seed, faults, failed = time.monotonic(), told.seed, Counter[str](), []
@@ -70,6 +74,7 @@ def _told() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where histories are written; a new directory unless told")
     parser.add_argument("--plan", type=Path, help="carry out this list of faults instead of the seed's, once")
     parser.add_argument("--judge", type=Path, help="run nothing, judge this history again")
+    parser.add_argument("--weaken", choices=WEAKENED, help="take out a guard: it is to be missed")
     parser.add_argument("--keep", action="store_true", help="keep the histories of rounds that went well, too")
     parser.add_argument("--stop", action="store_true", help="stop at the first violation")
     return parser.parse_args()

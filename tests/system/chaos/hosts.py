@@ -15,7 +15,7 @@ from tests.etcd.members import Member
 from tests.etcd.network import settle
 from tests.network import Network, run
 from tests.proof.history import Down, Up
-from tests.system.chaos.jumping import set_ahead
+from tests.system.chaos.part import set_ahead
 from tests.system.chaos.recorder import Recorder
 
 ETCDS = ("m1", "m2", "m3")
@@ -68,9 +68,8 @@ class Hosts:
         await asyncio.to_thread(self.etcds.start)
         for name in ETCDS:
             self.recorder.note(Up(t=self.recorder.now(), node=name, instance=f"{name}/{self.member(name).process.pid}"))
-        for server in SERVERS:
-            self.clock(server).write_bytes(bytes(8))
         for name in (*SERVERS, *AGENTS):
+            self.clock(name).write_bytes(bytes(8))
             await self.launch(name)
         self._minder = asyncio.create_task(self._look_after())
 
@@ -100,8 +99,8 @@ class Hosts:
     def state(self, agent: str) -> Path:
         return self.directory / agent
 
-    def clock(self, server: str) -> Path:
-        return self.directory / f"{server}.clock"
+    def clock(self, name: str) -> Path:
+        return self.directory / f"{name}.clock"
 
     def pid(self, name: str) -> int:
         process = self.member(name).process if name in ETCDS else self.processes[name]
@@ -164,9 +163,9 @@ class Hosts:
         if self.is_running(name):
             os.kill(self.pid(name), signal.SIGCONT)
 
-    def jump(self, server: str, seconds: float) -> None:
-        """Set the wall clock of a server, seconds ahead of ours."""
-        set_ahead(self.clock(server), seconds)
+    def jump(self, name: str, seconds: float) -> None:
+        """Set the wall clock of a server or an agent, seconds ahead of ours."""
+        set_ahead(self.clock(name), seconds)
 
     def fill(self, agent: str) -> None:
         """Leave no room on an agent's disk."""
@@ -188,10 +187,11 @@ class Hosts:
             servers = [f"--server={self.url(server)}" for server in SERVERS]
             size = ["--cpu", "8", "--memory", "8Gi", "--state-dir", str(self.state(name)), *servers]
             told = ["agent", "--name", name, "--listen", f"{host}:{AGENT_PORT}", *size]
-            return [sys.executable, "-m", "harpoon", *told, "--token-file", str(self._token_file)]
-        where = ["--listen", f"{host}:{SERVER_PORT}", "--store", self.etcds.url, "--instance", name]
-        told = ["server", *where, "--token-file", str(self._token_file), *self.options]
-        return [sys.executable, "-m", "tests.system.chaos.jumping", str(self.clock(name)), *told]
+        else:
+            where = ["--listen", f"{host}:{SERVER_PORT}", "--store", self.etcds.url, "--instance", name]
+            told = ["server", *where, *self.options]
+        part = (sys.executable, "-m", "tests.system.chaos.part", str(self.clock(name)))
+        return [*part, *told, "--token-file", str(self._token_file)]
 
     async def _read(self, name: str, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

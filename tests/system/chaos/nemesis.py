@@ -48,8 +48,8 @@ class Nemesis:
         """Mend everything there is, whether it is broken or not."""
         hosts = self._hosts
         await asyncio.to_thread(hosts.network.heal)
-        for server in SERVERS:
-            hosts.jump(server, 0.0)
+        for name in (*SERVERS, *AGENTS):
+            hosts.jump(name, 0.0)
         for agent in AGENTS:
             hosts.free(agent)
         for name in (*ETCDS, *SERVERS, *AGENTS):

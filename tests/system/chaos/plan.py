@@ -33,7 +33,7 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble(what="cut_server", whom=SERVERS, weight=2),
     Trouble(what="cut_server_from_etcd", whom=SERVERS, weight=2),
     Trouble(what="cut_server_from_agents", whom=SERVERS, span=_LONG, weight=2),
-    Trouble(what="jump_clock", whom=SERVERS, span=_WHILE, weight=2, is_outage=False),
+    Trouble(what="jump_clock", whom=(*SERVERS, *AGENTS), span=_WHILE, weight=2, is_outage=False),
     Trouble(what="kill_agent", whom=AGENTS, span=_MOMENT, weight=4),
     Trouble(what="stop_agent", whom=AGENTS, span=_MOMENT),
     Trouble(what="pause_agent", whom=AGENTS, span=(0.0, 0.0), weight=3),

@@ -1,9 +1,11 @@
-"""Run harpoon with a wall clock that somebody else can set: ``python -m tests.system.chaos.jumping FILE server …``.
+"""Run harpoon with a wall clock that somebody else can set: ``python -m tests.system.chaos.part FILE server …``.
 
-The file holds how far it is ahead, in seconds, as eight bytes; it is read each time that the clock is.
+The file holds how far it is ahead, in seconds, as eight bytes; it is read each time that the clock is. With
+``HARPOON_WEAKENED`` a guard is taken out (`tests.system.chaos.weakened`).
 """
 
 import mmap
+import os
 import struct
 import sys
 from dataclasses import replace
@@ -32,4 +34,8 @@ if __name__ == "__main__":
     with Path(sys.argv.pop(1)).open("rb") as _file:
         _told = mmap.mmap(_file.fileno(), AHEAD.size, access=mmap.ACCESS_READ)
     SystemClock.now = _shifted
+    if guard := os.environ.get("HARPOON_WEAKENED"):
+        from tests.system.chaos.weakened import WEAKENED
+
+        WEAKENED[guard]()
     sys.exit(main())
