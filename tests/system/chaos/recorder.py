@@ -49,6 +49,8 @@ class Recorder:
         told = None
         with suppress(ValueError):
             told = json.loads(text)
+        if text.startswith("Traceback") or (isinstance(told, dict) and told.get("exception")):
+            self.complain(f"{node} did not expect this: {text[:2000]}")
         if isinstance(told, dict):
             for event in events_of(node, self.now(), told):
                 self.note(event)
