@@ -65,6 +65,8 @@ class State:
         self.slots: dict[str, dict[str, str]] = {}
         #: Agent → task → whatever it has of it: placement, report.
         self.tasks_on: dict[str, set[str]] = {}
+        #: Job → how it stood from each revision on: revision, record or None.
+        self.jobs_past: dict[str, list[tuple[int, Any]]] = {}
         #: Every placement that ever was, by agent and task.
         self.placed: dict[tuple[str, str], Placed] = {}
         #: What is held, and the token → which instance the store says it was given to.
@@ -100,6 +102,11 @@ class State:
         value = self.value("links", agent)
         return "unknown" if value is None else str(value["state"])
 
+    def job_at(self, key: str, revision: int) -> Any:
+        """Return a job as it stood at a revision, or None."""
+        past = self.jobs_past.get(key, ())
+        return next((value for since, value in reversed(past) if since <= revision), None)
+
     def is_dead(self, agent: str) -> bool:
         """Return whether an operator's word that this agent is dead stands."""
         return self.row("dead", agent) is not None
@@ -123,7 +130,7 @@ class State:
         self.went_back = event.revision <= self.revision and not event.is_anew
         self.is_anew = event.is_anew
         if event.is_anew:
-            self._tables, self.slots, self.tasks_on = {}, {}, {}
+            self._tables, self.slots, self.tasks_on, self.jobs_past = {}, {}, {}, {}
         self.revision, self.t = event.revision, event.t
         self.count += 1
         if (record := event.changes.get(ROOT + "meta/cluster")) is not None:
@@ -157,6 +164,8 @@ class State:
             self._note(agent, task)
         elif table == "actual":
             self._note(*key.split("/", 1))
+        elif table == "jobs":
+            self.jobs_past.setdefault(key, []).append((self.revision, None if new is None else new.value))
         elif table == "holds" and new is not None and new.create == new.mod:
             what = key.removeprefix(AGENT_HOLDS)
             self.holders[what, (self.incarnation, new.create)] = new.value["instance"]

@@ -1,4 +1,4 @@
-"""Each check takes what is right, and refutes what is wrong by its own name."""
+"""Fencing, what runs, and what converges: each check takes what is right, and refutes what is wrong by its own name."""
 
 from dataclasses import replace
 
@@ -7,26 +7,9 @@ import pytest
 from harpoon.model.agent import LinkState
 from harpoon.model.task import TaskState
 from tests.builders import a_placement
-from tests.proof.judge import Terms, Violation
-from tests.proof.told import Told
-
-REAL = Terms(is_exact=False, grace_s=0.5)
-
-
-def a_house(terms: Terms | None = None) -> Told:
-    """A history in which two agents are there, and one instance holds all."""
-    told = Told(terms)
-    told.commit({"meta/cluster": {"cluster": "c1", "incarnation": 1}})
-    told.live("i1")
-    told.agent("a1")
-    told.agent("a2")
-    told.hold("scheduler", "i1")
-    return told
-
-
-def refuted(name: str) -> "pytest.RaisesExc[Violation]":
-    return pytest.raises(Violation, match=f"^{name}: ")
-
+from tests.proof.checks.converging import Converges, CoreConverges
+from tests.proof.checks.running import NoDoubleRun
+from tests.proof.told import REAL, Told, a_house, refuted
 
 # S1
 
@@ -115,14 +98,26 @@ def test_what_the_store_never_tells_in_a_real_run_is_refuted():
 
 
 def test_a_slot_of_an_exclusive_job_on_two_agents_at_once_is_refuted():
+    told = a_house(None, NoDoubleRun)
+    told.job(exclusive=True)
+    one = told.placed("a1", is_exclusive=True)
+    two = told.placed("a2", is_exclusive=True)
+    told.start("a1", one.task)
+    with refuted("S3"):
+        told.start("a2", two.task)
+
+
+def test_what_runs_on_an_agent_that_was_declared_dead_does_not_count():
     told = a_house()
     told.job(exclusive=True)
     one = told.placed("a1", is_exclusive=True)
-    two = a_placement(agent="a2", revision=told.revision, is_exclusive=True)
     told.start("a1", one.task)
-    with refuted("S3|S4"):
-        told.place(two)
-        told.start("a2", two.task)
+    told.link("a1", LinkState.INTERRUPTED)
+    told.place(drop=[one])
+    told.dead("a1")
+    two = told.placed("a2", is_exclusive=True)
+    told.start("a2", two.task)
+    told.end()
 
 
 def test_two_processes_of_one_task_are_refuted():
@@ -164,7 +159,9 @@ def test_a_real_end_is_noted_late_by_the_grace_at_most():
 
 
 def settled(told: Told) -> None:
-    """Tell of a job that runs as it should."""
+    """Tell of a job that runs as it should, and of all that is to be there for that."""
+    told.hold("a1", "i1")
+    told.hold("a2", "i1")
     told.job()
     placed = told.placed("a1")
     told.start("a1", placed.task, "run")
@@ -176,7 +173,7 @@ def test_what_is_as_desired_and_silent_has_converged():
     told = a_house()
     settled(told)
     told.settle()
-    told.hold("a1", "i1")
+    told.live("i2")
     told.wait(60)
     told.finish()
 
@@ -203,7 +200,7 @@ def test_a_task_that_is_not_ready_when_all_has_settled_is_refuted():
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_slot_that_is_not_placed_though_there_is_room_is_refuted(whole):
-    told = a_house()
+    told = a_house(None, Converges, CoreConverges)
     told.job()
     told.calm("a1", "a2", "i1", "store", whole=whole)
     with refuted("L1" if whole else "L5"):
@@ -221,7 +218,7 @@ def test_a_task_of_an_old_generation_is_refuted():
 def test_a_task_that_is_said_to_run_and_does_not_is_refuted():
     told = a_house()
     settled(told)
-    told.exit("a1", "default.web.0.1-6", "run")
+    told.exit("a1", "default.web.0.1-8", "run")
     with refuted("L1"):
         told.settle()
 
@@ -253,10 +250,9 @@ def test_a_job_that_stays_unscheduled_for_ever_is_refuted():
 def test_a_command_after_all_has_settled_is_refuted():
     told = a_house()
     settled(told)
-    token = told.hold("a1", "i1")
     told.settle()
     with refuted("L1"):
-        told.send("a1", token, ("start", "default.web.0.1-6"))
+        told.send("a1", (1, 6), ("start", "default.web.0.1-8"))
 
 
 def test_a_write_after_all_has_settled_is_refuted():
@@ -265,7 +261,7 @@ def test_a_write_after_all_has_settled_is_refuted():
     told.settle()
     told.live("i2")
     with refuted("L1"):
-        told.report(replace(a_placement(), revision=6))
+        told.report(replace(a_placement(), revision=8))
 
 
 def test_what_is_placed_outside_the_core_is_not_for_the_core_to_judge():

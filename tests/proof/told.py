@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
+import pytest
 
 from harpoon.kit import codec
-from harpoon.model.agent import Link, LinkState
+from harpoon.model.agent import Death, Link, LinkState
 from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job
 from harpoon.model.task import Placement, Task, TaskState
@@ -34,30 +35,36 @@ from tests.proof.history import (
 from tests.proof.judge import Check, Judge, Terms, Violation
 from tests.proof.state import ROOT, hold_key
 
+REAL = Terms(is_exact=False, grace_s=0.5)
+
+
+def refuted(name: str) -> Any:
+    """Expect that a property is refuted."""
+    return pytest.raises(Violation, match=f"^{name}: ")
+
 
 class Told:
     """A history being told. The clock stands unless it is said to pass; a revision follows the one before."""
 
-    def __init__(self, terms: Terms | None = None, *, is_judged: bool = True) -> None:
+    def __init__(self, terms: Terms | None = None, *checks: type[Check]) -> None:
+        """Begin one, judged by all checks, or by these only."""
         self.t = 0.0
         self.revision = 0
         self.events: list[Event] = []
         self._terms = Terms() if terms is None else terms
-        self._judge = Judge(self._terms) if is_judged else None
+        self._judge = Judge(self._terms, checks or None)
         self._ops = 0
 
     def say(self, event: Event) -> Event:
         """Let an event happen now."""
         event = replace(event, t=self.t)
         self.events.append(event)
-        if self._judge is not None:
-            self._judge.see(event)
+        self._judge.see(event)
         return event
 
     def end(self) -> None:
         """Say that this was all."""
-        if self._judge is not None:
-            self._judge.end()
+        self._judge.end()
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -100,6 +107,11 @@ class Told:
 
     def _link(self, name: str, state: LinkState) -> Link:
         return a_link(name, state, since_ms=self.now_ms)
+
+    def dead(self, agent: str) -> None:
+        """Declare an agent dead: what is left of it goes, and the word stands."""
+        death = Death(agent=agent, uid=f"uid-{agent}", at_ms=self.now_ms)
+        self.commit({f"dead/{agent}": death, f"agents/{agent}": None, f"links/{agent}": None})
 
     def job(self, job: Job | None = None, **fields: Any) -> int:
         """Commit a job, or another version of it."""
@@ -224,13 +236,12 @@ def _json(value: Any) -> Any:
     return value if value is None or isinstance(value, dict) else orjson.loads(codec.dump(value))
 
 
-def verdict(*events: Event, terms: Terms | None = None, checks: tuple[type[Check], ...] | None = None) -> str:
-    """Return the name of the first property that a history refutes; empty: none."""
-    judge = Judge(Terms() if terms is None else terms, checks)
-    try:
-        for event in events:
-            judge.see(event)
-        judge.end()
-    except Violation as violation:
-        return violation.name
-    return ""
+def a_house(terms: Terms | None = None, *checks: type[Check]) -> Told:
+    """A history in which two agents are there, and one instance schedules."""
+    told = Told(terms, *checks)
+    told.commit({"meta/cluster": {"cluster": "c1", "incarnation": 1}})
+    told.live("i1")
+    told.agent("a1")
+    told.agent("a2")
+    told.hold("scheduler", "i1")
+    return told

@@ -2,16 +2,36 @@
 
 from typing import Final
 
+from tests.proof.checks.answering import ComparedAndOnce, DurableAnswers, MonotoneSessions
 from tests.proof.checks.converging import Converges, CoreConverges
+from tests.proof.checks.failing import FailStatic
 from tests.proof.checks.fencing import Fence, OneOwner
+from tests.proof.checks.limits import EvictionsBounded, NeverOverCommitted
+from tests.proof.checks.owning import OneLiveOwner
+from tests.proof.checks.placing import ClaimFirst
 from tests.proof.checks.running import NoDoubleRun, NoOrphans
+from tests.proof.checks.timing import TimersHold
+from tests.proof.checks.waiting import NoLastingOverload, NoStarvation
+from tests.proof.checks.watching import WholeWatches
 from tests.proof.judge import Check
 
 CHECKS: Final[tuple[type[Check], ...]] = (
     Fence,
     OneOwner,
     NoDoubleRun,
+    ClaimFirst,
+    DurableAnswers,
+    ComparedAndOnce,
+    WholeWatches,
+    MonotoneSessions,
     NoOrphans,
+    EvictionsBounded,
+    NeverOverCommitted,
+    FailStatic,
     Converges,
+    OneLiveOwner,
+    TimersHold,
     CoreConverges,
+    NoStarvation,
+    NoLastingOverload,
 )
