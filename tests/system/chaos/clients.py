@@ -14,6 +14,7 @@ from harpoon.client.request import Request, make_request
 from harpoon.client.watch import Lines, Selection, told_of
 from harpoon.kit.errors import Conflict, Gone, HarpoonError, Invalid, NotFound, Unavailable
 from tests.proof.history import Answered, Invoked, Watched
+from tests.system.chaos.jobs import Make
 from tests.system.chaos.recorder import Recorder
 
 #: An answer is waited for so long, then another server is asked.
@@ -49,7 +50,8 @@ class Session:
         doors: Doors,
         recorder: Recorder,
         seed: str,
-        jobs: Mapping[str, Callable[[random.Random], dict[str, Any]]],
+        jobs: Mapping[str, Make],
+        forms: set[tuple[str, str, int]],
     ) -> None:
         self.name = name
         self._doors = doors
@@ -57,6 +59,8 @@ class Session:
         self._rng = random.Random(seed)
         self._jobs = jobs
         self._numbers = itertools.count(1)
+        #: What was asked for: job, what tells its task from others, scale. All sessions share it.
+        self._forms = forms
         #: Job → as it was read last: its spec and the revision at which it was declared; None: there was none.
         self._known: dict[str, tuple[dict[str, Any], int] | None] = {}
         self._seen = ""
@@ -79,26 +83,26 @@ class Session:
 
     def _reading(self, job: str) -> Ask:
         query = {"min_revision": self._seen} if self._seen else {}
-        return "get", job, make_request("GET", (*_JOB, job), query=query), {}
+        return "get", job, make_request("GET", (*_JOB, job), query=query), query
 
     def _schedule(self, job: str) -> Ask:
-        spec = self._jobs[job](self._rng)
+        spec = self._spec(job)
         return (
             "put",
             job,
             make_request("PUT", (*_JOB, job), body=_manifest(job, spec), is_new=True),
-            {"spec": spec, "if_match": 0},
+            {"spec": spec, "is_new": True},
         )
 
     def _put(self, job: str) -> Ask:
-        spec = self._jobs[job](self._rng)
+        spec = self._spec(job)
         return "put", job, make_request("PUT", (*_JOB, job), body=_manifest(job, spec)), {"spec": spec}
 
     def _migrate(self, job: str) -> Ask:
         known = self._known.get(job)
         if known is None:
             return self._schedule(job)
-        spec = self._jobs[job](self._rng) | {"scale": known[0]["scale"]}
+        spec = self._spec(job, known[0]["scale"])
         request = make_request("PUT", (*_JOB, job), body=_manifest(job, spec), if_match=f'"1.{known[1]}"')
         return "put", job, request, {"spec": spec, "if_match": known[1]}
 
@@ -107,6 +111,11 @@ class Session:
         if known is None:
             return self._schedule(job)
         scale = self._jobs[job](self._rng)["scale"]
+        form = (job, known[0]["task"]["env"]["MODE"], scale)
+        if form in self._forms or scale == known[0]["scale"]:
+            # Who asked for what is told by the spec, which has been asked for before.
+            return self._migrate(job)
+        self._forms.add(form)
         request = make_request("POST", (*_JOB, job, "scale"), body={"scale": scale}, if_match=f'"1.{known[1]}"')
         key = dict(request.headers)["Idempotency-Key"]
         return "put", job, request, {"spec": known[0] | {"scale": scale}, "if_match": known[1], "idempotency_key": key}
@@ -117,6 +126,12 @@ class Session:
             return self._reading(job)
         request = make_request("DELETE", (*_JOB, job), if_match=f'"1.{known[1]}"')
         return "delete", job, request, {"if_match": known[1]}
+
+    def _spec(self, job: str, scale: int | None = None) -> dict[str, Any]:
+        spec = self._jobs[job](self._rng)
+        spec["scale"] = spec["scale"] if scale is None else scale
+        self._forms.add((job, spec["task"]["env"]["MODE"], spec["scale"]))
+        return spec
 
     # Asking.
 

@@ -1,5 +1,6 @@
 """What clients ask to be run: small jobs of each sort, each time somewhat another one."""
 
+import itertools
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -11,12 +12,13 @@ Make = Callable[[random.Random], dict[str, Any]]
 
 
 def jobs(census: Path) -> Mapping[str, Make]:
-    """Return what makes the spec of each job; each task tells the census that it is there."""
+    """Return what makes the spec of each job, never twice the same; each task tells the census that it is there."""
+    numbers = itertools.count(1)
 
     def make(rng: random.Random, scales: tuple[int, ...], lingers: str, **spec: Any) -> dict[str, Any]:
         task = {
             "command": [sys.executable, "-S", "-E", str(PROGRAM)],
-            "env": {"CENSUS": str(census), "LINGERS": lingers, "MODE": str(rng.randrange(4))},
+            "env": {"CENSUS": str(census), "LINGERS": lingers, "MODE": str(next(numbers))},
             "stop": {"drain": "0s", "grace": "2s"},
             "restart": {"attempts": 50, "within": "10m", "backoff": {"initial": "200ms", "max": "2s"}},
             "resources": {"cpu": "100m", "memory": "64Mi"},
