@@ -5,6 +5,7 @@ costs one write a watcher. One that does not keep up fills its own queue, and ov
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ class Watcher:
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._is_filled = asyncio.Event()
+        #: The last revision that was offered, once no more are.
+        self._left_at: int | None = None
 
     def offer(self, events: bytes, framed: bytes) -> None:
         """Write whole events at once, or queue them while the reader is behind; a queue that is full ends the watch.
@@ -54,8 +57,14 @@ class Watcher:
         self._size = size
         self._is_filled.set()
 
-    async def drain(self) -> None:
-        """Write what is queued, whenever something is, in the reader's time."""
+    def leave(self, revision: int) -> None:
+        """Take note that nothing after this revision will be offered."""
+        self._stay.on_tick = None
+        self._left_at = revision
+        self._is_filled.set()
+
+    async def drain(self) -> int:
+        """Write what is queued, whenever something is, in the reader's time; return where it was left, if it was."""
         while True:
             await self._is_filled.wait()
             self._is_filled.clear()
@@ -63,6 +72,9 @@ class Watcher:
             self._chunks.clear()
             self._size = 0
             await self.stream.write(taken)
+            if self._left_at is not None and not self._chunks:
+                left_at, self._left_at = self._left_at, None
+                return left_at
 
 
 class Replay:
@@ -85,6 +97,11 @@ class Replay:
         self.ahead.append((revision, changes))
         self._last = revision
 
+    def stop(self) -> None:
+        """Go no further: what comes next in the view is several revisions as one."""
+        self.ahead.clear()
+        self._last = sys.maxsize
+
 
 class Feed:
     """Tells watchers what the view hears."""
@@ -102,6 +119,7 @@ class Feed:
         self._cache_size = 0
         self._replays: set[Replay] = set()
         view.mirror.listen(self._hear)
+        view.mirror.listen_leaps(self._leave_all)
 
     @contextmanager
     def replay(self, missed: Revisions) -> Iterator[Replay]:
@@ -151,6 +169,16 @@ class Feed:
         body = self._encode(revision, items_of(scene, revision, changes), selection)
         self._keep(at, body)
         return body
+
+    def _leave_all(self) -> None:
+        """Send all who have caught up back to the store: the view will not hear one by one what comes next."""
+        self._flush()
+        for replay in self._replays:
+            replay.stop()
+        for forms in self._watchers.values():
+            for watcher in [one for told in forms.values() for one in told]:
+                watcher.leave(self._view.revision)
+        self._watchers.clear()
 
     def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
         for replay in self._replays:

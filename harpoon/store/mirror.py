@@ -58,6 +58,7 @@ class Mirror:
         self._tables = {table.prefix: table for table in tables}
         assert all(table.prefix.rindex("/", 0, -1) == len(prefix) - 1 for table in tables)
         self._listeners: list[Callable[[int, tuple[RowChange, ...]], None]] = []
+        self._leap_listeners: list[Callable[[], None]] = []
         self._is_loaded = False
         #: Everything up to here is applied, in all tables.
         self.revision = 0
@@ -79,6 +80,13 @@ class Mirror:
         It is called on the event loop, in between nothing else happens, so it must be quick and must not fail.
         """
         self._listeners.append(hear)
+
+    def listen_leaps(self, hear: Callable[[], None]) -> None:
+        """Have ``hear`` called just before several revisions are told as one, for whoever must tell each by itself.
+
+        The store could not tell them one by one at that time; ``recent`` has none of them, nor any before.
+        """
+        self._leap_listeners.append(hear)
 
     @contextmanager
     def listening(self, hear: Callable[[int, tuple[RowChange, ...]], None]) -> Iterator[None]:
@@ -222,12 +230,11 @@ class Mirror:
 
     async def _list(self) -> None:
         """Read everything, and apply as one revision what differs from what is here."""
-        revision, size = self.revision, 0
+        revision = self.revision
         present: set[str] = set()
         changes: list[RowChange] = []
         async for page in self._pages(self._prefix):
             revision = page.revision
-            size += sum(len(entry.value) for entry in page.entries)
             for part in _slices(page.entries, _SLICE):
                 for entry in part:
                     present.add(entry.key)
@@ -237,7 +244,11 @@ class Mirror:
             for key in {*table.rows, *table.unreadable}:
                 if table.prefix + key not in present:
                     changes += _some(self._compare(table.prefix + key, None))
-        self._apply(revision, tuple(changes), size)
+        for leap in self._leap_listeners:
+            leap()
+        self._apply(revision, tuple(changes), 0)
+        # What came between is not known here, so nobody can resume from there.
+        self.recent.reset(revision)
 
     async def _pages(self, prefix: str) -> AsyncIterator[Page]:
         """List what the store has now; never less than what is here.
