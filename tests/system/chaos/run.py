@@ -11,10 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-import structlog
-
 from harpoon.kit.errors import HarpoonError
-from harpoon.kit.logs import configure_logs
+from harpoon.kit.logs import warnings_only
 from tests.proof.checks import CHECKS
 from tests.proof.checks.running import NoDoubleRun
 from tests.proof.history import Calm, Ended, Settled, digest, from_line, to_line
@@ -102,13 +100,8 @@ async def round_of(setting: Setting, directory: Path, faults: Sequence[Planned] 
     token = secrets.token_hex(24)
     recorder = Recorder(directory / "history")
     try:
-        with (directory / "history" / "harness.log").open("wb") as log:
-            lines = configure_logs(log)
-            try:
-                await _run(setting, faults, outcome, recorder, token)
-            finally:
-                lines.flush()
-                structlog.reset_defaults()
+        with (directory / "history" / "harness.log").open("w") as log, warnings_only(log):
+            await _run(setting, faults, outcome, recorder, token)
     finally:
         recorder.close()
     outcome.events = recorder.counts
