@@ -76,9 +76,11 @@ class ClaimFirst(Check):
             if self.terms.is_exact:
                 raise self.refute(f"{event.task} starts on {event.node}, where it was never placed", event)
             self._early.append(event)
-        refused = self._refused.get((event.node, slot_of(event.task)))
-        if refused is not None and number_of(event.task) <= refused[0] and event.t > refused[1].t + self.terms.grace_s:
-            raise self.refute(f"{event.task} starts on {event.node}, which has denied it", refused[1], event)
+        number, denial = self._refused.get((event.node, slot_of(event.task)), (None, None))
+        if number is None or denial is None or number_of(event.task) > number:
+            return
+        if self.terms.is_exact or event.t > denial.t + self.terms.grace_s:
+            raise self.refute(f"{event.task} starts on {event.node}, which has denied it", denial, event)
 
     def on_committed(self, event: Committed) -> None:
         if self.state.is_anew:

@@ -26,7 +26,7 @@ class _Wait(NamedTuple):
 class _Waits(Check):
     """Follows each job from its being changed until something is decided of it: a placement, a drop, or what it waits for.
 
-    A job whose slots are all placed as they should be waits for nothing.
+    A job whose slots are all placed as they should be waits for nothing; one that is exclusive, for its agents, too.
     """
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
@@ -68,7 +68,9 @@ class _Waits(Check):
         of, slots = key.replace("/", "."), self.state.slots
         for number in range(scale):
             placed = [self.state.placement(agent, task) for task, agent in slots.get(f"{of}.{number}", {}).items()]
-            if len(placed) != 1 or placed[0]["generation"] != job["generation"] or placed[0].get("is_revoked"):
+            if any(one.get("is_revoked") for one in placed):
+                return True
+            if len(placed) != 1 or placed[0]["generation"] != job["generation"]:
                 return self._is_pending(key, job)
         return not any(slots[slot] for slot in slots if slot.rpartition(".")[0] == of and self._number(slot) >= scale)
 
@@ -85,7 +87,8 @@ class _Waits(Check):
 
 
 class NoStarvation(_Waits):
-    """L6. Judged only while nothing is broken: from 15 s and two leases after the last fault was healed, or all was calm.
+    """L6. Judged only while nothing is broken: from 15 s and two leases after the last fault was healed, or all was calm,
+    or an agent came or went; and while all agents are connected, for jobs may wait for one that is not.
 
     A fault that is never healed silences this check until `Calm`.
     """
@@ -106,6 +109,14 @@ class NoStarvation(_Waits):
         self._broken.discard((event.what, event.target))
         self._calm_from = event.t + self._recovery_s
 
+    def on_committed(self, event: Committed) -> None:
+        for change in self.state.changed:
+            if change.table == "links" and (
+                change.old is None or change.new is None or change.old.value["state"] != change.new.value["state"]
+            ):
+                self._calm_from = event.t + self._recovery_s
+        super().on_committed(event)
+
     def on_up(self, event: Up) -> None:
         self._calm_from = event.t + self._recovery_s
 
@@ -119,7 +130,9 @@ class NoStarvation(_Waits):
 
     def _judge(self, key: str, wait: _Wait, event: Event) -> None:
         span = event.t - max(wait.since, self._calm_from)
-        if not self._broken and span > _PATIENCE_S + self.terms.grace_s:
+        if self._broken or span <= _PATIENCE_S + self.terms.grace_s:
+            return
+        if all(self.state.link(agent) == "connected" for agent in self.state.table("agents")):
             raise self.refute(f"job {key} changed, and nothing was decided of it for {span:g} s", wait.event, event)
 
 
