@@ -13,10 +13,10 @@ READY := $(VENV)/.ready
 # What decides, and what everything rests on: every branch of it is tested.
 PURE := harpoon/core/*,harpoon/model/*,harpoon/kit/*
 
-.PHONY: help demo check test coverage conformance fuzz bench docs stubs format clean
+.PHONY: help demo check test coverage conformance fuzz chaos bench docs stubs format clean
 
 # What `.ci/etcd` may have put there.
-demo test bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
+demo test chaos bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -47,6 +47,10 @@ conformance: $(READY) ## judge the watch of a server of ours, or of any: make co
 
 fuzz: $(READY) ## ten times the wrong requests of `make test` to a real server, and more made from the OpenAPI document (minutes)
 	@HARPOON_SPOILT_REQUESTS=200000 HARPOON_FUZZ_EXAMPLES=16 $(BIN)/python -m pytest -q tests/fuzz/test_spoilt.py tests/fuzz/test_openapi.py $(ARGS)
+
+chaos: $(READY) ## break a real fleet at random, a thousand times, and judge what happened (40 minutes); by root: make chaos ARGS='--seed 7'
+	@.ci/etcd $(BIN)
+	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
 bench: $(READY) ## figures beside the raw floors of the same run; some only: make bench ARGS=store
 	@.ci/etcd $(BIN)
