@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 
+from harpoon.kit.errors import HarpoonError
 from tests.network import US, Way
 from tests.proof.history import Fault, Healed
 from tests.system.chaos.census import Census
+from tests.system.chaos.clients import Doors
 from tests.system.chaos.hosts import AGENTS, ETCDS, SERVERS, Hosts
 from tests.system.chaos.jobs import PROGRAM
 from tests.system.chaos.plan import Planned
@@ -27,8 +29,11 @@ _LOSS = (5, 40)
 class Nemesis:
     """Carries a plan out."""
 
-    def __init__(self, hosts: Hosts, census: Census, recorder: Recorder, followed: Callable[[], int]) -> None:
+    def __init__(
+        self, hosts: Hosts, doors: Doors, census: Census, recorder: Recorder, followed: Callable[[], int]
+    ) -> None:
         self._hosts = hosts
+        self._doors = doors
         self._census = census
         self._recorder = recorder
         #: The revision up to which the store's history has been noted: what is before it may be compacted.
@@ -55,6 +60,10 @@ class Nemesis:
         for name in (*ETCDS, *SERVERS, *AGENTS):
             hosts.resume(name)
             await hosts.launch(name)
+        async with asyncio.timeout(60):
+            for agent in AGENTS:
+                while not await self._say(agent, "uncordon", {}):
+                    await asyncio.sleep(0.5)
 
     async def _carry_out(self, number: str, one: Planned) -> None:
         self._recorder.note(
@@ -165,6 +174,26 @@ class Nemesis:
         return self._dropped(number, _both(one.target, _others(one.target)), int(low + one.share * (high - low)))
 
     # The rest.
+
+    async def _say(self, agent: str, what: str, body: object) -> bool:
+        """Tell any server what is to become of an agent; return whether one has taken it."""
+        for client in self._doors.clients:
+            with suppress(HarpoonError, TimeoutError):
+                async with asyncio.timeout(3):
+                    await client.post("agents", agent, what, body=body)
+                return True
+        return False
+
+    @asynccontextmanager
+    async def _drain_agent(self, number: str, one: Planned) -> AsyncIterator[None]:
+        deadline = {"deadline": f"{int(one.share * 20)}s"} if one.share < 0.5 else {}
+        if not await self._say(one.target, "drain", {"reason": "an operator's wish", **deadline}):
+            raise RuntimeError("no server takes it")
+        try:
+            yield
+        finally:
+            # If nobody takes it now, it is said again when all is made whole.
+            await self._say(one.target, "uncordon", {})
 
     @asynccontextmanager
     async def _fill_disk(self, number: str, one: Planned) -> AsyncIterator[None]:

@@ -38,7 +38,10 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble(what="stop_agent", whom=AGENTS, span=_MOMENT),
     Trouble(what="pause_agent", whom=AGENTS, span=(0.0, 0.0), weight=3),
     Trouble(what="cut_agent", whom=AGENTS, span=_LONG, weight=3),
-    Trouble(what="fill_disk", whom=AGENTS, span=_WHILE, weight=2),
+    # An agent may be killed with its disk full.
+    Trouble(what="fill_disk", whom=AGENTS, span=_WHILE, weight=3, is_outage=False),
+    # An operator's doing, with a deadline or without.
+    Trouble(what="drain_agent", whom=AGENTS, span=_LONG, weight=2, is_outage=False),
     Trouble(what="kill_task", whom=("",), span=(0.0, 0.0), weight=4, is_outage=False),
     Trouble(what="kill_shim", whom=("",), span=(0.0, 0.0), weight=3, is_outage=False),
     Trouble(what="kill_etcd", whom=ETCDS, span=_MOMENT, weight=2),

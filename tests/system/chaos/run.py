@@ -124,7 +124,7 @@ async def _run(setting: Setting, faults: Sequence[Planned], outcome: Outcome, re
         await hosts.start()
         doors = Doors({server: hosts.url(server) for server in SERVERS}, token)
         follower = Follower([member.endpoint for member in hosts.etcds.members], recorder)
-        nemesis = Nemesis(hosts, census, recorder, lambda: follower.revision)
+        nemesis = Nemesis(hosts, doors, census, recorder, lambda: follower.revision)
         async with asyncio.TaskGroup() as group:
             following = group.create_task(follower.run())
             await _serving(doors)
