@@ -9,6 +9,8 @@ from tests.proof.state import State
 
 #: So much of each piece of evidence is shown.
 _EVIDENCE_MAX: Final = 1000
+#: Commits of more changes are seldom alike.
+_TABLES_MAX: Final = 8
 
 
 class Violation(AssertionError):
@@ -46,6 +48,9 @@ class Check:
 
     name: ClassVar[str]
     says: ClassVar[str]
+    #: Tables of which it looks at the changes; none: it sees every `Committed`. In a real run it sees all, so that what
+    #: was heard of before the store can be judged as soon as that has told.
+    tables: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         self.terms = terms
@@ -73,9 +78,19 @@ class Judge:
         self.state = State()
         self.checks = tuple(check(terms, self.state) for check in checks)
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {kind: [] for kind in KINDS.values()}
+        #: Table → what looks at its changes, and its place among the checks.
+        self._by_table: dict[str, list[int]] = {}
+        self._committed: list[Callable[[Any], None]] = []
+        self._always: list[int] = []
         for check in self.checks:
-            for kind, handler in check.handlers().items():
+            handlers = check.handlers()
+            committed = handlers.pop(Committed, None)
+            if committed is not None:
+                self._note(check.tables if terms.is_exact else (), committed)
+            for kind, handler in handlers.items():
                 self._handlers[kind].append(handler)
+        #: Tables of a commit → what sees it.
+        self._concerned: dict[tuple[str, ...], tuple[Callable[[Any], None], ...]] = {}
 
     def see(self, event: Event) -> None:
         """Take the next event.
@@ -85,8 +100,32 @@ class Judge:
         """
         if type(event) is Committed:
             self.state.fold(event)
-        for handler in self._handlers[type(event)]:
-            handler(event)
+            for handler in self._concern():
+                handler(event)
+        else:
+            for handler in self._handlers[type(event)]:
+                handler(event)
+
+    def _note(self, tables: tuple[str, ...], handler: Callable[[Any], None]) -> None:
+        place = len(self._committed)
+        self._committed.append(handler)
+        for table in tables:
+            self._by_table.setdefault(table, []).append(place)
+        if not tables:
+            self._always.append(place)
+
+    def _concern(self) -> tuple[Callable[[Any], None], ...]:
+        """Return what sees the latest commit, in the order of the checks."""
+        if self.state.is_anew:
+            return tuple(self._committed)
+        tables = tuple([change.table for change in self.state.changed])
+        found = self._concerned.get(tables)
+        if found is None:
+            places = {*self._always, *(place for table in tables for place in self._by_table.get(table, ()))}
+            found = tuple(self._committed[place] for place in sorted(places))
+            if len(tables) <= _TABLES_MAX:
+                self._concerned[tables] = found
+        return found
 
     def end(self) -> None:
         """Say that this was all.

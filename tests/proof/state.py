@@ -17,6 +17,7 @@ AGENT_HOLDS: Final = "agents/"
 SCHEDULER: Final = "scheduler"
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_SKIP: Final = len(ROOT)
 
 
 class Row(NamedTuple):
@@ -57,7 +58,7 @@ class State:
         self._tables: dict[str, dict[str, Row]] = {}
         #: What the latest revision changed.
         self.changed: tuple[Change, ...] = ()
-        #: The latest revision began the store anew.
+        #: The latest revision began the store anew, or was one of those that a registry is copied or restored by.
         self.is_anew = False
         #: The latest revision is not higher than the one before it, though nothing says that the store began anew.
         self.went_back = False
@@ -75,6 +76,14 @@ class State:
         self.exclusive: set[str] = set()
         #: Agent → after how many commits it was last declared dead.
         self.deaths: dict[str, int] = {}
+        self._indexes = {
+            "meta": self._index_meta,
+            "placements": self._index_placement,
+            "actual": self._index_report,
+            "holds": self._index_hold,
+            "jobs": self._index_job,
+            "dead": self._index_death,
+        }
 
     def table(self, name: str) -> Mapping[str, Row]:
         """Return a table's rows."""
@@ -128,56 +137,72 @@ class State:
     def fold(self, event: Committed) -> None:
         """Take one revision."""
         self.went_back = event.revision <= self.revision and not event.is_anew
-        self.is_anew = event.is_anew
+        self.is_anew = event.is_anew or self._is_filling()
         if event.is_anew:
             self._tables, self.slots, self.tasks_on, self.jobs_past = {}, {}, {}, {}
-        self.revision, self.t = event.revision, event.t
+        revision = self.revision = event.revision
+        self.t = event.t
         self.count += 1
-        if (record := event.changes.get(ROOT + "meta/cluster")) is not None:
-            self.incarnation = record["incarnation"]
-        self.changed = tuple(self._write(key, value, event.revision) for key, value in event.changes.items())
-        for change in self.changed:
-            self._index(change)
+        changed = []
+        for key, value in event.changes.items():
+            table, name = key[_SKIP:].split("/", 1)
+            rows = self._tables.get(table)
+            if rows is None:
+                rows = self._tables[table] = {}
+            old, new = rows.get(name), None
+            if value is not None:
+                new = rows[name] = Row(value, revision if old is None else old.create, revision)
+            elif old is not None:
+                del rows[name]
+            change = Change(table, name, old, new)
+            changed.append(change)
+            index = self._indexes.get(table)
+            if index is not None:
+                index(change)
+        self.changed = tuple(changed)
+        self.is_anew = self.is_anew or self._is_filling()
 
-    def _write(self, key: str, value: Any, revision: int) -> Change:
-        table, _, name = key.removeprefix(ROOT).partition("/")
-        rows = self._tables.setdefault(table, {})
-        old, new = rows.get(name), None
-        if value is None:
-            rows.pop(name, None)
-        else:
-            new = rows[name] = Row(value, revision if old is None else old.create, revision)
-        return Change(table, name, old, new)
+    def _is_filling(self) -> bool:
+        return "copying" in self._tables.get("meta", _NOTHING)
 
-    def _index(self, change: Change) -> None:
-        table, key, new = change.table, change.key, change.new
-        if table == "placements":
-            agent, _, task = key.partition("/")
-            slot = slot_of(task)
-            if new is None:
-                self.slots.get(slot, {}).pop(task, None)
-            else:
-                self.slots.setdefault(slot, {})[task] = agent
-                self.placed.setdefault((agent, task), Placed(new.value, new.create, self.count))
-                if new.value.get("is_exclusive"):
-                    self.exclusive.add(task)
-            self._note(agent, task)
-        elif table == "actual":
-            self._note(*key.split("/", 1))
-        elif table == "jobs":
-            self.jobs_past.setdefault(key, []).append((self.revision, None if new is None else new.value))
-        elif table == "holds" and new is not None and new.create == new.mod:
-            what = key.removeprefix(AGENT_HOLDS)
-            self.holders[what, (self.incarnation, new.create)] = new.value["instance"]
-        elif table == "dead" and new is not None:
-            self.deaths[key] = self.count
+    def _index_meta(self, change: Change) -> None:
+        if change.key == "cluster" and change.new is not None:
+            self.incarnation = change.new.value["incarnation"]
 
-    def _note(self, agent: str, task: str) -> None:
-        tasks = self.tasks_on.setdefault(agent, set())
-        if self.placement(agent, task) is None and self.reported(agent, task) is None:
-            tasks.discard(task)
-        else:
-            tasks.add(task)
+    def _index_placement(self, change: Change) -> None:
+        agent, task = change.key.split("/", 1)
+        if change.new is None:
+            self.slots.get(slot_of(task), {}).pop(task, None)
+        elif change.old is None:
+            self.slots.setdefault(slot_of(task), {})[task] = agent
+            self.placed.setdefault((agent, task), Placed(change.new.value, self.revision, self.count))
+            if change.new.value.get("is_exclusive"):
+                self.exclusive.add(task)
+        self._note(agent, task, change, "actual")
+
+    def _index_report(self, change: Change) -> None:
+        self._note(*change.key.split("/", 1), change, "placements")
+
+    def _index_hold(self, change: Change) -> None:
+        if change.old is None and change.new is not None:
+            what = change.key.removeprefix(AGENT_HOLDS)
+            self.holders[what, (self.incarnation, change.new.create)] = change.new.value["instance"]
+
+    def _index_job(self, change: Change) -> None:
+        value = None if change.new is None else change.new.value
+        self.jobs_past.setdefault(change.key, []).append((self.revision, value))
+
+    def _index_death(self, change: Change) -> None:
+        if change.new is not None:
+            self.deaths[change.key] = self.count
+
+    def _note(self, agent: str, task: str, change: Change, other: str) -> None:
+        """Note whether there is anything of a task on an agent."""
+        if change.new is None:
+            if change.key not in self._tables.get(other, _NOTHING):
+                self.tasks_on.get(agent, set()).discard(task)
+        elif change.old is None:
+            self.tasks_on.setdefault(agent, set()).add(task)
 
 
 def hold_key(what: str) -> str:

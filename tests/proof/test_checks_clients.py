@@ -232,7 +232,7 @@ def test_a_watch_that_tells_all_once_is_right():
 
 def test_a_watch_of_some_kinds_is_told_of_those_only():
     told = a_house()
-    told.watch("opened", told.revision, "job")
+    told.watch("opened", told.revision, "jobs")
     told.job()
     told.placed("a1")
     told.watch("changes", told.revision - 1, "job/default/web")

@@ -198,6 +198,21 @@ def test_a_restored_registry_is_taken_as_it_is():
     told.end()
 
 
+def test_a_registry_that_is_restored_commit_by_commit_is_taken_as_it_is():
+    told = Told()
+    told.commit({"meta/copying": {"by": "restore"}})
+    old = a_placement(revision=50)
+    told.place(old, a_placement(slot=1, revision=40))
+    told.commit({"meta/copying": None, "meta/cluster": {"cluster": "c1", "incarnation": 2}})
+    told.agent("a1")
+    told.job()
+    told.start("a1", old.task)
+    new = told.placed("a1", incarnation=2)
+    told.place(drop=[old])
+    with refuted("S4"):
+        told.placed("a2", incarnation=2, revision=new.revision)
+
+
 # S16
 
 

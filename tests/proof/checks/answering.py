@@ -122,6 +122,7 @@ class ComparedAndOnce(Check):
     """
 
     name = "S6"
+    tables = ("jobs",)
     says = "A put whose condition does not hold, or that is refused, changes nothing; one idempotency key, one change."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
@@ -218,6 +219,7 @@ class MonotoneSessions(Check):
     """
 
     name = "S12"
+    tables = ("meta",)
     says = "What a session reads is never older than what it has read or written before."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:

@@ -21,6 +21,7 @@ class FailStatic(Check):
     """
 
     name = "S18"
+    tables = ("placements", "cordons")
     says = (
         "A task is ended only when its placement is gone or revoked, and no wanted slot loses its last one for nothing."
     )

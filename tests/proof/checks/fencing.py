@@ -44,6 +44,7 @@ class OneOwner(Check):
     """
 
     name = "S2"
+    tables = ("holds",)
     says = "All that an agent does by virtue of one token is asked by one instance: that which the store gave the hold."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:

@@ -21,6 +21,7 @@ class EvictionsBounded(Check):
     """
 
     name = "S16"
+    tables = ("placements", "links", "agents")
     says = (
         "Lost tasks are replaced 200 at once, then 20 a second, and none while more than half of the agents are lost."
     )
@@ -89,6 +90,7 @@ class NeverOverCommitted(Check):
     """
 
     name = "S17"
+    tables = ("placements",)
     says = "Nothing is placed on an agent beyond the capacity that it stated, nor on a port that is taken."
 
     def on_committed(self, event: Committed) -> None:

@@ -17,6 +17,7 @@ class OneLiveOwner(Check):
     """
 
     name = "L2"
+    tables = ("agents", "links", "holds")
     says = (
         "When all is calm each agent comes to be held by one live instance within two leases or so, and stays with it."
     )

@@ -37,6 +37,7 @@ class ClaimFirst(Check):
     """
 
     name = "S4"
+    tables = ("placements",)
     says = "Nothing starts unplaced; a slot's numbers rise; an exclusive slot moves on only after its agent's denial."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
@@ -84,7 +85,7 @@ class ClaimFirst(Check):
 
     def on_committed(self, event: Committed) -> None:
         if self.state.is_anew:
-            self._begin_anew()
+            self._begin_anew(event)
             return
         made: dict[str, str] = {}
         for change in self.state.changed:
@@ -107,9 +108,10 @@ class ClaimFirst(Check):
                 raise self._undenied(agent, task, token, record)
         self._judge_freed()
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, event: Committed) -> None:
         """Take what is there for given: a registry that is restored may have come to an end of some of it before."""
-        self._highest.clear()
+        if event.is_anew:
+            self._highest.clear()
         for change in self.state.changed:
             if change.table == "placements" and change.new is not None:
                 self._rise(change.new.value)

@@ -1,7 +1,7 @@
 """Nothing comes too early: L4."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from harpoon.model.units import parse_duration
 from tests.proof.history import Booted, Committed, Event, Exited, Fault, Started
@@ -10,8 +10,37 @@ from tests.proof.state import State
 
 #: Restarts so young always count for the backoff.
 _CALM_S = 60.0
+#: Shortest wait of every restart but the first of its window.
+_WAIT_MIN_S = 0.1
 #: Timers of a loop that looks at the clock once a turn may fire so much too early.
 _EARLY_S = 0.06
+
+
+class _Policy(NamedTuple):
+    """How a task is started again."""
+
+    is_never: bool
+    attempts: int
+    within_s: float
+    initial_s: float
+    max_s: float
+    factor: float
+    #: Jitter makes a wait this much of itself at least.
+    least: float
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "_Policy":
+        """Read one as stored: what is as usual is not told."""
+        backoff = told.get("backoff", {})
+        return cls(
+            is_never=told.get("policy") == "never",
+            attempts=told.get("attempts", 5),
+            within_s=parse_duration(told.get("within", "10m")).total_seconds(),
+            initial_s=parse_duration(backoff.get("initial", "1s")).total_seconds(),
+            max_s=parse_duration(backoff.get("max", "1m")).total_seconds(),
+            factor=backoff.get("factor", 2.0),
+            least=1 - backoff.get("jitter", 0.2),
+        )
 
 
 class TimersHold(Check):
@@ -23,6 +52,7 @@ class TimersHold(Check):
     """
 
     name = "L4"
+    tables = ("links",)
     says = "No agent is lost before its time, and no task started again sooner or more often than its policy has it."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
@@ -33,6 +63,8 @@ class TimersHold(Check):
         self._restarts: dict[tuple[str, str], list[float]] = {}
         self._ends: dict[tuple[str, str], Exited] = {}
         self._uids: dict[str, str] = {}
+        #: Version of a job → its record, and the policy it has.
+        self._policies: dict[str, tuple[Any, _Policy]] = {}
 
     def on_fault(self, event: Fault) -> None:
         what = event.what.lower()
@@ -80,35 +112,32 @@ class TimersHold(Check):
         self._judge_restart(policy, restarts, end, event)
         restarts.append(event.t)
 
-    def _policy(self, agent: str, task: str) -> Mapping[str, Any] | None:
+    def _policy(self, agent: str, task: str) -> _Policy | None:
         placed = self.state.placed.get((agent, task))
         if placed is None:
             return None
         made = placed.value
-        version = self.state.value("versions", f"{made['namespace']}/{made['job']}/{made['version']}")
+        key = f"{made['namespace']}/{made['job']}/{made['version']}"
+        version = self.state.value("versions", key)
         if version is None or version["generation"] != made["generation"]:
             return None
-        found: Mapping[str, Any] = version["spec"]["task"].get("restart", {})
-        return found
+        known = self._policies.get(key)
+        if known is None or known[0] is not version:
+            known = self._policies[key] = version, _Policy.of(version["spec"]["task"].get("restart", {}))
+        return known[1]
 
-    def _judge_restart(self, policy: Mapping[str, Any], restarts: list[float], end: Exited, event: Started) -> None:
-        within = parse_duration(policy.get("within", "10m")).total_seconds()
-        attempts = policy.get("attempts", 5)
+    def _judge_restart(self, policy: _Policy, restarts: list[float], end: Exited, event: Started) -> None:
         slack = 1.0 + self.terms.grace_s
-        if policy.get("policy") == "never":
+        if policy.is_never:
             raise self.refute(f"{event.task} starts again on {event.node}, and is never to", end, event)
-        if sum(t > event.t - within + slack for t in restarts) >= attempts:
-            text = f"{event.task} starts again on {event.node} more than {attempts} times within {within:g} s"
-            raise self.refute(text, event)
-        young = sum(t > event.t - max(within, _CALM_S) + slack for t in restarts)
-        backoff = policy.get("backoff", {})
+        if sum([t > event.t - policy.within_s + slack for t in restarts]) >= policy.attempts:
+            text = f"{event.task} starts again on {event.node} more than {policy.attempts} times"
+            raise self.refute(f"{text} within {policy.within_s:g} s", event)
+        young = sum([t > event.t - max(policy.within_s, _CALM_S) + slack for t in restarts])
         if young:
-            initial, longest = (
-                parse_duration(backoff.get(name, usual)).total_seconds()
-                for name, usual in (("initial", "1s"), ("max", "1m"))
+            span = max(
+                _WAIT_MIN_S, min(policy.max_s, policy.initial_s * policy.factor ** min(young - 1, 64)) * policy.least
             )
-            span = min(longest, initial * backoff.get("factor", 2.0) ** min(young - 1, 64))
-            span = max(0.1, span * (1 - backoff.get("jitter", 0.2)))
             if event.t - end.t < span - _EARLY_S - self.terms.grace_s:
                 text = f"{event.task} starts again on {event.node} after {event.t - end.t:g} s, and not {span:g} s"
                 raise self.refute(text, end, event)

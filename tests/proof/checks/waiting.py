@@ -29,6 +29,8 @@ class _Waits(Check):
     A job whose slots are all placed as they should be waits for nothing; one that is exclusive, for its agents, too.
     """
 
+    tables = ("jobs", "placements", "pending", "links")
+
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
         #: Job → since when it waits, oldest first.

@@ -39,6 +39,7 @@ class WholeWatches(Check):
     """
 
     name = "S11"
+    tables = (*_KINDS, *_PARTS)
     says = "A watcher is told every revision that touches what it watches: whole, in order, once."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
@@ -53,7 +54,7 @@ class WholeWatches(Check):
     def on_committed(self, event: Committed) -> None:
         state = self.state
         if state.is_anew:
-            # Whoever watched the former store is cut off from it.
+            # Whoever watched the former store is cut off from it; one that is still being filled nobody watches.
             self._streams.clear()
             self._touched = {kind: [] for kind in _ALL}
             self._keys.clear()
@@ -61,9 +62,9 @@ class WholeWatches(Check):
         for change in state.changed:
             kind = _KINDS.get(change.table)
             if kind is not None:
-                self._touch(event.revision, kind, change.key)
-                past = self._presence.setdefault(f"{kind}/{change.key}", [])
-                past.append((event.revision, change.new is not None))
+                name = self._touch(event.revision, kind, change.key)
+                if change.old is None or change.new is None:
+                    self._presence.setdefault(name, []).append((event.revision, change.new is not None))
         for change in state.changed:
             if change.table in _PARTS and state.row("agents", change.key) is not None:
                 self._touch(event.revision, "agent", change.key)
@@ -71,17 +72,20 @@ class WholeWatches(Check):
             for stream in self._streams.values():
                 self._catch_up(stream)
 
-    def _touch(self, revision: int, kind: str, key: str) -> None:
+    def _touch(self, revision: int, kind: str, key: str) -> str:
         keys = self._keys.setdefault((revision, kind), [])
         if not keys:
             self._touched[kind].append(revision)
         name = f"{kind}/{key}"
         if name not in keys:
             keys.append(name)
+        return name
 
     def on_watched(self, event: Watched) -> None:
         if event.what == "opened":
-            self._streams[event.stream] = _Stream(event.keys or _ALL, event.revision or None)
+            # Users name kinds in the plural.
+            kinds = tuple(kind.removesuffix("s") for kind in event.keys)
+            self._streams[event.stream] = _Stream(kinds or _ALL, event.revision or None)
             return
         stream = self._streams.get(event.stream)
         if stream is None:
