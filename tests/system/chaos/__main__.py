@@ -60,6 +60,8 @@ def main() -> int:
 
 
 def _round(setting: Setting, directory: Path, plan: Path | None) -> Outcome:
+    if directory.exists():
+        raise SystemExit(f"{directory} is there already; name another with --out")
     faults = setting.plan() if plan is None else from_text(plan.read_text())
     print(f"seed {setting.seed}: " + " ".join(f"{one.at:g}:{one.what}({one.target})" for one in faults), flush=True)
     return asyncio.run(round_of(replace(setting, count=len(faults)), directory, faults))
