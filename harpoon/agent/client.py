@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol, TypeVar
 
 import aiohttp
 
+from harpoon.agent.stream import blocks_of, event_of
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Invalid, NotFound, Unavailable
 from harpoon.model.agent import Agent
@@ -103,8 +104,8 @@ class AgentClient:
                 f"{self._url}/v1/tasks", headers=headers, timeout=_STREAM_TIMEOUT, allow_redirects=False
             ) as response:
                 await _check(response)
-                async for block in _blocks(response.content):
-                    yield _event(block)
+                async for block in blocks_of(response.content.iter_any()):
+                    yield event_of(block)
         except _FAILURES as error:
             raise Unavailable(f"{self._url}: {_describe(error)}") from error
         raise Unavailable(f"{self._url}: the agent ended the stream")
@@ -193,37 +194,6 @@ async def _read(content: aiohttp.StreamReader, limit: int) -> bytes:
         if len(body) > limit:
             raise Unavailable(f"the answer is longer than {limit} bytes")
     return bytes(body)
-
-
-async def _blocks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Cut an event stream at its empty lines; each byte is searched once, however large an event is."""
-    buffer = bytearray()
-    while chunk := await content.readany():
-        searched = max(0, len(buffer) - 1)
-        buffer += chunk
-        start = 0
-        while (end := buffer.find(b"\n\n", max(start, searched))) >= 0:
-            yield bytes(buffer[start:end])
-            start = end + 2
-        del buffer[:start]
-        if len(buffer) > BODY_BYTES_MAX:
-            raise Unavailable(f"an event is longer than {BODY_BYTES_MAX} bytes")
-
-
-def _event(block: bytes) -> Snapshot | Changed | None:
-    """Read one event; whatever is not one of ours is a sign of life and no more."""
-    name, _, rest = block.partition(b"\n")
-    if not rest.startswith(b"data: "):
-        return None
-    data = rest.removeprefix(b"data: ")
-    try:
-        if name == b"event: snapshot":
-            return codec.load(Snapshot, data)
-        if name == b"event: changed":
-            return codec.load(Changed, data)
-    except Invalid as error:
-        raise Unavailable(f"an event cannot be read: {error}") from error
-    return None
 
 
 def _describe(error: Exception) -> str:

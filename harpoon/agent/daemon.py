@@ -9,30 +9,24 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from harpoon.agent import probes, processes, settings
-from harpoon.agent.api import Api, Parts
+from harpoon.agent import probes, processes
+from harpoon.agent.api import Api
+from harpoon.agent.assembly import Machine, assemble
 from harpoon.agent.connection import Runner
 from harpoon.agent.drivers.process import ProcessDriver
-from harpoon.agent.feed import Feed
-from harpoon.agent.fence import Fence
-from harpoon.agent.home import Home, open_home
-from harpoon.agent.launch import Whereabouts
+from harpoon.agent.home import open_home
 from harpoon.agent.logs import Rotator
-from harpoon.agent.means import Means
-from harpoon.agent.metrics import Metrics
 from harpoon.agent.ports import Ports
-from harpoon.agent.probes import Prober
+from harpoon.agent.probes import SystemProber
 from harpoon.agent.record import Record
 from harpoon.agent.registration import Registration
+from harpoon.agent.service import AgentService
 from harpoon.agent.settings import AgentSettings
-from harpoon.agent.tasks import Tasks
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock, Random
 from harpoon.kit.errors import Invalid, Unavailable
 from harpoon.model.wire import Adopt, Commands
 
-#: Tasks whose shim was spawned and has not told yet who the task is: enough to keep a host busy, and no more.
-_STARTING_MAX = 32
 #: Open requests get so long to end once the daemon is told to stop; streams are ended at once.
 _LAST_WORDS_S = 2.0
 
@@ -64,64 +58,42 @@ async def serve(
     """
     _warm_up()
     with open_home(told.state_dir) as home:
-        async with _open(told, home, clock, rng, stop) as parts, _listening(Api(parts).app(), told, parts.feed) as port:
-            _log.info("agent_ready", agent=told.name, uid=parts.uid, host=told.host, port=port)
-            if ready is not None:
-                ready(port)
-            await _run(told, home, parts, rng, port)
+        async with _machine(told, clock, rng) as machine:
+            service = assemble(told, home, machine)
+            async with _listening(service, told, stop) as port:
+                _log.info("agent_ready", agent=told.name, uid=service.uid, host=told.host, port=port)
+                if ready is not None:
+                    ready(port)
+                await _run(told, service, rng, port, stop)
     _log.info("agent_stopped", agent=told.name)
 
 
 @asynccontextmanager
-async def _open(
-    told: AgentSettings, home: Home, clock: Clock, rng: Random, stop: asyncio.Event
-) -> AsyncIterator[Parts]:
-    """Make all parts of an agent and find its tasks; at the end, let go of them."""
-    address = settings.advertised_address(told)
-    metrics = Metrics()
-    feed = Feed(metrics)
-    fence = Fence(home.mark)
+async def _machine(told: AgentSettings, clock: Clock, rng: Random) -> AsyncIterator[Machine]:
+    """Make what runs tasks and asks their checks on this very machine; at the end, let go of it."""
     async with probes.probe_session() as session, _driver() as driver:
-        means = Means(
+        yield Machine(
             clock=clock,
             rng=rng,
             driver=driver,
-            prober=Prober(session, driver.programs, clock, rng),
+            prober=SystemProber(session, driver.programs, clock, rng),
             ports=Ports(told.ports),
-            metrics=metrics,
-            whereabouts=Whereabouts(agent=told.name, address=address),
-            tell=feed.tell,
             boot=processes.boot_id(),
-            places=asyncio.Semaphore(_STARTING_MAX),
-        )
-        tasks = Tasks(means, home, fence.is_denied)
-        tasks.recover()
-        yield Parts(
-            name=told.name,
-            uid=home.uid,
-            token=told.token,
-            tasks=tasks,
-            feed=feed,
-            fence=fence,
-            metrics=metrics,
-            stop=stop,
-            describe=lambda port: settings.describe(told, home.uid, port),
         )
 
 
-async def _run(told: AgentSettings, home: Home, parts: Parts, rng: Random, port: int) -> None:
+async def _run(told: AgentSettings, service: AgentService, rng: Random, port: int, stop: asyncio.Event) -> None:
     """Run all loops until the agent is to stop."""
     headers = {} if told.token is None else {"Authorization": f"Bearer {told.token}"}
-    agent = settings.describe(told, home.uid, port)
-    rotator = Rotator(parts.tasks.growing_logs, told.log_bytes_max, parts.metrics.log_rotations.inc)
+    rotator = Rotator(service.tasks.growing_logs, told.log_bytes_max, service.metrics.log_rotations.inc)
     async with aiohttp.ClientSession(headers=headers) as session, asyncio.TaskGroup() as group:
-        registration = Registration(session, told.servers, agent, parts.feed, rng)
+        registration = Registration(session, told.servers, service.describe(port), service.feed, rng)
         loops = [
-            group.create_task(parts.tasks.run(), name="tasks"),
+            group.create_task(service.tasks.run(), name="tasks"),
             group.create_task(rotator.run(), name="logs"),
             group.create_task(registration.run(told.register_after), name="registration"),
         ]
-        await parts.stop.wait()
+        await stop.wait()
         for loop in loops:
             loop.cancel()
 
@@ -143,9 +115,9 @@ async def _driver() -> AsyncIterator[ProcessDriver]:
 
 
 @asynccontextmanager
-async def _listening(app: web.Application, told: AgentSettings, feed: Feed) -> AsyncIterator[int]:
+async def _listening(service: AgentService, told: AgentSettings, stop: asyncio.Event) -> AsyncIterator[int]:
     """Serve the API; at the end, end those who follow, and stop."""
-    runner = Runner(app, access_log=None, shutdown_timeout=_LAST_WORDS_S)
+    runner = Runner(Api(service, token=told.token, stop=stop).app(), access_log=None, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     try:
         try:
@@ -154,5 +126,5 @@ async def _listening(app: web.Application, told: AgentSettings, feed: Feed) -> A
             raise Unavailable(f"cannot listen at {told.host} port {told.port}: {error.strerror}") from error
         yield runner.addresses[0][1]
     finally:
-        feed.close()
+        service.feed.close()
         await runner.cleanup()

@@ -10,7 +10,7 @@ from collections import deque
 from typing import Final
 
 from harpoon.agent.metrics import Metrics
-from harpoon.kit import codec
+from harpoon.agent.stream import encode
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task
 from harpoon.model.wire import Changed
@@ -64,7 +64,7 @@ class Feed:
         self._metrics = metrics
         #: What is to be told at the end of this turn of the loop.
         self._changed: dict[TaskId, Task | None] = {}
-        self._followers: set[Follower] = set()
+        self._followers: dict[Follower, None] = {}
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._is_followed = asyncio.Event()
@@ -102,7 +102,7 @@ class Feed:
         """Begin to follow: all events after the present ``seq``. End with `Feed.leave`."""
         self.flush()
         follower = Follower()
-        self._followers.add(follower)
+        self._followers[follower] = None
         self._metrics.streams.set(len(self._followers))
         self._is_idle.clear()
         self._is_followed.set()
@@ -110,7 +110,7 @@ class Feed:
 
     def leave(self, follower: Follower) -> None:
         """Stop following."""
-        self._followers.discard(follower)
+        self._followers.pop(follower, None)
         self._metrics.streams.set(len(self._followers))
         if not self._followers:
             self._is_idle.set()
@@ -128,8 +128,3 @@ class Feed:
     async def idle(self) -> None:
         """Wait until nobody follows."""
         await self._is_idle.wait()
-
-
-def encode(name: str, noun: object) -> bytes:
-    """Make an event of a noun."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), codec.dump(noun))

@@ -1,6 +1,6 @@
 """Checks: whether the answers of a task add up to that it can serve.
 
-`Standing` counts and judges, and never asks; `probes.Prober` asks, and never judges.
+`Standing` counts and judges, and never asks; a `probes.Prober` asks, and never judges.
 """
 
 import shlex

@@ -15,7 +15,7 @@ from typing import Final, assert_never
 
 import structlog
 
-from harpoon.agent.drivers.handle import Process
+from harpoon.agent.drivers.driver import Handle
 from harpoon.agent.drivers.shimfile import Exit
 from harpoon.agent.health import Standing
 from harpoon.agent.launch import explain_failure, prepare, prepare_check
@@ -46,7 +46,7 @@ class Life:
         #: As it is told.
         self.task = record.task(means.whereabouts.agent, means.whereabouts.address)
         self._means = means
-        self._process: Process | None = None
+        self._process: Handle | None = None
         self._standings: tuple[Standing, ...] = ()
         self._wake = asyncio.Event()
 
@@ -76,9 +76,9 @@ class Life:
             self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
         else:
             self._keep(boot=means.boot)
-        if self._process is not None and self._process.task is not None and self._process.exit is None:
+        if self._process is not None and self._process.pid is not None and self._process.exit is None:
             self._begin_checks(is_ready=self.record.is_ready)
-            since_ms = os.stat(self._process.file).st_mtime_ns // 1_000_000  # noqa: PTH116
+            since_ms = self._process.began_ms
             if not self._is_stopping:
                 self._show(TaskState.RUNNING, _RUNS, pid=self._process.pid, since_ms=since_ms)
 
@@ -122,7 +122,7 @@ class Life:
             if self.record.restarts:
                 with contextlib.suppress(OSError):
                     os.unlink(self.place.shim_file(self.record.launch - 1))  # noqa: PTH108 paths are text here
-            await self._until(lambda: process.task is not None or process.exit is not None, _HEARD_WITHIN)
+            await self._until(lambda: process.pid is not None or process.exit is not None, _HEARD_WITHIN)
 
     def _refused(self, error: OSError) -> None:
         reason, is_worth_trying = explain_failure(error)
@@ -131,9 +131,9 @@ class Life:
         else:
             self._end(TaskState.FAILED, reason, None)
 
-    async def _attend(self, process: Process, group: asyncio.TaskGroup) -> None:
+    async def _attend(self, process: Handle, group: asyncio.TaskGroup) -> None:
         """Stay with a process until it has ended, by itself or not, and decide what comes next."""
-        await self._until(lambda: process.task is not None or process.exit is not None or self._is_stopping)
+        await self._until(lambda: process.pid is not None or process.exit is not None or self._is_stopping)
         if process.exit is None and not self._is_stopping:
             await self._serve(process, group)
         failed = next((standing.reason() for standing in self._standings if standing.wants_restart), None)
@@ -141,12 +141,11 @@ class Life:
             await self._bring_down(process)
         assert process.exit is not None
         # Before it starts again, its group must be gone, for it may hold the ports; before it is over, everything.
-        if not await self._means.driver.sweep(process, is_thorough=self._is_stopping):
-            _log.warning("processes_left", task=self.record.id, session=process.shim)
+        await self._means.driver.sweep(process, is_thorough=self._is_stopping)
         self._process = None
         self._follow_up(process.exit, failed)
 
-    async def _serve(self, process: Process, group: asyncio.TaskGroup) -> None:
+    async def _serve(self, process: Handle, group: asyncio.TaskGroup) -> None:
         """Let it run and keep asking its checks, until it has ended, is to stop, or fails a check for good."""
         if self.task.state is not TaskState.RUNNING:
             self._begin_checks(is_ready=False)
@@ -196,7 +195,7 @@ class Life:
         )
         self._wake.set()
 
-    async def _bring_down(self, process: Process) -> None:
+    async def _bring_down(self, process: Handle) -> None:
         """End a process the way the template says; if an earlier daemon began to, go on with it."""
         stop = self.record.template.stop
         drain = spent = timedelta(0)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harpoon.agent.drivers.process import ProcessDriver
+from harpoon.agent.drivers.driver import Driver
 from harpoon.agent.launch import Whereabouts
 from harpoon.agent.metrics import Metrics
 from harpoon.agent.ports import Ports
@@ -20,7 +20,7 @@ class Means:
 
     clock: Clock
     rng: Random
-    driver: ProcessDriver
+    driver: Driver
     prober: Prober
     ports: Ports
     metrics: Metrics

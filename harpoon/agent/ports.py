@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from harpoon.kit.errors import Conflict
@@ -16,8 +16,15 @@ _EVERYWHERE: Final = "::"
 class Ports:
     """Gives ports to tasks: those they ask for by number, and free ones of the range."""
 
-    def __init__(self, span: PortRange) -> None:
+    def __init__(self, span: PortRange, why_taken: Callable[[int], str | None] | None = None) -> None:
+        """Make them.
+
+        Args:
+            span: From which free ones are given.
+            why_taken: Tells why nobody could listen at a port now, or None; by itself it asks this machine.
+        """
         self._span = span
+        self._why_taken = _why_taken if why_taken is None else why_taken
         self._owners: dict[int, TaskId] = {}
         # A port just given back is the last to be given again: peers may still take it for the former owner's.
         self._next = span.low
@@ -56,7 +63,7 @@ class Ports:
         owner = self._owners.get(port)
         if owner is not None:
             raise Conflict(f"port {port} ({name}) is task {owner}'s on this agent")
-        reason = _why_taken(port)
+        reason = self._why_taken(port)
         if reason is not None:
             raise Conflict(f"port {port} ({name}) cannot be had on this agent's host: {reason}")
         return port
@@ -65,7 +72,7 @@ class Ports:
         size = self._span.high - self._span.low + 1
         for step in range(size):
             port = self._span.low + (self._next - self._span.low + step) % size
-            if port not in self._owners and _why_taken(port) is None:
+            if port not in self._owners and self._why_taken(port) is None:
                 self._next = port + 1
                 return port
         raise Conflict(f"no free port for {name}: all of {self._span.low} to {self._span.high} are taken")

@@ -1,6 +1,6 @@
 """Asking: a request over HTTP, a connection, or a program beside the task.
 
-`Prober` asks and never judges; what the answers add up to is for `health.Standing`.
+A `Prober` asks and never judges; what the answers add up to is for `health.Standing`.
 """
 
 import asyncio
@@ -8,14 +8,15 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 from yarl import URL
 
+from harpoon.agent.drivers import programs
 from harpoon.agent.drivers.handle import Program
 from harpoon.agent.drivers.programs import Outcome, Programs
 from harpoon.agent.health import DETAIL_MAX, Standing
@@ -47,19 +48,29 @@ class Target:
     program: Callable[[tuple[str, ...]], Program]
 
 
-class Prober:
-    """Asks the checks of all tasks."""
+class Prober(Protocol):
+    """Asks the checks of all tasks. A simulation hands in its own."""
 
-    def __init__(self, session: aiohttp.ClientSession, programs: Programs, clock: Clock, rng: Random) -> None:
+    async def watch(self, standing: Standing, target: Target, changed: Callable[[], None]) -> None:
+        """Ask one check of a process that has just started, until cancelled; call when there is something to tell."""
+
+    def kill_strays(self, places: Collection[str]) -> None:
+        """Kill the programs of checks of the tasks with these directories that a killed daemon could not end."""
+
+
+class SystemProber:
+    """Asks them on this machine."""
+
+    def __init__(self, session: aiohttp.ClientSession, run: Programs, clock: Clock, rng: Random) -> None:
         self._session = session
-        self._programs = programs
+        self._programs = run
         self._clock = clock
         self._rng = rng
         self._sockets = asyncio.Semaphore(_SOCKETS_MAX)
         self._processes = asyncio.Semaphore(PROGRAMS_MAX)
 
     async def watch(self, standing: Standing, target: Target, changed: Callable[[], None]) -> None:
-        """Ask one check of a process that has just started, until cancelled; call when there is something to tell."""
+        """See `Prober.watch`."""
         ask = self._asking(standing.check, target)
         since = self._clock.now().elapsed
         asked = 0
@@ -71,6 +82,10 @@ class Prober:
                 changed()
             pause = standing.pause(age, asked).total_seconds()
             await asyncio.sleep(pause * self._rng.uniform(0.95, 1.05))
+
+    def kill_strays(self, places: Collection[str]) -> None:
+        """See `Prober.kill_strays`."""
+        programs.kill_strays(places)
 
     def _asking(self, check: Check, target: Target) -> Ask:
         match check.http or check.tcp or check.exec_:
@@ -132,7 +147,7 @@ class Prober:
 
 
 def probe_session() -> aiohttp.ClientSession:
-    """Make a session for a `Prober`: each question is asked anew, so a full queue of the task's shows."""
+    """Make a session for a `SystemProber`: each question is asked anew, so a full queue of the task's shows."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False)
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "harpoon-agent"}

@@ -11,7 +11,6 @@ from typing import Final
 
 import structlog
 
-from harpoon.agent.drivers import programs
 from harpoon.agent.home import Home
 from harpoon.agent.launch import check_env
 from harpoon.agent.life import Life
@@ -87,8 +86,8 @@ class Tasks:
                 if self._is_denied(record.id):
                     # Or its record is an older one, which a crash of the machine brought back.
                     life.stop("its slot was denied at this placement")
-        # Programs of checks that a killed daemon could not end. Tasks without such checks have left none.
-        programs.kill_strays({life.place.path for life in self._lives.values() if life.record.has_programs})
+        # Tasks without such checks have left none.
+        self._means.prober.kill_strays({life.place.path for life in self._lives.values() if life.record.has_programs})
         _log.info("tasks_found", **{str(state): number for state, number in sorted(self.count().items())})
 
     async def run(self) -> None:

@@ -109,7 +109,8 @@ class Feed:
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
-        self._subscriptions: set[Subscription] = set()
+        #: They are told in the order in which they came.
+        self._subscriptions: dict[Subscription, None] = {}
         self._ended: Exception | None = None
 
     def subscribe(self, prefix: str) -> Subscription:
@@ -117,12 +118,12 @@ class Feed:
         subscription = Subscription(prefix, self.revision)
         if self._ended is not None:
             subscription.end(self._ended)
-        self._subscriptions.add(subscription)
+        self._subscriptions[subscription] = None
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Forget a watcher."""
-        self._subscriptions.discard(subscription)
+        self._subscriptions.pop(subscription, None)
 
     def publish(self, revision: int, changes: tuple[Change, ...]) -> None:
         """Tell every watcher of a revision; in order, each once."""

@@ -241,7 +241,7 @@ class Mirror:
                     changes += _some(self._compare(entry.key, entry))
                 await asyncio.sleep(0)
         for table in self._tables.values():
-            for key in {*table.rows, *table.unreadable}:
+            for key in dict.fromkeys((*table.rows, *table.unreadable)):
                 if table.prefix + key not in present:
                     changes += _some(self._compare(table.prefix + key, None))
         for leap in self._leap_listeners:

@@ -19,7 +19,7 @@ from harpoon.agent.drivers.handle import Program
 from harpoon.agent.drivers.programs import MARK, Programs, last_line
 from harpoon.agent.health import Standing
 from harpoon.agent.launch import Whereabouts, prepare_check
-from harpoon.agent.probes import Prober, Target
+from harpoon.agent.probes import SystemProber, Target
 from harpoon.agent.record import Place, Record
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.model.name import TaskId
@@ -36,7 +36,7 @@ STRICT = {"fail_after": 1, "start_within": timedelta(0), "on_fail": OnFail.RESTA
 class Beside:
     """A task of which nothing runs, and one who asks its checks."""
 
-    def __init__(self, path: Path, prober: Prober, children: set[int]) -> None:
+    def __init__(self, path: Path, prober: SystemProber, children: set[int]) -> None:
         self.place = Place(str(path / TASK))
         self.prober = prober
         self.children = children
@@ -79,7 +79,7 @@ async def beside(path: Path) -> AsyncIterator[Beside]:
     run = Programs(Census(), children, "512")
     try:
         async with probes.probe_session() as session:
-            yield Beside(path, Prober(session, run, SystemClock(), system_random()), children)
+            yield Beside(path, SystemProber(session, run, SystemClock(), system_random()), children)
     finally:
         run.close()
 

@@ -6,7 +6,7 @@ import signal
 import aiohttp
 import pytest
 
-from harpoon.agent import api, feed
+from harpoon.agent import feed, service
 from harpoon.agent.feed import Feed
 from harpoon.agent.metrics import Metrics
 from harpoon.kit import codec
@@ -97,7 +97,7 @@ async def test_every_follower_is_told_the_same(tmp_path):
 
 
 async def test_a_steady_agent_tells_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(api, "KEEPALIVE_S", 0.02)
+    monkeypatch.setattr(service, "KEEPALIVE_S", 0.02)
     async with agent(tmp_path) as rig:
         for order in [await rig.start("sleep", "1000") for _ in range(5)]:
             await rig.running(order)

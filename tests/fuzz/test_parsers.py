@@ -11,10 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from harpoon.agent import client
 from harpoon.agent.drivers import shimfile
-from harpoon.agent.feed import encode
 from harpoon.agent.record import Record, check_task_id
+from harpoon.agent.stream import encode, event_of
 from harpoon.api.revision import parse_revision
 from harpoon.client.answer import error_of
 from harpoon.kit import codec, strict
@@ -255,7 +254,7 @@ def test_a_shim_file_of_anything_tells_an_end_or_none(text: str) -> None:
 @given(spoilt_bytes(encode("snapshot", SNAPSHOT).strip(), encode("changed", CHANGED).strip()) | st.binary())
 def test_an_agent_s_event_of_anything_is_read_passed_over_or_unavailable(block: bytes) -> None:
     try:
-        event = client._event(block)
+        event = event_of(block)
     except Unavailable:
         return
     assert event is None or codec.load(type(event), codec.dump(event)) == event

@@ -11,12 +11,15 @@ from tests.proof.checks.failing import FailStatic
 from tests.proof.checks.placing import ClaimFirst
 from tests.proof.told import REAL, Told, a_house, refuted
 
+#: Of placements that are to be replaced.
+OLD = "g0"
+
 
 def moved(told: Told, *, is_told: bool = True, is_recorded: bool = True, drops: bool = True) -> Told:
     """Tell how an exclusive slot moves from a1 to a2, with each step or without."""
     told.job(exclusive=True)
     token = told.hold("a1", "i1")
-    one = told.placed("a1", is_exclusive=True)
+    one = told.placed("a1", is_exclusive=True, generation=OLD)
     run = told.start("a1", one.task)
     one = told.revoke(one)
     told.apply("a1", token, "i1", "stop", one.task)
@@ -48,7 +51,7 @@ def test_a_denial_by_virtue_of_another_token_does_not_count():
     told = a_house(None, ClaimFirst)
     told.job(exclusive=True)
     token = told.hold("a1", "i1")
-    one = told.revoke(told.placed("a1", is_exclusive=True))
+    one = told.revoke(told.placed("a1", is_exclusive=True, generation=OLD))
     told.apply("a1", token, "i1", "forget", one.task, denied=True)
     told.release("a1")
     told.hold("a1", "i2")
@@ -59,7 +62,7 @@ def test_a_denial_by_virtue_of_another_token_does_not_count():
 def test_a_denial_that_is_recorded_while_nobody_holds_the_agent_is_refuted():
     told = a_house()
     told.job(exclusive=True)
-    one = told.revoke(told.placed("a1", is_exclusive=True))
+    one = told.revoke(told.placed("a1", is_exclusive=True, generation=OLD))
     with refuted("S4"):
         told.place(replace(one, is_denied=True))
 
@@ -73,7 +76,7 @@ def test_an_exclusive_slot_that_is_placed_before_it_was_denied_is_refuted(drops)
 def test_an_exclusive_slot_of_a_lost_agent_that_is_freed_by_time_alone_is_refuted():
     told = a_house(None, ClaimFirst)
     told.job(exclusive=True)
-    one = told.placed("a1", is_exclusive=True)
+    one = told.placed("a1", is_exclusive=True, generation=OLD)
     told.link("a1", LinkState.LOST)
     told.place(a_placement(agent="a2", revision=told.revision, is_exclusive=True), drop=[one])
     with refuted("S4"):
@@ -83,7 +86,7 @@ def test_an_exclusive_slot_of_a_lost_agent_that_is_freed_by_time_alone_is_refute
 def test_an_operator_may_free_it():
     told = a_house()
     told.job(exclusive=True)
-    one = told.placed("a1", is_exclusive=True)
+    one = told.placed("a1", is_exclusive=True, generation=OLD)
     told.link("a1", LinkState.INTERRUPTED)
     told.fault("declare-dead", "a1")
     told.place(drop=[one])
@@ -104,7 +107,7 @@ def test_two_placements_of_an_exclusive_slot_in_one_commit_are_refuted():
 def test_a_denied_placement_that_comes_back_is_refuted():
     told = a_house()
     told.job(exclusive=True)
-    one = told.placed("a1", is_exclusive=True)
+    one = told.placed("a1", is_exclusive=True, generation=OLD)
     told.revoke(one)
     with refuted("S4"):
         told.place(one)
@@ -114,7 +117,7 @@ def test_a_start_of_what_was_denied_is_refuted():
     told = a_house()
     told.job(exclusive=True)
     token = told.hold("a1", "i1")
-    one = told.revoke(told.placed("a1", is_exclusive=True))
+    one = told.revoke(told.placed("a1", is_exclusive=True, generation=OLD))
     told.apply("a1", token, "i1", "forget", one.task, denied=True)
     with refuted("S4"):
         told.start("a1", one.task)
@@ -125,7 +128,7 @@ def test_another_agent_of_that_name_has_denied_nothing():
     told.job(exclusive=True)
     told.boot("a1", "u1")
     token = told.hold("a1", "i1")
-    one = told.revoke(told.placed("a1", is_exclusive=True))
+    one = told.revoke(told.placed("a1", is_exclusive=True, generation=OLD))
     told.apply("a1", token, "i1", "forget", one.task, denied=True)
     told.boot("a1", "u2")
     told.start("a1", one.task)
@@ -369,12 +372,9 @@ def test_ending_a_task_that_is_placed_is_refuted(command):
     told = a_house()
     told.job()
     token, one = told.hold("a1", "i1"), told.placed("a1")
+    # A former holder whose view is old asks in vain, and so does one that asks for too much.
+    told.send("a1", token, (command, one.task))
     told.apply("a1", token, "i1", command, one.task, ok=False)
-    with refuted("S18"):
-        told.send("a1", token, (command, one.task))
-    told = a_house()
-    told.job()
-    token, one = told.hold("a1", "i1"), told.placed("a1")
     with refuted("S18"):
         told.apply("a1", token, "i1", command, one.task)
 
@@ -384,7 +384,7 @@ def test_a_real_command_may_be_heard_of_before_the_store():
         told = a_house(REAL)
         told.job()
         token, one = told.hold("a1", "i1"), told.placed("a1")
-        told.send("a1", token, ("stop", one.task))
+        told.apply("a1", token, "i1", "stop", one.task)
         told.wait(late)
         if is_wrong:
             with refuted("S18"):
@@ -401,6 +401,29 @@ def test_a_wanted_slot_that_loses_its_only_placement_is_refuted():
     one = told.placed("a1")
     with refuted("S18"):
         told.place(drop=[one])
+
+
+@pytest.mark.parametrize("state", [TaskState.LOST, TaskState.STARTING, TaskState.RUNNING])
+def test_a_task_that_cannot_be_told_to_be_over_is_not_given_up(state):
+    told = a_house(None, FailStatic)
+    told.job()
+    one = told.placed("a1")
+    told.report(one, state, ready=state is TaskState.RUNNING)
+    with refuted("S18"):
+        told.place(drop=[one])
+
+
+def test_what_is_old_or_has_failed_may_make_room_for_its_successor():
+    told = a_house()
+    told.job()
+    one = told.placed("a1")
+    told.report(one, TaskState.FAILED, ready=False)
+    told.place(drop=[one])
+    two = told.placed("a1")
+    told.report(two)
+    told.job(generation="g2", version=2)
+    told.place(drop=[two])
+    told.end()
 
 
 def test_what_replaces_it_or_an_operator_who_ends_it_are_reasons():

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from harpoon.kit.clock import SystemClock
+from harpoon.kit.clock import Random, SystemClock
 from harpoon.model.instant import Instant
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Put, Store
 from harpoon.store.sqlite import SqliteStore
 from harpoon.store.url import EtcdUrl, parse_url
 from tests.etcd.members import Member
+from tests.sim.store import SimStore
+from tests.sim.straight import StraightNet
+from tests.sim.way import SimWay
 
 EXPIRED_WITHIN_S = 15.0
 
@@ -89,6 +92,20 @@ async def _open_memory(ground: Ground) -> Store:
     return MemoryStore(clock=ground.clock)
 
 
+async def _open_simulated(ground: Ground) -> Store:
+    clock, rng = SystemClock(), Random(1)
+    return SimWay(SimStore(clock, rng), StraightNet(), clock=clock, rng=rng)
+
+
+async def _renew_simulated_no_more(store: Store, ground: Ground) -> None:
+    assert isinstance(store, SimWay)
+    for lease in store.leases.values():
+        lease.stop()
+    async with asyncio.timeout(EXPIRED_WITHIN_S):
+        while store.store.leases:
+            await asyncio.sleep(0.05)
+
+
 async def _open_sqlite(ground: Ground) -> Store:
     return await SqliteStore.open(ground.folder / "store.db", clock=ground.clock, synchronous="NORMAL")
 
@@ -116,4 +133,13 @@ ETCD = Implementation(
     tells_of_others=False,
     revokes_on_close=True,
 )
-IMPLEMENTATIONS = (MEMORY, SQLITE, ETCD)
+SIMULATED = Implementation(
+    name="simulated",
+    open=_open_simulated,
+    outlast_leases=_renew_simulated_no_more,
+    is_durable=False,
+    shortest_lease_s=2.0,
+    cuts_slow_watchers=False,
+    tells_of_others=False,
+)
+IMPLEMENTATIONS = (MEMORY, SQLITE, ETCD, SIMULATED)

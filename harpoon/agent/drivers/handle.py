@@ -72,6 +72,15 @@ class Process:
         """The number of the task's process, once it is known."""
         return None if self.task is None else self.task.pid
 
+    @property
+    def began_ms(self) -> int:
+        """When its shim was spawned, UTC milliseconds.
+
+        Raises:
+            OSError: The host does not let it be found out.
+        """
+        return os.stat(self.file).st_mtime_ns // 1_000_000  # noqa: PTH116
+
     def hear(self, pid: int) -> None:
         """Take note of which process is the task's, if it is: the shim's child, or known by its environment."""
         stat = processes.stat_of(pid)

@@ -24,6 +24,7 @@ import structlog
 from harpoon.agent import descriptors, processes
 from harpoon.agent.census import Census
 from harpoon.agent.drivers import shimfile
+from harpoon.agent.drivers.driver import Handle
 from harpoon.agent.drivers.handle import DEFAULT_SIGNALS, NOBODY, OWNER, SHELL, Launch, Process
 from harpoon.agent.drivers.notices import Notices
 from harpoon.agent.drivers.programs import Programs
@@ -136,16 +137,19 @@ class ProcessDriver:
             self._settle(process)
         return process
 
-    async def sweep(self, process: Process, *, is_thorough: bool) -> bool:
+    async def sweep(self, handle: Handle, *, is_thorough: bool) -> None:
         """Kill what an ended launch left behind.
 
         Args:
-            process: The launch.
+            handle: The launch.
             is_thorough: Wait also for what left the group but not the session. Otherwise that is killed in time.
-
-        Returns:
-            Whether what was waited for is gone.
         """
+        assert isinstance(handle, Process), "it is one that this driver gave"
+        if not await self._clear(handle, is_thorough=is_thorough):
+            _log.warning("processes_left", task=handle.name, session=handle.shim)
+
+    async def _clear(self, process: Process, *, is_thorough: bool) -> bool:
+        """Do so, and return whether what was waited for is gone."""
         if process.is_old:
             return await self._census.clear(
                 process.sessions, lambda pid: processes.has_variable(pid, OWNER, process.name)

@@ -1,8 +1,6 @@
 """Leases, renewed from a thread of their own, so that a busy event loop does not lose them.
 
-A renewal counts from when it was *sent*: etcd may have received it any time after that, so at that time plus the ttl
-the lease may be over, whatever the answer says of it and however late it comes. The holder is told then, or earlier by
-the margin it asked for, or sooner when etcd says that the lease is gone.
+`store.renewing` says how their time is counted.
 """
 
 import asyncio
@@ -18,14 +16,10 @@ import structlog
 from harpoon.store.etcd import rpc_pb2 as pb
 from harpoon.store.etcd.rpc import AUTHENTICATE, KEEP_ALIVE, Caller, Credentials, metadata, read_password
 from harpoon.store.port import Renewal
+from harpoon.store.renewing import AGAIN_S, TRY_S, counted, patience
 from harpoon.store.url import EtcdUrl
 
-#: A lease is renewed so often within its ttl.
-RENEWALS: Final = 3
-#: A renewal not answered for so long is tried at the next member; for short leases, an eighth of their ttl.
-TRY_S: Final = 1.0
-#: Pause between two tries; and after one that failed in a way that nobody expects.
-AGAIN_S: Final = 0.1
+#: Pause after a try that failed in a way that nobody expects.
 RENEW_AGAIN_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -55,10 +49,7 @@ class EtcdLease:
 
     def renewed(self, sent: float, left_s: float) -> None:
         """Count on from when the renewal was sent that was answered with so many seconds."""
-        #: Its holder is told then; it may be over a little later.
-        self.until = sent + left_s - self._renewal.margin_s
-        #: When it is to be renewed.
-        self.due = sent + min(left_s / RENEWALS, self._renewal.every_s or left_s)
+        self.until, self.due = counted(sent, left_s, self._renewal)
 
     async def revoke(self) -> None:
         """End the lease now and delete its keys; nothing when it is over."""
@@ -174,7 +165,7 @@ class Keeper:
     def _ask(self, lease: EtcdLease) -> int:
         """Return for how many more seconds etcd keeps the lease."""
         request = pb.LeaseKeepAliveRequest(ID=lease.number)
-        within = min(TRY_S, lease.ttl_s / 8)
+        within = patience(lease.ttl_s)
         call = self._caller().call(KEEP_ALIVE)(iter((request,)), timeout=within, metadata=metadata(self._token))
         try:
             return int(next(call).TTL)

@@ -1,0 +1,164 @@
+"""An instance under simulation: the shipped controller, with its ways out led into the simulated network."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harpoon.agent.client import SILENCE_S
+from harpoon.agent.stream import event_of
+from harpoon.control.controller import Controller
+from harpoon.control.means import Means, PeerAnswer
+from harpoon.control.metrics import Metrics
+from harpoon.kit.errors import Fenced, HarpoonError, Unavailable, leaves
+from harpoon.model import wire
+from harpoon.model.agent import Agent
+from harpoon.store.port import Renewal, RolledBack, StoreUnavailable
+from tests.sim.loop import NODE, Node, SimClock
+from tests.sim.lost import Lost
+from tests.sim.way import SimWay
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+T = TypeVar("T")
+CONNECT_S = 5.0
+CALL_S = 15.0
+
+
+class Transport:
+    """The way from one instance to one agent: what `AgentClient` is over HTTP."""
+
+    def __init__(self, world: "World", agent: str) -> None:
+        self._world = world
+        self._agent = agent
+
+    async def describe(self) -> Agent:
+        
+        async def answer() -> Agent:
+            return self._world.daemon(self._agent).agent
+
+        return await self._ask(answer)
+
+    async def adopt(self, order: wire.Adopt) -> wire.Snapshot:
+        self._world.effect("adopt")
+        return await self._ask(lambda: self._world.daemon(self._agent).service.adopt(order))
+
+    async def command(self, commands: wire.Commands) -> wire.Results:
+        self._world.effect("command")
+        return await self._ask(lambda: self._world.daemon(self._agent).service.command(commands))
+
+    async def stream(self) -> AsyncIterator[wire.Snapshot | wire.Changed | None]:
+        told = self._world.net.stream(
+            self._agent,
+            lambda: self._world.daemon(self._agent).service.stream(),
+            connect_s=CONNECT_S,
+            silence_s=SILENCE_S,
+        )
+        try:
+            async for block in told:
+                for event in block.split(b"\n\n")[:-1]:
+                    yield event_of(event)
+        except Lost as lost:
+            raise Unavailable(str(lost)) from None
+
+    async def _ask(self, make: Callable[[], Awaitable[T]]) -> T:
+        async def answer() -> T:
+            try:
+                return await make()
+            except Fenced:
+                raise
+            except HarpoonError as error:
+                # As any other status is taken.
+                raise Unavailable(str(error)) from None
+
+        try:
+            return await self._world.net.call(self._agent, answer, connect_s=CONNECT_S, within_s=CALL_S)
+        except Lost as lost:
+            raise Unavailable(str(lost)) from None
+
+
+class Instance:
+    """One life of an instance's process."""
+
+    def __init__(self, world: "World", name: str, life: int) -> None:
+        self.node = Node(name, world.loop.now)
+        self.name = name
+        self.unique = f"{name}-{life}"
+        self.way = SimWay(
+            world.store, world.net, clock=SimClock(), rng=random.Random(f"{world.plan.seed}/{self.unique}/way")
+        )
+        self.controller: Controller | None = None
+        self._world = world
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Do what a server's process does: begin again when what was read cannot be relied on, else end when it fails."""
+        self._world.say_up(self.unique)
+        while not self._stop.is_set():
+            try:
+                await self._live()
+            except* RolledBack:
+                await asyncio.sleep(1)
+            except* StoreUnavailable as error:
+                # A store that is away at the start is waited for.
+                if self.controller is not None:
+                    self._world.fail("crash", f"{self.unique} ended: {leaves(error)}")
+                await asyncio.sleep(0.5)
+
+    def stop(self) -> None:
+        """Have it end as by SIGTERM."""
+        self._stop.set()
+
+    async def _live(self) -> None:
+        self.controller = None
+        controller = await Controller.open(self._means(), Metrics())
+        self.controller = controller
+        async with asyncio.TaskGroup() as outer:
+            following = outer.create_task(controller.follow())
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(controller.run())
+                listed = group.create_task(controller.roster.follow(self._world.endpoints, self._connect))
+                await self._stop.wait()
+                running.cancel()
+                listed.cancel()
+            following.cancel()
+
+    def _means(self) -> Means:
+        plan = self._world.plan
+        return Means(
+            store=self.way,
+            connect=self._connect,
+            clock=SimClock(),
+            rng=random.Random(f"{plan.seed}/{self.unique}"),
+            instance=self.unique,
+            url=self.name,
+            ask_peer=self._ask_peer,
+            lost_after=timedelta(seconds=plan.lost_after_s),
+            renewal=Renewal(5 / 3, 0.5),
+        )
+
+    def _connect(self, endpoint: str) -> Transport:
+        return Transport(self._world, endpoint.removeprefix("http://"))
+
+    async def _ask_peer(self, url: str) -> PeerAnswer:
+        async def answer() -> PeerAnswer:
+            instance = self._world.instances[NODE.get().name]
+            view = None if instance.controller is None else instance.controller.view
+            if view is None:
+                raise Unavailable("it has only begun")
+            return PeerAnswer(instance.unique, view.external(view.revision), SimClock().now().wall)
+
+        try:
+            return await self._world.net.call(url, answer)
+        except Lost as lost:
+            raise Unavailable(str(lost)) from None
+
+    def __repr__(self) -> str:
+        return self.unique
+
+
+def is_expected(failure: dict[str, Any]) -> bool:
+    """Whether something that nobody heard of says nothing about the product: what is cut off in the middle of its work."""
+    return isinstance(failure.get("exception"), Lost)

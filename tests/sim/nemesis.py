@@ -1,0 +1,226 @@
+"""What each fault of a plan does to a world, and undoes. The table of faults is `tests.sim.plan.FAULTS`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from harpoon.kit.errors import HarpoonError
+from harpoon.store.port import StoreUnavailable
+from tests.proof.history import Fault as Told
+from tests.proof.history import Healed
+from tests.sim.plan import Fault
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+#: An operator looks after so long.
+OPERATOR_S = 14.0
+#: Somebody starts again what has ended, after so long.
+RESTART_S = 1.0
+
+
+class Nemesis:
+    """Breaks things: a method a kind of fault; what it returns undoes it."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        #: What is broken now → how to undo it.
+        self._broken: dict[Fault, Callable[[], object]] = {}
+
+    async def run(self, fault: Fault) -> None:
+        """Break something in time, and undo it in time."""
+        await asyncio.sleep(max(0.0, fault.at - self._world.loop.now))
+        self.do(fault)
+        await asyncio.sleep(fault.span)
+        self.undo(fault)
+
+    def do(self, fault: Fault) -> None:
+        """Break something now."""
+        self._world.tell(Told(t=self._world.loop.now, node="nemesis", what=fault.what, target=fault.target, detail=str(fault)))
+        undo = getattr(self, fault.what)(fault)
+        self._world.net.happened[fault.what] += 1
+        if undo is not None:
+            self._broken[fault] = undo
+
+    def undo(self, fault: Fault) -> None:
+        """Mend it, if it is still broken."""
+        undo = self._broken.pop(fault, None)
+        if undo is not None:
+            undo()
+            self._world.tell(Healed(t=self._world.loop.now, node="nemesis", what=fault.what, target=fault.target))
+
+    def undo_all(self) -> None:
+        for fault in list(self._broken):
+            self.undo(fault)
+
+    # Instances.
+
+    def kill_instance(self, fault: Fault) -> Callable[[], object]:
+        self._world.kill_instance(fault.target)
+        return lambda: self._world.start_instance(fault.target)
+
+    def stop_instance(self, fault: Fault) -> Callable[[], object]:
+        self._world.instances[fault.target].stop()
+        return lambda: self._world.start_instance(fault.target)
+
+    def pause_instance(self, fault: Fault) -> Callable[[], object]:
+        node = self._world.instances[fault.target].node
+        self._world.loop.pause(node)
+        return lambda: self._world.loop.resume(node)
+
+    def clock_rate(self, fault: Fault) -> Callable[[], object]:
+        node, loop = self._world.instances[fault.target].node, self._world.loop
+        node.run_at(fault.amount, loop.now)
+        return lambda: node.run_at(1.0, loop.now)
+
+    def clock_jump(self, fault: Fault) -> Callable[[], object]:
+        node = self._world.instances[fault.target].node
+        node.ahead_ms += int(fault.amount * 1000)
+
+        def back() -> None:
+            node.ahead_ms = 0
+
+        return back
+
+    # Ways.
+
+    def cut_from_store(self, fault: Fault) -> Callable[[], object]:
+        return self._cut(fault.target, ("store",), int(fault.amount))
+
+    def cut_from_agents(self, fault: Fault) -> Callable[[], object]:
+        return self._cut(fault.target, (fault.other,) if fault.other else self._world.plan.agents, int(fault.amount))
+
+    def cut_peers(self, fault: Fault) -> Callable[[], object]:
+        return self._cut(fault.target, (fault.other,), 3)
+
+    def slow_to_agent(self, fault: Fault) -> Callable[[], object]:
+        """What is sent arrives after its sender has given up, or after another took over."""
+        return self._worse(fault.target, fault.other, late=fault.amount, late_s=(1.0, 25.0))
+
+    def slow_to_store(self, fault: Fault) -> Callable[[], object]:
+        return self._worse(fault.target, "store", late=fault.amount, late_s=(0.1, 8.0))
+
+    def lossy(self, fault: Fault) -> Callable[[], object]:
+        return self._worse(fault.target, fault.other, loss=fault.amount / 2)
+
+    def twice(self, fault: Fault) -> Callable[[], object]:
+        return self._worse(fault.target, fault.other, twice=fault.amount)
+
+    # The store.
+
+    def store_away(self, _fault: Fault) -> Callable[[], object]:
+        store = self._world.store
+        store.leave()
+        return store.come_back
+
+    def leases_extended(self, _fault: Fault) -> None:
+        self._world.store.extend_leases()
+
+    def watch_compacted(self, _fault: Fault) -> None:
+        self._world.store.drop_history()
+
+    def commit_late(self, fault: Fault) -> None:
+        self._fate(fault, ("late", 2.5 + fault.span))
+
+    def commit_silent(self, fault: Fault) -> None:
+        self._fate(fault, ("silent", 0.0))
+
+    def _fate(self, fault: Fault, fate: tuple[str, float]) -> None:
+        self._world.instances[fault.target].way.fates.extend([fate] * int(fault.amount))
+
+    def view_behind(self, fault: Fault) -> Callable[[], object]:
+        way = self._world.instances[fault.target].way
+        way.lag_s = fault.amount
+
+        def back() -> None:
+            way.lag_s = 0.0
+
+        return back
+
+    def watch_rewound(self, fault: Fault) -> None:
+        self._world.instances[fault.target].way.rewind()
+
+    def watch_gap(self, fault: Fault) -> None:
+        self._world.instances[fault.target].way.gap(int(fault.amount))
+
+    def stale_list(self, fault: Fault) -> None:
+        self._world.instances[fault.target].way.stale(int(fault.amount) * 3)
+
+    # Agents and their hosts.
+
+    def kill_agent(self, fault: Fault) -> Callable[[], object]:
+        self._world.kill_agent(fault.target)
+        return lambda: self._world.start_agent(fault.target)
+
+    def pause_agent(self, fault: Fault) -> Callable[[], object] | None:
+        node = self._world.net.nodes.get(fault.target)
+        if node is None:
+            return None
+        self._world.loop.pause(node)
+        return lambda: self._world.loop.resume(node)
+
+    def reboot_host(self, fault: Fault) -> Callable[[], object]:
+        self._world.kill_agent(fault.target)
+        self._world.hosts[fault.target].reboot()
+        return lambda: self._world.start_agent(fault.target)
+
+    def replace_host(self, fault: Fault) -> None:
+        """The machine is gone for good, and an operator says so when it is lost; another of its name comes."""
+        self._world.kill_agent(fault.target)
+        self._world.hosts[fault.target].wipe()
+        self._world.begin(self._replace(fault.target))
+
+    async def _replace(self, agent: str) -> None:
+        world = self._world
+        await asyncio.sleep(OPERATOR_S)
+        await world.insist(lambda instance: instance.controller.cordons.declare_dead(agent, reason="it burnt down"))
+        world.start_agent(agent)
+
+    def disk_full(self, fault: Fault) -> Callable[[], object]:
+        host = self._world.hosts[fault.target]
+        host.disk.is_full = True
+
+        def back() -> None:
+            host.disk.is_full = False
+
+        return back
+
+    def task_dies(self, fault: Fault) -> None:
+        host = self._world.hosts[fault.target]
+        if host.runs:
+            host.kill(host.runs[0])
+
+    def cordon(self, fault: Fault) -> None:
+        self._upkeep(fault.target, fault.span, lambda instance: instance.controller.cordons.cordon(fault.target))
+
+    def drain(self, fault: Fault) -> None:
+        self._upkeep(fault.target, fault.span, lambda instance: instance.controller.cordons.drain(fault.target))
+
+    def _upkeep(self, agent: str, span: float, ask: Callable[..., Awaitable[object]]) -> None:
+        world = self._world
+
+        async def work() -> None:
+            await world.insist(ask)
+            await asyncio.sleep(span)
+            await world.insist(lambda instance: instance.controller.cordons.uncordon(agent))
+
+        world.begin(work())
+
+    # Within.
+
+    def _cut(self, source: str, targets: tuple[str, ...], ways: int) -> Callable[[], object]:
+        net = self._world.net
+        ends = [(source, target) for target in targets if ways & 1] + [(target, source) for target in targets if ways & 2]
+        for end in ends:
+            net.cut(*end)
+        return lambda: [net.heal(*end) for end in ends]
+
+    def _worse(self, source: str, target: str, **worse: object) -> Callable[[], object]:
+        way = self._world.net.way(source, target)
+        for name, value in worse.items():
+            setattr(way, name, value)
+        return lambda: self._world.net.heal(source, target)
+
+
+#: What an operator's request may end in, to be tried again.
+AGAIN = (HarpoonError, StoreUnavailable)

@@ -1,0 +1,291 @@
+"""A whole Harpoon in one process: instances, agents, clients and a store, on virtual time and a simulated network.
+
+What decides and acts is the shipped code; only its ways out are led elsewhere: the clock, randomness, the store, the
+agents' transport and their processes. Everything that happens goes to the history, and to the checks at once.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from tests.proof import history
+from tests.proof.judge import Judge, Terms, Violation
+from tests.proof.logs import events_of
+from tests.sim import daemons, disks
+from tests.sim.clients import Client, Watcher
+from tests.sim.hosts import Host, Ways
+from tests.sim.instances import Instance
+from tests.sim.loop import NODE, WALL_MS, Node, SimClock, SimLoop
+from tests.sim.nemesis import AGAIN, OPERATOR_S, RESTART_S, Nemesis
+from tests.sim.lost import Lost
+from tests.sim.network import Network
+from tests.sim.plan import Plan
+from tests.sim.store import SimStore
+
+#: After the calm everything is as desired within so long; the longest that leases, losses and backoffs can take.
+CALM_S = 150.0
+#: A view that missed something is compared with the store within so long.
+VERIFIED_S = 680.0
+#: So quiet, it is settled; and stays so for as long again.
+QUIET_S = 35.0
+#: An operator tries so often.
+TRIES = 30
+
+
+class World:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan, directory: Path, judge: Judge | None = None, *, keep_log: bool = False) -> None:
+        self.plan = plan
+        self.loop = SimLoop()
+        self.net = Network(self.loop, plan.seed)
+        self.lines: list[str] = []
+        self.log: list[str] | None = [] if keep_log else None
+        self.violation: Violation | None = None
+        self.instances: dict[str, Instance] = {}
+        self.hosts: dict[str, Host] = {}
+        self.endpoints: Mapping[str, str] = {agent: f"http://{agent}" for agent in plan.agents}
+        self.effects: Counter[str] = Counter()
+        self._daemons: dict[str, daemons.Daemon] = {}
+        self._judge = judge or Judge(Terms(lost_after_s=plan.lost_after_s))
+        self._nemesis = Nemesis(self)
+        self._directory = directory
+        self._lives = itertools.count(1)
+        self._over = asyncio.Event()
+        self._last_news = 0.0
+        self._is_calm = False
+        self._chaos: list[asyncio.Task[Any]] = []
+
+    # The run.
+
+    def run(self) -> None:
+        """Run the plan to its end, or to the first violation, which is then in ``violation``."""
+        self._install()
+        try:
+            self.loop.run_until_complete(self._run())
+        except Violation as violation:
+            self.violation = violation
+
+    async def _run(self) -> None:
+        self._begin_nodes()
+        whole = self.loop.create_task(self._script())  # noqa: TID251
+        over = self.loop.create_task(self._over.wait())  # noqa: TID251
+        await asyncio.wait((whole, over), return_when=asyncio.FIRST_COMPLETED)
+        if self.violation is None:
+            whole.result()
+
+    def _begin_nodes(self) -> None:
+        store = Node("store")
+        self.net.join(store)
+        self.store = store.context().run(SimStore, SimClock(), random.Random(f"{self.plan.seed}/store"))
+        self.store.listen(self._hear_store)
+        for agent in self.plan.agents:
+            self.hosts[agent] = self._host(agent)
+            self.start_agent(agent)
+        for name in self.plan.instances:
+            self.start_instance(name)
+
+    async def _script(self) -> None:
+        sessions = sorted({op.session for op in self.plan.ops})
+        clients = [
+            self._at(name, Client(self, name).run(tuple(op for op in self.plan.ops if op.session == name)))
+            for name in sessions
+        ]
+        self._at("w1", Watcher(self, "w1").run())
+        self._chaos = [self.loop.create_task(self._nemesis.run(fault)) for fault in self.plan.faults]  # noqa: TID251
+        await asyncio.sleep(self.plan.chaos_s)
+        await asyncio.wait([*self._chaos, *clients])
+        self._calm()
+        await self._settle()
+        self.tell(history.Settled(t=self.loop.now, node="nemesis"))
+        await asyncio.sleep(QUIET_S + 5)
+        self.tell(history.Ended(t=self.loop.now, node="nemesis"))
+        self._judge.end()
+        for failure in self.loop.failures:
+            raise Violation("crash", f"nobody heard of {failure}")
+
+    def _calm(self) -> None:
+        """Mend everything; or only the core, and break the rest for ever."""
+        self._nemesis.undo_all()
+        for fault in self.plan.broken:
+            self._nemesis.do(fault)
+        core = self.plan.core or ("store", *self.plan.instances, *self.plan.agents)
+        self._is_calm = True
+        self.tell(history.Calm(t=self.loop.now, node="nemesis", core=core, is_whole=not self.plan.core))
+
+    async def _settle(self) -> None:
+        """Wait until nothing has happened for a while, but not for ever."""
+        start = self.loop.now
+        at_least, at_most = (VERIFIED_S, VERIFIED_S + CALM_S) if self.plan.has_gaps else (0.0, CALM_S)
+        while self.loop.now < start + at_most:
+            await asyncio.sleep(1)
+            if self.loop.now >= start + at_least and self.loop.now >= max(start, self._last_news) + QUIET_S:
+                return
+
+    # What happens.
+
+    def tell(self, event: history.Event) -> None:
+        """Write something into the history, and have it judged."""
+        if self.violation is not None:
+            return
+        self.lines.append(history.to_line(event))
+        if isinstance(event, (history.Committed, history.Sent, history.Started, history.Exited)) and not _is_leased(event):
+            self._last_news = self.loop.now
+        try:
+            self._judge.see(event)
+        except Violation as violation:
+            self.violation = violation
+            self._over.set()
+
+    def fail(self, name: str, text: str) -> None:
+        """Say that something went wrong that no check sees."""
+        if self.violation is None:
+            self.violation = Violation(name, text)
+            self._over.set()
+
+    def effect(self, kind: str) -> None:
+        """Take note that the present node is about to do something outside of itself."""
+        self.effects[kind] += 1
+
+    def say_up(self, instance: str) -> None:
+        self.tell(history.Up(t=self.loop.now, node=NODE.get().name, instance=instance))
+
+    def _hear_store(self, revision: int, changes: Any) -> None:
+        told = {key: None if entry is None else orjson.loads(entry.value) for key, entry in changes}
+        self.tell(history.Committed(t=self.loop.now, node="store", revision=revision, changes=told))
+
+    def _hear_log(self, _logger: object, level: str, line: dict[str, Any]) -> Any:
+        node = NODE.get().name
+        if self.log is not None:
+            told = " ".join(f"{key}={value}" for key, value in line.items() if key != "event")
+            self.log.append(f"{self.loop.now:10.4f} {node:6} {level:7} {line.get('event')} {told}")
+        for event in events_of(node, self.loop.now, line):
+            self.tell(event)
+        if level == "error" and "exc_info" in line:
+            self.fail("crash", f"{node}: {line.get('event')}: {line['exc_info']!r}")
+        raise structlog.DropEvent
+
+    # Who is there.
+
+    def daemon(self, agent: str) -> daemons.Daemon:
+        """Return the daemon that serves at a host now; for what has arrived there."""
+        return self._daemons[agent]
+
+    def start_instance(self, name: str) -> None:
+        former = self.instances.get(name)
+        if former is not None and name in self.net.nodes:
+            # It has not ended of itself.
+            self.kill_instance(name)
+        instance = self.instances[name] = Instance(self, name, next(self._lives))
+        self.net.join(instance.node)
+        task = self.loop.start(instance.node, instance.run())
+        task.add_done_callback(lambda done: self._ended(instance, done))
+
+    def kill_instance(self, name: str) -> None:
+        instance = self.instances[name]
+        if not instance.node.is_dead:
+            self.loop.kill(instance.node)
+            instance.way.is_gone = True
+            self.net.leave(instance.node)
+            self.tell(history.Down(t=self.loop.now, node=name))
+
+    def _ended(self, instance: Instance, done: "asyncio.Task[None]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self.fail("crash", f"{instance.unique} ended by itself: {error!r}")
+        self.loop.call_soon(lambda: self.kill_instance(instance.name), context=Node("world").context())
+
+    def start_agent(self, agent: str) -> None:
+        if agent in self.net.nodes:
+            return
+        node = Node(agent, self.loop.now)
+        self.net.join(node)
+        self.loop.start(node, self._serve(agent))
+
+    def _told(self, _agent: str) -> dict[str, Any]:
+        return {"cpu": 1000, "memory": 1 << 30}
+
+    async def _serve(self, agent: str) -> None:
+        rng = random.Random(f"{self.plan.seed}/{agent}/{next(self._lives)}")
+        daemon = await daemons.boot(self.hosts[agent], name=agent, clock=SimClock(), rng=rng, **self._told(agent))
+        self._daemons[agent] = daemon
+        await daemon.run()
+
+    def kill_agent(self, agent: str) -> None:
+        node = self.net.nodes.get(agent)
+        if node is not None:
+            self.loop.kill(node)
+            self.net.leave(node)
+            self._daemons.pop(agent, None)
+            self.tell(history.Down(t=self.loop.now, node=agent))
+
+    # Small helps.
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Have something done during the chaos, and wait for it before the calm."""
+        self._chaos.append(self._at("operator", work))
+
+    async def insist(self, ask: Callable[[Instance], Awaitable[object]]) -> None:
+        """Ask one instance after the other for something until one has done it, as an operator would; not for ever."""
+        for name in itertools.islice(itertools.cycle(self.plan.instances), TRIES):
+
+            async def answer(name: str = name) -> None:
+                if self.instances[name].controller is None:
+                    raise Lost("it has only begun", is_sent=False)
+                await ask(self.instances[name])
+
+            with contextlib.suppress(Lost, *AGAIN):
+                await self.net.call(name, answer, connect_s=1, within_s=10)
+                return
+            await asyncio.sleep(1)
+
+    def _at(self, name: str, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        node = Node(name, self.loop.now)
+        self.net.nodes.setdefault(name, node)
+        self.net.join(node)
+        return self.loop.start(node, work)
+
+    def _host(self, agent: str) -> Host:
+        context = Node(f"host of {agent}").context()
+        ways = Ways(
+            tell=lambda kind, task, run: self._tell_effect(agent, kind, task, run),
+            now=lambda: WALL_MS / 1000 + self.loop.now,
+            later=lambda delay, work: self.loop.call_later(delay, work, context=context),
+            notify=lambda work: self._notify(agent, work),
+        )
+        return Host(agent, self._directory / agent, rng=random.Random(f"{self.plan.seed}/{agent}/host"), ways=ways)
+
+    def _notify(self, agent: str, work: Callable[[], None]) -> None:
+        node = self.net.nodes.get(agent)
+        if node is not None:
+            self.loop.call_soon(work, context=node.context())
+
+    def _tell_effect(self, agent: str, kind: str, task: str, run: str) -> None:
+        made = history.Started if kind == "started" else history.Exited
+        self.tell(made(t=self.loop.now, node=agent, task=task, run=f"{agent}/{run}"))
+
+    def _install(self) -> None:
+        """Lead what is the process's own into this world: it is a child that does nothing else."""
+        structlog.configure(
+            processors=[self._hear_log],
+            wrapper_class=structlog.make_filtering_bound_logger(20),
+            cache_logger_on_first_use=True,
+        )
+        rng = random.Random(f"{self.plan.seed}/uuid")
+        disks.install(rng)
+
+
+def _is_leased(event: history.Event) -> bool:
+    return isinstance(event, history.Committed) and all(
+        key.startswith(("/h/1/ctl/instances/", "/h/1/ctl/holds/")) for key in event.changes
+    )
+
+
+__all__ = ["OPERATOR_S", "RESTART_S", "WALL_MS", "World"]
