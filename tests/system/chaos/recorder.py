@@ -22,6 +22,7 @@ class Recorder:
         self._began = time.monotonic()
         self._files: dict[str, TextIO] = {}
         self._log: dict[str, TextIO] = {}
+        self._astonished: set[str] = set()
         directory.mkdir(parents=True, exist_ok=True)
 
     def now(self) -> float:
@@ -49,11 +50,17 @@ class Recorder:
         told = None
         with suppress(ValueError):
             told = json.loads(text)
-        if text.startswith("Traceback") or (isinstance(told, dict) and told.get("exception")):
-            self.complain(f"{node} did not expect this: {text[:2000]}")
+        if "Traceback (most recent call last)" in text or (isinstance(told, dict) and told.get("exception")):
+            self._be_astonished(node, text)
         if isinstance(told, dict):
             for event in events_of(node, self.now(), told):
                 self.note(event)
+
+    def _be_astonished(self, node: str, text: str) -> None:
+        """Keep what a part did not expect itself, once a node."""
+        if node not in self._astonished:
+            self._astonished.add(node)
+            self.complain(f"{node} did not expect this: {text[:4000]}")
 
     def close(self) -> None:
         for file in (*self._files.values(), *self._log.values()):

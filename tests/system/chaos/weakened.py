@@ -39,7 +39,7 @@ def no_patience() -> None:
     whole = exclusive.roll_exclusive
 
     def hasty(job: Any, standings: Any, now: Any, **more: Any) -> Any:
-        told = [replace(one, placement=replace(one.placement, is_denied=one.placement.is_revoked)) for one in standings]
+        told = [one._replace(placement=replace(one.placement, is_denied=one.placement.is_revoked)) for one in standings]
         return whole(job, told, now, **more)
 
     rollout.roll_exclusive = hasty
