@@ -79,17 +79,10 @@ class FailStatic(Check):
         for agent, task, event in self._early:
             placement = self.state.placement(agent, task)
             if placement is not None and not placement.get("is_revoked"):
-                if isinstance(event, Sent) and self._is_overtaken(agent, event):
-                    continue
                 if t > event.t + self.terms.grace_s:
                     raise self._baseless(agent, task, event)
                 waiting.append((agent, task, event))
         self._early = waiting
-
-    def _is_overtaken(self, agent: str, event: Sent) -> bool:
-        """Whether whoever sent that has lost the agent: he knows nothing newer, and the agent knows better."""
-        token = self.state.token(agent)
-        return token is None or token > event.token
 
     def _judge_change(self, change: Change, event: Committed) -> None:
         assert change.old is not None
