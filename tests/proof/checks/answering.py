@@ -6,7 +6,8 @@ from typing import Any
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.model.job import Spec
-from tests.proof.history import Answered, Committed, Invoked
+from tests.proof.checks.watching import WATCH_GAP
+from tests.proof.history import Answered, Committed, Fault, Invoked
 from tests.proof.judge import Check, Terms
 from tests.proof.state import State
 
@@ -29,7 +30,8 @@ class DurableAnswers(Check):
 
     What is read must be what the store had at the revision that the answer tells; at which one that has to be is said
     by ``min_revision`` among the arguments, or the session (S12): instances may be behind each other. An answer without
-    a revision cannot be judged. What a registry had before it was restored is lost with its store, which is no lie.
+    a revision cannot be judged; nor what is read once the store has left something out of a watch (see S11). What a
+    registry had before it was restored is lost with its store, which is no lie.
     """
 
     name = "S5"
@@ -39,6 +41,10 @@ class DurableAnswers(Check):
         super().__init__(terms, state)
         self._ops: dict[str, Invoked] = {}
         self._early: list[Answered] = []
+        self._has_gap = False
+
+    def on_fault(self, event: Fault) -> None:
+        self._has_gap |= event.what == WATCH_GAP
 
     def on_invoked(self, event: Invoked) -> None:
         self._ops[event.op] = event
@@ -86,6 +92,8 @@ class DurableAnswers(Check):
         least = revision_in(asked.args.get("min_revision"))
         if least is not None and event.outcome == "done" and event.revision < least:
             return f"it was read before revision {least}, which was asked for"
+        if self._has_gap:
+            return ""
         if event.outcome != "done":
             return "it was not found, and is there" if event.code == "not_found" and job is not None else ""
         if event.found is None or job is None:
