@@ -80,11 +80,15 @@ class Client:
         if op.verb == "get" and outcome == "done":
             self._tags[op.job] = 0 if found is None else found["at"]
         tell(
-            Answered(t=loop.now, node=self.name, op=number, outcome=outcome, revision=revision, code=code, found=found)
+            Answered(
+                t=loop.now, node=self.name, op=number, outcome=outcome, revision=revision, code=code, found=found
+            )
         )
         return code not in ("unreachable", "unavailable")
 
-    async def _serve(self, instance: "Instance", op: Op, if_match: int | None) -> tuple[int, Mapping[str, Any] | None]:
+    async def _serve(
+        self, instance: "Instance", op: Op, if_match: int | None
+    ) -> tuple[int, Mapping[str, Any] | None]:
         """Answer at an instance, as its doors would."""
         controller = instance.controller
         if controller is None:

@@ -35,7 +35,7 @@ class Transport:
         self._agent = agent
 
     async def describe(self) -> Agent:
-
+        
         async def answer() -> Agent:
             return self._world.daemon(self._agent).agent
 

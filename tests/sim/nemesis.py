@@ -36,9 +36,7 @@ class Nemesis:
 
     def do(self, fault: Fault) -> None:
         """Break something now."""
-        self._world.tell(
-            Told(t=self._world.loop.now, node="nemesis", what=fault.what, target=fault.target, detail=str(fault))
-        )
+        self._world.tell(Told(t=self._world.loop.now, node="nemesis", what=fault.what, target=fault.target, detail=str(fault)))
         undo = getattr(self, fault.what)(fault)
         self._world.net.happened[fault.what] += 1
         if undo is not None:
@@ -212,9 +210,7 @@ class Nemesis:
 
     def _cut(self, source: str, targets: tuple[str, ...], ways: int) -> Callable[[], object]:
         net = self._world.net
-        ends = [(source, target) for target in targets if ways & 1] + [
-            (target, source) for target in targets if ways & 2
-        ]
+        ends = [(source, target) for target in targets if ways & 1] + [(target, source) for target in targets if ways & 2]
         for end in ends:
             net.cut(*end)
         return lambda: [net.heal(*end) for end in ends]

@@ -178,20 +178,8 @@ def _ops(rng: random.Random, instances: tuple[str, ...], agents: tuple[str, ...]
 def _fault(rng: random.Random, plan: Plan) -> Fault:
     what = rng.choices(list(FAULTS), list(FAULTS.values()))[0]
     instance, agent = rng.choice(plan.instances), rng.choice(plan.agents)
-    at, span = (
-        round(rng.uniform(2, plan.chaos_s - 2), 3),
-        round(rng.choice((0.5, 2, 4, 7, 11, 16)) * rng.uniform(0.8, 1.2), 3),
-    )
-    is_of_agent = what in (
-        "kill_agent",
-        "pause_agent",
-        "reboot_host",
-        "replace_host",
-        "disk_full",
-        "task_dies",
-        "cordon",
-        "drain",
-    )
+    at, span = round(rng.uniform(2, plan.chaos_s - 2), 3), round(rng.choice((0.5, 2, 4, 7, 11, 16)) * rng.uniform(0.8, 1.2), 3)
+    is_of_agent = what in ("kill_agent", "pause_agent", "reboot_host", "replace_host", "disk_full", "task_dies", "cordon", "drain")
     target, other = (agent, "") if is_of_agent else (instance, "")
     amount = 0.0
     match what:

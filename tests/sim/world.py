@@ -137,9 +137,7 @@ class World:
         if self.violation is not None:
             return
         self.lines.append(history.to_line(event))
-        if isinstance(event, (history.Committed, history.Sent, history.Started, history.Exited)) and not _is_leased(
-            event
-        ):
+        if isinstance(event, (history.Committed, history.Sent, history.Started, history.Exited)) and not _is_leased(event):
             self._last_news = self.loop.now
         try:
             self._judge.see(event)
