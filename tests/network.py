@@ -41,7 +41,7 @@ class Network:
         Raises:
             RuntimeError: It cannot be made; nothing is left behind.
         """
-        _need_root_and_tools()
+        need_root_and_tools()
         _remove_what_was_left_behind()
         try:
             self._make()
@@ -143,7 +143,8 @@ def run(*command: str, given: str = "") -> str:
     return ran.stdout
 
 
-def _need_root_and_tools() -> None:
+def need_root_and_tools() -> None:
+    """Skip the test that runs without root; fail without the tools."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces take root")
     for tool, package in (("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux")):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.network import need_root_and_tools
 from tests.proof.checks.running import NoDoubleRun
 from tests.proof.history import Event
 from tests.proof.judge import Judge, Violation
@@ -65,6 +66,7 @@ def test_the_census_tells_of_starts_and_ends_in_the_order_in_which_they_happened
 
 @pytest.mark.timeout(180)
 def test_whatever_is_broken_nothing_that_is_promised_is(tmp_path: Path) -> None:
+    need_root_and_tools()
     outcome = asyncio.run(round_of(SHORT, tmp_path))
     print(outcome.told())
     assert not outcome.wrong, outcome.told()

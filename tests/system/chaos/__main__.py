@@ -29,6 +29,9 @@ def main() -> int:
         wrong = judged(told.judge, Setting(seed=0, count=0).terms())
         print("\n".join(wrong) or "nothing is wrong")
         return bool(wrong)
+    if os.geteuid() != 0:
+        print("it takes root: hosts are network namespaces", file=sys.stderr)
+        return 2
     if told.weaken:
         os.environ["HARPOON_WEAKENED"] = told.weaken
     out = told.out or Path(tempfile.mkdtemp(prefix="harpoon-chaos-"))

@@ -53,6 +53,8 @@ class Recorder:
         if "Traceback (most recent call last)" in text or (isinstance(told, dict) and told.get("exception")):
             self._be_astonished(node, text)
         if isinstance(told, dict):
+            # How often a guard was needed: what a former holder has sent came too late.
+            self.counts["late"] += told.get("event") == "call_refused" and "taken since" in told.get("reason", "")
             for event in events_of(node, self.now(), told):
                 self.note(event)
 
