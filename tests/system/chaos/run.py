@@ -36,7 +36,7 @@ class Setting:
 
     seed: int
     count: int
-    every_s: float = 1.7
+    every_s: float = 1.5
     ttl_s: float = 3.0
     lost_after_s: float = 8.0
     resync_s: float = 5.0
