@@ -5,7 +5,6 @@ costs one write a watcher. One that does not keep up fills its own queue, and ov
 """
 
 import asyncio
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,9 +33,10 @@ class Watcher:
         self._limits = limits
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        #: Whether it is no longer told: the view was mended. Up to which revision it was told all; None: not for certain.
+        self.is_parted = False
+        self._told: int | None = None
         self._is_filled = asyncio.Event()
-        #: The last revision that was offered, once no more are.
-        self._left_at: int | None = None
 
     def offer(self, events: bytes, framed: bytes) -> None:
         """Write whole events at once, or queue them while the reader is behind; a queue that is full ends the watch.
@@ -57,24 +57,27 @@ class Watcher:
         self._size = size
         self._is_filled.set()
 
-    def leave(self, revision: int) -> None:
-        """Take note that nothing after this revision will be offered."""
-        self._stay.on_tick = None
-        self._left_at = revision
+    def part(self, told: int | None) -> None:
+        """Have `drain` end; see there."""
+        self.is_parted, self._told = True, told
         self._is_filled.set()
 
-    async def drain(self) -> int:
-        """Write what is queued, whenever something is, in the reader's time; return where it was left, if it was."""
-        while True:
+    async def drain(self) -> int | None:
+        """Write what is queued, whenever something is, in the reader's time, until the view is mended.
+
+        Returns:
+            The revision up to which all was told; what follows is to be found elsewhere. None: nothing told is sure.
+        """
+        while not self.is_parted or self._chunks:
             await self._is_filled.wait()
             self._is_filled.clear()
             taken = b"".join(self._chunks)
             self._chunks.clear()
             self._size = 0
-            await self.stream.write(taken)
-            if self._left_at is not None and not self._chunks:
-                left_at, self._left_at = self._left_at, None
-                return left_at
+            if taken:
+                await self.stream.write(taken)
+        self.is_parted = False
+        return self._told
 
 
 class Replay:
@@ -97,11 +100,6 @@ class Replay:
         self.ahead.append((revision, changes))
         self._last = revision
 
-    def stop(self) -> None:
-        """Go no further: what comes next in the view is several revisions as one."""
-        self.ahead.clear()
-        self._last = sys.maxsize
-
 
 class Feed:
     """Tells watchers what the view hears."""
@@ -119,7 +117,7 @@ class Feed:
         self._cache_size = 0
         self._replays: set[Replay] = set()
         view.mirror.listen(self._hear)
-        view.mirror.listen_leaps(self._leave_all)
+        view.mirror.listen_breaks(self._break)
 
     @contextmanager
     def replay(self, missed: Revisions) -> Iterator[Replay]:
@@ -149,6 +147,8 @@ class Feed:
 
     def bookmark(self, watcher: Watcher) -> None:
         """Tell a watcher who has joined that it has been told everything up to the present revision."""
+        if watcher.is_parted:
+            return
         self._flush()
         shown = self._view.external(self._view.revision)
         event = frame(watcher.stream.encoding, "bookmark", shown, event_json("bookmark", shown))
@@ -170,16 +170,6 @@ class Feed:
         self._keep(at, body)
         return body
 
-    def _leave_all(self) -> None:
-        """Send all who have caught up back to the store: the view will not hear one by one what comes next."""
-        self._flush()
-        for replay in self._replays:
-            replay.stop()
-        for forms in self._watchers.values():
-            for watcher in [one for told in forms.values() for one in told]:
-                watcher.leave(self._view.revision)
-        self._watchers.clear()
-
     def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
         for replay in self._replays:
             replay.hear(revision, changes)
@@ -194,6 +184,20 @@ class Feed:
                 if not self._pending:
                     asyncio.get_running_loop().call_soon(self._flush)
                 self._pending.setdefault(selection, []).append((shown, body))
+
+    def _break(self, told: int | None) -> None:
+        """Part from all watchers, for what the view hears next is no revision as it happened."""
+        self._flush()
+        for replay in self._replays:
+            replay.ahead.clear()
+        parted, self._watchers = self._watchers, {}
+        for forms in parted.values():
+            for watchers in forms.values():
+                for watcher in watchers:
+                    watcher.part(told)
+        if told is None:
+            self._cache.clear()
+            self._cache_size = 0
 
     def _flush(self) -> None:
         """Write what came within this turn of the loop, as one piece to each watcher and the same to all alike."""

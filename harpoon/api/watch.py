@@ -7,7 +7,6 @@ it has been written, nothing after it.
 2. While the cursor is older than what the view keeps, revisions are read from the store.
 3. Then the kept revisions after the cursor are written, again and again, until there are none; in that same moment,
    with nothing in between, the watcher joins the feed. From then on the feed's queue has all that follows.
-4. When the store could not tell the view what it did one by one, the feed leaves the watcher where it is: see 2.
 """
 
 import asyncio
@@ -72,7 +71,13 @@ class Watch:
                     # The store may be ahead of the view: what was read there is not to be heard again.
                     await self._doors.view.mirror.reached(self._cursor)
                 self._stay.on_tick = lambda: self._feed.bookmark(self._watcher)
-                self._cursor = await self._watcher.drain()
+                told = await self._watcher.drain()
+                self._stay.on_tick = None
+                if told is None:
+                    oldest = self._doors.view.external(self._doors.view.revision)
+                    await self._lose(Gone("the view had missed something; start afresh, with a snapshot", oldest=oldest))
+                    return
+                self._cursor = told
         except Compacted as error:
             await self._lose(gone(self._doors.view, error))
         finally:

@@ -45,7 +45,7 @@ class Controller:
         self.metrics = metrics
         self.view = view
         self.registry = Registry(means.store, view, means.clock)
-        self.roster = Roster(means.store, view)
+        self.roster = Roster(means.store, view, means.instance)
         self.cordons = Cordons(means.store, view, means.clock)
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None

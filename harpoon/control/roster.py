@@ -19,6 +19,8 @@ from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, StoreUna
 
 #: A listed agent that is not connected is asked again so often.
 ASK_EVERY_S: Final = 2.0
+#: Word from an agent that cannot be reached all the same is taken for news so often.
+COUNT_AGAIN_S: Final = 30.0
 
 _log = structlog.get_logger(__name__)
 
@@ -26,9 +28,13 @@ _log = structlog.get_logger(__name__)
 class Roster:
     """The one writer of agents' registrations."""
 
-    def __init__(self, store: Store, view: View) -> None:
+    def __init__(self, store: Store, view: View, instance: str = "") -> None:
+        """Make one; ``instance`` is whose it is: agents that reach it are left to it again."""
         self._store = store
         self._view = view
+        self._instance = instance
+        #: Agent → when word from it was taken for news last, by the event loop's clock.
+        self._counted: dict[str, float] = {}
 
     async def register(self, agent: Agent) -> int:
         """Record an agent that announced itself; nothing is written when it is known like that.
@@ -39,6 +45,7 @@ class Roster:
         """
         row = self._view.agents.rows.get(agent.name)
         if row is not None and row.value == agent:
+            await self._count_again(agent.name)
             return row.mod_revision
         if row is not None and row.value.uid != agent.uid:
             self._check_succession(row.value)
@@ -54,6 +61,25 @@ class Roster:
             raise Conflict(f"agent {agent.name} was registered by someone else just now; try again")
         await self._view.mirror.shows(revision)
         return revision
+
+    async def _count_again(self, name: str) -> None:
+        """Have this instance count again for an agent it failed to reach: there has just been word from it.
+
+        1. An agent's disk is full: each instance in turn fails to adopt it, and leaves it to the next. 2. It is with the
+        last of them, which is cut off from it. 3. The agent is well again, and nobody else would try for minutes.
+        """
+        row = self._view.links.rows.get(name)
+        if row is None or row.value.state is LinkState.CONNECTED or self._instance not in row.value.failed_by:
+            return
+        now = asyncio.get_running_loop().time()
+        if now < self._counted.get(name, -COUNT_AGAIN_S) + COUNT_AGAIN_S:
+            return
+        self._counted[name] = now
+        failed_by = tuple(one for one in row.value.failed_by if one != self._instance)
+        link = replace(row.value, failed_by=failed_by)
+        # Should it be written by its holder just now, that is the newer word, and the next will come.
+        await self._store.commit((Compare(LINKS + name, mod=row.mod_revision),), (Put(LINKS + name, codec.dump(link)),))
+        _log.info("agent_counted_again", agent=name)
 
     async def remove(self, name: str) -> int:
         """Drop an agent that cannot be reached, with everything it reported; its tasks are taken for gone.

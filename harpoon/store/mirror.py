@@ -58,7 +58,7 @@ class Mirror:
         self._tables = {table.prefix: table for table in tables}
         assert all(table.prefix.rindex("/", 0, -1) == len(prefix) - 1 for table in tables)
         self._listeners: list[Callable[[int, tuple[RowChange, ...]], None]] = []
-        self._leap_listeners: list[Callable[[], None]] = []
+        self._breaks: list[Callable[[int | None], None]] = []
         self._is_loaded = False
         #: Everything up to here is applied, in all tables.
         self.revision = 0
@@ -81,12 +81,13 @@ class Mirror:
         """
         self._listeners.append(hear)
 
-    def listen_leaps(self, hear: Callable[[], None]) -> None:
-        """Have ``hear`` called just before several revisions are told as one, for whoever must tell each by itself.
+    def listen_breaks(self, hear: Callable[[int | None], None]) -> None:
+        """Have ``hear`` called just before listeners are told of what is not the next revision, but mends the tables.
 
-        The store could not tell them one by one at that time; ``recent`` has none of them, nor any before.
+        It is given the revision up to which all was told as it happened: what follows was not, and is told at once. None:
+        nothing that was told is sure to have been all.
         """
-        self._leap_listeners.append(hear)
+        self._breaks.append(hear)
 
     @contextmanager
     def listening(self, hear: Callable[[int, tuple[RowChange, ...]], None]) -> Iterator[None]:
@@ -171,8 +172,8 @@ class Mirror:
     async def verify(self, slice_size: int = _SLICE) -> int:
         """Compare everything with the store and repair what differs; return how many rows did.
 
-        None should. A repair is told to listeners at the present revision; ``recent`` is emptied, so that readers
-        who resume from before it start afresh. Keys that change meanwhile are left to the next time.
+        None should. A repair is told to listeners at the present revision (`listen_breaks`); ``recent`` is emptied, so
+        that readers who resume from before it start afresh. Keys that change meanwhile are left to the next time.
 
         Raises:
             RolledBack: The store is at a lower revision than this mirror.
@@ -205,8 +206,7 @@ class Mirror:
         changes = tuple(change for change in wrong if table.prefix + change.key not in touched)
         if changes:
             _log.error("mirror_repaired", table=table.name, rows=len(changes), key=changes[0].key)
-            self._apply(self.revision, changes, 0)
-            self.recent.reset(self.revision)
+            self._mend(self.revision, changes, None)
         return len(changes)
 
     async def _ghosts(
@@ -244,11 +244,8 @@ class Mirror:
             for key in dict.fromkeys((*table.rows, *table.unreadable)):
                 if table.prefix + key not in present:
                     changes += _some(self._compare(table.prefix + key, None))
-        for leap in self._leap_listeners:
-            leap()
-        self._apply(revision, tuple(changes), 0)
-        # What came between is not known here, so nobody can resume from there.
-        self.recent.reset(revision)
+        if revision > self.revision or changes:
+            self._mend(revision, tuple(changes), self.revision)
 
     async def _pages(self, prefix: str) -> AsyncIterator[Page]:
         """List what the store has now; never less than what is here.
@@ -287,6 +284,13 @@ class Mirror:
         start = key.find("/", len(self._prefix)) + 1
         table = self._tables.get(key[:start])
         return None if table is None else table.compare(key[start:], entry)
+
+    def _mend(self, revision: int, changes: tuple[RowChange, ...], told: int | None) -> None:
+        """Let all tables come to ``revision`` by changes that are not those of one; ``told`` as of `listen_breaks`."""
+        for hear in self._breaks:
+            hear(told)
+        self._apply(revision, changes, 0)
+        self.recent.reset(revision)
 
     def _apply(self, revision: int, changes: tuple[RowChange, ...], size: int) -> None:
         """Let all tables come to ``revision``, then tell of it; the records behind the changes have ``size`` bytes."""

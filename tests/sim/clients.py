@@ -136,7 +136,12 @@ class Watcher:
                 # As a door refuses a revision that is yet to come.
                 return
 
+            is_broken = asyncio.Event()
+            mirror.listen_breaks(lambda _: is_broken.set() or queue.put_nowait(("cut", 0, ())))
+
             def hear(revision: int, changes: Any) -> None:
+                if is_broken.is_set():
+                    return
                 if keys := _keys(controller.view, changes):
                     queue.put_nowait(("changes", revision, keys))
 
@@ -152,8 +157,11 @@ class Watcher:
                     for revision, changes in missed:
                         if keys := _keys(controller.view, changes):
                             yield "changes", revision, keys
-                while True:
-                    yield await queue.get()
+                while not is_broken.is_set() or not queue.empty():
+                    told = await queue.get()
+                    if told[0] == "cut":
+                        return
+                    yield told
 
         try:
             async for what, revision, keys in world.net.stream(to, tell, connect_s=3, silence_s=20):

@@ -203,6 +203,9 @@ class Channel:
 
     def open(self, make: Callable[[], AsyncIterator[Any]]) -> Callable[[], Awaitable[None]]:
         async def accept() -> None:
+            if self._node is not None:
+                # A connection is opened once, whatever arrives twice.
+                return
             node = self._node = NODE.get()
             self._network._under_way[node][self._reset] = None
             self._pump = asyncio.get_running_loop().create_task(self._speak(make()))

@@ -90,6 +90,8 @@ class Plan:
     core: tuple[str, ...] = ()
     broken: tuple[Fault, ...] = ()
     lost_after_s: float = 12.0
+    #: What each agent has to give, in thousandths of a processor.
+    cpu: int = 8000
     #: Crash after, or hide, the effect of this number; see `tests.sim.points`.
     point: tuple[str, int] | None = None
 

@@ -57,7 +57,8 @@ class SimLease:
             self._way.happened["lease lapsed while it was kept" if is_kept else "lease lapsed"] += 1
             self.end()
         elif not self.lost.is_set():
-            self._timer = asyncio.get_running_loop().call_later(left, self._watch_end)
+            # A moment of a clock is told in whole microseconds, a loop's time is not.
+            self._timer = asyncio.get_running_loop().call_later(max(left, 1e-6), self._watch_end)
 
     async def _keep(self) -> None:
         """Renew whenever it is due."""

@@ -49,6 +49,23 @@ async def test_what_a_watch_cannot_tell_is_listed(error: Exception) -> None:
     assert store.watches == 2
 
 
+@pytest.mark.parametrize("error", [Compacted(1), Rewound("told twice")])
+async def test_what_was_not_told_as_it_happened_is_said_to_be_so_before_it_is_told(error: Exception) -> None:
+    store = Telling()
+    house = await a_house(store)
+    heard: list[object] = []
+    house.mirror.listen_breaks(heard.append)
+    house.mirror.listen(lambda revision, _: heard.append([revision]))
+    for record in (a_dog("rex"), a_cat("tom", 8), a_dog("ace")):
+        await write(house, record)
+    store.errors = [error]
+    async with house.following():
+        await house.mirror.reached(4)
+        await house.mirror.reached(await write(house, a_cat("kit")))
+    assert heard == [1, [4], [5]]
+    assert (house.since(1), house.since(4)) == (None, [5])
+
+
 async def test_a_store_that_is_away_when_it_is_to_be_listed_is_listed_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RETRY_S", 0.01)
     store = Telling()
