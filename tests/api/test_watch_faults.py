@@ -179,6 +179,23 @@ async def test_a_watch_whose_view_was_not_told_what_is_gone_by_now_is_told_so(so
         assert [event for event in before if event["type"] == "change"] == []
 
 
+async def test_a_watch_that_is_being_told_of_the_past_goes_on_when_the_view_leaps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mirror, "_RETRY_S", 0)
+    # One revision a turn: so the view leaps in between.
+    monkeypatch.setattr(watch, "_SLICE", 1)
+    store = LeapingStore()
+    async with a_rig(store=store) as rig:
+        first = await rig.write(a_job())
+        past = [await rig.write(a_job(version=version)) for version in range(2, 500)]
+        async with rig.watch(f"kinds=jobs&after=1.{first}") as reader:
+            told = await reader.changes(1)
+            made = await store.leap(rig.view, Rewound("told twice"))
+            told += await reader.changes(len(past) + len(made) - 1)
+        assert [event["revision"] for event in told] == [f"1.{revision}" for revision in (*past, *made)]
+
+
 async def test_a_revision_that_the_view_has_not_reached_yet_is_waited_for() -> None:
     store = FailingStore()
     async with a_rig(store=store) as rig:
