@@ -52,16 +52,6 @@ def no_memory() -> None:
     ProcessDriver.find = lambda self, file, changed: None
 
 
-def no_sweep() -> None:
-    """An agent leaves what a killed shim has left behind."""
-    from harpoon.agent.drivers.process import ProcessDriver
-
-    async def sweep(self: Any, process: Any, *, is_thorough: bool) -> bool:
-        return True
-
-    ProcessDriver.sweep = sweep
-
-
 WEAKENED: Mapping[str, Callable[[], None]] = {
-    one.__name__: one for one in (no_fence, no_denials, no_patience, no_memory, no_sweep)
+    one.__name__: one for one in (no_fence, no_denials, no_patience, no_memory)
 }
