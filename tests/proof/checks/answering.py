@@ -156,6 +156,9 @@ class ComparedAndOnce(Check):
             if change.table == "jobs" and change.new is not None and not self.state.is_anew:
                 if change.old is not None and change.old.value["version"] == change.new.value["version"]:
                     continue
+                if change.new.value.get("is_terminating"):
+                    # A delete leaves the spec as it was; nobody has asked for that.
+                    continue
                 key = change.key, canonical(change.new.value["spec"])
                 form = self._forms.get(key)
                 if form is not None:
