@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import orjson
 import structlog
 
 from harpoon.agent import home
+from harpoon.agent.settings import AGENT_PORT
 from tests.proof import history
 from tests.proof.judge import CHECKS, Judge, Terms, Violation
 from tests.proof.logs import events_of
@@ -24,10 +26,11 @@ from tests.sim.clients import Client, Watcher
 from tests.sim.hosts import Host, Ways
 from tests.sim.instances import Instance
 from tests.sim.loop import NODE, WALL_MS, Node, SimClock, SimLoop
-from tests.sim.nemesis import AGAIN, OPERATOR_S, RESTART_S, Nemesis
 from tests.sim.lost import Lost
+from tests.sim.nemesis import AGAIN, OPERATOR_S, RESTART_S, Nemesis
 from tests.sim.network import Network
 from tests.sim.plan import Plan
+from tests.sim.registering import Registration
 from tests.sim.store import SimStore
 from tests.sim.way import SimWay
 
@@ -41,6 +44,8 @@ QUIET_S = 35.0
 UNSURE = frozenset({"L2", "S5", "S11", "S12", "S18", "L6"})
 #: Who begins again with what was true some time ago is so many revisions back.
 STALE = 6
+#: An agent that nobody has followed for so long registers again.
+REGISTER_AFTER = timedelta(seconds=5)
 #: An operator tries so often.
 TRIES = 30
 
@@ -57,7 +62,12 @@ class World:
         self.violation: Violation | None = None
         self.instances: dict[str, Instance] = {}
         self.hosts: dict[str, Host] = {}
-        self.endpoints: Mapping[str, str] = {agent: f"http://{agent}" for agent in plan.agents}
+        #: Agents that all instances have in a list, and where.
+        self.endpoints: Mapping[str, str] = {
+            agent: f"http://{agent}" for agent in plan.agents if agent not in plan.unlisted
+        }
+        #: Where each of the others listens.
+        self.ports: dict[str, int] = dict.fromkeys(plan.unlisted, AGENT_PORT)
         self._daemons: dict[str, daemons.Daemon] = {}
         checks = tuple(check for check in CHECKS if not (plan.has_gaps and check.name in UNSURE))
         self._judge = judge or Judge(Terms(lost_after_s=plan.lost_after_s), checks)
@@ -142,7 +152,9 @@ class World:
         if self.violation is not None:
             return
         self.lines.append(history.to_line(event))
-        if isinstance(event, (history.Committed, history.Sent, history.Started, history.Exited)) and not _is_leased(event):
+        if isinstance(event, (history.Committed, history.Sent, history.Started, history.Exited)) and not _is_leased(
+            event
+        ):
             self._last_news = self.loop.now
         try:
             self._judge.see(event)
@@ -208,11 +220,17 @@ class World:
 
     # Who is there.
 
-    def daemon(self, agent: str) -> daemons.Daemon:
+    def daemon(self, agent: str, port: str = "") -> daemons.Daemon:
         """Return the daemon that serves at a host now; for what has arrived there."""
-        if agent not in self._daemons:
-            raise Lost(f"{agent} does not listen yet", is_sent=False)
+        if agent not in self._daemons or (port and int(port) != self.ports[agent]):
+            raise Lost(f"{agent} does not listen there", is_sent=False)
         return self._daemons[agent]
+
+    def holder(self, hold: str) -> str | None:
+        """Return the instance that has a hold, if it lives."""
+        row = self._judge.state.value("holds", hold)
+        name = None if row is None else str(row["instance"]).rpartition("-")[0]
+        return name if name in self.net.nodes else None
 
     def start_instance(self, name: str) -> None:
         former = self.instances.get(name)
@@ -246,14 +264,20 @@ class World:
         self.net.join(node)
         self.loop.start(node, self._serve(agent))
 
-    def _told(self, _agent: str) -> dict[str, Any]:
-        return {"cpu": self.plan.cpu, "memory": 1 << 30}
+    def _told(self, agent: str) -> dict[str, Any]:
+        told: dict[str, Any] = {"cpu": self.plan.cpu, "memory": 1 << 30}
+        return told | ({"endpoint": f"http://{agent}:{self.ports[agent]}"} if agent in self.ports else {})
 
     async def _serve(self, agent: str) -> None:
         rng = random.Random(f"{self.plan.seed}/{agent}/{next(self._lives)}")
         daemon = await daemons.boot(self.hosts[agent], name=agent, clock=SimClock(), rng=rng, **self._told(agent))
         self._daemons[agent] = daemon
-        await daemon.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(daemon.run())
+            if agent in self.ports:
+                servers = tuple(rng.sample(self.plan.instances, len(self.plan.instances)))
+                told = Registration(self, servers, daemon.agent, daemon.service.feed, rng)
+                group.create_task(told.run(REGISTER_AFTER))
 
     def kill_agent(self, agent: str) -> None:
         node = self.net.nodes.get(agent)
