@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harpoon.model.agent import LinkState
+from harpoon.model.job import OnLost
 from harpoon.model.task import TaskState
 from tests.builders import a_placement
 from tests.proof.checks.converging import Converges, CoreConverges
@@ -283,6 +284,24 @@ def test_a_write_after_all_has_settled_is_refuted():
     told.live("i2")
     with refuted("L1"):
         told.report(replace(a_placement(), revision=8))
+
+
+def test_a_lost_task_that_has_room_in_the_core_is_to_run_there():
+    for on_lost in (OnLost.REPLACE, OnLost.WAIT):
+        told = a_house()
+        settled(told)
+        told.job(name="other", on_lost=on_lost)
+        away = told.placed("a2", job="other")
+        told.link("a2", LinkState.INTERRUPTED)
+        told.wait(30)
+        told.link("a2", LinkState.LOST)
+        told.report(away, TaskState.LOST, ready=False)
+        told.calm("a1", "i1", "store", whole=False)
+        if on_lost is OnLost.WAIT:
+            told.settle()
+        else:
+            with refuted("L5"):
+                told.settle()
 
 
 def test_what_is_placed_outside_the_core_is_not_for_the_core_to_judge():

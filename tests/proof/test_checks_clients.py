@@ -121,6 +121,34 @@ def test_a_store_that_goes_back_is_refuted():
         told.job()
 
 
+def test_a_put_that_changes_nothing_tells_since_when_the_job_stands_so():
+    told = a_house()
+    old = told.job()
+    op = told.invoke("put", spec=spec())
+    told.job(scale=2, version=2)
+    told.answer(op, revision=old)
+    told.end()
+
+
+def test_a_put_that_is_said_to_change_nothing_while_the_job_is_another_is_refuted():
+    told = a_house()
+    old = told.job()
+    told.job(scale=2, version=2)
+    op = told.invoke("put", spec=spec())
+    with refuted("S5"):
+        told.answer(op, revision=old)
+
+
+def test_what_is_not_found_though_it_is_there_all_the_time_is_refuted():
+    told = a_house()
+    op = told.invoke("delete")
+    told.job()
+    told.answer(op, "refused", code="not_found")
+    op = told.invoke("delete")
+    with refuted("S5"):
+        told.answer(op, "refused", code="not_found")
+
+
 # S6
 
 
@@ -143,6 +171,15 @@ def test_a_stale_condition_that_passes_is_refuted():
     op = told.invoke("put", spec=spec(3), if_match=first)
     with refuted("S6"):
         told.answer(op, revision=told.job(scale=3, version=3))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_change_that_is_written_over_by_one_who_has_not_seen_it_is_refuted(version):
+    told = a_house()
+    told.job()
+    told.job(scale=2, version=2)
+    with refuted("S6"):
+        told.job(scale=3, version=version)
 
 
 def test_what_was_refused_and_done_is_refuted():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harpoon.model.agent import LinkState
+from harpoon.model.job import OnLost
 from harpoon.model.task import TaskState
 from tests.builders import a_cordon, a_placement
 from tests.proof.checks.failing import FailStatic
@@ -255,6 +256,14 @@ def test_a_stampede_is_refuted():
     with refuted("S16"):
         for old in olds:
             replaced(told, old)
+
+
+def test_a_lost_task_that_is_to_wait_for_its_agent_is_not_to_be_replaced():
+    told = a_house()
+    (old,) = lost(told, 1)
+    told.job(on_lost=OnLost.WAIT, version=2)
+    with refuted("S16"):
+        replaced(told, old)
 
 
 def test_another_scheduler_begins_with_a_full_bucket():

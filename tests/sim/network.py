@@ -23,6 +23,9 @@ REFUSED_S: Final = 0.001
 RESENT_S: Final = 0.5
 #: Without any answer from the far end a connection lasts so long, and no new one comes about.
 CONNECTION_S: Final = 10.0
+#: What takes so long is, so likely, held up where the far end's process does not know of it.
+HELD_UP_S: Final = 1.0
+HELD_UP: Final = 0.5
 #: What is sent into the void on an open connection: so often the far end may have got it, for all one knows.
 POOLED: Final = 0.5
 
@@ -125,22 +128,28 @@ class Network:
     def _deliver(
         self, source: Node, to: str, make: Callable[[], Awaitable[T]], answer: "asyncio.Future[T]", delay: float
     ) -> None:
-        target, sent = self.nodes.get(to), self.loop.now
-        if target is not None:
-            self._under_way[target][answer] = None
+        first, sent = self.nodes.get(to), self.loop.now
+        # Before its connection is there, say: it is then with whoever listens by the time it is through.
+        is_held_up = delay >= HELD_UP_S and self.way(source.name, to).rng.random() < HELD_UP
+        if first is not None and not is_held_up:
+            self._under_way[first][answer] = None
 
         def arrive() -> None:
+            target = self.nodes.get(to) if is_held_up else first
             if target is None or target.is_dead:
                 self._refuse(source, to, answer)
                 return
             if answer.done():
                 self.happened["arrived after its sender gave up"] += 1
                 self.happened["arrived after 5 s"] += self.loop.now - sent > 5
+            self.happened["arrived at another process than it was sent to"] += target is not first
+            self._under_way[target][answer] = None
             task = self.loop.start(target, _whole(make), f"for {source.name}")
             task.add_done_callback(lambda done: self._answer(target, source, done, answer), context=target.context())
 
         # One that is paused has not read it yet; one that died meanwhile has had its connections reset.
-        self.loop.call_later(delay, arrive, context=(target or WORLD).context())
+        there = WORLD if is_held_up or first is None else first
+        self.loop.call_later(delay, arrive, context=there.context())
 
     def _answer(self, node: Node, source: Node, done: "asyncio.Task[Any]", answer: "asyncio.Future[Any]") -> None:
         self._under_way.get(node, {}).pop(answer, None)

@@ -1,5 +1,6 @@
 """What clients are told: S5, S6 and S12."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,9 @@ class DurableAnswers(Check):
     by ``min_revision`` among the arguments, or the session (S12): instances may be behind each other. An answer without
     a revision cannot be judged; nor what is read once the store has left something out of a watch (see S11). What a
     registry had before it was restored is lost with its store, which is no lie.
+
+    A put that tells of an older revision changed nothing, for the job stood as it asks: at some moment since it was
+    asked, that is. Nor is there no job to change while one was there all the time. Both need times that are exact.
     """
 
     name = "S5"
@@ -40,6 +44,8 @@ class DurableAnswers(Check):
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
         self._ops: dict[str, Invoked] = {}
+        #: Operation → the store's revision when it was asked for.
+        self._asked_at: dict[str, int] = {}
         self._early: list[Answered] = []
         self._has_gap = False
 
@@ -48,8 +54,11 @@ class DurableAnswers(Check):
 
     def on_invoked(self, event: Invoked) -> None:
         self._ops[event.op] = event
+        self._asked_at[event.op] = self.state.revision
 
     def on_answered(self, event: Answered) -> None:
+        if self.terms.is_exact:
+            self._judge_meanwhile(event)
         if not event.revision or event.outcome == "unknown":
             return
         if event.revision <= self.state.revision:
@@ -87,6 +96,17 @@ class DurableAnswers(Check):
             amiss = "it was unscheduled, and still stands"
         if amiss:
             raise self.refute(f"job {asked.job} at revision {event.revision}: {amiss}", asked, event)
+
+    def _judge_meanwhile(self, event: Answered) -> None:
+        """Judge what is told without anything having been written, by how the job stood since it was asked for."""
+        asked, since = self._ops[event.op], self._asked_at[event.op]
+        past = [value for at, value in self.state.jobs_past.get(asked.job, ()) if at > since]
+        stood = [self.state.job_at(asked.job, since), *past]
+        if event.outcome == "done" and asked.verb == "put" and 0 < event.revision <= since:
+            if all(self._amiss_in_put(asked, job) for job in stood):
+                raise self.refute(f"job {asked.job} was said to stand as asked, and never did since", asked, event)
+        elif event.outcome == "refused" and event.code == "not_found" and asked.verb != "get" and None not in stood:
+            raise self.refute(f"job {asked.job} was not found, and was there all the time", asked, event)
 
     def _amiss_in_read(self, asked: Invoked, event: Answered, job: Any) -> str:
         least = revision_in(asked.args.get("min_revision"))
@@ -154,7 +174,9 @@ class ComparedAndOnce(Check):
     def on_committed(self, event: Committed) -> None:
         for change in self.state.changed:
             if change.table == "jobs" and change.new is not None and not self.state.is_anew:
-                if change.old is not None and change.old.value["version"] == change.new.value["version"]:
+                if change.old is not None and change.old.value["version"] >= change.new.value["version"]:
+                    if self._is_written_over(change.old.value, change.new.value):
+                        raise self.refute(f"a change of job {change.key} was written over, unseen", event)
                     continue
                 if change.new.value.get("is_terminating"):
                     # A delete leaves the spec as it was; nobody has asked for that.
@@ -183,6 +205,10 @@ class ComparedAndOnce(Check):
                 self._early.append(event)
         elif event.outcome == "refused" and "spec" in asked.args:
             self._judge_form(asked.job, self._forms[asked.job, canonical(asked.args["spec"])])
+
+    def _is_written_over(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        """Whether a job's record was written by one who had not seen the former: its version did not rise."""
+        return bool(old["version"] > new["version"] or canonical(old["spec"]) != canonical(new["spec"]))
 
     def _judge_condition(self, event: Answered) -> None:
         asked, _ = self._ops[event.op]

@@ -117,7 +117,7 @@ class _Converged(Check):
         live = [one for one in found if not one[2].get("is_denied")]
         if any(agent not in core for agent, _, _ in live):
             # What becomes of it is not for the core alone to say: it may wait, or be reached after all.
-            return ""
+            return self._amiss_lost(job, live, core) if is_plain(job["spec"]) else ""
         if not live:
             return self._amiss_unplaced(key, job, number)
         if len(live) > 1:
@@ -139,6 +139,17 @@ class _Converged(Check):
             return bool(is_plain(job["spec"]) and self._roomy(job, core))
         slots = (slot for slot in self.state.slots if slot.rpartition(".")[0] == of)
         return all(agent in core for slot in slots for agent, _, _ in self.state.placements_of(slot))
+
+    def _amiss_lost(self, job: Mapping[str, Any], live: list[tuple[str, str, Any]], core: set[str]) -> str:
+        """Say of a slot all of whose tasks are known to be lost that one could run in the core, and is to."""
+        spec, agents = job["spec"], self.state.table("agents")
+        lost = sum(self.state.link(agent) == "lost" for agent in agents)
+        if spec.get("exclusive") or spec.get("on_lost") == "wait" or (lost >= 2 and 2 * lost > len(agents)):
+            return ""
+        if any((self.state.reported(agent, task) or {}).get("state") != "lost" for agent, task, _ in live):
+            return ""
+        better = self._roomy(job, core)
+        return f"{live[0][1]} is lost with agent {live[0][0]}, and {better} has room" if better else ""
 
     def _amiss_unplaced(self, key: str, job: Mapping[str, Any], number: int) -> str:
         pending = self.state.value("pending", key)

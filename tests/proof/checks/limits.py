@@ -7,7 +7,7 @@ from harpoon.core.eviction import BURST, PER_SECOND
 from tests.proof.history import Committed, Pair
 from tests.proof.judge import Check, Terms
 from tests.proof.room import capacity, taken
-from tests.proof.state import SCHEDULER, State, number_of, slot_of
+from tests.proof.state import SCHEDULER, State, job_of, number_of, slot_of
 
 #: Decided, and not committed yet, at most: a commit's answer is waited for so long.
 _UNDERWAY_S: Final = 5.0
@@ -22,9 +22,7 @@ class EvictionsBounded(Check):
 
     name = "S16"
     tables = ("placements", "links", "agents")
-    says = (
-        "Lost tasks are replaced 200 at once, then 20 a second, and none while more than half of the agents are lost."
-    )
+    says = "Lost tasks are replaced 200 at once, then 20 a second, none while most agents are lost, nor where they are to wait."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
@@ -39,6 +37,7 @@ class EvictionsBounded(Check):
             self._halts = [(0, "")]
         evicted = self._evicted()
         if evicted:
+            self._judge_waiting(evicted, event)
             self._judge_halt(evicted, event)
             self._judge_rate(len(evicted), event)
         if any(change.table in ("links", "agents") for change in state.changed):
@@ -60,6 +59,13 @@ class EvictionsBounded(Check):
                     lost.add(slot_of(change.key.partition("/")[2]))
         tasks = (change.key.partition("/")[2] for change in made)
         return [task for task in tasks if slot_of(task) in lost and number_of(task)[0] == state.incarnation]
+
+    def _judge_waiting(self, evicted: list[str], event: Committed) -> None:
+        """A job that waits for its agents has what is lost replaced by nobody but an operator."""
+        for task in evicted:
+            job = self.state.job_at(job_of(task), number_of(task)[1])
+            if job is not None and job["spec"].get("on_lost") == "wait":
+                raise self.refute(f"{task} replaces a lost one, whose job waits for its agent", event)
 
     def _judge_halt(self, evicted: list[str], event: Committed) -> None:
         for task in evicted:
