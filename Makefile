@@ -12,11 +12,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # What decides, and what everything rests on: every branch of it is tested.
 PURE := harpoon/core/*,harpoon/model/*,harpoon/kit/*
+# Of a soak: the first seed, and how many schedules and faults.
+SEED ?= 100000
+SCHEDULES ?= 20000
+FAULTS ?= 1000
 
-.PHONY: help demo check test coverage conformance fuzz bench docs stubs format clean
+.PHONY: help demo check test coverage specs conformance fuzz chaos soak bench docs stubs format clean
 
 # What `.ci/etcd` may have put there.
-demo test bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
+demo test chaos soak bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -34,19 +38,37 @@ check: $(READY) ## format, lint, types, layers, generated code
 
 test: $(READY) ## all tests, with real processes; coverage is kept for `make coverage`
 	@.ci/etcd $(BIN)
+	@.ci/java
+ifneq ($(ARGS),)
 	@$(BIN)/coverage run -m pytest $(ARGS)
-ifeq ($(ARGS),)
+else
+	@.ci/test $(BIN)
 	@$(BIN)/coverage report --include=$(PURE) --fail-under=100 >$(VENV)/coverage || { cat $(VENV)/coverage; exit 1; }
 endif
 
 coverage: $(READY) ## what the last `make test` did not reach
 	@$(BIN)/coverage report
 
+specs: $(READY) ## check how agents are owned and exclusive slots move, in every order (specs/), and that mistakes are found
+	@.ci/java
+	@$(BIN)/python -m pytest -q tests/specs $(ARGS)
+
 conformance: $(READY) ## judge the watch of a server of ours, or of any: make conformance SERVER=http://… TOKEN_FILE=…
 	@$(BIN)/python -m pytest tests/conformance $(if $(SERVER),--server $(SERVER)) $(if $(TOKEN_FILE),--token-file $(TOKEN_FILE)) $(ARGS)
 
 fuzz: $(READY) ## ten times the wrong requests of `make test` to a real server, and more made from the OpenAPI document (minutes)
 	@HARPOON_SPOILT_REQUESTS=200000 HARPOON_FUZZ_EXAMPLES=16 $(BIN)/python -m pytest -q tests/fuzz/test_spoilt.py tests/fuzz/test_openapi.py $(ARGS)
+
+chaos: $(READY) ## break a real fleet at random, a thousand times, and judge what happened (40 minutes); by root: make chaos ARGS='--seed 7'
+	@.ci/etcd $(BIN)
+	@$(BIN)/python -m tests.system.chaos $(ARGS)
+
+soak: $(READY) ## what `make test` does of simulation and real faults, for two hours; by root: make soak SEED=1 SCHEDULES=20000 FAULTS=1000
+	@.ci/etcd $(BIN)
+	@$(BIN)/python -m tests.sim --seeds $(SEED):$$(($(SEED) + $(SCHEDULES)))
+	@HARPOON_SIM_STRIDE=1 $(BIN)/python -m pytest -q tests/sim/test_schedules.py -k scenario --timeout 7200
+	@$(BIN)/python -m tests.sim.gate --search
+	@$(BIN)/python -m tests.system.chaos --seed $(SEED) --faults $(FAULTS)
 
 bench: $(READY) ## figures beside the raw floors of the same run; some only: make bench ARGS=store
 	@.ci/etcd $(BIN)
@@ -63,7 +85,7 @@ format: $(READY) ## lay out the code
 	@$(BIN)/ruff check --quiet --fix .
 
 clean: ## remove what these targets have made; running parts and harpoon-data are left alone
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist build
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* dist build
 
 # Made once, and again when what it depends on changes. Dependency groups need pip 25.1 or later.
 $(READY): pyproject.toml

@@ -126,9 +126,9 @@ class Demo:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, below those that the kernel gives to outgoing connections."""
+    """Return ports that are free now, below those that agents give to tasks by default."""
     ports: list[int] = []
-    for port in range(12000 + os.getpid() % 8000, 32000):
+    for port in range(19000 + os.getpid() % 900, 20000):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             ports.append(port)

@@ -5,6 +5,7 @@ costs one write a watcher. One that does not keep up fills its own queue, and ov
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -100,6 +101,11 @@ class Replay:
         self.ahead.append((revision, changes))
         self._last = revision
 
+    def stop(self) -> None:
+        """Go no further: what the view hears next is no revision as it happened."""
+        self.ahead.clear()
+        self._last = sys.maxsize
+
 
 class Feed:
     """Tells watchers what the view hears."""
@@ -189,7 +195,7 @@ class Feed:
         """Part from all watchers, for what the view hears next is no revision as it happened."""
         self._flush()
         for replay in self._replays:
-            replay.ahead.clear()
+            replay.stop()
         parted, self._watchers = self._watchers, {}
         for forms in parted.values():
             for watchers in forms.values():

@@ -44,6 +44,11 @@ class Holding:
         self._holds.pop(agent, None)
         return _FORMER if row.value.instance == me else row.value.instance
 
+    def shows(self, agent: str, hold: Hold) -> bool:
+        """Whether nobody else can have had the agent since a hold of it was taken, up to where the view is."""
+        row = self._view.holds.rows.get(_name(agent))
+        return row is not None and row.create_revision == hold.token.revision
+
     def has(self, agent: str) -> bool:
         """Whether a hold of the agent is kept here."""
         return agent in self._holds

@@ -71,8 +71,9 @@ class Minder:
             others=others(),
         )
         self._outbox = Outbox(means, metrics, hold, Compare(AGENTS + agent.name, create=row.create_revision))
-        #: When the machine is told that time has passed, by the event loop's clock.
-        self._tick: asyncio.TimerHandle | None = None
+        #: When the machine is told that time has passed, by the event loop's clock, and the timer for it: that need not
+        #: know its time, as uvloop makes a plain handle of what is due at once.
+        self._tick: tuple[float, asyncio.Handle] | None = None
         #: A command may be answered after the end; nothing is to come of that here.
         self._is_over = False
         self._group: asyncio.TaskGroup | None = None
@@ -99,7 +100,7 @@ class Minder:
         finally:
             self._is_over = True
             if self._tick is not None:
-                self._tick.cancel()
+                self._tick[1].cancel()
 
     def claim(self, tasks: frozenset[TaskId]) -> None:
         """Note that there are records of tasks of earlier incarnations."""
@@ -152,10 +153,10 @@ class Minder:
             return
         at = loop.time() + (due - now.elapsed).total_seconds()
         if self._tick is not None:
-            if self._tick.when() <= at:
+            if self._tick[0] <= at:
                 return
-            self._tick.cancel()
-        self._tick = loop.call_at(at, self._pass_time)
+            self._tick[1].cancel()
+        self._tick = at, loop.call_at(at, self._pass_time)
 
     def _pass_time(self) -> None:
         self._tick = None

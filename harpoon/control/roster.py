@@ -103,11 +103,16 @@ class Roster:
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
         told += [Delete(f"{DISOWNED}{name}/{task}") for task in self._view.disowned_on(name)]
         parts = [told[start : start + WRITES_MAX] for start in range(0, len(told), WRITES_MAX)]
-        # Compared each time: what the store does late is to take nothing from an agent that was registered since.
-        is_same = Compare(AGENTS + name, mod=row.mod_revision)
+        # Compared each time: what the store does late is to take nothing from an agent that was registered since, nor from
+        # one that was reached again, and may have been given tasks.
+        link = self._view.links.rows.get(name)
+        is_same = (
+            Compare(AGENTS + name, mod=row.mod_revision),
+            Compare(LINKS + name, mod=0 if link is None else link.mod_revision),
+        )
         revision: int | None = None
         for writes in (*parts, [Delete(table + name) for table in (AGENTS, LINKS, CORDONS)]):
-            revision = await self._store.commit((is_same,), writes)
+            revision = await self._store.commit(is_same, writes)
             if revision is None:
                 raise Conflict(f"agent {name} changed just now; look again")
         assert revision is not None, "the last of them was committed"

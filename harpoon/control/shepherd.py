@@ -3,6 +3,17 @@
 It publishes actual state. It decides neither what should run nor where; it knows what does. Which agents are this
 instance's follows from who is live and fit (`core.assign`), so nobody tells it: it takes what is its own and nobody's,
 and hands over, a few at a time, what is another's.
+
+A task without a placement, as the holder's view has it, is a stray, and is stopped. So whatever a former holder started
+is to be known to the next one, however far its view is behind:
+
+1. A holds an agent, and stands still; its hold runs out. 2. B takes it. 3. A task is placed there. 4. A wakes, sees all
+of that before it is told that its lease is over, and starts the task: the agent has not heard of B yet. 5. B's view is
+behind, but shows that the hold is B's, which is enough to adopt the agent. It finds a task that nobody wants.
+
+So commands are decided only on a view that shows the hold as held (`Shepherd.is_commandable`): what is started by virtue
+of it was placed before it was over, and the next one was taken later. In step 4 A sees that. And an agent is minded only
+once the view shows the hold (`Shepherd._mind_by`), and so all that was placed before. Neither asks the store anything.
 """
 
 import asyncio
@@ -83,9 +94,12 @@ class Shepherd:
         return self._minders[agent].state.tasks
 
     def is_commandable(self, agent: str) -> bool:
-        """Whether the agent is connected and has taken our token."""
+        """Whether the agent is connected and has taken our token, and our hold is not over as far as the view shows.
+
+        To be asked in the same turn in which the view is read that commands are decided on.
+        """
         minder = self._minders.get(agent)
-        return minder is not None and machine.commandable(minder.state)
+        return minder is not None and machine.commandable(minder.state) and self._holding.shows(agent, minder.hold)
 
     def pending(self, agent: str, tasks: Iterable[TaskId], now: Instant) -> frozenset[TaskId]:
         """Return those of an agent's tasks for which a command was sent whose effect may still be on its way."""
@@ -94,9 +108,8 @@ class Shepherd:
 
     async def command(self, agent: str, commands: Sequence[Command]) -> None:
         """Send commands to an agent; what becomes of them shows in its tasks."""
-        minder = self._minders.get(agent)
-        if minder is not None and machine.commandable(minder.state):
-            await minder.command(commands)
+        if self.is_commandable(agent):
+            await self._minders[agent].command(commands)
 
     async def run(self) -> None:
         """Mind this instance's share of the agents until cancelled."""
@@ -252,7 +265,8 @@ class Shepherd:
 
     async def _mind_by(self, row: Row[Agent], hold: Hold) -> None:
         name = row.value.name
-        # What an earlier minder wrote is to be known: this one publishes what differs from the view.
+        # What an earlier minder wrote is to be known: this one publishes what differs from the view. And all that was
+        # placed before the hold was taken: an earlier one may have started it.
         await self._view.mirror.reached(hold.sealed)
         minder = Minder(
             self._means,

@@ -82,7 +82,9 @@ class Loop(Generic[K]):
         #: Dicts for their order; the values mean nothing.
         self._woken: dict[K, None] = {}
         self._later: dict[K, None] = {}
-        self._due: dict[K, asyncio.TimerHandle] = {}
+        #: When a key is to be woken, by the event loop's clock, and the timer for it. A timer need not know its time:
+        #: uvloop makes a plain handle of what is due at once.
+        self._due: dict[K, tuple[float, asyncio.Handle]] = {}
         self._is_woken = asyncio.Event()
 
     def wake(self, key: K) -> None:
@@ -101,10 +103,10 @@ class Loop(Generic[K]):
         due = loop.time() + span.total_seconds()
         earlier = self._due.get(key)
         if earlier is not None:
-            if earlier.when() <= due:
+            if earlier[0] <= due:
                 return
-            earlier.cancel()
-        self._due[key] = loop.call_at(due, self._wake_due, key)
+            earlier[1].cancel()
+        self._due[key] = due, loop.call_at(due, self._wake_due, key)
 
     def _wake_due(self, key: K) -> None:
         del self._due[key]
@@ -117,7 +119,7 @@ class Loop(Generic[K]):
                 group.create_task(self._work(), name=f"{self._name}-work")
                 group.create_task(self._resync(), name=f"{self._name}-resync")
         finally:
-            for timer in self._due.values():
+            for _, timer in self._due.values():
                 timer.cancel()
             self._due.clear()
 

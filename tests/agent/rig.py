@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,13 +21,13 @@ from harpoon.agent.drivers import shimfile
 from harpoon.agent.settings import AgentSettings
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import Unavailable
-from harpoon.model.agent import PortRange
 from harpoon.model.command import Command, CommandResult, ForgetTask, StartTask, StopTask
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task, TaskState
 from harpoon.model.template import TaskTemplate
 from harpoon.model.token import Token
 from harpoon.model.wire import Adopt, Commands, Results, Snapshot
+from tests.ports import free_port, task_ports
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20
@@ -148,21 +146,6 @@ class Rig:
         raise AssertionError(f"the log ended without {text!r}: {seen!r}")
 
 
-def free_port() -> int:
-    """A free port below those that outgoing connections take, and outside the range for tasks."""
-    while True:
-        port = random.randrange(11_000, 19_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
-def some_ports() -> PortRange:
-    """A range for tasks that another test at the same time hardly has too."""
-    low = random.randrange(20_000, 29_900, 100)
-    return PortRange(low=low, high=low + 99)
-
-
 @contextlib.asynccontextmanager
 async def connected(port: int, **rig: object) -> AsyncIterator[Rig]:
     """Command an agent that is there, with its stream followed."""
@@ -189,7 +172,7 @@ async def agent(state: Path, **told: object) -> AsyncIterator[Rig]:
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     bearer = told.get("token")
-    fixed = {"name": "agent-1", "port": free_port(), "state_dir": state, "ports": some_ports()}
+    fixed = {"name": "agent-1", "port": free_port(), "state_dir": state, "ports": task_ports()}
     settings = AgentSettings(**fixed | told)  # type: ignore[arg-type]
     try:
         async with asyncio.TaskGroup() as group:
@@ -222,7 +205,7 @@ class Daemon:
 @contextlib.asynccontextmanager
 async def daemon(state: Path, **told: object) -> AsyncIterator[Daemon]:
     """Start a daemon; leave it dead, and its tasks alone."""
-    ports = some_ports()
+    ports = task_ports()
     fixed = {"name": "agent-1", "port": free_port(), "state_dir": str(state), "ports": [ports.low, ports.high]}
     settings = json.dumps(fixed | told)
     process = await asyncio.create_subprocess_exec(

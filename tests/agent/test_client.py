@@ -12,7 +12,8 @@ from harpoon.kit.errors import Fenced, Unavailable
 from harpoon.model.name import TaskId
 from harpoon.model.token import Token
 from harpoon.model.wire import Adopt, Commands
-from tests.agent.rig import TOKEN, free_port, serving
+from tests.agent.rig import TOKEN, serving
+from tests.ports import free_port
 
 ADOPT = Adopt(token=TOKEN, instance="i", uid="u", cluster="c")
 

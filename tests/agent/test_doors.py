@@ -19,7 +19,8 @@ from harpoon.model.agent import PortRange
 from harpoon.model.template import Restart, RestartPolicy
 from harpoon.model.token import Token
 from harpoon.model.wire import Adopt
-from tests.agent.rig import PATIENCE_S, TOKEN, agent, connected, daemon, free_port, serving
+from tests.agent.rig import PATIENCE_S, TOKEN, agent, connected, daemon, serving
+from tests.ports import free_port
 
 SECRET = "a-long-enough-secret"
 ADOPT = Adopt(token=TOKEN, instance="i", uid="u", cluster="c")

@@ -25,7 +25,8 @@ from harpoon.kit.clock import SystemClock, system_random
 from harpoon.model.name import TaskId
 from harpoon.model.template import Check, ExecProbe, OnFail, TaskTemplate, TcpProbe
 from tests.agent.programs import sh
-from tests.agent.rig import PATIENCE_S, free_port, is_alive
+from tests.agent.rig import PATIENCE_S, is_alive
+from tests.ports import free_port
 
 HERE = Whereabouts(agent="agent-1", address="127.0.0.1")
 TASK = TaskId("default.web.0.1-42")

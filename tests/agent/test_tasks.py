@@ -9,13 +9,13 @@ from datetime import timedelta
 
 import pytest
 
-from harpoon.model.agent import PortRange
 from harpoon.model.command import StartTask, StopTask
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
 from harpoon.model.template import Backoff, Endpoints, Restart, RestartPolicy, Stop, TaskTemplate
 from tests.agent.programs import SHOW, python, sh
 from tests.agent.rig import agent, is_alive
+from tests.ports import task_ports
 
 NEVER = Restart(policy=RestartPolicy.NEVER)
 
@@ -185,12 +185,13 @@ async def test_ports_are_given_once_and_a_taken_one_fails_the_task_by_name(tmp_p
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         taken = stranger.getsockname()[1]
-        async with agent(tmp_path, ports=PortRange(low=21_000, high=21_001)) as rig:
+        ports = task_ports(2)
+        async with agent(tmp_path, ports=ports) as rig:
             first = await rig.running(await rig.start("sleep", "1000", ports={"a": 0}))
             second = await rig.running(await rig.start("sleep", "1000", ports={"b": 0}))
-            assert {first.ports["a"], second.ports["b"]} == {21_000, 21_001}
+            assert {first.ports["a"], second.ports["b"]} == {ports.low, ports.high}
             third = await rig.over(await rig.start("sleep", "1000", ports={"c": 0}))
-            assert third.reason == "no free port for c: all of 21000 to 21001 are taken"
+            assert third.reason == f"no free port for c: all of {ports.low} to {ports.high} are taken"
             fourth = await rig.over(await rig.start("sleep", "1000", ports={"d": taken}))
             assert fourth.state is TaskState.FAILED
             assert f"port {taken} (d)" in fourth.reason

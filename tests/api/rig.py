@@ -1,10 +1,7 @@
 """A rig for the doors: the real view, registry and store in memory behind a real socket."""
 
 import asyncio
-import contextlib
 import json
-import random
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,19 +30,11 @@ from harpoon.model.task import Placement, Task
 from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, Store
+from tests.ports import free_port
 
 PATIENCE_S = 10
 TOKEN = "correct-horse-battery"
 Record = Job | Placement | Pending | Agent | Link | Cordon | Task | Instance
-
-
-def free_port() -> int:
-    """A port that nobody listens at, below those that Linux gives to outgoing connections."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def a_manifest(name: str = "web", *, namespace: str = "default", scale: int = 2, **more: Any) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from harpoon.agent.client import AgentClient
 from harpoon.model.task import TaskState
-from tests.api.rig import Rig, a_rig, free_port
+from tests.api.rig import Rig, a_rig
 from tests.builders import a_job, a_placement, a_task
+from tests.ports import free_port
 
 OLD, NEW, OTHER = a_placement(revision=5), a_placement(revision=9), a_placement(slot=1, revision=9)
 LOGS = "/v1/namespaces/default/jobs/web/logs"

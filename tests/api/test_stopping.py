@@ -17,10 +17,11 @@ from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.kit.clock import Random, SystemClock
 from harpoon.store.memory import MemoryStore
-from tests.api.rig import PATIENCE_S, a_manifest, free_port
+from tests.api.rig import PATIENCE_S, a_manifest
 from tests.api.test_site import SlowRegistry
 from tests.control.test_controller import House, an_agent
 from tests.fakes import FakeAgent
+from tests.ports import free_port
 
 
 async def test_an_instance_gives_its_holds_back_while_requests_under_way_are_still_answered() -> None:

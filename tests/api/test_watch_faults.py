@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from harpoon.api import watch
 from harpoon.api.limits import Limits
+from harpoon.control.view import View
 from harpoon.kit import codec
+from harpoon.store import mirror
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Change, Compacted, Put, Rewound, SlowWatcher, StoreUnavailable
+from harpoon.store.port import Change, Compacted, Delete, Put, Rewound, SlowWatcher, StoreUnavailable
 from tests.api.rig import PATIENCE_S, Rig, a_rig, key_of
 from tests.builders import a_job
 
@@ -115,6 +118,82 @@ async def test_a_watcher_of_a_view_that_had_missed_something_is_told_to_start_af
         rig.view.mirror._mend(revision, (), None)
         events = [event for event in await reader.rest() if event["type"] != "bookmark"]
         assert [(event["code"], event["oldest"]) for event in events] == [("gone", f"1.{revision}")]
+
+
+class LeapingStore(MemoryStore):
+    """Breaks a watch off by an error when it has something to tell; the view lists then, and sees what came as one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: Exception | None = None
+
+    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[tuple[int, tuple[Change, ...]]]:
+        async for told in super().watch(prefix, after=after):
+            if self.error is not None:
+                error, self.error = self.error, None
+                raise error
+            yield told
+
+    async def leap(self, view: View, error: Exception) -> list[int]:
+        """Write three revisions that the view is not told one by one; return them."""
+        self.error = error
+        jobs = [a_job(version=2), a_job(name="fleeting"), a_job(version=3)]
+        made = [await self.commit((), (Put(key_of(job), codec.dump(job)),)) for job in jobs]
+        made.append(await self.commit((), (Delete(key_of(jobs[1])),)))
+        if isinstance(error, Compacted):
+            await self.compact(made[-1])
+        await view.mirror.reached(made[-1])
+        assert self.error is None
+        return made
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "_RETRY_S", 0.05)
+
+
+async def test_what_the_view_was_not_told_one_by_one_is_told_to_watchers_one_by_one(soon: None) -> None:
+    store = LeapingStore()
+    async with a_rig(store=store) as rig:
+        first = await rig.write(a_job())
+        async with rig.watch("kinds=jobs") as reader:
+            await reader.until_type("synced")
+            made = await store.leap(rig.view, Rewound("told twice"))
+            last = await rig.write(a_job(version=4))
+            told = await reader.changes(5)
+        assert [event["revision"] for event in told] == [f"1.{revision}" for revision in (*made, last)]
+        # Nor does who resumes see several revisions as one.
+        async with rig.watch(f"kinds=jobs&after=1.{first}") as reader:
+            assert await reader.changes(5) == told
+
+
+async def test_a_watch_whose_view_was_not_told_what_is_gone_by_now_is_told_so(soon: None) -> None:
+    store = LeapingStore()
+    async with a_rig(store=store) as rig:
+        await rig.write(a_job())
+        async with rig.watch("kinds=jobs") as reader:
+            await reader.until_type("synced")
+            await store.leap(rig.view, Compacted(9))
+            [*before, error] = await reader.rest()
+        assert (error["type"], error["code"]) == ("error", "gone")
+        assert [event for event in before if event["type"] == "change"] == []
+
+
+async def test_a_watch_that_is_being_told_of_the_past_goes_on_when_the_view_leaps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mirror, "_RETRY_S", 0)
+    # One revision a turn: so the view leaps in between.
+    monkeypatch.setattr(watch, "_SLICE", 1)
+    store = LeapingStore()
+    async with a_rig(store=store) as rig:
+        first = await rig.write(a_job())
+        past = [await rig.write(a_job(version=version)) for version in range(2, 500)]
+        async with rig.watch(f"kinds=jobs&after=1.{first}") as reader:
+            told = await reader.changes(1)
+            made = await store.leap(rig.view, Rewound("told twice"))
+            told += await reader.changes(len(past) + len(made) - 1)
+        assert [event["revision"] for event in told] == [f"1.{revision}" for revision in (*past, *made)]
 
 
 async def test_a_revision_that_the_view_has_not_reached_yet_is_waited_for() -> None:

@@ -1,16 +1,15 @@
 """A server that answers as it is told, and remembers what it was asked."""
 
 import json
-import os
-import socket
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+from tests.ports import free_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,16 +121,6 @@ def a_server() -> Iterator[FakeServer]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def free_port() -> int:
-    """Return a free port below the range that the kernel gives to outgoing connections."""
-    for offset in range(2000):
-        port = 11000 + (os.getpid() * 41 + offset + time.monotonic_ns() // 1000) % 19000
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port")
 
 
 def _listening(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harpoon.cli.main import VERBS
-from tests.cli.fake_server import FakeServer, Told, free_port, problem
+from tests.cli.fake_server import FakeServer, Told, problem
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

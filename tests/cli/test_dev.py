@@ -16,8 +16,9 @@ from harpoon.cli.children import Child, ending, harpoon, stop_groups, wait_for_e
 from harpoon.cli.etcd_child import lay_etcd
 from harpoon.cli.session import Session
 from harpoon.config import Listen
-from tests.cli.fake_server import FakeServer, free_port
+from tests.cli.fake_server import FakeServer
 from tests.cli.terminal_rig import Terminal
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

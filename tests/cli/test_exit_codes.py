@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from harpoon.cli.outcome import ExitCode
-from tests.cli.fake_server import FakeServer, Told, free_port, problem
+from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.terminal_rig import Terminal
+from tests.ports import free_port
 
 JOBS = "GET /v1/namespaces/default/jobs"
 CHANGE = "default.web.1-7"

@@ -16,7 +16,7 @@ from harpoon.cli import instances
 from harpoon.cli.instances import Instances, reserve
 from harpoon.config import Listen
 from harpoon.kit.errors import HarpoonError
-from tests.cli.fake_server import free_port
+from tests.ports import free_port
 
 LIVES = ("sleep", "1000")
 PATIENCE_S = 10

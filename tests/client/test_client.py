@@ -20,7 +20,8 @@ from harpoon.kit.errors import (
     Unavailable,
     Unreachable,
 )
-from tests.cli.fake_server import FakeServer, Told, free_port, problem
+from tests.cli.fake_server import FakeServer, Told, problem
+from tests.ports import free_port
 
 WATCH = "GET /v1/watch"
 JOBS = Selection(kinds=("jobs",))

@@ -27,7 +27,7 @@ from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
 from tests.builders import a_job, a_placement, a_task
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
 from tests.fakes import FakeAgent
-from tests.faulty import FaultyStore
+from tests.faulty import Fault, FaultyStore
 
 LOST_AFTER = timedelta(milliseconds=200)
 
@@ -461,16 +461,16 @@ async def test_lost_tasks_beyond_the_burst_are_replaced_at_a_limited_rate() -> N
             await settled(controller, f"web{job}")
         for name in ("a2", "a3"):
             await controller.cordons.uncordon(name)
+        # When it was lost may be seen late.
+        lost = asyncio.get_running_loop().time() + LOST_AFTER.total_seconds()
         agents[0].cut()
-        await until(controller, lambda: is_lost(controller, "a1"))
-        began = asyncio.get_running_loop().time()
         await until(controller, lambda: evicted(house) >= 200)
-        assert asyncio.get_running_loop().time() - began < 0.4
+        assert asyncio.get_running_loop().time() - lost < 5, "at the rate of the others it would take 10 s"
         await until(controller, lambda: not controller.view.placements_on("a1"))
-        took = asyncio.get_running_loop().time() - began
+        took = asyncio.get_running_loop().time() - lost
         await quiet(controller)
         assert evicted(house) == 210
-        assert 0.4 < took < 3
+        assert 0.4 < took < 8
 
 
 async def test_lost_tasks_that_fit_nowhere_are_not_looked_at_again_and_again() -> None:
@@ -484,10 +484,12 @@ async def test_lost_tasks_that_fit_nowhere_are_not_looked_at_again_and_again() -
         agents[0].cut()
         await until(controller, lambda: is_lost(controller, "a1"))
         await until(controller, lambda: "default/web" in controller.view.pending.rows)
-        await quiet(controller)
-        before = decisions(house)
-        await asyncio.sleep(0.3)
-        assert decisions(house) == before
+        # What was begun may take its time, but it ends.
+        async with asyncio.timeout(5):
+            before = -1.0
+            while before != decisions(house):
+                before = decisions(house)
+                await asyncio.sleep(0.3)
         await controller.cordons.uncordon("a2")
         await until(controller, lambda: not controller.view.placements_on("a1"))
 
@@ -640,6 +642,19 @@ async def test_an_agent_where_a_slot_may_run_unclaimed_that_runs_once_is_neither
         await write(view, store, Put(record.key, codec.dump(over)))
         await roster.register(another)
         await roster.remove("a1")
+
+
+async def test_an_agent_that_came_back_meanwhile_is_not_removed_late() -> None:
+    store = FaultyStore()
+    async with a_view(store) as view:
+        await registered(view, store)
+        store.fail(Fault.LATE, prefix=AGENTS)
+        with pytest.raises(StoreUnavailable):
+            await Roster(store, view).remove("a1")
+        back = Link(agent="a1", state=LinkState.CONNECTED, since_ms=1)
+        await write(view, store, Put(LINKS + "a1", codec.dump(back)), *placed(1))
+        assert await store.deliver() == [None]
+        assert await store.get(AGENTS + "a1") is not None
 
 
 async def test_what_was_placed_on_an_agent_in_the_moment_it_was_removed_goes_when_that_is_declared_dead() -> None:

@@ -2,10 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+import uvloop
+from structlog.testing import capture_logs
 
 from harpoon.control.view import ACTUAL, PLACEMENTS
+from harpoon.core import machine
 from harpoon.kit.errors import Unavailable
 from harpoon.model.agent import Agent, LinkState
+from harpoon.model.command import Command, CommandResult
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
@@ -81,3 +88,36 @@ async def test_an_agent_that_is_only_listed_is_asked_who_it_is() -> None:
         await until(controller, lambda: controller.view.links.rows["a1"].value.state is LinkState.CONNECTED)
         assert controller.view.agents.rows["a1"].value.endpoint == "http://a1"
         following.cancel()
+
+
+class Prompt(FakeAgent):
+    """Answers at once, within the very turn of the event loop, and refuses the first commands."""
+
+    refusals = 3
+
+    async def _reach(self) -> None:
+        pass
+
+    def _obey(self, command: Command) -> CommandResult:
+        if self.refusals:
+            self.refusals -= 1
+            return CommandResult(task=command.task, is_ok=False, reason="not now")
+        return super()._obey(command)
+
+
+def test_commands_that_are_answered_within_the_turn_in_which_they_are_due_again_end_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "PENDING_MAX", timedelta(microseconds=300))
+
+    async def main() -> None:
+        a1 = Prompt("a1")
+        async with House(MemoryStore(), (a1,)).running() as controller:
+            await controller.registry.put(a_manifest(scale=4))
+            await settled(controller)
+            assert (len(a1.tasks), a1.refusals) == (4, 0)
+
+    # What servers run on makes no timer of what is due within half a millisecond, but a handle that knows no time.
+    with capture_logs() as told:
+        uvloop.run(main())
+    assert [line for line in told if line["event"] == "pass_failed"] == []

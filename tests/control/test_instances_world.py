@@ -121,6 +121,10 @@ class World:
             except StoreUnavailable as error:
                 if error.maybe_applied:
                     self.wanted.pop(job, None)
+            except asyncio.CancelledError:
+                # Whoever goes away in the middle does not know, either.
+                self.wanted.pop(job, None)
+                raise
             await asyncio.sleep(self.rng.uniform(0.01, 0.1))
 
     def heal(self) -> None:

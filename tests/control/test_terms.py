@@ -16,6 +16,7 @@ from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS
 from harpoon.core.assign import owner
 from harpoon.kit.errors import Unavailable
 from harpoon.model import wire
+from harpoon.model.agent import LinkState
 from harpoon.store.hold import HOLDS, acquire
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, RolledBack, Store, StoreUnavailable
@@ -338,6 +339,9 @@ async def test_nothing_comes_of_an_answer_whose_minder_has_ended(monkeypatch: py
 async def test_an_agent_that_answers_no_command_keeps_none_from_the_others() -> None:
     slow, quick = Slow("a1"), FakeAgent("a2")
     async with House(MemoryStore(), (slow, quick)).running() as controller:
+        # Else all of the first job may go to the one.
+        links = controller.view.links.rows
+        await until(controller, lambda: [link.value.state for link in links.values()] == [LinkState.CONNECTED] * 2)
         slow.is_quick.clear()
         await controller.registry.put(a_manifest(scale=2))
         await soon(lambda: slow.waiting == 1)

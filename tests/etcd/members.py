@@ -21,7 +21,8 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.etcd.certificates import Certificates
-from tests.etcd.programs import can_skip_fsync, etcd_binary, etcd_environment, free_ports
+from tests.etcd.programs import can_skip_fsync, etcd_binary, etcd_environment
+from tests.ports import free_ports
 
 READY_WITHIN_S = 20.0
 _ATTEMPTS_MAX = 5

@@ -5,10 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-import time
-from contextlib import ExitStack, suppress
 from pathlib import Path
-from socket import socket
 
 import pytest
 
@@ -44,21 +41,6 @@ def can_skip_fsync() -> bool:
         subprocess.run([etcd_binary(), "--unsafe-no-fsync", "--version"], capture_output=True, check=False).returncode
         == 0
     )
-
-
-def free_ports(address: str, count: int) -> list[int]:
-    """Return free ports below the range that the kernel gives to outgoing connections."""
-    ports: list[int] = []
-    with ExitStack() as held:
-        offset = (os.getpid() * 37 + time.monotonic_ns() // 1000) % 18_000
-        for step in range(18_000):
-            probe = held.enter_context(socket())
-            with suppress(OSError):
-                probe.bind((address, 12_000 + (offset + step) % 18_000))
-                ports.append(probe.getsockname()[1])
-            if len(ports) == count:
-                return ports
-    raise RuntimeError("no free port")
 
 
 def etcd_environment() -> dict[str, str]:

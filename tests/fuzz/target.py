@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.system.cluster import Cluster, eventually, free_port
+from tests.ports import free_port
+from tests.system.cluster import Cluster, eventually
 
 TOKEN = "correct-horse-battery-staple"
 #: Stands in bodies, headers and URLs that are sent; no log may hold it.

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from harpoon.kit.clock import Random, SystemClock, system_random
@@ -162,3 +163,16 @@ def test_the_system_clock_tells_both_times_and_the_random_source_is_fresh() -> N
     assert second.elapsed >= first.elapsed
     assert second.wall > 1_700_000_000_000
     assert system_random().random() != system_random().random()
+
+
+def test_what_is_due_at_once_is_woken_also_where_the_event_loop_has_no_timer_for_that() -> None:
+    async def main() -> None:
+        async with Work() as work:
+            for _ in range(2):
+                work.loop.wake_after("a", timedelta())
+                work.loop.wake_after("b", timedelta(seconds=-1))
+            work.loop.wake_after("b", timedelta(hours=1))
+            await work.until(2)
+            assert sorted(work.handled) in ([["a"], ["b"]], [["a", "b"]])
+
+    uvloop.run(main())

@@ -265,9 +265,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_documents_are_refused_in_time(name: str) -> None:
-    before = time.perf_counter()
+    before = time.process_time()
     refused(HOSTILE[name])
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5
 
 
 ANYTHING = st.recursive(

@@ -216,6 +216,27 @@ def test_a_task_of_an_old_generation_is_refuted():
         told.settle()
 
 
+def test_a_migrate_may_be_held_up_by_what_fits_nowhere_and_by_nothing_else():
+    for cpu, is_wrong in ((1000, True), (4000, False)):
+        told = a_house()
+        told.hold("a1", "i1")
+        told.hold("a2", "i1")
+        told.job(cpu=cpu, scale=2)
+        for slot, agent in enumerate(("a1", "a2")):
+            placed = told.placed(agent, slot=slot, cpu=cpu)
+            told.start(agent, placed.task)
+            told.report(placed)
+        told.job(cpu=cpu, scale=2, generation="g2", version=2)
+        pending = {"namespace": "default", "job": "web", "generation": "g2", "slots": [0], "reason": "no room"}
+        told.commit({"pending/default/web": pending})
+        told.calm("a1", "a2", "i1", "store")
+        if is_wrong:
+            with refuted("L1"):
+                told.settle()
+        else:
+            told.settle()
+
+
 def test_a_task_that_is_said_to_run_and_does_not_is_refuted():
     told = a_house()
     settled(told)

@@ -380,6 +380,17 @@ def test_watchers_of_a_store_that_was_set_back_are_cut_off():
     told.end()
 
 
+def test_of_a_store_that_leaves_revisions_out_only_what_is_told_is_judged():
+    told = begun()
+    told.fault("watch_gap", "i1")
+    told.watch("changes", told.revision, "job/default/api")
+    told.watch("bookmark", told.revision)
+    told.answer(told.invoke("get"), revision=told.revision)
+    told.job(version=2)
+    with refuted("S11"):
+        told.watch("changes", told.revision, "job/default/none")
+
+
 # S12
 
 

@@ -72,7 +72,9 @@ def many(seeds: range, jobs: int) -> int:
     whole = sha256("".join(digests[seed] for seed in seeds if seed in digests).encode()).hexdigest()
     minutes = (time.monotonic() - start) / 60
     print(f"seeds {seeds.start}:{seeds.stop}: {len(digests)} runs, {faults} faults, {len(bad)} violations")
-    print(f"{virtual / 3600:.0f} virtual hours in {minutes:.1f} minutes, {len(digests) / (cpu / 60):.0f} runs a minute of a core")
+    print(
+        f"{virtual / 3600:.0f} virtual hours in {minutes:.1f} minutes, {len(digests) / (cpu / 60):.0f} runs a minute of a core"
+    )
     print(f"digest {whole}")
     for name, count in sorted(happened.items()):
         print(f"  {count:8} {name}")

@@ -3,17 +3,26 @@
 import asyncio
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from aiohttp import web
+from yarl import URL
 
-from harpoon.control.registry import Accepted
+from harpoon.api.doors import DOORS
+from harpoon.api.idempotency import REPLAYED, UNDERWAY, once
+from harpoon.api.operation import IDEMPOTENCY_KEY
+from harpoon.control.controller import Controller
+from harpoon.control.registry import Accepted, Extra
 from harpoon.control.view import View
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, PreconditionFailed, Unavailable
 from harpoon.model.manifest import Manifest
 from harpoon.store.port import StoreUnavailable
 from tests.proof.history import Answered, Invoked, Watched
+from tests.sim.loop import SimClock
 from tests.sim.lost import Lost
 from tests.sim.plan import Op
 
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
 TRIES = 4
 ANSWER_S = 10.0
+_APPLY = URL("/v1/apply")
 _CODES = {PreconditionFailed: "conflict", NotFound: "not_found", Invalid: "invalid", Conflict: "conflict"}
 
 
@@ -61,8 +71,12 @@ class Client:
         if_match = self._tags.get(op.job) if op.is_conditional else None
         args: dict[str, Any] = {"spec": op.spec} if op.spec else {}
         args |= {"if_match": if_match} if if_match else {}
+        args |= {"idempotency_key": op.key} if op.key else {}
+        verb = op.verb
+        if verb == "scale":
+            verb, args = "put", args | {"scale": op.scale}
         tell, loop = self._world.tell, self._world.loop
-        tell(Invoked(t=loop.now, node=self.name, op=number, verb=op.verb, job=job, args=args, session=self.name))
+        tell(Invoked(t=loop.now, node=self.name, op=number, verb=verb, job=job, args=args, session=self.name))
         outcome, revision, code, found = "done", 0, "", None
         try:
             revision, found = await self._world.net.call(
@@ -80,15 +94,11 @@ class Client:
         if op.verb == "get" and outcome == "done":
             self._tags[op.job] = 0 if found is None else found["at"]
         tell(
-            Answered(
-                t=loop.now, node=self.name, op=number, outcome=outcome, revision=revision, code=code, found=found
-            )
+            Answered(t=loop.now, node=self.name, op=number, outcome=outcome, revision=revision, code=code, found=found)
         )
         return code not in ("unreachable", "unavailable")
 
-    async def _serve(
-        self, instance: "Instance", op: Op, if_match: int | None
-    ) -> tuple[int, Mapping[str, Any] | None]:
+    async def _serve(self, instance: "Instance", op: Op, if_match: int | None) -> tuple[int, Mapping[str, Any] | None]:
         """Answer at an instance, as its doors would."""
         controller = instance.controller
         if controller is None:
@@ -96,8 +106,12 @@ class Client:
         registry, view = controller.registry, controller.view
         accepted: Accepted
         match op.verb:
+            case "put" if op.key:
+                return await _asked_once(instance, controller, op), None
             case "put":
                 accepted = await registry.put(_manifest(op.job, op.spec), if_match=if_match)
+            case "scale":
+                accepted = await registry.scale("default", op.job, op.scale)
             case "delete":
                 accepted = await registry.delete("default", op.job)
             case _:
@@ -106,6 +120,35 @@ class Client:
                 found = None if row is None else orjson.loads(codec.dump(row.value)) | {"at": row.mod_revision}
                 return view.revision, found
         return accepted.revision, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """As much of a request as the doors look at for an idempotency key."""
+
+    app: Mapping[Any, Any]
+    headers: Mapping[str, str]
+    method: str = "POST"
+    rel_url: URL = _APPLY
+
+
+async def _asked_once(instance: "Instance", controller: Controller, op: Op) -> int:
+    """Answer a request that carries a key as `harpoon.api.apply` does; return the revision that it tells."""
+    registry, manifest = controller.registry, _manifest(op.job, op.spec)
+    doors = SimpleNamespace(registry=registry, clock=SimClock())
+    request = _Request(app={DOORS: doors, UNDERWAY: instance.underway}, headers={IDEMPOTENCY_KEY.name: op.key})
+
+    async def mutate(extra: Extra | None) -> tuple[Accepted, ...]:
+        return await registry.apply((manifest,), extra=extra)
+
+    def tell(results: tuple[Accepted, ...]) -> web.Response:
+        return web.Response(body=str(results[0].revision).encode())
+
+    response = await once(request, orjson.dumps(op.spec), mutate, tell)  # type: ignore[arg-type]
+    if REPLAYED in response.headers:
+        instance.way.happened["answered from a receipt"] += 1
+    assert isinstance(response.body, bytes)
+    return int(response.body)
 
 
 class Watcher:

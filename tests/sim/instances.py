@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from harpoon.agent.client import SILENCE_S
 from harpoon.agent.stream import event_of
+from harpoon.api.idempotency import Underway
 from harpoon.control.controller import Controller
 from harpoon.control.means import Means, PeerAnswer
 from harpoon.control.metrics import Metrics
@@ -15,6 +16,7 @@ from harpoon.kit.errors import Fenced, HarpoonError, Unavailable, leaves
 from harpoon.model import wire
 from harpoon.model.agent import Agent
 from harpoon.store.port import Renewal, RolledBack, StoreUnavailable
+from tests.sim.daemons import Daemon
 from tests.sim.loop import NODE, Node, SimClock
 from tests.sim.lost import Lost
 from tests.sim.way import SimWay
@@ -30,29 +32,28 @@ CALL_S = 15.0
 class Transport:
     """The way from one instance to one agent: what `AgentClient` is over HTTP."""
 
-    def __init__(self, world: "World", agent: str) -> None:
+    def __init__(self, world: "World", endpoint: str) -> None:
         self._world = world
-        self._agent = agent
+        self._agent, _, self._port = endpoint.removeprefix("http://").partition(":")
 
     async def describe(self) -> Agent:
-        
         async def answer() -> Agent:
-            return self._world.daemon(self._agent).agent
+            return self._daemon().agent
 
         return await self._ask(answer)
 
     async def adopt(self, order: wire.Adopt) -> wire.Snapshot:
         self._world.effect("adopt")
-        return await self._ask(lambda: self._world.daemon(self._agent).service.adopt(order))
+        return await self._ask(lambda: self._daemon().service.adopt(order))
 
     async def command(self, commands: wire.Commands) -> wire.Results:
         self._world.effect("command")
-        return await self._ask(lambda: self._world.daemon(self._agent).service.command(commands))
+        return await self._ask(lambda: self._daemon().service.command(commands))
 
     async def stream(self) -> AsyncIterator[wire.Snapshot | wire.Changed | None]:
         told = self._world.net.stream(
             self._agent,
-            lambda: self._world.daemon(self._agent).service.stream(),
+            lambda: self._daemon().service.stream(),
             connect_s=CONNECT_S,
             silence_s=SILENCE_S,
         )
@@ -62,6 +63,9 @@ class Transport:
                     yield event_of(event)
         except Lost as lost:
             raise Unavailable(str(lost)) from None
+
+    def _daemon(self) -> Daemon:
+        return self._world.daemon(self._agent, self._port)
 
     async def _ask(self, make: Callable[[], Awaitable[T]]) -> T:
         async def answer() -> T:
@@ -90,6 +94,8 @@ class Instance:
             world.store, world.net, clock=SimClock(), rng=random.Random(f"{world.plan.seed}/{self.unique}/way")
         )
         self.controller: Controller | None = None
+        #: Of its doors: keys of requests that are being answered.
+        self.underway = Underway()
         self._world = world
         self._stop = asyncio.Event()
 
@@ -140,7 +146,7 @@ class Instance:
         )
 
     def _connect(self, endpoint: str) -> Transport:
-        return Transport(self._world, endpoint.removeprefix("http://"))
+        return Transport(self._world, endpoint)
 
     async def _ask_peer(self, url: str) -> PeerAnswer:
         async def answer() -> PeerAnswer:

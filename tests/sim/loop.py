@@ -118,8 +118,15 @@ class SimLoop(asyncio.BaseEventLoop):
         self._order = itertools.count()
         #: What went wrong where nobody was to hear of it.
         self.failures: list[dict[str, Any]] = []
-        self.set_task_factory(lambda loop, coro, **given: SimTask(coro, loop=loop, **given))
+        #: All there ever were: one of a dead node that nobody knows any more would be cleaned up, at whatever moment.
+        self._tasks: list[SimTask] = []
+        self.set_task_factory(self._make_task)
         self.set_exception_handler(lambda _loop, failure: self.failures.append(failure))
+
+    def _make_task(self, _loop: object, work: Coroutine[Any, Any, Any], **given: Any) -> SimTask:
+        task = SimTask(work, loop=self, **given)
+        self._tasks.append(task)
+        return task
 
     # What asyncio asks of a loop.
 

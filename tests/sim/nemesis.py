@@ -1,13 +1,15 @@
-"""What each fault of a plan does to a world, and undoes. The table of faults is `tests.sim.plan.FAULTS`."""
+"""What each fault of a plan does to a world, and undoes. The table of faults is `tests.sim.drawing.FAULTS`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harpoon.kit.errors import HarpoonError
 from harpoon.store.port import StoreUnavailable
 from tests.proof.history import Fault as Told
 from tests.proof.history import Healed
+from tests.proof.state import AGENT_HOLDS, SCHEDULER
 from tests.sim.plan import Fault
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 OPERATOR_S = 14.0
 #: Somebody starts again what has ended, after so long.
 RESTART_S = 1.0
+
+
+def NOBODY() -> None:  # noqa: N802
+    """Undoes what did not happen, for there was nobody whom it could befall."""
 
 
 class Nemesis:
@@ -36,8 +42,12 @@ class Nemesis:
 
     def do(self, fault: Fault) -> None:
         """Break something now."""
-        self._world.tell(Told(t=self._world.loop.now, node="nemesis", what=fault.what, target=fault.target, detail=str(fault)))
+        self._world.tell(
+            Told(t=self._world.loop.now, node="nemesis", what=fault.what, target=fault.target, detail=str(fault))
+        )
         undo = getattr(self, fault.what)(fault)
+        if undo is NOBODY:
+            return
         self._world.net.happened[fault.what] += 1
         if undo is not None:
             self._broken[fault] = undo
@@ -67,6 +77,31 @@ class Nemesis:
         node = self._world.instances[fault.target].node
         self._world.loop.pause(node)
         return lambda: self._world.loop.resume(node)
+
+    def kill_leader(self, _fault: Fault) -> Callable[[], object]:
+        """Whoever schedules dies."""
+        return self._befall(SCHEDULER, self.kill_instance)
+
+    def pause_leader(self, _fault: Fault) -> Callable[[], object]:
+        return self._befall(SCHEDULER, self.pause_instance)
+
+    def cut_leader(self, fault: Fault) -> Callable[[], object]:
+        return self._befall(SCHEDULER, lambda of: self.cut_from_store(replace(of, amount=fault.amount)))
+
+    def kill_owner(self, fault: Fault) -> Callable[[], object]:
+        """Whoever minds an agent dies."""
+        return self._befall(AGENT_HOLDS + fault.target, self.kill_instance)
+
+    def pause_owner(self, fault: Fault) -> Callable[[], object]:
+        return self._befall(AGENT_HOLDS + fault.target, self.pause_instance)
+
+    def stop_owner(self, fault: Fault) -> Callable[[], object]:
+        """Whoever minds an agent hands it over, and leaves."""
+        return self._befall(AGENT_HOLDS + fault.target, self.stop_instance)
+
+    def _befall(self, hold: str, deed: Callable[[Fault], Callable[[], object]]) -> Callable[[], object]:
+        name = self._world.holder(hold)
+        return NOBODY if name is None else deed(Fault(at=0, what="", target=name))
 
     def clock_rate(self, fault: Fault) -> Callable[[], object]:
         node, loop = self._world.instances[fault.target].node, self._world.loop
@@ -164,6 +199,20 @@ class Nemesis:
         self._world.hosts[fault.target].reboot()
         return lambda: self._world.start_agent(fault.target)
 
+    def power_cut(self, fault: Fault) -> Callable[[], object]:
+        """As a reboot, and what was not made durable is lost."""
+        self._world.kill_agent(fault.target)
+        self._world.hosts[fault.target].reboot(loses=True)
+        return lambda: self._world.start_agent(fault.target)
+
+    def move_agent(self, fault: Fault) -> Callable[[], object]:
+        """It is started again where it listens elsewhere, and says so itself."""
+        if fault.target not in self._world.plan.unlisted:
+            return NOBODY
+        self._world.kill_agent(fault.target)
+        self._world.ports[fault.target] += 1
+        return lambda: self._world.start_agent(fault.target)
+
     def replace_host(self, fault: Fault) -> None:
         """The machine is gone for good, and an operator says so when it is lost; another of its name comes."""
         self._world.kill_agent(fault.target)
@@ -176,12 +225,44 @@ class Nemesis:
         await world.insist(lambda instance: instance.controller.cordons.declare_dead(agent, reason="it burnt down"))
         world.start_agent(agent)
 
+    def mistake_for_dead(self, fault: Fault) -> Callable[[], object]:
+        """It is cut off from all instances, and an operator says that it is dead; it is not, and comes back."""
+        back = [self._cut(instance, (fault.target,), 3) for instance in self._world.plan.instances]
+        self._world.begin(self._bury(fault.target))
+        return lambda: [undo() for undo in back]
+
+    async def _bury(self, agent: str) -> None:
+        await asyncio.sleep(OPERATOR_S)
+        await self._world.insist(
+            lambda instance: instance.controller.cordons.declare_dead(agent, reason="it is silent")
+        )
+
     def disk_full(self, fault: Fault) -> Callable[[], object]:
         host = self._world.hosts[fault.target]
         host.disk.is_full = True
 
         def back() -> None:
             host.disk.is_full = False
+
+        return back
+
+    def refuses(self, fault: Fault) -> Callable[[], object]:
+        """No process can be started there, or not each."""
+        host = self._world.hosts[fault.target]
+        host.refuses = fault.amount
+
+        def back() -> None:
+            host.refuses = 0.0
+
+        return back
+
+    def unwell(self, fault: Fault) -> Callable[[], object]:
+        """All checks fail there."""
+        host = self._world.hosts[fault.target]
+        host.unwell = ("default.",)
+
+        def back() -> None:
+            host.unwell = ()
 
         return back
 
@@ -210,7 +291,9 @@ class Nemesis:
 
     def _cut(self, source: str, targets: tuple[str, ...], ways: int) -> Callable[[], object]:
         net = self._world.net
-        ends = [(source, target) for target in targets if ways & 1] + [(target, source) for target in targets if ways & 2]
+        ends = [(source, target) for target in targets if ways & 1] + [
+            (target, source) for target in targets if ways & 2
+        ]
         for end in ends:
             net.cut(*end)
         return lambda: [net.heal(*end) for end in ends]

@@ -4,46 +4,12 @@ A plan is plain data, so that it can be shown, made smaller, and kept as a case 
 """
 
 import json
-import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 #: Clients ask and things break for so long.
 CHAOS_S: Final = 45.0
-
-#: What can break, and how likely each is; what each means is told in `tests.sim.nemesis`.
-FAULTS: Final[Mapping[str, int]] = {
-    "kill_instance": 6,
-    "stop_instance": 2,
-    "pause_instance": 6,
-    "cut_from_store": 5,
-    "cut_from_agents": 5,
-    "cut_peers": 1,
-    "slow_to_agent": 5,
-    "slow_to_store": 3,
-    "lossy": 3,
-    "twice": 3,
-    "clock_rate": 2,
-    "clock_jump": 2,
-    "store_away": 4,
-    "commit_late": 6,
-    "commit_silent": 4,
-    "leases_extended": 3,
-    "view_behind": 4,
-    "watch_rewound": 2,
-    "watch_compacted": 3,
-    "watch_gap": 1,
-    "stale_list": 2,
-    "kill_agent": 6,
-    "pause_agent": 3,
-    "reboot_host": 2,
-    "replace_host": 2,
-    "disk_full": 4,
-    "task_dies": 3,
-    "cordon": 1,
-    "drain": 1,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +38,12 @@ class Op:
     to: str
     #: Of ``put``.
     spec: Mapping[str, Any] = field(default_factory=dict)
+    #: Of ``scale``: how many slots it is to have.
+    scale: int = 0
     #: Only if the job is as the session read it just before.
     is_conditional: bool = False
+    #: An idempotency key: whoever asks with it again is answered the same.
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +60,12 @@ class Plan:
     core: tuple[str, ...] = ()
     broken: tuple[Fault, ...] = ()
     lost_after_s: float = 12.0
+    #: Agents that no instance has in a list: they register themselves, and may come to have another endpoint.
+    unlisted: tuple[str, ...] = ()
     #: What each agent has to give, in thousandths of a processor.
     cpu: int = 8000
-    #: Crash after, or hide, the effect of this number; see `tests.sim.points`.
-    point: tuple[str, int] | None = None
+    #: What goes wrong at one point, which, and whose; see `tests.sim.points`.
+    point: tuple[str, int, str] | None = None
 
     @property
     def has_gaps(self) -> bool:
@@ -110,115 +82,75 @@ class Plan:
         ops = tuple(Op(**one) for one in told.pop("ops"))
         point = told.pop("point")
         told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-        return cls(**told, **lists, ops=ops, point=None if point is None else (point[0], point[1]))
+        return cls(**told, **lists, ops=ops, point=None if point is None else tuple(point))
 
 
 def draw(seed: int) -> Plan:
-    """Draw a plan."""
-    rng = random.Random(seed)
-    instances = tuple(f"s{number}" for number in range(1, rng.choice((2, 2, 3)) + 1))
-    agents = tuple(f"a{number}" for number in range(1, rng.choice((2, 3, 3)) + 1))
-    plan = Plan(seed=seed, instances=instances, agents=agents, ops=_ops(rng, instances, agents), faults=())
-    faults = tuple(sorted((_fault(rng, plan) for _ in range(rng.randint(6, 16))), key=lambda fault: fault.at))
-    plan = replace(plan, faults=faults)
-    return _break_for_ever(rng, plan) if rng.random() < 0.3 else plan
+    """Draw a plan, as `tests.sim.drawing` does."""
+    from tests.sim.drawing import drawn
+
+    return drawn(seed)
 
 
 def a_spec(
-    *, scale: int = 1, version: int = 1, exclusive: bool = False, agent: str = "", waits: bool = False, cpu: int = 100
+    *,
+    scale: int = 1,
+    version: int = 1,
+    exclusive: bool = False,
+    agent: str = "",
+    waits: bool = False,
+    cpu: int = 100,
+    port: int | None = None,
+    needs: str = "",
+    uses: str = "",
+    distinct: bool = False,
+    spread: bool = False,
+    on_fail: str = "",
+    **behaves: str,
 ) -> dict[str, Any]:
-    """Return what is declared of a job whose tasks run until they are stopped."""
-    task = {
+    """Return what is declared of a job whose tasks run until they are stopped.
+
+    Args:
+        scale: How many slots.
+        version: Tells generations apart.
+        exclusive: No slot ever runs twice.
+        agent: The only one that it may run on.
+        waits: A slot waits for a lost agent.
+        cpu: Thousandths of a processor that a task reserves.
+        port: One that it listens at; 0: any.
+        needs: A job that is to be ready first.
+        uses: A job whose endpoints it is told.
+        distinct: No two slots on one agent.
+        spread: Slots are spread over agents.
+        on_fail: What its check does that fails; empty: it has none.
+        behaves: Variables that say what its processes do (`tests.sim.hosts.Behaviour`, `tests.sim.drivers.SimProber`).
+    """
+    env: dict[str, Any] = {"VERSION": str(version), **behaves}
+    task: dict[str, Any] = {
         "command": ["/bin/sleep", "100000"],
-        "env": {"VERSION": str(version)},
+        "env": env,
         "resources": {"cpu": f"{cpu}m"},
         "stop": {"drain": "0s", "grace": "2s"},
         "restart": {"policy": "always", "attempts": 5, "within": "10m", "backoff": {"initial": "500ms", "max": "4s"}},
     }
     spec: dict[str, Any] = {"scale": scale, "task": task}
+    placement: dict[str, Any] = {}
+    if uses:
+        env["PEERS"] = {"endpoints": f"{uses}/http"}
+    if port is not None:
+        task["ports"] = {"http": port}
+    if on_fail:
+        task["checks"] = [{"exec": {"command": ["/bin/true"]}, "every": "1s", "on_fail": on_fail}]
     if exclusive:
         spec["exclusive"] = True
     if waits:
         spec["on_lost"] = "wait"
+    if needs:
+        spec["depends_on"] = [{"job": needs}]
     if agent:
-        spec["placement"] = {"require": [{"tag": "name", "equals": agent}]}
-    return spec
-
-
-def _ops(rng: random.Random, instances: tuple[str, ...], agents: tuple[str, ...]) -> tuple[Op, ...]:
-    kinds: dict[str, dict[str, Any]] = {
-        "web": {"scale": rng.randint(1, 3)},
-        "db": {"exclusive": True, "scale": rng.randint(1, 2)},
-        "home": {"agent": agents[0], "exclusive": rng.random() < 0.5},
-    }
-    if rng.random() < 0.5:
-        kinds["box"] = {"waits": True, "scale": rng.randint(1, 2), "cpu": 300}
-    if rng.random() < 0.3:
-        kinds["lock"] = {"exclusive": True, "cpu": 600}
-    ops = [
-        Op(at=1.0 + 0.1 * number, session="c1", verb="put", job=job, to=rng.choice(instances), spec=a_spec(**kind))
-        for number, (job, kind) in enumerate(kinds.items())
-    ]
-    version = 1
-    for _ in range(rng.randint(4, 10)):
-        job, at, session = rng.choice(list(kinds)), rng.uniform(3, CHAOS_S - 5), rng.choice(("c1", "c2"))
-        verb = rng.choices(("migrate", "scale", "delete", "get"), (5, 3, 1, 3))[0]
-        version += 1
-        kind = kinds[job]
-        if verb == "scale":
-            kind["scale"] = rng.randint(0 if job == "web" else 1, 3)
-        spec = {} if verb in ("delete", "get") else a_spec(**kind, version=version if verb == "migrate" else 1)
-        asked = "put" if spec else verb
-        conditional = bool(spec) and rng.random() < 0.3
-        to = rng.choice(instances)
-        ops.append(Op(at=at, session=session, verb=asked, job=job, to=to, spec=spec, is_conditional=conditional))
-        if verb == "delete" and rng.random() < 0.7:
-            ops.append(Op(at=at + rng.uniform(0, 6), session=session, verb="put", job=job, to=to, spec=a_spec(**kind)))
-    return tuple(sorted(ops, key=lambda op: op.at))
-
-
-def _fault(rng: random.Random, plan: Plan) -> Fault:
-    what = rng.choices(list(FAULTS), list(FAULTS.values()))[0]
-    instance, agent = rng.choice(plan.instances), rng.choice(plan.agents)
-    at, span = round(rng.uniform(2, plan.chaos_s - 2), 3), round(rng.choice((0.5, 2, 4, 7, 11, 16)) * rng.uniform(0.8, 1.2), 3)
-    is_of_agent = what in ("kill_agent", "pause_agent", "reboot_host", "replace_host", "disk_full", "task_dies", "cordon", "drain")
-    target, other = (agent, "") if is_of_agent else (instance, "")
-    amount = 0.0
-    match what:
-        case "cut_from_store":
-            # To it, from it, both.
-            amount = rng.choice((1, 2, 3))
-        case "cut_from_agents":
-            other, amount = rng.choice((agent, "")), rng.choice((1, 2, 3))
-        case "cut_peers":
-            other = rng.choice(plan.instances)
-        case "slow_to_agent" | "lossy" | "twice":
-            other, amount = agent, rng.choice((0.3, 0.6, 1.0))
-        case "slow_to_store":
-            amount = rng.choice((0.3, 1.0))
-        case "clock_rate":
-            amount = rng.choice((0.98, 1.02))
-        case "clock_jump":
-            amount = rng.choice((-86_400, -30, -1, 1, 30, 86_400))
-        case "commit_late" | "commit_silent" | "view_behind" | "watch_gap" | "stale_list":
-            amount = rng.choice((1, 2, 5))
-        case "store_away" | "leases_extended" | "watch_compacted":
-            target = "store"
-        case _:
-            pass
-    return Fault(at=at, what=what, target=target, span=span, other=other, amount=amount)
-
-
-def _break_for_ever(rng: random.Random, plan: Plan) -> Plan:
-    """Let one instance and one agent be healed, and the rest stay broken."""
-    instance, agent = rng.choice(plan.instances), plan.agents[0]
-    broken = [
-        Fault(at=0, what=what, target=one, amount=3, other="")
-        for one in plan.instances
-        if one != instance
-        for what in rng.sample(("pause_instance", "cut_from_store", "cut_from_agents", "kill_instance"), 1)
-    ]
-    broken += [
-        Fault(at=0, what=rng.choice(("kill_agent", "pause_agent", "disk_full")), target=one) for one in plan.agents[1:]
-    ]
-    return replace(plan, core=("store", instance, agent), broken=tuple(broken))
+        placement["require"] = [{"tag": "name", "equals": agent}]
+    if distinct:
+        placement["distinct"] = "agent"
+    if spread:
+        placement["spread"] = [{"tag": "name"}]
+    return spec | ({"placement": placement} if placement else {})

@@ -74,6 +74,10 @@ class SimWay:
         """Leave the next revisions that change something out of the watches, as if they had told of them."""
         self._gap += revisions
 
+    def hide(self, revision: int) -> None:
+        """Leave one revision out of the watches, as if they had told of it."""
+        self._left_out[revision] = None
+
     def stale(self, revisions: int) -> None:
         """Answer the next list or get as of so many revisions ago, but not below any that this way was told of.
 

@@ -8,14 +8,16 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import structlog
 
+from harpoon.agent import home
+from harpoon.agent.settings import AGENT_PORT
 from tests.proof import history
 from tests.proof.judge import CHECKS, Judge, Terms, Violation
 from tests.proof.logs import events_of
@@ -24,11 +26,13 @@ from tests.sim.clients import Client, Watcher
 from tests.sim.hosts import Host, Ways
 from tests.sim.instances import Instance
 from tests.sim.loop import NODE, WALL_MS, Node, SimClock, SimLoop
-from tests.sim.nemesis import AGAIN, OPERATOR_S, RESTART_S, Nemesis
 from tests.sim.lost import Lost
+from tests.sim.nemesis import AGAIN, OPERATOR_S, RESTART_S, Nemesis
 from tests.sim.network import Network
 from tests.sim.plan import Plan
+from tests.sim.registering import Registration
 from tests.sim.store import SimStore
+from tests.sim.way import SimWay
 
 #: After the calm everything is as desired within so long; the longest that leases, losses and backoffs can take.
 CALM_S = 150.0
@@ -37,7 +41,11 @@ VERIFIED_S = 680.0
 #: So quiet, it is settled; and stays so for as long again.
 QUIET_S = 35.0
 #: What nobody can promise whose store leaves out events of a watch, and does not say so: a view that misses a placement.
-UNSURE = frozenset({"S5", "S11", "S12", "S18", "L6"})
+UNSURE = frozenset({"L2", "S5", "S11", "S12", "S18", "L6"})
+#: Who begins again with what was true some time ago is so many revisions back.
+STALE = 6
+#: An agent that nobody has followed for so long registers again.
+REGISTER_AFTER = timedelta(seconds=5)
 #: An operator tries so often.
 TRIES = 30
 
@@ -54,8 +62,12 @@ class World:
         self.violation: Violation | None = None
         self.instances: dict[str, Instance] = {}
         self.hosts: dict[str, Host] = {}
-        self.endpoints: Mapping[str, str] = {agent: f"http://{agent}" for agent in plan.agents}
-        self.effects: Counter[str] = Counter()
+        #: Agents that all instances have in a list, and where.
+        self.endpoints: Mapping[str, str] = {
+            agent: f"http://{agent}" for agent in plan.agents if agent not in plan.unlisted
+        }
+        #: Where each of the others listens.
+        self.ports: dict[str, int] = dict.fromkeys(plan.unlisted, AGENT_PORT)
         self._daemons: dict[str, daemons.Daemon] = {}
         checks = tuple(check for check in CHECKS if not (plan.has_gaps and check.name in UNSURE))
         self._judge = judge or Judge(Terms(lost_after_s=plan.lost_after_s), checks)
@@ -140,7 +152,9 @@ class World:
         if self.violation is not None:
             return
         self.lines.append(history.to_line(event))
-        if isinstance(event, (history.Committed, history.Sent, history.Started, history.Exited)) and not _is_leased(event):
+        if isinstance(event, (history.Committed, history.Sent, history.Started, history.Exited)) and not _is_leased(
+            event
+        ):
             self._last_news = self.loop.now
         try:
             self._judge.see(event)
@@ -156,14 +170,42 @@ class World:
 
     def effect(self, kind: str) -> None:
         """Take note that the present node is about to do something outside of itself."""
-        self.effects[kind] += 1
+        node = NODE.get()
+        self.net.happened[f"effect: {kind}"] += 1
+        self.net.happened["effects"] += 1
+        if self.plan.point == ("crash", self.net.happened["effects"], ""):
+            # What is under way goes on; whoever sent it hears no more.
+            self.loop.call_soon(self._crash, node.name, context=Node("world").context())
+
+    def _crash(self, name: str) -> None:
+        """Let a node die, and have it started again."""
+        self.tell(history.Fault(t=self.loop.now, node="nemesis", what="crash", target=name))
+        is_instance = name in self.instances
+        (self.kill_instance if is_instance else self.kill_agent)(name)
+        self.loop.call_later(RESTART_S, self.start_instance if is_instance else self.start_agent, name)
 
     def say_up(self, instance: str) -> None:
         self.tell(history.Up(t=self.loop.now, node=NODE.get().name, instance=instance))
 
     def _hear_store(self, revision: int, changes: Any) -> None:
+        self.net.happened["revisions"] = revision
+        if self.plan.point is not None and self.plan.point[1] == revision:
+            self._point(*self.plan.point)
         told = {key: None if entry is None else orjson.loads(entry.value) for key, entry in changes}
         self.tell(history.Committed(t=self.loop.now, node="store", revision=revision, changes=told))
+
+    def _point(self, how: str, _number: int, name: str) -> None:
+        match how:
+            case "rewind":
+                self.instances[name].way.rewind()
+            case "replay":
+                self.loop.call_soon(self._replay, name, context=Node("world").context())
+            case _:
+                pass
+
+    def _replay(self, name: str) -> None:
+        self._crash(name)
+        self.loop.call_later(RESTART_S + 0.0001, lambda: self.instances[name].way.stale(STALE))
 
     def _hear_log(self, _logger: object, level: str, line: dict[str, Any]) -> Any:
         node = NODE.get().name
@@ -178,9 +220,17 @@ class World:
 
     # Who is there.
 
-    def daemon(self, agent: str) -> daemons.Daemon:
+    def daemon(self, agent: str, port: str = "") -> daemons.Daemon:
         """Return the daemon that serves at a host now; for what has arrived there."""
+        if agent not in self._daemons or (port and int(port) != self.ports[agent]):
+            raise Lost(f"{agent} does not listen there", is_sent=False)
         return self._daemons[agent]
+
+    def holder(self, hold: str) -> str | None:
+        """Return the instance that has a hold, if it lives."""
+        row = self._judge.state.value("holds", hold)
+        name = None if row is None else str(row["instance"]).rpartition("-")[0]
+        return name if name in self.net.nodes else None
 
     def start_instance(self, name: str) -> None:
         former = self.instances.get(name)
@@ -188,6 +238,8 @@ class World:
             # It has not ended of itself.
             self.kill_instance(name)
         instance = self.instances[name] = Instance(self, name, next(self._lives))
+        if self.plan.point is not None and self.plan.point[0] == "hide" and self.plan.point[2] == name:
+            instance.way.hide(self.plan.point[1])
         self.net.join(instance.node)
         task = self.loop.start(instance.node, instance.run())
         task.add_done_callback(lambda done: self._ended(instance, done))
@@ -212,14 +264,20 @@ class World:
         self.net.join(node)
         self.loop.start(node, self._serve(agent))
 
-    def _told(self, _agent: str) -> dict[str, Any]:
-        return {"cpu": self.plan.cpu, "memory": 1 << 30}
+    def _told(self, agent: str) -> dict[str, Any]:
+        told: dict[str, Any] = {"cpu": self.plan.cpu, "memory": 1 << 30}
+        return told | ({"endpoint": f"http://{agent}:{self.ports[agent]}"} if agent in self.ports else {})
 
     async def _serve(self, agent: str) -> None:
         rng = random.Random(f"{self.plan.seed}/{agent}/{next(self._lives)}")
         daemon = await daemons.boot(self.hosts[agent], name=agent, clock=SimClock(), rng=rng, **self._told(agent))
         self._daemons[agent] = daemon
-        await daemon.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(daemon.run())
+            if agent in self.ports:
+                servers = tuple(rng.sample(self.plan.instances, len(self.plan.instances)))
+                told = Registration(self, servers, daemon.agent, daemon.service.feed, rng)
+                group.create_task(told.run(REGISTER_AFTER))
 
     def kill_agent(self, agent: str) -> None:
         node = self.net.nodes.get(agent)
@@ -283,6 +341,25 @@ class World:
         )
         rng = random.Random(f"{self.plan.seed}/uuid")
         disks.install(rng)
+        self._note_effects()
+
+    def _note_effects(self) -> None:
+        """Have those effects noted that are not asked for through this module."""
+        write, start, commit = home.write_durably, Host.start, SimWay.commit
+
+        def noted_write(path: Path, data: bytes) -> None:
+            write(path, data)
+            self.effect("mark")
+
+        def noted_start(host: Host, *given: Any) -> Any:
+            self.effect("spawn")
+            return start(host, *given)
+
+        async def noted_commit(way: SimWay, *given: Any) -> int | None:
+            self.effect("commit")
+            return await commit(way, *given)
+
+        home.write_durably, Host.start, SimWay.commit = noted_write, noted_start, noted_commit  # type: ignore[method-assign]
 
 
 def _is_leased(event: history.Event) -> bool:

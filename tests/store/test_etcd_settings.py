@@ -16,7 +16,7 @@ import pytest
 from harpoon.store.etcd.inspection import INSPECTED_WITHIN, flags_of, inspect
 from harpoon.store.etcd.settings import Facts, judge
 from harpoon.store.url import EtcdUrl
-from tests.system.cluster import free_port
+from tests.ports import free_port
 
 KEPT = timedelta(minutes=10)
 GIB = 1 << 30

@@ -212,6 +212,9 @@ async def test_if_the_writing_thread_dies_everybody_who_waits_is_told(
     with pytest.raises(StoreUnavailable, match="closed"):
         await store.get("/a")
     await store.close()
+    async with asyncio.timeout(10):
+        while not died:
+            await asyncio.sleep(0.01)
     assert len(died) == 1
     async with a_store(tmp_path / "store.db") as again:
         assert await again.revision() == 0

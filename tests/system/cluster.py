@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,17 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from tests.ports import free_port
+
 DEADLINE_S = 30.0
-
-
-def free_port() -> int:
-    """Return a free port below the range that the kernel gives to outgoing connections."""
-    for offset in range(2000):
-        port = 12000 + (os.getpid() * 37 + offset + time.monotonic_ns() // 1000) % 18000
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no free port")
 
 
 def eventually(read: Callable[[], object], is_right: Callable[[object], bool], within_s: float = DEADLINE_S) -> object:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from harpoon.core.assign import owner
 from tests.etcd.cluster import Cluster as EtcdCluster
-from tests.system.cluster import Cluster, a_manifest, eventually, free_port
+from tests.ports import free_port
+from tests.system.cluster import Cluster, a_manifest, eventually
 from tests.system.gates import Gates
 
 SERVERS = ("s1", "s2", "s3")

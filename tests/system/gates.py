@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.system.cluster import free_port
+from tests.ports import free_port
 
 
 class Gates:

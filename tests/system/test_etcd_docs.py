@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import FENCED, ROOT
-from tests.system.cluster import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 TEXT = (ROOT / "docs" / "etcd.md").read_text()

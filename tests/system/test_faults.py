@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually, free_port
+from tests.ports import free_port
+from tests.system.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.system
 
@@ -226,13 +227,13 @@ def test_a_server_that_comes_back_takes_its_holds_anew(cluster: Cluster) -> None
 
 
 def test_a_server_that_stood_still_starts_again_by_itself_with_a_higher_token(cluster: Cluster) -> None:
-    cluster.start_server()
+    cluster.start_server("--lease-ttl", "2s")
     cluster.start_agent("a1")
     cluster.connected("a1")
     cluster.done(cluster.put_job("web", 2))
     before = cluster.tasks()
     os.kill(cluster.processes["server"].pid, signal.SIGSTOP)
-    time.sleep(11)
+    time.sleep(4.5)
     os.kill(cluster.processes["server"].pid, signal.SIGCONT)
     eventually(lambda: cluster.log("server"), lambda log: "term_ended" in log)
     eventually(lambda: cluster.process_answers("server", "/v1/health"), bool)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.documents import ROOT, section, shell_blocks
-from tests.system.cluster import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 README = (ROOT / "README.md").read_text()

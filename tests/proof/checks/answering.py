@@ -7,7 +7,8 @@ from typing import Any
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.model.job import Spec
-from tests.proof.history import Answered, Committed, Invoked
+from tests.proof.checks.watching import WATCH_GAP
+from tests.proof.history import Answered, Committed, Fault, Invoked
 from tests.proof.judge import Check, Terms
 from tests.proof.state import State
 
@@ -30,7 +31,8 @@ class DurableAnswers(Check):
 
     What is read must be what the store had at the revision that the answer tells; at which one that has to be is said
     by ``min_revision`` among the arguments, or the session (S12): instances may be behind each other. An answer without
-    a revision cannot be judged. What a registry had before it was restored is lost with its store, which is no lie.
+    a revision cannot be judged; nor what is read once the store has left something out of a watch (see S11). What a
+    registry had before it was restored is lost with its store, which is no lie.
 
     A put that tells of an older revision changed nothing, for the job stood as it asks: at some moment since it was
     asked, that is. Nor is there no job to change while one was there all the time. Both need times that are exact.
@@ -45,6 +47,10 @@ class DurableAnswers(Check):
         #: Operation → the store's revision when it was asked for.
         self._asked_at: dict[str, int] = {}
         self._early: list[Answered] = []
+        self._has_gap = False
+
+    def on_fault(self, event: Fault) -> None:
+        self._has_gap |= event.what == WATCH_GAP
 
     def on_invoked(self, event: Invoked) -> None:
         self._ops[event.op] = event
@@ -106,6 +112,8 @@ class DurableAnswers(Check):
         least = revision_in(asked.args.get("min_revision"))
         if least is not None and event.outcome == "done" and event.revision < least:
             return f"it was read before revision {least}, which was asked for"
+        if self._has_gap:
+            return ""
         if event.outcome != "done":
             return "it was not found, and is there" if event.code == "not_found" and job is not None else ""
         if event.found is None or job is None:
@@ -169,6 +177,9 @@ class ComparedAndOnce(Check):
                 if change.old is not None and change.old.value["version"] >= change.new.value["version"]:
                     if self._is_written_over(change.old.value, change.new.value):
                         raise self.refute(f"a change of job {change.key} was written over, unseen", event)
+                    continue
+                if change.new.value.get("is_terminating"):
+                    # A delete leaves the spec as it was; nobody has asked for that.
                     continue
                 key = change.key, canonical(change.new.value["spec"])
                 form = self._forms.get(key)

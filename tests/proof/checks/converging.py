@@ -124,12 +124,21 @@ class _Converged(Check):
             return f"slot {key}/{number} has {len(live)} placements: {', '.join(task for _, task, _ in live)}"
         agent, task, placement = live[0]
         if placement["generation"] != job["generation"]:
-            return f"{task} is of generation {placement['generation']}, and the job's is {job['generation']}"
+            amiss = f"{task} is of generation {placement['generation']}, and the job's is {job['generation']}"
+            return amiss if self._may_go_on(key, job, core) else ""
         cordon = self.state.value("cordons", agent)
         if cordon is not None and cordon["is_draining"] and is_plain(job["spec"]):
             better = self._roomy(job, core)
             return f"{task} is still on {agent}, which is being drained, and {better} has room" if better else ""
         return ""
+
+    def _may_go_on(self, key: str, job: Mapping[str, Any], core: set[str]) -> bool:
+        """Whether a migrate is not held up: by a successor that fits nowhere beside the old, or by a slot elsewhere."""
+        pending, of = self.state.value("pending", key), key.replace("/", ".")
+        if pending is not None and pending["generation"] == job["generation"]:
+            return bool(is_plain(job["spec"]) and self._roomy(job, core))
+        slots = (slot for slot in self.state.slots if slot.rpartition(".")[0] == of)
+        return all(agent in core for slot in slots for agent, _, _ in self.state.placements_of(slot))
 
     def _amiss_lost(self, job: Mapping[str, Any], live: list[tuple[str, str, Any]], core: set[str]) -> str:
         """Say of a slot all of whose tasks are known to be lost that one could run in the core, and is to."""

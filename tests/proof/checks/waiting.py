@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from tests.proof.checks.watching import WATCH_GAP
 from tests.proof.history import Calm, Committed, Down, Ended, Event, Fault, Healed, Settled, Up
 from tests.proof.judge import Check, Terms
 from tests.proof.state import State, job_of
@@ -92,7 +93,8 @@ class NoStarvation(_Waits):
     """L6. Judged only while nothing is broken: from 15 s and two leases after the last fault was healed, or all was calm,
     or an agent came or went; and while all agents are connected, for jobs may wait for one that is not.
 
-    A fault that is never healed silences this check until `Calm`.
+    A fault that is never healed silences this check until `Calm`; one by which the store leaves something out of a watch
+    (see S11) does for good, since the scheduler finds it ten minutes later.
     """
 
     name = "L6"
@@ -101,11 +103,13 @@ class NoStarvation(_Waits):
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
         self._broken: set[tuple[str, str]] = set()
+        self._has_gap = False
         self._calm_from = 0.0
         self._recovery_s = 2 * terms.lease_ttl_s + _RECOVERY_S + terms.grace_s
 
     def on_fault(self, event: Fault) -> None:
         self._broken.add((event.what, event.target))
+        self._has_gap |= event.what == WATCH_GAP
 
     def on_healed(self, event: Healed) -> None:
         self._broken.discard((event.what, event.target))
@@ -132,7 +136,7 @@ class NoStarvation(_Waits):
 
     def _judge(self, key: str, wait: _Wait, event: Event) -> None:
         span = event.t - max(wait.since, self._calm_from)
-        if self._broken or span <= _PATIENCE_S + self.terms.grace_s:
+        if self._broken or self._has_gap or span <= _PATIENCE_S + self.terms.grace_s:
             return
         if all(self.state.link(agent) == "connected" for agent in self.state.table("agents")):
             raise self.refute(f"job {key} changed, and nothing was decided of it for {span:g} s", wait.event, event)

@@ -1,0 +1,54 @@
+"""Named courses of events in which nothing breaks by itself: what every point of them is broken at (`tests.sim.points`).
+
+To add one, say who is there and what is asked for, in a line each::
+
+    "a job moves": a_plan(put(1, "web"), put(4, "web", version=2)),
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tests.sim.plan import Fault, Op, Plan, a_spec
+
+
+def put(at: float, job: str, to: str = "s1", **spec: Any) -> Op:
+    """Ask for a job, as `tests.sim.plan.a_spec` says it."""
+    return Op(at=at, session="c1", verb="put", job=job, to=to, spec=a_spec(**spec))
+
+
+def delete(at: float, job: str, to: str = "s1") -> Op:
+    """Ask for a job no more."""
+    return Op(at=at, session="c1", verb="delete", job=job, to=to)
+
+
+def fault(at: float, what: str, target: str, span: float = 0.0, **more: Any) -> Fault:
+    """Break something, as part of the course of events."""
+    return Fault(at=at, what=what, target=target, span=span, **more)
+
+
+def a_plan(*events: Op | Fault, instances: int = 2, agents: int = 2, chaos_s: float = 8.0) -> Plan:
+    """Make a plan of what is asked for and what happens."""
+    return Plan(
+        seed=1,
+        instances=tuple(f"s{number + 1}" for number in range(instances)),
+        agents=tuple(f"a{number + 1}" for number in range(agents)),
+        ops=tuple(event for event in events if isinstance(event, Op)),
+        faults=tuple(event for event in events if isinstance(event, Fault)),
+        chaos_s=chaos_s,
+    )
+
+
+SCENARIOS: Final[Mapping[str, Plan]] = {
+    "a job is scheduled, migrated and unscheduled": a_plan(
+        put(1, "web", scale=2), put(3, "web", scale=2, version=2), delete(6, "web")
+    ),
+    "an exclusive slot moves": a_plan(
+        put(1, "db", exclusive=True), put(3, "db", exclusive=True, version=2), fault(5, "drain", "a1", 4.0), chaos_s=10
+    ),
+    "an instance leaves, and another joins": a_plan(
+        put(1, "web", scale=2), put(1.2, "db", exclusive=True), fault(3, "stop_instance", "s1", 1.0), chaos_s=10
+    ),
+    "an agent is lost, and comes back": a_plan(
+        put(1, "web", scale=2), put(1.2, "db", exclusive=True), fault(2, "kill_agent", "a1", 16.0), chaos_s=20
+    ),
+}
