@@ -57,7 +57,7 @@ class DurableAnswers(Check):
         self._asked_at[event.op] = self.state.revision
 
     def on_answered(self, event: Answered) -> None:
-        if self.terms.is_exact:
+        if self.terms.is_exact and not self._has_gap:
             self._judge_meanwhile(event)
         if not event.revision or event.outcome == "unknown":
             return
