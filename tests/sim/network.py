@@ -21,6 +21,8 @@ DELAY_S: Final = (0.0002, 0.003)
 REFUSED_S: Final = 0.001
 #: What is lost of a connection is sent again after so long.
 RESENT_S: Final = 0.5
+#: And after so long it is taken for broken by the one who sends.
+GIVEN_UP_S: Final = 15.0
 #: Without any answer from the far end a connection lasts so long, and no new one comes about.
 CONNECTION_S: Final = 10.0
 #: What takes so long is, so likely, held up where the far end's process does not know of it.
@@ -66,6 +68,8 @@ class Network:
         self._seed = seed
         self._ways: dict[tuple[str, str], Way] = {}
         self._under_way: dict[Node, dict[asyncio.Future[Any], None]] = {}
+        #: Who listens → on which connections.
+        self._listening: dict[Node, dict[Channel, None]] = {}
 
     def join(self, node: Node) -> None:
         """Have a node reached by its name from now on."""
@@ -78,6 +82,8 @@ class Network:
             del self.nodes[node.name]
         for answer in self._under_way.pop(node, {}):
             self._reset(node.name, answer)
+        for channel in self._listening.pop(node, {}):
+            channel.close()
 
     def way(self, source: str, target: str) -> Way:
         """Return the way from one node to another."""
@@ -207,6 +213,8 @@ class Channel:
         self._until = 0.0
         #: Said, and not through yet; in order.
         self._unsent: deque[Any] = deque()
+        #: For so long nothing has got through.
+        self._stuck = 0.0
         self._reset: asyncio.Future[Any] = network.loop.create_future()
         self._reset.add_done_callback(lambda _: self._hear(_End(f"{to} reset the connection")))
 
@@ -217,6 +225,7 @@ class Channel:
                 return
             node = self._node = NODE.get()
             self._network._under_way[node][self._reset] = None
+            self._network._listening.setdefault(self._source, {})[self] = None
             self._pump = asyncio.get_running_loop().create_task(self._speak(make()))
 
         return accept
@@ -237,9 +246,14 @@ class Channel:
         way = network.way(node.name, self._source.name)
         while self._unsent:
             if not way.passes():
-                # Sent again by the kernel until it gets through, and before all that follows.
-                network.loop.call_later(RESENT_S, self._push, context=WORLD.context())
+                # Sent again by the kernel until it gets through, and before all that follows; not for ever.
+                self._stuck += RESENT_S
+                if self._stuck < GIVEN_UP_S:
+                    network.loop.call_later(RESENT_S, self._push, context=WORLD.context())
+                else:
+                    self.close()
                 return
+            self._stuck = 0.0
             at = max(self._until, network.loop.now + way.delay())
             self._until = at + 2 * TICK_S
             # By no node's clock, lest one that goes wrong brings them out of order.
@@ -264,6 +278,7 @@ class Channel:
     def close(self) -> None:
         """Tell the far end that nobody listens any more."""
         node, pump = self._node, self._pump
+        self._network._listening.get(self._source, {}).pop(self, None)
         if node is not None and pump is not None:
             self._network._under_way.get(node, {}).pop(self._reset, None)
             self._network.loop.call_later(0.001, pump.cancel, context=node.context())
