@@ -12,7 +12,7 @@ from harpoon.control.leadership import Leadership
 from harpoon.control.outbox import Outbox
 from harpoon.control.scheduler import Scheduler
 from harpoon.control.shepherd import Shepherd
-from harpoon.core import clocks, loss, machine, rollout
+from harpoon.core import clocks, loss, machine
 from harpoon.core.assign import decide
 from harpoon.store import hold, renewing, settle
 from harpoon.store.mirror import Mirror
@@ -178,23 +178,6 @@ _ALL: Final = (
             edits=(Edit(clocks.is_fit, "return abs(found)", "return True or abs(found)"),),
         ),
         "What is dated wrongly makes an agent lost too early or too late, and nothing is asked of that once a clock went wrong.",
-    ),
-    (
-        Variant(
-            name="dropped_first",
-            says="An old task goes before its successor is placed.",
-            kills=frozenset({"S18", "S4"}),
-            edits=(
-                Edit(rollout._drops, "elif old.health is Health.READY:", "elif False:"),
-                Edit(
-                    rollout._drops,
-                    "elif current is not None and current.health is Health.WAITING and old.health is not Health.HELD:",
-                    "elif old.health is not Health.HELD:",
-                ),
-                Edit(rollout._drops, 'f"replaced by {current.placement.task} before it was ready"', '"it is old"'),
-            ),
-        ),
-        "Nothing is asked of how many tasks serve in the middle of a migrate: an old one may go first to make room.",
     ),
 )
 REDUNDANT: Final[Mapping[str, Spare]] = {variant.name: Spare(variant, why) for variant, why in _ALL}
