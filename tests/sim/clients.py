@@ -16,6 +16,7 @@ from harpoon.api.idempotency import REPLAYED, UNDERWAY, once
 from harpoon.api.operation import IDEMPOTENCY_KEY
 from harpoon.control.controller import Controller
 from harpoon.control.registry import Accepted, Extra
+from harpoon.api.items import Scene
 from harpoon.control.view import View
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, PreconditionFailed, Unavailable
@@ -185,7 +186,7 @@ class Watcher:
             def hear(revision: int, changes: Any) -> None:
                 if is_broken.is_set():
                     return
-                if keys := _keys(controller.view, changes):
+                if keys := _keys(Scene(controller.view), changes):
                     queue.put_nowait(("changes", revision, keys))
 
             with mirror.listening(hear):
@@ -197,8 +198,10 @@ class Watcher:
                     yield "synced", revision, ()
                 else:
                     yield "opened", after, ()
+                    scene = Scene(controller.view, missed)
                     for revision, changes in missed:
-                        if keys := _keys(controller.view, changes):
+                        scene.play(changes)
+                        if keys := _keys(scene, changes):
                             yield "changes", revision, keys
                 while not is_broken.is_set() or not queue.empty():
                     told = await queue.get()
@@ -217,12 +220,13 @@ class Watcher:
             world.tell(Watched(t=world.loop.now, node=self.name, stream=stream, what="cut", revision=self._after))
 
 
-def _keys(view: View, changes: Any) -> tuple[str, ...]:
+def _keys(scene: Scene, changes: Any) -> tuple[str, ...]:
     """Return the objects that a revision touches; a link and a cordon are parts of their agent."""
+    view = scene.view
     kinds = {view.jobs: "job", view.placements: "placement", view.actual: "task", view.agents: "agent"}
     parts = (view.links, view.cordons)
     found = [f"{kinds[change.table]}/{change.key}" for change in changes if change.table in kinds]
-    found += [f"agent/{one.key}" for one in changes if one.table in parts and one.key in view.agents.rows]
+    found += [f"agent/{one.key}" for one in changes if one.table in parts and scene.row(view.agents, one.key) is not None]
     return tuple(sorted(set(found)))
 
 
