@@ -47,8 +47,9 @@ class TimersHold(Check):
     """L4. When an agent was reached last is told by the records of its link, which are dated by whoever wrote them.
 
     So nothing is said of losses once a fault that is called something with *clock* was done, nor of restarts on the
-    agent that it was done to; nor where a disk was full, or a host lost power: then the record of them may be lost. How often a task was started again is counted by its processes, a little too low rather
-    than too high, since when the agent heard of an end is not known. That a timer fires late is L1's and L6's to see.
+    agent that it was done to; nor where a disk was full, or a host lost power: what it knew of them may be lost. How
+    often a task was started again is counted by its processes, a little too low rather than too high, since when the
+    agent heard of an end is not known. That a timer fires late is L1's and L6's to see.
     """
 
     name = "L4"
