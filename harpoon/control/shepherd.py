@@ -7,13 +7,14 @@ and hands over, a few at a time, what is another's.
 A task without a placement, as the holder's view has it, is a stray, and is stopped. So whatever a former holder started
 is to be known to the next one, however far its view is behind:
 
-1. A holds an agent, and stands still; its hold runs out. 2. B takes it. 3. A task is placed there. 4. A wakes, sees all
-of that before it is told that its lease is over, and starts the task: the agent has not heard of B yet. 5. B's view is
-behind, but shows that the hold is B's, which is enough to adopt the agent. It finds a task that nobody wants.
+1. A holds an agent, and stands still; its hold runs out. 2. B takes it. 3. A task is placed there. 4. A wakes, sees
+all of that before it is told that its lease is over, and starts the task: the agent has not heard of B yet. 5. B's
+view is behind, but shows that the hold is B's, which is enough to adopt the agent. B finds a task that nobody wants.
 
-So commands are decided only on a view that shows the hold as held (`Shepherd.is_commandable`): what is started by virtue
-of it was placed before it was over, and the next one was taken later. In step 4 A sees that. And an agent is minded only
-once the view shows the hold (`Shepherd._mind_by`), and so all that was placed before. Neither asks the store anything.
+So commands are decided only on a view that shows the hold as held (`Shepherd.is_commandable`): what is started by
+virtue of it was placed before it was over, and the next one was taken later. In step 4 A sees that. And an agent is
+minded only once the view shows the hold (`Shepherd._mind_by`), and so all that was placed before. Neither asks the
+store anything.
 """
 
 import asyncio
