@@ -34,8 +34,9 @@ class Watcher:
         self._limits = limits
         self._chunks: deque[bytes] = deque()
         self._size = 0
-        #: Whether it is no longer told: the view was mended. Up to which revision it was told all; None: not for certain.
+        #: Whether it is no longer told, because the view was mended.
         self.is_parted = False
+        #: Up to which revision it was told all; None: not for certain.
         self._told: int | None = None
         self._is_filled = asyncio.Event()
 

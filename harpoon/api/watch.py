@@ -75,7 +75,7 @@ class Watch:
                 self._stay.on_tick = None
                 if told is None:
                     oldest = self._doors.view.external(self._doors.view.revision)
-                    await self._lose(Gone("the view had missed something; start afresh, with a snapshot", oldest=oldest))
+                    await self._lose(Gone("the view had missed something; start afresh", oldest=oldest))
                     return
                 self._cursor = told
         except Compacted as error:

@@ -65,8 +65,8 @@ class Roster:
     async def _count_again(self, name: str) -> None:
         """Have this instance count again for an agent it failed to reach: there has just been word from it.
 
-        1. An agent's disk is full: each instance in turn fails to adopt it, and leaves it to the next. 2. It is with the
-        last of them, which is cut off from it. 3. The agent is well again, and nobody else would try for minutes.
+        1. An agent's disk is full: each instance in turn fails to adopt it, and leaves it to the next. 2. It is with
+        the last of them, which is cut off from it. 3. The agent is well again, and nobody else would try for minutes.
         """
         row = self._view.links.rows.get(name)
         if row is None or row.value.state is LinkState.CONNECTED or self._instance not in row.value.failed_by:
@@ -103,8 +103,8 @@ class Roster:
         told = [Delete(f"{ACTUAL}{name}/{task}") for task in self._view.tasks_on(name)]
         told += [Delete(f"{DISOWNED}{name}/{task}") for task in self._view.disowned_on(name)]
         parts = [told[start : start + WRITES_MAX] for start in range(0, len(told), WRITES_MAX)]
-        # Compared each time: what the store does late is to take nothing from an agent that was registered since, nor from
-        # one that was reached again, and may have been given tasks.
+        # Compared each time: what the store does late is to take nothing from an agent that was registered since, nor
+        # from one that was reached again, and may have been given tasks.
         link = self._view.links.rows.get(name)
         is_same = (
             Compare(AGENTS + name, mod=row.mod_revision),

@@ -84,8 +84,8 @@ class Mirror:
     def listen_breaks(self, hear: Callable[[int | None], None]) -> None:
         """Have ``hear`` called just before listeners are told of what is not the next revision, but mends the tables.
 
-        It is given the revision up to which all was told as it happened: what follows was not, and is told at once. None:
-        nothing that was told is sure to have been all.
+        It is given the revision up to which all was told as it happened: what follows was not, and is told as one.
+        None: nothing that was told is sure to have been all.
         """
         self._breaks.append(hear)
 
