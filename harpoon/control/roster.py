@@ -78,8 +78,9 @@ class Roster:
         failed_by = tuple(one for one in row.value.failed_by if one != self._instance)
         link = replace(row.value, failed_by=failed_by)
         # Should it be written by its holder just now, that is the newer word, and the next will come.
-        await self._store.commit((Compare(LINKS + name, mod=row.mod_revision),), (Put(LINKS + name, codec.dump(link)),))
-        _log.info("agent_counted_again", agent=name)
+        is_same = Compare(LINKS + name, mod=row.mod_revision)
+        if await self._store.commit((is_same,), (Put(LINKS + name, codec.dump(link)),)) is not None:
+            _log.info("agent_counted_again", agent=name)
 
     async def remove(self, name: str) -> int:
         """Drop an agent that cannot be reached, with everything it reported; its tasks are taken for gone.
