@@ -117,8 +117,8 @@ class Transformer:
 
     async def _reconcile(self, agent: str) -> None:
         tasks = self._dirty.pop(agent, set())
-        # An agent that cannot be commanded now is compared whole when it can be again. Asked in the turn in which the view
-        # is read: see the shepherd.
+        # An agent that cannot be commanded now is compared whole when it can be again. It is asked in the same turn in
+        # which the view is read: see the shepherd.
         if not self._shepherd.is_commandable(agent):
             return
         commands = self._commands(agent, tasks)
