@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -185,7 +185,7 @@ class Watcher:
             def hear(revision: int, changes: Any) -> None:
                 if is_broken.is_set():
                     return
-                if keys := _keys(controller.view, changes):
+                if keys := _keys(controller.view, changes, controller.view.agents.rows):
                     queue.put_nowait(("changes", revision, keys))
 
             with mirror.listening(hear):
@@ -197,9 +197,8 @@ class Watcher:
                     yield "synced", revision, ()
                 else:
                     yield "opened", after, ()
-                    for revision, changes in missed:
-                        if keys := _keys(controller.view, changes):
-                            yield "changes", revision, keys
+                    for told in _retold(controller.view, missed):
+                        yield told
                 while not is_broken.is_set() or not queue.empty():
                     told = await queue.get()
                     if told[0] == "cut":
@@ -217,12 +216,24 @@ class Watcher:
             world.tell(Watched(t=world.loop.now, node=self.name, stream=stream, what="cut", revision=self._after))
 
 
-def _keys(view: View, changes: Any) -> tuple[str, ...]:
-    """Return the objects that a revision touches; a link and a cordon are parts of their agent."""
+def _retold(view: View, missed: Any) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Tell revisions up to the present one as they were told when they were the present one."""
+    agents, told = set(view.agents.rows), []
+    for revision, changes in reversed(missed):
+        if keys := _keys(view, changes, agents):
+            told.append(("changes", revision, keys))
+        for change in changes:
+            if change.table is view.agents:
+                (agents.discard if change.old is None else agents.add)(change.key)
+    return told[::-1]
+
+
+def _keys(view: View, changes: Any, agents: Collection[str]) -> tuple[str, ...]:
+    """Return the objects that a revision touches; a link and a cordon are parts of their agent, if there is one."""
     kinds = {view.jobs: "job", view.placements: "placement", view.actual: "task", view.agents: "agent"}
     parts = (view.links, view.cordons)
     found = [f"{kinds[change.table]}/{change.key}" for change in changes if change.table in kinds]
-    found += [f"agent/{one.key}" for one in changes if one.table in parts and one.key in view.agents.rows]
+    found += [f"agent/{one.key}" for one in changes if one.table in parts and one.key in agents]
     return tuple(sorted(set(found)))
 
 

@@ -19,6 +19,8 @@ T = TypeVar("T")
 DELAY_S: Final = (0.0002, 0.003)
 #: Somebody who is not there is found to be not there so soon.
 REFUSED_S: Final = 0.001
+#: The far end is told so soon that a connection is closed.
+CLOSED_S: Final = 0.001
 #: What is lost of a connection is sent again after so long.
 RESENT_S: Final = 0.5
 #: Without any answer from the far end a connection lasts so long, and no new one comes about.
@@ -63,6 +65,8 @@ class Network:
         self._seed = seed
         self._ways: dict[tuple[str, str], Way] = {}
         self._under_way: dict[Node, dict[asyncio.Future[Any], None]] = {}
+        #: Who listens → the connections on which it does.
+        self._heard: dict[Node, dict[Channel, None]] = {}
 
     def join(self, node: Node) -> None:
         """Have a node reached by its name from now on."""
@@ -73,6 +77,8 @@ class Network:
         """Have a node's connections reset: its process has ended."""
         if self.nodes.get(node.name) is node:
             del self.nodes[node.name]
+        for channel in self._heard.pop(node, {}):
+            channel.close()
         for answer in self._under_way.pop(node, {}):
             self._reset(node.name, answer)
 
@@ -171,8 +177,9 @@ class Network:
             Lost: Nobody is there, it ended, or it said nothing for ``silence_s``.
         """
         source, channel = NODE.get(), Channel(self, NODE.get(), to)
-        await self.call(to, channel.open(make), connect_s=connect_s, within_s=connect_s)
+        self._heard.setdefault(source, {})[channel] = None
         try:
+            await self.call(to, channel.open(make), connect_s=connect_s, within_s=connect_s)
             while True:
                 try:
                     async with asyncio.timeout(silence_s):
@@ -181,6 +188,7 @@ class Network:
                     raise Lost(f"{to} is silent", is_sent=True) from None
         finally:
             if NODE.get() is source:
+                self._heard.get(source, {}).pop(channel, None)
                 channel.close()
 
 
@@ -196,6 +204,8 @@ class Channel:
         self._heard: deque[Any] = deque()
         self._news = asyncio.Event()
         self._until = 0.0
+        #: Nobody listens any more.
+        self._is_closed = False
         #: Said, and not through yet; in order.
         self._unsent: deque[Any] = deque()
         self._reset: asyncio.Future[Any] = network.loop.create_future()
@@ -207,6 +217,9 @@ class Channel:
                 # A connection is opened once, whatever arrives twice.
                 return
             node = self._node = NODE.get()
+            if self._is_closed:
+                # Whoever asked for it has given up.
+                return
             self._network._under_way[node][self._reset] = None
             self._pump = asyncio.get_running_loop().create_task(self._speak(make()))
 
@@ -237,6 +250,10 @@ class Channel:
             network.loop.call_at(at, self._arrive, self._unsent.popleft(), context=WORLD.context())
 
     def _arrive(self, word: Any) -> None:
+        if self._is_closed:
+            # What the far end has missed it is told once it says something.
+            self._say_closed()
+            return
         self._network.loop.call_soon(self._hear, word, context=self._source.context())
 
     def _hear(self, word: Any) -> None:
@@ -253,11 +270,16 @@ class Channel:
         return word
 
     def close(self) -> None:
-        """Tell the far end that nobody listens any more."""
+        """Tell the far end that nobody listens any more, if word from here gets there."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._say_closed()
+
+    def _say_closed(self) -> None:
         node, pump = self._node, self._pump
-        if node is not None and pump is not None:
+        if node is not None and pump is not None and self._network.way(self._source.name, node.name).passes():
             self._network._under_way.get(node, {}).pop(self._reset, None)
-            self._network.loop.call_later(0.001, pump.cancel, context=node.context())
+            self._network.loop.call_later(CLOSED_S, pump.cancel, context=node.context())
 
 
 class _End:
