@@ -62,6 +62,8 @@ class Nemesis:
     def undo_all(self) -> None:
         for fault in list(self._broken):
             self.undo(fault)
+        for instance in self._world.instances.values():
+            instance.way.forgive()
 
     # Instances.
 

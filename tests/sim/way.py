@@ -74,6 +74,11 @@ class SimWay:
         """Leave the next revisions that change something out of the watches, as if they had told of them."""
         self._gap += revisions
 
+    def forgive(self) -> None:
+        """Leave nothing for later of what was to go wrong."""
+        self.fates.clear()
+        self._gap = self._stale = 0
+
     def hide(self, revision: int) -> None:
         """Leave one revision out of the watches, as if they had told of it."""
         self._left_out[revision] = None

@@ -17,7 +17,8 @@ class EvictionsBounded(Check):
     """S16. What counts is when they are committed, so what may have been held up on the way is allowed for.
 
     Whether replacing was halted is asked of the revision that the placement was decided on, which its number tells;
-    that it tells the truth about that is not known. A scheduler that takes over begins with a full bucket.
+    that it tells the truth about that is not known. A scheduler that takes over begins with a full bucket. A slot whose
+    agent has denied it moves as in any migrate, though the agent came to be lost before it could say more of it.
     """
 
     name = "S16"
@@ -55,7 +56,8 @@ class EvictionsBounded(Check):
         for change in state.changed:
             if change.table == "placements" and change.new is None:
                 report = state.value("actual", change.key)
-                if report is not None and report["state"] == "lost":
+                is_denied = change.old is not None and change.old.value.get("is_denied")
+                if report is not None and report["state"] == "lost" and not is_denied:
                     lost.add(slot_of(change.key.partition("/")[2]))
         tasks = (change.key.partition("/")[2] for change in made)
         return [task for task in tasks if slot_of(task) in lost and number_of(task)[0] == state.incarnation]
@@ -92,7 +94,8 @@ class NeverOverCommitted(Check):
     """S17. Asked whenever something is placed: an agent may register with less, or what was lost may come back, any time.
 
     A placement reserves until it is denied, or gone and its task over. What came to be there without having been
-    decided here (an adopted task, a stray that was reported after the decision) is not held against a placement.
+    decided here (an adopted task, a stray that was reported after the decision) is not held against a placement; nor is
+    a stray of which no version is left to tell what it reserves: a host that lost power came back with it.
     """
 
     name = "S17"
@@ -134,7 +137,13 @@ class NeverOverCommitted(Check):
         state, found = self.state, []
         for task in state.tasks_on.get(agent, ()):
             report = state.row("actual", f"{agent}/{task}")
-            is_stray = state.placement(agent, task) is None and report is not None and report.create > decided
+            is_stray = state.placement(agent, task) is None and report is not None
+            is_stray = is_stray and (report.create > decided or not self._is_known(task, report.value["generation"]))
             if is_stray or number_of(task)[0] < state.incarnation:
                 found.append(task)
         return tuple(found)
+
+    def _is_known(self, task: str, generation: str) -> bool:
+        """Return whether a version of its job tells what a task of this generation reserves."""
+        versions, job = self.state.table("versions"), f"{job_of(task)}/"
+        return any(key.startswith(job) and row.value["generation"] == generation for key, row in versions.items())

@@ -47,9 +47,10 @@ class TimersHold(Check):
     """L4. When an agent was reached last is told by the records of its link, which are dated by whoever wrote them.
 
     So nothing is said of losses once a fault that is called something with *clock* was done, nor of restarts on the
-    agent that it was done to; nor where a disk was full, or a host lost power: what it knew of them may be lost. How
-    often a task was started again is counted by its processes, a little too low rather than too high, since when the
-    agent heard of an end is not known. That a timer fires late is L1's and L6's to see.
+    agent that it was done to. How often a task was started again is counted by its processes, a little too low rather
+    than too high, since when the agent heard of an end is not known. That a timer fires late is L1's and L6's to see.
+    A host that lost power (a fault called something with *power*) may have lost its count of them, which is not written
+    durably.
     """
 
     name = "L4"
@@ -64,20 +65,29 @@ class TimersHold(Check):
         self._restarts: dict[tuple[str, str], list[float]] = {}
         self._ends: dict[tuple[str, str], Exited] = {}
         self._uids: dict[str, str] = {}
+        #: Agents whose host lost power, and that have not begun again since.
+        self._unpowered: set[str] = set()
         #: Version of a job → its record, and the policy it has.
         self._policies: dict[str, tuple[Any, _Policy]] = {}
 
     def on_fault(self, event: Fault) -> None:
         what = event.what.lower()
-        if any(word in what for word in ("clock", "disk", "power")):
+        if "clock" in what or "disk" in what:
             self._odd.add(event.target)
             self._has_skew |= "clock" in what
+        if "power" in what:
+            self._unpowered.add(event.target)
 
     def on_booted(self, event: Booted) -> None:
-        if self._uids.get(event.node, event.uid) != event.uid:
-            self._ends = {key: value for key, value in self._ends.items() if key[0] != event.node}
-            self._restarts = {key: value for key, value in self._restarts.items() if key[0] != event.node}
+        if self._uids.get(event.node, event.uid) != event.uid or event.node in self._unpowered:
+            self._forget(event.node)
+        self._unpowered.discard(event.node)
         self._uids[event.node] = event.uid
+
+    def _forget(self, agent: str) -> None:
+        """Take all that starts there for new."""
+        self._ends = {key: value for key, value in self._ends.items() if key[0] != agent}
+        self._restarts = {key: value for key, value in self._restarts.items() if key[0] != agent}
 
     def on_committed(self, event: Committed) -> None:
         if self.state.is_anew or self._has_skew:
