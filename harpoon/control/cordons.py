@@ -178,16 +178,16 @@ class Cordons:
             )
         # Compared each time: what happens late is to take nothing from an agent that came back since.
         compares = [_is_same(AGENTS + name, row), _is_same(LINKS + name, link)]
-        for part in self._parts(name):
-            if await settle.commit(self._store, compares, part) is None:
-                await settle.see_others(self._store, self._view.mirror, compares)
-                return None
         uid = "" if row is None else row.value.uid
         death = Death(agent=name, uid=uid, at_ms=self._clock.now().wall, reason=reason)
+        record = Put(DEAD + name, codec.dump(death))
+        for part in self._parts(name):
+            # With the first of them its slots are free: by whose word is to be known, also when the rest is broken off.
+            if await settle.commit(self._store, compares, [*part, record]) is None:
+                await settle.see_others(self._store, self._view.mirror, compares)
+                return None
         gone = [Delete(table + name) for table in (LINKS, CORDONS, AGENTS)]
-        return await self._write(
-            compares, [Put(DEAD + name, codec.dump(death)), *gone, *self._forgotten(name)], 0, extra
-        )
+        return await self._write(compares, [record, *gone, *self._forgotten(name)], 0, extra)
 
     async def _again(self, name: str, dead: Row[Death] | None, extra: Extra | None) -> int | None:
         assert dead is not None, "one that is not registered is dead"

@@ -644,6 +644,22 @@ async def test_an_agent_where_a_slot_may_run_unclaimed_that_runs_once_is_neither
         await roster.remove("a1")
 
 
+async def test_what_frees_the_slots_of_an_agent_is_known_although_declaring_it_dead_was_broken_off() -> None:
+    store = FaultyStore()
+    async with a_view(store) as view:
+        await registered(view, store)
+        await write(view, store, *placed(2))
+        store.fail(Fault.REFUSED, prefix=AGENTS)
+        with pytest.raises(StoreUnavailable):
+            await Cordons(store, view, SystemClock()).declare_dead("a1", reason="burnt")
+        await view.mirror.reached(await store.revision())
+        assert view.placements_on("a1") == {}
+        assert view.dead.rows["a1"].value.reason == "burnt"
+        # It was not: it is as it was registered, and says so.
+        await Roster(store, view).register(view.agents.rows["a1"].value)
+        assert "a1" not in view.dead.rows
+
+
 async def test_an_agent_that_came_back_meanwhile_is_not_removed_late() -> None:
     store = FaultyStore()
     async with a_view(store) as view:
