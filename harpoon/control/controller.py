@@ -30,6 +30,8 @@ from harpoon.store.table import RowChange
 
 #: The view is compared with the store so often.
 VERIFY_EVERY: Final = timedelta(minutes=10)
+#: One that is doubted is compared at once, but not sooner than so long after the last time.
+DOUBTED_EVERY: Final = timedelta(minutes=1)
 #: Wait before a store that is away is asked again for the right to act.
 RETRY_S: Final = 0.5
 #: The store has so long to take a lease back from an instance that ends; else it runs out.
@@ -153,12 +155,16 @@ class Controller:
             _log.warning("holds_not_given_back", reason=str(error) or "the store does not answer")
 
     async def _verify(self) -> None:
+        loop, mirror, not_before = asyncio.get_running_loop(), self.view.mirror, 0.0
         while True:
             spread = self._means.rng.uniform(0.9, 1.1)
-            await asyncio.sleep(VERIFY_EVERY.total_seconds() * spread)
+            if await mirror.doubted(VERIFY_EVERY.total_seconds() * spread):
+                await asyncio.sleep(not_before - loop.time())
             try:
-                await self.view.mirror.verify()
+                repaired = await mirror.verify()
+                _log.info("view_verified", repaired=repaired, revision=self.view.revision)
             except StoreUnavailable as error:
                 if error.trouble is Trouble.ROLLED_BACK:
                     raise
                 _log.warning("view_not_verified", reason=str(error))
+            not_before = loop.time() + DOUBTED_EVERY.total_seconds()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from harpoon.control.occupancy import Succession
 from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, placement_key
 from harpoon.core.exclusive import revoked
 from harpoon.kit import codec
@@ -31,30 +32,34 @@ class Deed:
     #: Those of the placements' tasks that replace a lost one.
     evictions: frozenset[TaskId] = frozenset()
     #: Key → what holds when it is written: it must not bring back what somebody else has deleted meanwhile, say.
-    guards: Mapping[str, Compare] = field(default_factory=dict)
+    guards: Mapping[str, tuple[Compare, ...]] = field(default_factory=dict)
 
     def compares_for(self, writes: Iterable[Write]) -> tuple[Compare, ...]:
         """Return what one of the commits compares."""
-        guards = [self.guards[write.key] for write in writes if write.key in self.guards]
+        guards = (compare for write in writes for compare in self.guards.get(write.key, ()))
         return (*self.compares, *dict.fromkeys(guards))
 
     def commits(self) -> Iterable[list[Write]]:
         """Pack the units into commits."""
         writes: list[Write] = []
+        compares = 0
         for unit in self.units:
-            if len(writes) + len(unit) > WRITES_AT_ONCE:
+            more = sum(len(self.guards.get(write.key, ())) for write in unit)
+            if max(len(writes) + len(unit), compares + more) > WRITES_AT_ONCE:
                 yield writes
-                writes = []
+                writes, compares = [], 0
             writes += unit
+            compares += more
         yield writes
 
 
-def put_unit(view: View, placement: Placement, want: Want) -> tuple[Write, ...]:
-    """Return what makes a placement, and deletes those that it replaces."""
+def put_unit(view: View, placement: Placement, want: Want, taken: Succession | None) -> tuple[Write, ...]:
+    """Return what makes a placement, gives its slot to it if it is exclusive, and deletes those that it replaces."""
     put = Put(placement_key(placement), codec.dump(placement))
     view.placements.expect(put.key.removeprefix(PLACEMENTS), placement, put.value)
     replaced = (view.placement(task) for task in want.replaces)
-    return (put, *(Delete(placement_key(row.value)) for row in replaced if row is not None))
+    slot = () if taken is None else (taken.write,)
+    return (put, *slot, *(Delete(placement_key(row.value)) for row in replaced if row is not None))
 
 
 def drop_unit(view: View, drop: Drop, now: Instant) -> tuple[Write, ...]:
@@ -68,14 +73,15 @@ def drop_unit(view: View, drop: Drop, now: Instant) -> tuple[Write, ...]:
     return (Delete(placement_key(placement)),)
 
 
-def guards(view: View, drops: Iterable[Drop]) -> dict[str, Compare]:
-    """Return what holds of the records that dropping rewrites."""
+def guards(view: View, drops: Iterable[Drop], occupants: Iterable[Succession]) -> dict[str, tuple[Compare, ...]]:
+    """Return what holds of the records that dropping rewrites, and of the occupants of slots."""
     rows = (view.placement(drop.task) for drop in drops)
-    return {
-        placement_key(row.value): Compare(placement_key(row.value), mod=row.mod_revision)
+    rewritten = {
+        placement_key(row.value): (Compare(placement_key(row.value), mod=row.mod_revision),)
         for row in rows
         if row is not None and row.value.is_exclusive and not row.value.is_denied
     }
+    return rewritten | {one.write.key: one.compares for one in occupants}
 
 
 def pending_unit(view: View, key: str, pending: Pending | None) -> tuple[Write, ...]:

@@ -22,6 +22,7 @@ from harpoon.control.bookings import Bookings
 from harpoon.control.deed import Deed, drop_unit, farewell, guards, pending_unit, put_unit
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
+from harpoon.control.occupancy import align, take
 from harpoon.control.references import References, bindings, replacing, unmet
 from harpoon.control.standings import standings_of
 from harpoon.control.view import DEAD, JOBS, View, job_key_of, placement_key
@@ -107,9 +108,9 @@ class Scheduler:
                 self._wake(change.key)
             elif change.table is view.placements:
                 self._wake(job_key_of(change.key.partition("/")[2]))
-            elif change.table is view.pending:
+            elif change.table is view.pending or change.table is view.occupants:
                 # What it waits for may have come before this was heard of, and while it was being written.
-                self._loop.wake(change.key)
+                self._loop.wake("/".join(change.key.split("/")[:2]))
             elif change.table is view.actual:
                 self._hear_task(change)
             elif change.table is view.links:
@@ -203,12 +204,12 @@ class Scheduler:
         job = row.value
         compares = (self._hold.compare, Compare(JOBS + key, mod=row.mod_revision))
         placements = view.placements_of(key)
-        if job.is_terminating and not placements and not view.is_left(key):
+        if job.is_terminating and not placements and not view.is_left(key) and not view.occupants_of(key):
             return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
         dead = [placed.value for placed in placements.values() if self._is_dead(placed.value.agent)]
         if dead:
             # One that has registered again since is not dead any more, and may run what was placed on it.
-            still = {placement_key(one): self._is_still_dead(one.agent) for one in dead}
+            still = {placement_key(one): (self._is_still_dead(one.agent),) for one in dead}
             return Deed(key=key, compares=compares, units=tuple(map(self._mourn, dead)), guards=still)
         standings = standings_of(view, job)
         bound, missing = bindings(view, job), unmet(view, job)
@@ -263,25 +264,29 @@ class Scheduler:
     def _deed(
         self, key: str, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...], now: Instant
     ) -> Deed | None:
+        view, placed = self._view, decision.placements
         wants = {want.slot: want for want in rolled.wants}
-        units = [put_unit(self._view, placement, wants[placement.slot]) for placement in decision.placements]
+        taken = {one.task: take(view, one) for one in placed if one.is_exclusive}
+        units = [put_unit(view, one, wants[one.slot], taken.get(one.task)) for one in placed]
         drops = (*rolled.drops, *decision.drops)
         units += [self._drop_unit(drop, now) for drop in drops]
+        occupants = tuple(align(view, key, {one.slot for one in placed}, {drop.task for drop in drops}))
+        units += [(one.write,) for one in occupants]
         if rolled.is_complete and not (rolled.wants or rolled.drops or rolled.held or rolled.due or rolled.limited):
             self._complete.add(key)
-        pending = pending_unit(self._view, key, decision.pending)
+        pending = pending_unit(view, key, decision.pending)
         units += [pending] if pending else []
         if not units:
             return None
-        for placement in decision.placements:
+        for placement in placed:
             self._bookings.book(placement)
         return Deed(
             key=key,
             compares=compares,
             units=tuple(units),
-            placements={unit[0].key: one for unit, one in zip(units, decision.placements, strict=False)},
-            evictions=frozenset(one.task for one in decision.placements if one.slot in rolled.evictions),
-            guards=guards(self._view, drops),
+            placements={unit[0].key: one for unit, one in zip(units, placed, strict=False)},
+            evictions=frozenset(one.task for one in placed if one.slot in rolled.evictions),
+            guards=guards(view, drops, (*taken.values(), *occupants)),
         )
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
@@ -316,16 +321,22 @@ class Scheduler:
             self._bookings.unbook(placement)
 
     async def _see_others(self, key: str, compares: tuple[Compare, ...]) -> StoreUnavailable | None:
-        """Have a job decided again once the view shows who was faster; if nobody was, the hold is gone."""
+        """Have a job decided again once the view shows who was faster; if nobody was, the hold is gone.
+
+        What the view lacks of itself it shows once it has been compared with the store: that wakes the job.
+        """
         try:
             entry = await self._store.get(self._hold.key)
             if entry is None or entry.create_revision != self._hold.token.revision:
                 self._is_ousted.set()
                 return None
-            await settle.see_others(self._store, self._view.mirror, compares)
+            is_seen = await settle.see_others(self._store, self._view.mirror, compares)
         except StoreUnavailable as error:
             return error
-        self._loop.wake(key)
+        if is_seen:
+            self._loop.wake(key)
+        else:
+            _log.warning("job_waits_for_view", job=key, reason="the store refuses what the view allows")
         return None
 
     def _drop_unit(self, drop: Drop, now: Instant) -> tuple[Write, ...]:

@@ -27,7 +27,10 @@ def standings_of(view: View, job: Job) -> tuple[Standing, ...]:
     keys = (one.partition("/") for one in view.placements.unreadable)
     unread = ((TaskId(task), agent) for agent, _, task in keys if job_key_of(task) == key)
     unreadable = (Standing(placement=_awaited(task, agent, ""), task=None) for task, agent in unread)
-    return (*found, *unclaimed, *unreadable)
+    slots = (one.rpartition("/") for one in view.occupants.unreadable)
+    unknown = (f"{job.namespace}.{job.name}.{slot}.0-0" for at, _, slot in slots if at == key and slot.isdecimal())
+    occupied = (Standing(placement=_awaited(TaskId(task), "", ""), task=None) for task in unknown)
+    return (*found, *unclaimed, *unreadable, *occupied)
 
 
 def _awaited(task: TaskId, agent: str, generation: str) -> Placement:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from harpoon.control.occupancy import take
 from harpoon.control.records import job_record
 from harpoon.control.status import change_id
 from harpoon.control.versions import kept_versions
@@ -136,7 +137,11 @@ class Unclaimed:
                 f"job {name.job} is exclusive, and slot {name.slot} is placed as {live[0].task} on agent "
                 f"{live[0].agent}: end one of the two, this one with `harpoon stop task/{task.id}`"
             )
-        gone = [Delete(placement_key(other)) for other in others]
+        gone: list[Write] = [Delete(placement_key(other)) for other in others]
+        taken: tuple[Compare, ...] = ()
+        if job.spec.exclusive:
+            slot, taken = take(view, placement)
+            gone.append(slot)
         renewed = replace(job, updated_ms=max(now_ms, job.updated_ms))
         key = job_key(job.namespace, job.name)
         compares = (
@@ -146,6 +151,7 @@ class Unclaimed:
             Compare(placement_key(placement), mod=0),
             # A word that another operator gives at this moment.
             Compare(f"{DISOWNED}{task.agent}/{task.id}", mod=0),
+            *taken,
         )
         record = Put(JOBS + key, job_record(renewed, codec.dump(renewed.spec)))
         return compares, (Put(placement_key(placement), codec.dump(placement)), *gone, record), renewed

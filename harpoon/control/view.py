@@ -14,7 +14,7 @@ from harpoon.model.decision import Pending
 from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
-from harpoon.model.task import Disowned, Placement, Task, TaskState
+from harpoon.model.task import Disowned, Occupant, Placement, Task, TaskState
 from harpoon.model.template import TaskTemplate
 from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.mirror import Mirror
@@ -32,11 +32,13 @@ ACTUAL: Final = ROOT + "actual/"
 CORDONS: Final = ROOT + "cordons/"
 DEAD: Final = ROOT + "dead/"
 DISOWNED: Final = ROOT + "disowned/"
+SLOTS: Final = ROOT + "slots/"
 #: Keys of agents' holds in the view.
 AGENT_HOLDS: Final = "agents/"
 
 T = TypeVar("T")
 _NOTHING: Final[Mapping[TaskId, Row[Any]]] = MappingProxyType({})
+_NOBODY: Final[Mapping[str, Row[Occupant]]] = MappingProxyType({})
 
 
 def job_key(namespace: str, name: str) -> str:
@@ -52,6 +54,11 @@ def job_key_of(task: str) -> str:
 def placement_key(placement: Placement) -> str:
     """Return the store key of a placement's record."""
     return f"{PLACEMENTS}{placement.agent}/{placement.task}"
+
+
+def slot_key(placement: Placement) -> str:
+    """Return the store key of the record that tells who has the slot of an exclusive placement."""
+    return f"{SLOTS}{placement.namespace}/{placement.job}/{placement.slot}"
 
 
 class _ByJob(Generic[T]):
@@ -98,6 +105,7 @@ class View:
         self.cordons = Table("cordons", CORDONS, Cordon)
         self.dead = Table("dead", DEAD, Death)
         self.disowned = Table("disowned", DISOWNED, Disowned, is_grouped=True)
+        self.occupants = Table("slots", SLOTS, Occupant)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -114,10 +122,12 @@ class View:
                 self.cordons,
                 self.dead,
                 self.disowned,
+                self.occupants,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()
         self._actual: _ByJob[Task] = _ByJob()
+        self._occupants: dict[str, dict[str, Row[Occupant]]] = {}
         #: Registered agents whose link is lost.
         self.lost: set[str] = set()
         self.mirror.listen(self._hear)
@@ -149,6 +159,15 @@ class View:
     def tasks_of(self, key: str) -> Mapping[TaskId, Row[Task]]:
         """Return what agents report of a job's tasks, given its key."""
         return self._actual.rows(key)
+
+    def occupants_of(self, key: str) -> Mapping[str, Row[Occupant]]:
+        """Return who has the slots of an exclusive job, by slot, given its key."""
+        return self._occupants.get(key, _NOBODY)
+
+    def is_recorded(self, agent: str, task: TaskId) -> bool:
+        """Whether there is a placement that makes a task on an agent, be it one that this release cannot read."""
+        key = f"{agent}/{task}"
+        return key in self.placements.rows or key in self.placements.unreadable
 
     def jobs_reported(self) -> AbstractSet[str]:
         """Return the keys of all jobs of which agents report tasks."""
@@ -192,6 +211,18 @@ class View:
                 self._actual.apply(change)
             elif change.table is self.links or change.table is self.agents:
                 self._note_loss(change.key)
+            elif change.table is self.occupants:
+                self._note_occupant(change)
+
+    def _note_occupant(self, change: RowChange) -> None:
+        key, _, slot = change.key.rpartition("/")
+        slots = self._occupants.setdefault(key, {})
+        if change.new is not None:
+            slots[slot] = change.new
+        else:
+            slots.pop(slot, None)
+            if not slots:
+                del self._occupants[key]
 
     def _note_loss(self, agent: str) -> None:
         link = self.links.rows.get(agent)

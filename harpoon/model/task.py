@@ -107,6 +107,18 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Occupant:
+    """Who has a slot of an exclusive job: written in the very commit that makes its placement.
+
+    It has the slot until it is denied, or its placement is gone.
+    """
+
+    task: TaskId
+    agent: str
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
     """The latest outcome of one check of a task."""
 

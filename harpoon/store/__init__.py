@@ -10,6 +10,7 @@ key                                            value                            
 ``/h/1/ctl/jobs/<ns>/<job>``                   `model.job.Job`                               the registry
 ``/h/1/ctl/versions/<ns>/<job>/<version>``     `model.job.Version`                           the registry
 ``/h/1/ctl/placements/<agent>/<task>``         `model.task.Placement`                        the scheduler
+``/h/1/ctl/slots/<ns>/<job>/<slot>``           `model.task.Occupant`, if it is exclusive     the scheduler
 ``/h/1/ctl/pending/<ns>/<job>``                `model.decision.Pending`: slots not placed    the scheduler
 ``/h/1/ctl/agents/<agent>``                    `model.agent.Agent`                           the registry
 ``/h/1/ctl/links/<agent>``                     `model.agent.Link`                            the shepherd

@@ -68,6 +68,7 @@ class Mirror:
         self._order = count()
         #: Keys changed while `verify` compares.
         self._touched: set[str] | None = None
+        self._is_doubted = asyncio.Event()
 
     @property
     def oldest(self) -> int:
@@ -169,6 +170,29 @@ class Mirror:
         """Return the revisions above ``after`` that changed rows, or None when they are no longer kept."""
         return self.recent.since(after)
 
+    def mod(self, key: str) -> int | None:
+        """Return the revision of what stands here under a key of the store, 0 for nothing; None: it is of no table."""
+        start = key.find("/", len(self._prefix)) + 1
+        table = self._tables.get(key[:start])
+        if table is None:
+            return None
+        row = table.rows.get(key[start:])
+        return table.unreadable.get(key[start:], 0) if row is None else row.mod_revision
+
+    def doubt(self, key: str) -> None:
+        """Ask for `verify`: the store has told that something else stands under a key than stands here."""
+        _log.error("mirror_doubted", key=key, revision=self.revision)
+        self._is_doubted.set()
+
+    async def doubted(self, within_s: float) -> bool:
+        """Wait until somebody doubts, but not for longer than told; return whether somebody does."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._is_doubted.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def verify(self, slice_size: int = _SLICE) -> int:
         """Compare everything with the store and repair what differs; return how many rows did.
 
@@ -186,6 +210,8 @@ class Mirror:
                 repaired += await self._verify(table, self._touched, slice_size)
             finally:
                 self._touched = None
+        # What is doubted meanwhile is mostly what was mended in one table, and not yet in another.
+        self._is_doubted.clear()
         return repaired
 
     async def _verify(self, table: Table[Any], touched: set[str], slice_size: int) -> int:

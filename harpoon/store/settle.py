@@ -45,26 +45,39 @@ async def commit(
     return revision
 
 
-async def see_others(store: Store, mirror: Mirror, compares: Sequence[Compare]) -> None:
+async def see_others(store: Store, mirror: Mirror, compares: Sequence[Compare]) -> bool:
     """Wait until a mirror shows why one of these compares failed; nothing was done by whoever compared.
+
+    Returns:
+        Whether it does. It does not if the store has left that out of its watch: then waiting does not help, and the
+        mirror is doubted.
 
     Raises:
         StoreUnavailable: The store does not tell, or the mirror does not show it in time.
     """
     try:
-        await mirror.shows(await _overtaken_at(store, compares))
+        overtaken, revision = await _overtaken(store, compares)
+        await mirror.shows(revision)
     except StoreUnavailable as error:
         told = f"others were faster, and this server does not see yet what they did: {error}"
         raise StoreUnavailable(told, maybe_applied=False, trouble=error.trouble) from error
+    if overtaken is None or mirror.mod(overtaken.key) != overtaken.mod:
+        return True
+    mirror.doubt(overtaken.key)
+    return False
 
 
-async def _overtaken_at(store: Store, compares: Sequence[Compare]) -> int:
+async def _overtaken(store: Store, compares: Sequence[Compare]) -> tuple[Compare | None, int]:
+    """Return the compare that fails, if any still does, and a revision at which that had come about."""
+    deleted = None
     for compare in compares:
         entry = await store.get(compare.key)
         if compare.mod is not None and entry is not None and entry.mod_revision != compare.mod:
-            return entry.mod_revision
+            return compare, entry.mod_revision
+        if compare.mod and entry is None:
+            deleted = compare
     # It was deleted. When that was, nobody knows; it was not later than now.
-    return await store.revision()
+    return deleted, await store.revision()
 
 
 async def _settle(store: Store, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:

@@ -8,6 +8,7 @@ from harpoon.store import settle
 from harpoon.store.mirror import Mirror
 from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Trouble
 from tests.faulty import Fault, FaultyStore
+from tests.store.test_mirror import House, a_cat, write
 
 NEW = (Compare("/job", mod=0),)
 OURS = (Put("/job", b"ours"), Put("/version", b"ours, the first"))
@@ -184,3 +185,31 @@ async def test_a_store_that_went_back_is_not_waited_for() -> None:
         with pytest.raises(StoreUnavailable) as caught:
             await settle.commit(store, NEW, OURS)
     assert (caught.value.maybe_applied, caught.value.trouble) == (True, Trouble.TIMEOUT)
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_mirror_that_does_not_show_what_it_should_is_doubted_until_it_is_mended(is_deleted: bool) -> None:
+    house = House(FaultyStore())
+    seen = await write(house, a_cat("tom"))
+    await house.mirror.load()
+    row = house.cats.rows["tom"]
+    async with house.following():
+        if is_deleted:
+            await house.reached(await write(house, Delete("/h/cats/tom")))
+            house.cats._rows["tom"] = row
+        else:
+            house.cats._rows.clear()
+        compares = (Compare("/h/cats/tom", mod=seen if is_deleted else 0),)
+        assert not await settle.see_others(house.store, house.mirror, compares)
+        assert await house.mirror.doubted(1)
+        assert await house.mirror.verify() == 1
+        assert not await house.mirror.doubted(0.01)
+        assert await settle.see_others(house.store, house.mirror, compares)
+
+
+async def test_a_mirror_tells_how_records_stand_that_it_cannot_read_too() -> None:
+    house = House(FaultyStore())
+    tom, rex = await write(house, a_cat("tom")), await write(house, Put("/h/dogs/rex", b"?"))
+    await house.mirror.load()
+    keys = ("/h/cats/tom", "/h/dogs/rex", "/h/dogs/ace", "/h/birds/coco", "/h/lone")
+    assert [house.mirror.mod(key) for key in keys] == [tom, rex, 0, None, None]
