@@ -1,20 +1,20 @@
 """The loops when the store is away for a moment, or holds what they cannot read."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from harpoon.control.view import ACTUAL, PLACEMENTS
+from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS
 from harpoon.core import machine
 from harpoon.kit.errors import Unavailable
 from harpoon.model.agent import Agent, LinkState
 from harpoon.model.command import Command, CommandResult
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
+from harpoon.store.port import Change, Compare, Delete, Put, StoreUnavailable, Write
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
 from tests.fakes import FakeAgent
 
@@ -121,3 +121,37 @@ def test_commands_that_are_answered_within_the_turn_in_which_they_are_due_again_
     with capture_logs() as told:
         uvloop.run(main())
     assert [line for line in told if line["event"] == "pass_failed"] == []
+
+
+class Forgetful(MemoryStore):
+    """A store whose watch leaves out what happens to a job, and counts commits."""
+
+    forgets = False
+    commits = 0
+
+    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[tuple[int, tuple[Change, ...]]]:
+        async for revision, changes in super().watch(prefix, after=after):
+            yield revision, tuple(change for change in changes if not (self.forgets and change[0].startswith(JOBS)))
+
+    async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
+        self.commits += 1
+        return await super().commit(compares, writes)
+
+
+async def test_a_job_whose_change_the_view_has_missed_is_not_decided_without_a_pause() -> None:
+    store = Forgetful()
+    async with House(store, (FakeAgent("a1"),)).running() as controller:
+        await controller.registry.put(a_manifest(scale=1))
+        await settled(controller)
+        store.forgets = True
+        job = await store.get(f"{JOBS}default/web")
+        assert job is not None
+        await store.commit((), [Put(job.key, job.value)])
+        [row] = controller.view.placements.rows.values()
+        before = store.commits
+        await store.commit((), [Delete(f"{PLACEMENTS}a1/{row.value.task}")])
+        await asyncio.sleep(0.5)
+        # Withdrawn, decided once more, refused; what the agent has is stopped and forgotten. Then the view is mended.
+        assert store.commits - before < 10
+        store.forgets = False
+        await settled(controller)
