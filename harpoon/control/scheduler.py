@@ -39,6 +39,8 @@ from harpoon.store.table import RowChange
 
 #: Deciding goes on for so long at a stretch.
 SLICE: Final = timedelta(milliseconds=5)
+#: A job that others changed, which the view does not show though it is that far, is decided again after so long.
+UNSEEN: Final = timedelta(seconds=5)
 #: States of a task that need no decision as long as its job has nothing to replace.
 _LIVING: Final = frozenset({TaskState.STARTING, TaskState.RUNNING, TaskState.STOPPING})
 
@@ -325,8 +327,18 @@ class Scheduler:
             await settle.see_others(self._store, self._view.mirror, compares)
         except StoreUnavailable as error:
             return error
-        self._loop.wake(key)
+        if all(self._stands(compare) for compare in compares):
+            # The view has missed something: until that is found (`Mirror.verify`), it would end the same way each time.
+            self._loop.wake_after(key, UNSEEN)
+        else:
+            self._loop.wake(key)
         return None
+
+    def _stands(self, compare: Compare) -> bool:
+        """Whether something is as compared, for all that the view shows; of the hold it is not asked."""
+        if compare.key == self._hold.key or compare.mod is None:
+            return True
+        return self._view.mirror.revision_of(compare.key) == compare.mod
 
     def _drop_unit(self, drop: Drop, now: Instant) -> tuple[Write, ...]:
         self._metrics.drops.inc()

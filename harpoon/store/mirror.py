@@ -165,6 +165,13 @@ class Mirror:
             told = f"what was done at revision {revision} does not show here yet: this server is at {self.revision}"
             raise StoreUnavailable(told, maybe_applied=True, trouble=Trouble.TIMEOUT) from error
 
+    def revision_of(self, key: str) -> int:
+        """Return when a key was written last, as it is shown here; 0: it is not."""
+        start = key.find("/", len(self._prefix)) + 1
+        table = self._tables.get(key[:start])
+        row = None if table is None else table.rows.get(key[start:])
+        return 0 if row is None else row.mod_revision
+
     def since(self, after: int) -> list[tuple[int, tuple[RowChange, ...]]] | None:
         """Return the revisions above ``after`` that changed rows, or None when they are no longer kept."""
         return self.recent.since(after)

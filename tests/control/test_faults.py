@@ -1,13 +1,13 @@
 """The loops when the store is away for a moment, or holds what they cannot read."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
-from harpoon.control.view import ACTUAL, PLACEMENTS
+from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS
 from harpoon.kit.errors import Unavailable
 from harpoon.model.agent import Agent, LinkState
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Write
+from harpoon.store.port import Change, Compare, Delete, Put, StoreUnavailable, Write
 from tests.control.test_controller import House, a_manifest, an_agent, settled, until
 from tests.fakes import FakeAgent
 
@@ -81,3 +81,38 @@ async def test_an_agent_that_is_only_listed_is_asked_who_it_is() -> None:
         await until(controller, lambda: controller.view.links.rows["a1"].value.state is LinkState.CONNECTED)
         assert controller.view.agents.rows["a1"].value.endpoint == "http://a1"
         following.cancel()
+
+
+class Forgetful(MemoryStore):
+    """A store whose watch leaves out what happens to a job, and counts commits."""
+
+    forgets = False
+    commits = 0
+
+    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[tuple[int, tuple[Change, ...]]]:
+        async for revision, changes in super().watch(prefix, after=after):
+            yield revision, tuple(change for change in changes if not (self.forgets and change[0].startswith(JOBS)))
+
+    async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
+        self.commits += 1
+        return await super().commit(compares, writes)
+
+
+async def test_a_job_whose_change_the_view_has_missed_is_not_decided_without_a_pause() -> None:
+    store = Forgetful()
+    async with House(store, (FakeAgent("a1"),)).running() as controller:
+        await controller.registry.put(a_manifest(scale=1))
+        await settled(controller)
+        store.forgets = True
+        job = await store.get(f"{JOBS}default/web")
+        assert job is not None
+        await store.commit((), [Put(job.key, job.value)])
+        [row] = controller.view.placements.rows.values()
+        before = store.commits
+        await store.commit((), [Delete(f"{PLACEMENTS}a1/{row.value.task}")])
+        await asyncio.sleep(0.5)
+        # Withdrawn, decided once more, refused; what the agent has is stopped and forgotten.
+        assert store.commits - before < 10
+        store.forgets = False
+        assert await controller.view.mirror.verify() == 1
+        await settled(controller)
