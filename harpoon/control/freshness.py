@@ -42,12 +42,14 @@ class Freshness:
         """Whether jobs that would not change still stand as they were seen; if not, the view shows then how they do.
 
         1. A job is changed by way of another instance. 2. It is to be changed back by way of this one, whose view is a
-        moment behind, so that nothing seems to be asked for.
+        moment behind, so that nothing seems to be asked for. To be called in the turn in which they were seen.
 
         Raises:
             StoreUnavailable: As of `see`.
         """
-        if await self._store.revision() <= self._view.revision:
+        # The view goes on while the store is asked.
+        seen = self._view.revision
+        if await self._store.revision() <= seen:
             return True
         for compare in compares:
             entry = await self._store.get(compare.key)

@@ -105,7 +105,7 @@ class DurableAnswers(Check):
         if event.outcome == "done" and asked.verb == "put" and 0 < event.revision <= since:
             if all(self._amiss_in_put(asked, job) for job in stood):
                 raise self.refute(f"job {asked.job} was said to stand as asked, and never did since", asked, event)
-        elif event.outcome == "refused" and event.code == "not_found" and asked.verb != "get" and None not in stood:
+        elif event.outcome == "refused" and event.code == "not_found" and asked.verb != "get" and all(map(_stays, stood)):
             raise self.refute(f"job {asked.job} was not found, and was there all the time", asked, event)
 
     def _amiss_in_read(self, asked: Invoked, event: Answered, job: Any) -> str:
@@ -280,3 +280,8 @@ class MonotoneSessions(Check):
         if self.state.is_anew:
             self._latest.clear()
             self._ops = {op: (asked, None) for op, (asked, _) in self._ops.items()}
+
+
+def _stays(job: Any) -> bool:
+    """Whether there is a job to be changed: one that is being unscheduled is none."""
+    return job is not None and not job.get("is_terminating")

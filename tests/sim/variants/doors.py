@@ -71,7 +71,7 @@ DOORS: Final = (
         name="unchanged_by_an_old_view",
         says="That a mutation changes nothing is told by a view that may be behind.",
         kills=_ACKNOWLEDGED,
-        edits=(Edit(Freshness.still_holds, "if await self._store.revision() <= self._view.revision:", "if True:"),),
+        edits=(Edit(Freshness.still_holds, "if await self._store.revision() <= seen:", "if True:"),),
     ),
     Variant(
         name="stale_is_not_found",
