@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import timedelta
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Any, Final, NoReturn
 
@@ -214,6 +214,14 @@ class SimLoop(asyncio.BaseEventLoop):
         task = node.context().run(self.create_task, work)
         task.set_name(f"{node.name}: {name or work.__qualname__}")
         return task
+
+    def run_at(self, node: Node, rate: float) -> None:
+        """Let a node's clock go faster or slower from now on; what it waits for goes by that."""
+        node.run_at(rate, self.now)
+        for place, (_, order, timer) in enumerate(self._timers):
+            if timer._context.get(NODE, WORLD) is node:
+                self._timers[place] = max(self.now, node.when(timer.when(), self.now)), order, timer
+        heapify(self._timers)
 
     def pause(self, node: Node) -> None:
         """Let a node stand still."""

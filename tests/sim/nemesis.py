@@ -107,8 +107,8 @@ class Nemesis:
 
     def clock_rate(self, fault: Fault) -> Callable[[], object]:
         node, loop = self._world.instances[fault.target].node, self._world.loop
-        node.run_at(fault.amount, loop.now)
-        return lambda: node.run_at(1.0, loop.now)
+        loop.run_at(node, fault.amount)
+        return lambda: loop.run_at(node, 1.0)
 
     def clock_jump(self, fault: Fault) -> Callable[[], object]:
         node = self._world.instances[fault.target].node
