@@ -67,15 +67,19 @@ class Life:
         """
         means = self._means
         means.ports.keep(self.record.id, self.record.ports)
-        # The launch that was begun last, even where the disk did not take the record of it.
-        launch = max(self.record.launch, self.place.last_launch())
-        if self.record.boot == means.boot:
+        # The launch that was begun last, even where the disk did not take the record of it: that may be of this boot, though
+        # the record is of an earlier one.
+        last = self.place.last_launch()
+        launch = max(self.record.launch, last)
+        is_of_boot = self.record.boot == means.boot
+        if is_of_boot or last >= self.record.launch:
             self._process = means.driver.find(self.place.shim_file(launch), self._wake.set)
             self.record = replace(self.record, launch=launch)
-        elif self.place.last_launch() >= self.record.launch:
-            self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
         else:
             self._keep(boot=means.boot)
+        if not is_of_boot and last >= launch and (self._process is None or self._process.exit is not None):
+            self._process = None
+            self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
         if self._process is not None and self._process.pid is not None and self._process.exit is None:
             self._begin_checks(is_ready=self.record.is_ready)
             since_ms = self._process.began_ms

@@ -202,6 +202,24 @@ def test_a_former_holder_is_fenced_also_by_the_next_daemon(play):
     play(story)
 
 
+def test_what_was_started_again_after_a_reboot_on_a_full_disk_is_found_by_the_next_daemon(play):
+    async def story(house):
+        await house.start()
+        await house.until(TaskState.RUNNING)
+        await house.crash()
+        house.host.reboot()
+        house.host.disk.is_full = True
+        await house.boot()
+        await house.until(TaskState.RUNNING, restarts=1)
+        await house.crash()
+        house.host.disk.is_full = False
+        await house.boot()
+        await asyncio.sleep(30)
+        assert house.look().state is TaskState.RUNNING
+
+    assert play(story).kinds == ["started", "exited", "started"]
+
+
 def test_a_crash_of_the_machine_loses_what_was_written_lately_and_nothing_else(play):
     old, seen = TaskId("default.web.1.1-7"), set()
 

@@ -41,7 +41,7 @@ VERIFIED_S = 680.0
 #: So quiet, it is settled; and stays so for as long again.
 QUIET_S = 35.0
 #: What nobody can promise whose store leaves out events of a watch, and does not say so: a view that misses a placement.
-UNSURE = frozenset({"L2", "S5", "S11", "S12", "S18", "L6"})
+UNSURE = frozenset({"L2", "S17", "S5", "S11", "S12", "S18", "L6"})
 #: Who begins again with what was true some time ago is so many revisions back.
 STALE = 6
 #: An agent that nobody has followed for so long registers again.
