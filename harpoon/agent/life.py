@@ -67,8 +67,8 @@ class Life:
         """
         means = self._means
         means.ports.keep(self.record.id, self.record.ports)
-        # The launch that was begun last, even where the disk did not take the record of it: that may be of this boot, though
-        # the record is of an earlier one.
+        # The launch that was begun last, even where the disk did not take the record of it: that may be of this boot,
+        # though the record is of an earlier one.
         last = self.place.last_launch()
         launch = max(self.record.launch, last)
         is_of_boot = self.record.boot == means.boot
