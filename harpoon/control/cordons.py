@@ -5,7 +5,7 @@ drained, follows from its record (`core.place`, `core.rollout`). Only of an agen
 here, for nobody else will ever tell what became of its tasks.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -21,8 +21,8 @@ from harpoon.store.table import Row
 
 #: Tries against others that change the same agent.
 TRIES: Final = 5
-#: Records of a dead agent deleted in one commit; the last one has room for what else belongs to it.
-DELETES_AT_ONCE: Final = 90
+#: Records of a dead agent deleted in one commit; there is room for the word, its registration and a receipt beside them.
+DELETES_AT_ONCE: Final = 80
 
 #: Deaths that are kept; of more, the oldest go, a few with each new one.
 DEAD_MAX: Final = 1000
@@ -91,9 +91,10 @@ class Cordons:
     async def declare_dead(self, name: str, *, reason: str | None = None, extra: Extra | None = None) -> int:
         """Record that an agent will never come back, and forget it: its tasks are gone, and may run elsewhere.
 
-        Its records go in parts, its registration last: what was broken off in between can be asked for again. So can be
-        what came to be placed on an agent at the very moment in which it was removed. Should it come back all the same,
-        its tasks are stopped.
+        Its records go in parts: with the first one comes the word that it is dead, so nothing that waits for it is freed
+        without, whatever comes in between; with the last one goes its registration, so what was broken off can be asked
+        for again. So can be what came to be placed on an agent at the very moment in which it was removed. Should it
+        come back all the same, its tasks are stopped.
 
         Raises:
             NotFound: There is no such agent, nothing is left of one, and none of that name is dead.
@@ -101,7 +102,7 @@ class Cordons:
         """
         for _ in range(TRIES):
             row, dead = self._view.agents.rows.get(name), self._view.dead.rows.get(name)
-            is_left = row is not None or any(self._parts(name))
+            is_left = row is not None or bool(self._parts(name))
             if not is_left and dead is None:
                 raise NotFound(f"there is no agent {name}")
             revision = await (self._bury(name, row, reason or "", extra) if is_left else self._again(name, dead, extra))
@@ -176,18 +177,25 @@ class Cordons:
             raise Conflict(
                 f"agent {name} is connected, so it is not dead; stop it first, or only empty it: harpoon drain {name}"
             )
+        dead = self._view.dead.rows.get(name)
         # Compared each time: what happens late is to take nothing from an agent that came back since.
         compares = [_is_same(AGENTS + name, row), _is_same(LINKS + name, link)]
-        for part in self._parts(name):
-            if await settle.commit(self._store, compares, part) is None:
-                await settle.see_others(self._store, self._view.mirror, compares)
+        writes: list[Write] = []
+        if row is not None or dead is None:
+            uid = "" if row is None else row.value.uid
+            death = Death(agent=name, uid=uid, at_ms=self._clock.now().wall, reason=reason)
+            writes = [Put(DEAD + name, codec.dump(death)), *self._forgotten(name)]
+        is_said = _is_same(DEAD + name, dead)
+        *parts, last = self._parts(name) or [[]]
+        for part in parts:
+            revision = await settle.commit(self._store, [*compares, is_said], [*writes, *part])
+            if revision is None:
+                await settle.see_others(self._store, self._view.mirror, [*compares, is_said])
                 return None
-        uid = "" if row is None else row.value.uid
-        death = Death(agent=name, uid=uid, at_ms=self._clock.now().wall, reason=reason)
+            is_said = Compare(DEAD + name, mod=revision) if writes else is_said
+            writes = []
         gone = [Delete(table + name) for table in (LINKS, CORDONS, AGENTS)]
-        return await self._write(
-            compares, [Put(DEAD + name, codec.dump(death)), *gone, *self._forgotten(name)], 0, extra
-        )
+        return await self._write([*compares, is_said], [*writes, *last, *gone], 0, extra)
 
     async def _again(self, name: str, dead: Row[Death] | None, extra: Extra | None) -> int | None:
         assert dead is not None, "one that is not registered is dead"
@@ -200,14 +208,14 @@ class Cordons:
         over = sorted(others, key=lambda one: (one.at_ms, one.agent))[: max(0, len(others) + 1 - DEAD_MAX)]
         return [Delete(DEAD + one.agent) for one in over[:_FORGOTTEN_AT_ONCE]]
 
-    def _parts(self, name: str) -> Iterator[list[Write]]:
-        """Yield what deletes an agent's placements and what it reported, in parts."""
+    def _parts(self, name: str) -> list[list[Write]]:
+        """Return what deletes an agent's placements and what it reported, in parts."""
         view = self._view
         keys = [f"{PLACEMENTS}{name}/{task}" for task in view.placements_on(name)]
         keys += [f"{ACTUAL}{name}/{task}" for task in view.tasks_on(name)]
         keys += [f"{DISOWNED}{name}/{task}" for task in view.disowned_on(name)]
-        for start in range(0, len(keys), DELETES_AT_ONCE):
-            yield [Delete(key) for key in keys[start : start + DELETES_AT_ONCE]]
+        starts = range(0, len(keys), DELETES_AT_ONCE)
+        return [[Delete(key) for key in keys[start : start + DELETES_AT_ONCE]] for start in starts]
 
 
 def _after(known: Cordon, wanted: Cordon, reason: str | None) -> Cordon:

@@ -44,7 +44,7 @@ class Roster:
             StoreUnavailable: The store could not answer.
         """
         row = self._view.agents.rows.get(agent.name)
-        if row is not None and row.value == agent:
+        if row is not None and row.value == agent and agent.name not in self._view.dead.rows:
             await self._count_again(agent.name)
             return row.mod_revision
         if row is not None and row.value.uid != agent.uid:

@@ -316,7 +316,7 @@ def placed(count: int) -> Iterator[Write]:
         yield Put(f"/h/1/ctl/actual/a1/{placement.task}", codec.dump(a_task(placement)))
 
 
-@pytest.mark.parametrize("commits", range(5))
+@pytest.mark.parametrize("commits", range(4))
 async def test_what_was_broken_off_in_the_middle_is_finished_when_asked_again(commits: int) -> None:
     store = Breaking()
     async with a_view(store) as view:
@@ -325,7 +325,7 @@ async def test_what_was_broken_off_in_the_middle_is_finished_when_asked_again(co
         for start in (0, 50):
             await write(view, store, *list(placed(100))[2 * start : 2 * start + 100])
         store.left = commits
-        if commits < 4:
+        if commits < 3:
             with pytest.raises(StoreUnavailable):
                 await cordons.declare_dead("a1")
             assert "a1" in view.agents.rows
@@ -377,6 +377,31 @@ async def test_an_agent_that_returns_while_it_is_declared_dead_keeps_what_it_has
         with pytest.raises(Conflict, match="is connected"):
             await Cordons(store, view, SystemClock()).declare_dead("a1")
         assert len(view.placements.rows) == 2
+
+
+async def test_nothing_is_freed_of_a_dead_agent_without_the_word_that_it_is_dead_which_goes_when_it_registers() -> None:
+    class Returning(MemoryStore):
+        is_back = False
+
+        async def commit(self, compares, writes):
+            if self.is_back:
+                self.is_back = False
+                link = Link(agent="a1", state=LinkState.CONNECTED, since_ms=1)
+                await super().commit((), [Put(LINKS + "a1", codec.dump(link))])
+            self.is_back = any(isinstance(write, Delete) for write in writes)
+            return await super().commit(compares, writes)
+
+    store = Returning()
+    async with a_view(store) as view:
+        await registered(view, store)
+        await write(view, store, *list(placed(100))[:100])
+        await write(view, store, *list(placed(100))[100:])
+        with pytest.raises(Conflict, match="is connected"):
+            await Cordons(store, view, SystemClock()).declare_dead("a1", reason="off")
+        assert len(view.placements.rows) == 20
+        assert view.dead.rows["a1"].value.reason == "off"
+        await Roster(store, view).register(view.agents.rows["a1"].value)
+        assert not view.dead.rows
 
 
 # Registrations.
