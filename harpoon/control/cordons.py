@@ -21,7 +21,7 @@ from harpoon.store.table import Row
 
 #: Tries against others that change the same agent.
 TRIES: Final = 5
-#: Records of a dead agent deleted in one commit; there is room for the word, its registration and a receipt beside them.
+#: Records of a dead agent deleted in one commit; there is room for the word, its registration and a receipt, too.
 DELETES_AT_ONCE: Final = 80
 
 #: Deaths that are kept; of more, the oldest go, a few with each new one.
@@ -91,10 +91,10 @@ class Cordons:
     async def declare_dead(self, name: str, *, reason: str | None = None, extra: Extra | None = None) -> int:
         """Record that an agent will never come back, and forget it: its tasks are gone, and may run elsewhere.
 
-        Its records go in parts: with the first one comes the word that it is dead, so nothing that waits for it is freed
-        without, whatever comes in between; with the last one goes its registration, so what was broken off can be asked
-        for again. So can be what came to be placed on an agent at the very moment in which it was removed. Should it
-        come back all the same, its tasks are stopped.
+        Its records go in parts. With the first comes the word that it is dead, so nothing is freed without that,
+        whatever comes in between; with the last goes its registration, so what was broken off can be asked for again.
+        So can be what came to be placed on an agent at the very moment in which it was removed. Should it come back
+        all the same, its tasks are stopped.
 
         Raises:
             NotFound: There is no such agent, nothing is left of one, and none of that name is dead.

@@ -78,9 +78,17 @@ def test_an_exclusive_slot_of_a_lost_agent_that_is_freed_by_time_alone_is_refute
     told.job(exclusive=True)
     one = told.placed("a1", is_exclusive=True, generation=OLD)
     told.link("a1", LinkState.LOST)
-    told.place(a_placement(agent="a2", revision=told.revision, is_exclusive=True), drop=[one])
     with refuted("S4"):
-        told.end()
+        told.place(a_placement(agent="a2", revision=told.revision, is_exclusive=True), drop=[one])
+
+
+def test_an_exclusive_slot_that_is_freed_before_the_word_that_its_agent_is_dead_is_refuted():
+    told = a_house(None, ClaimFirst)
+    told.job(exclusive=True)
+    one = told.placed("a1", is_exclusive=True, generation=OLD)
+    told.link("a1", LinkState.LOST)
+    with refuted("S4"):
+        told.place(drop=[one])
 
 
 def test_an_operator_may_free_it():

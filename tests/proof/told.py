@@ -108,10 +108,11 @@ class Told:
     def _link(self, name: str, state: LinkState) -> Link:
         return a_link(name, state, since_ms=self.now_ms)
 
-    def dead(self, agent: str) -> None:
-        """Declare an agent dead: what is left of it goes, and the word stands."""
+    def dead(self, agent: str, *, drop: Iterable[Placement] = ()) -> None:
+        """Declare an agent dead: the word stands, and what is left of it goes."""
         death = Death(agent=agent, uid=f"uid-{agent}", at_ms=self.now_ms)
-        self.commit({f"dead/{agent}": death, f"agents/{agent}": None, f"links/{agent}": None})
+        gone = dict.fromkeys((f"agents/{agent}", f"links/{agent}", *map(key_of, drop)))
+        self.commit({f"dead/{agent}": death} | gone)
 
     def job(self, job: Job | None = None, **fields: Any) -> int:
         """Commit a job, or another version of it."""

@@ -1,9 +1,9 @@
 """What is placed, and what may run because of it: S4."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.proof.history import Applied, Booted, Committed, Ended, Fault, Pair, Settled, Started
+from tests.proof.history import Applied, Booted, Committed, Fault, Pair, Started
 from tests.proof.judge import Check, Terms
 from tests.proof.state import Change, State, number_of, slot_of
 
@@ -31,8 +31,7 @@ class Words:
 class ClaimFirst(Check):
     """S4. Only the store and the agents' deeds count: that a record says *denied* is compared with the denial itself.
 
-    Declaring dead deletes an agent's placements first and leaves the word last. So what was deleted undenied of an
-    agent that is not connected is judged once all has settled; told as a `Fault` before, it is fine at once.
+    An operator's word that an agent is dead stands from the very commit on that deletes the first of its placements.
     A process that starts again after its placement went was started by an agent that did not know yet: that is right.
     """
 
@@ -52,8 +51,6 @@ class ClaimFirst(Check):
         self._uids: dict[str, str] = {}
         #: Records of denials whose cause has not been heard of: agent, task, token, record.
         self._unproved: list[tuple[str, str, Pair, Committed]] = []
-        #: Deleted undenied, for an operator has perhaps said so: agent, task, deletion.
-        self._freed: list[tuple[str, str, Committed]] = []
 
     def on_fault(self, event: Fault) -> None:
         self._words.hear(event)
@@ -92,12 +89,6 @@ class ClaimFirst(Check):
             if change.table == "placements":
                 self._judge(change, event, made)
 
-    def on_settled(self, event: Settled) -> None:
-        self._judge_freed()
-
-    def on_ended(self, event: Ended) -> None:
-        self._judge_freed()
-
     def end(self) -> None:
         for event in self._early:
             row = self.state.placed.get((event.node, event.task))
@@ -106,7 +97,6 @@ class ClaimFirst(Check):
         for agent, task, token, record in self._unproved:
             if token not in self._denials.get((agent, task), ()):
                 raise self._undenied(agent, task, token, record)
-        self._judge_freed()
 
     def _begin_anew(self, event: Committed) -> None:
         """Take what is there for given: a registry that is restored may have come to an end of some of it before."""
@@ -156,9 +146,8 @@ class ClaimFirst(Check):
     def _judge_gone(self, agent: str, task: str, placement: Mapping[str, Any], event: Committed) -> None:
         if not placement.get("is_exclusive") or placement.get("is_denied") or self._words.is_dead(agent):
             return
-        if self.state.link(agent) == "connected":
-            raise self.refute(f"exclusive {task} on {agent} is deleted, and was not denied", event)
-        self._freed.append((agent, task, event))
+        text = f"exclusive {task} on {agent} was deleted undenied, and nobody declared the agent dead"
+        raise self.refute(text, event)
 
     def _judge_written(self, agent: str, task: str, change: Change, event: Committed) -> None:
         assert change.old is not None
@@ -178,11 +167,3 @@ class ClaimFirst(Check):
 
     def _undenied(self, agent: str, task: str, token: Pair, event: Committed) -> Exception:
         return self.refute(f"{task} is recorded as denied, and agent {agent} never denied it by token {token}", event)
-
-    def _judge_freed(self) -> None:
-        freed: Iterable[tuple[str, str, Committed]] = self._freed
-        for agent, task, event in freed:
-            if not self._words.is_dead(agent) and agent not in self.state.deaths:
-                text = f"exclusive {task} on {agent} was deleted undenied, and nobody declared the agent dead"
-                raise self.refute(text, event)
-        self._freed = []
