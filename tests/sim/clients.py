@@ -13,10 +13,10 @@ from yarl import URL
 
 from harpoon.api.doors import DOORS
 from harpoon.api.idempotency import REPLAYED, UNDERWAY, once
+from harpoon.api.items import Scene
 from harpoon.api.operation import IDEMPOTENCY_KEY
 from harpoon.control.controller import Controller
 from harpoon.control.registry import Accepted, Extra
-from harpoon.api.items import Scene
 from harpoon.control.view import View
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, PreconditionFailed, Unavailable
@@ -226,7 +226,9 @@ def _keys(scene: Scene, changes: Any) -> tuple[str, ...]:
     kinds = {view.jobs: "job", view.placements: "placement", view.actual: "task", view.agents: "agent"}
     parts = (view.links, view.cordons)
     found = [f"{kinds[change.table]}/{change.key}" for change in changes if change.table in kinds]
-    found += [f"agent/{one.key}" for one in changes if one.table in parts and scene.row(view.agents, one.key) is not None]
+    found += [
+        f"agent/{one.key}" for one in changes if one.table in parts and scene.row(view.agents, one.key) is not None
+    ]
     return tuple(sorted(set(found)))
 
 

@@ -159,7 +159,7 @@ class SimLoop(asyncio.BaseEventLoop):
         def work() -> None:
             try:
                 result = func(*args)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 whoever waits is to be told
                 if not done.cancelled():
                     done.set_exception(error)
             else:

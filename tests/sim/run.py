@@ -116,7 +116,15 @@ def _warm_up() -> None:
     import tests.sim.world  # noqa: F401
 
     view = View(MemoryStore(), incarnation=1, cluster="")
-    for kind in (*(table.kind for table in view.mirror._tables.values()), Holder, Mark, Record, wire.Snapshot, wire.Changed, Receipt):
+    for kind in (
+        *(table.kind for table in view.mirror._tables.values()),
+        Holder,
+        Mark,
+        Record,
+        wire.Snapshot,
+        wire.Changed,
+        Receipt,
+    ):
         with suppress(Invalid):
             codec.load(kind, b"{}")
     with suppress(Invalid):
@@ -133,7 +141,7 @@ def _child(plan: Plan, writing: int, patch: Patch | None, *, keeps: bool, log: b
         result = _run(plan, directory, patch, keeps=keeps, log=log)
         with os.fdopen(writing, "wb") as pipe:
             pickle.dump(result, pipe)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 this process ends here, whatever it was
         traceback.print_exc()
         sys.stderr.flush()
         code = 1

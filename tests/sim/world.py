@@ -91,8 +91,8 @@ class World:
 
     async def _run(self) -> None:
         self._begin_nodes()
-        whole = self.loop.create_task(self._script())  # noqa: TID251
-        over = self.loop.create_task(self._over.wait())  # noqa: TID251
+        whole = self.loop.create_task(self._script())
+        over = self.loop.create_task(self._over.wait())
         await asyncio.wait((whole, over), return_when=asyncio.FIRST_COMPLETED)
         if self.violation is None:
             whole.result()
@@ -115,7 +115,7 @@ class World:
             for name in sessions
         ]
         self._at("w1", Watcher(self, "w1").run())
-        self._chaos = [self.loop.create_task(self._nemesis.run(fault)) for fault in self.plan.faults]  # noqa: TID251
+        self._chaos = [self.loop.create_task(self._nemesis.run(fault)) for fault in self.plan.faults]
         await asyncio.sleep(self.plan.chaos_s)
         await asyncio.wait([*self._chaos, *clients])
         self._calm()

@@ -105,7 +105,9 @@ class DurableAnswers(Check):
         if event.outcome == "done" and asked.verb == "put" and 0 < event.revision <= since:
             if all(self._amiss_in_put(asked, job) for job in stood):
                 raise self.refute(f"job {asked.job} was said to stand as asked, and never did since", asked, event)
-        elif event.outcome == "refused" and event.code == "not_found" and asked.verb != "get" and all(map(_stays, stood)):
+        elif (
+            event.outcome == "refused" and event.code == "not_found" and asked.verb != "get" and all(map(_stays, stood))
+        ):
             raise self.refute(f"job {asked.job} was not found, and was there all the time", asked, event)
 
     def _amiss_in_read(self, asked: Invoked, event: Answered, job: Any) -> str:
