@@ -43,11 +43,11 @@ class Transport:
         return await self._ask(answer)
 
     async def adopt(self, order: wire.Adopt) -> wire.Snapshot:
-        self._world.effect("adopt")
+        self._world.point.effect("adopt")
         return await self._ask(lambda: self._daemon().service.adopt(order))
 
     async def command(self, commands: wire.Commands) -> wire.Results:
-        self._world.effect("command")
+        self._world.point.effect("command")
         return await self._ask(lambda: self._daemon().service.command(commands))
 
     async def stream(self) -> AsyncIterator[wire.Snapshot | wire.Changed | None]:
@@ -110,7 +110,7 @@ class Instance:
             except* StoreUnavailable as error:
                 # A store that is away at the start is waited for.
                 if self.controller is not None:
-                    self._world.fail("crash", f"{self.unique} ended: {leaves(error)}")
+                    self._world.record.fail("crash", f"{self.unique} ended: {leaves(error)}")
                 await asyncio.sleep(0.5)
 
     def stop(self) -> None:

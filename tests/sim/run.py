@@ -159,19 +159,19 @@ def _run(plan: Plan, directory: Path, patch: Patch | None, *, keeps: bool, log: 
     world = World(plan, directory, keep_log=log)
     start = time.process_time()
     world.run()
-    found = world.violation
+    found = world.record.violation
     return Result(
         plan=plan,
-        digest=digest(world.lines),
+        digest=digest(world.record.lines),
         violated="" if found is None else found.name,
         text="" if found is None else str(found),
-        events=len(world.lines),
+        events=len(world.record.lines),
         turns=world.loop.turns,
         virtual_s=world.loop.now,
         cpu_s=time.process_time() - start,
         happened=world.net.happened + world.store.happened,
-        lines=tuple(world.lines) if keeps else (),
-        log=tuple(world.log or ()),
+        lines=tuple(world.record.lines) if keeps else (),
+        log=tuple(world.record.log or ()),
     )
 
 

@@ -16,23 +16,22 @@ from typing import Any
 import orjson
 import structlog
 
-from harpoon.agent import home
 from harpoon.agent.settings import AGENT_PORT
 from tests.proof import history
 from tests.proof.judge import CHECKS, Judge, Terms, Violation
-from tests.proof.logs import events_of
 from tests.sim import daemons, disks
 from tests.sim.clients import Client, Watcher
 from tests.sim.hosts import Host, Ways
 from tests.sim.instances import Instance
 from tests.sim.loop import NODE, WALL_MS, Node, SimClock, SimLoop
 from tests.sim.lost import Lost
-from tests.sim.nemesis import AGAIN, OPERATOR_S, RESTART_S, Nemesis
+from tests.sim.nemesis import AGAIN, Nemesis
 from tests.sim.network import Network
 from tests.sim.plan import Plan
+from tests.sim.point import Point
+from tests.sim.record import Record
 from tests.sim.registering import Registration
 from tests.sim.store import SimStore
-from tests.sim.way import SimWay
 
 #: After the calm everything is as desired within so long; the longest that leases, losses and backoffs can take.
 CALM_S = 150.0
@@ -42,8 +41,6 @@ VERIFIED_S = 680.0
 QUIET_S = 35.0
 #: What nobody can promise whose store leaves out events of a watch, and does not say so: a view that misses a placement.
 UNSURE = frozenset({"L2", "S17", "S5", "S11", "S12", "S18", "L6"})
-#: Who begins again with what was true some time ago is so many revisions back.
-STALE = 6
 #: An agent that nobody has followed for so long registers again.
 REGISTER_AFTER = timedelta(seconds=5)
 #: An operator tries so often.
@@ -57,9 +54,7 @@ class World:
         self.plan = plan
         self.loop = SimLoop()
         self.net = Network(self.loop, plan.seed)
-        self.lines: list[str] = []
-        self.log: list[str] | None = [] if keep_log else None
-        self.violation: Violation | None = None
+        self.point = Point(self)
         self.instances: dict[str, Instance] = {}
         self.hosts: dict[str, Host] = {}
         #: Agents that all instances have in a list, and where.
@@ -70,31 +65,30 @@ class World:
         self.ports: dict[str, int] = dict.fromkeys(plan.unlisted, AGENT_PORT)
         self._daemons: dict[str, daemons.Daemon] = {}
         checks = tuple(check for check in CHECKS if not (plan.has_gaps and check.name in UNSURE))
-        self._judge = judge or Judge(Terms(lost_after_s=plan.lost_after_s), checks)
+        judge = judge or Judge(Terms(lost_after_s=plan.lost_after_s), checks)
+        self.record = Record(self.loop, judge, keep_log=keep_log)
         self._nemesis = Nemesis(self)
         self._directory = directory
         self._lives = itertools.count(1)
-        self._over = asyncio.Event()
-        self._last_news = 0.0
         self._is_calm = False
         self._chaos: list[asyncio.Task[Any]] = []
 
     # The run.
 
     def run(self) -> None:
-        """Run the plan to its end, or to the first violation, which is then in ``violation``."""
+        """Run the plan to its end, or to the first violation, which is then in ``record``."""
         self._install()
         try:
             self.loop.run_until_complete(self._run())
         except Violation as violation:
-            self.violation = violation
+            self.record.violation = violation
 
     async def _run(self) -> None:
         self._begin_nodes()
         whole = self.loop.create_task(self._script())
-        over = self.loop.create_task(self._over.wait())
+        over = self.loop.create_task(self.record.over.wait())
         await asyncio.wait((whole, over), return_when=asyncio.FIRST_COMPLETED)
-        if self.violation is None:
+        if self.record.violation is None:
             whole.result()
 
     def _begin_nodes(self) -> None:
@@ -123,7 +117,7 @@ class World:
         self.tell(history.Settled(t=self.loop.now, node="nemesis"))
         await asyncio.sleep(QUIET_S + 5)
         self.tell(history.Ended(t=self.loop.now, node="nemesis"))
-        self._judge.end()
+        self.record.judge.end()
         for failure in self.loop.failures:
             raise Violation("crash", f"nobody heard of {failure}")
 
@@ -142,81 +136,22 @@ class World:
         at_least, at_most = (VERIFIED_S, VERIFIED_S + CALM_S) if self.plan.has_gaps else (0.0, CALM_S)
         while self.loop.now < start + at_most:
             await asyncio.sleep(1)
-            if self.loop.now >= start + at_least and self.loop.now >= max(start, self._last_news) + QUIET_S:
+            if self.loop.now >= start + at_least and self.loop.now >= max(start, self.record.last_news) + QUIET_S:
                 return
 
     # What happens.
 
     def tell(self, event: history.Event) -> None:
-        """Write something into the history, and have it judged."""
-        if self.violation is not None:
-            return
-        self.lines.append(history.to_line(event))
-        if isinstance(event, (history.Committed, history.Sent, history.Started, history.Exited)) and not _is_leased(
-            event
-        ):
-            self._last_news = self.loop.now
-        try:
-            self._judge.see(event)
-        except Violation as violation:
-            self.violation = violation
-            self._over.set()
-
-    def fail(self, name: str, text: str) -> None:
-        """Say that something went wrong that no check sees."""
-        if self.violation is None:
-            self.violation = Violation(name, text)
-            self._over.set()
-
-    def effect(self, kind: str) -> None:
-        """Take note that the present node is about to do something outside of itself."""
-        node = NODE.get()
-        self.net.happened[f"effect: {kind}"] += 1
-        self.net.happened["effects"] += 1
-        if self.plan.point == ("crash", self.net.happened["effects"], ""):
-            # What is under way goes on; whoever sent it hears no more.
-            self.loop.call_soon(self._crash, node.name, context=Node("world").context())
-
-    def _crash(self, name: str) -> None:
-        """Let a node die, and have it started again."""
-        self.tell(history.Fault(t=self.loop.now, node="nemesis", what="crash", target=name))
-        is_instance = name in self.instances
-        (self.kill_instance if is_instance else self.kill_agent)(name)
-        self.loop.call_later(RESTART_S, self.start_instance if is_instance else self.start_agent, name)
+        """Write something into the history."""
+        self.record.tell(event)
 
     def say_up(self, instance: str) -> None:
         self.tell(history.Up(t=self.loop.now, node=NODE.get().name, instance=instance))
 
     def _hear_store(self, revision: int, changes: Any) -> None:
-        self.net.happened["revisions"] = revision
-        if self.plan.point is not None and self.plan.point[1] == revision:
-            self._point(*self.plan.point)
+        self.point.revision(revision)
         told = {key: None if entry is None else orjson.loads(entry.value) for key, entry in changes}
         self.tell(history.Committed(t=self.loop.now, node="store", revision=revision, changes=told))
-
-    def _point(self, how: str, _number: int, name: str) -> None:
-        match how:
-            case "rewind":
-                self.instances[name].way.rewind()
-            case "replay":
-                self.loop.call_soon(self._replay, name, context=Node("world").context())
-            case _:
-                pass
-
-    def _replay(self, name: str) -> None:
-        self._crash(name)
-        self.loop.call_later(RESTART_S + 0.0001, lambda: self.instances[name].way.stale(STALE))
-
-    def _hear_log(self, _logger: object, level: str, line: dict[str, Any]) -> Any:
-        node = NODE.get().name
-        if self.log is not None:
-            told = " ".join(f"{key}={value}" for key, value in line.items() if key != "event")
-            self.log.append(f"{self.loop.now:10.4f} {node:6} {level:7} {line.get('event')} {told}")
-        for event in events_of(node, self.loop.now, line):
-            self.tell(event)
-        if level == "error" and "exc_info" in line:
-            self.fail("crash", f"{node}: {line.get('event')}: {line['exc_info']!r}")
-        raise structlog.DropEvent
 
     # Who is there.
 
@@ -228,7 +163,7 @@ class World:
 
     def holder(self, hold: str) -> str | None:
         """Return the instance that has a hold, if it lives."""
-        row = self._judge.state.value("holds", hold)
+        row = self.record.judge.state.value("holds", hold)
         name = None if row is None else str(row["instance"]).rpartition("-")[0]
         return name if name in self.net.nodes else None
 
@@ -238,8 +173,7 @@ class World:
             # It has not ended of itself.
             self.kill_instance(name)
         instance = self.instances[name] = Instance(self, name, next(self._lives))
-        if self.plan.point is not None and self.plan.point[0] == "hide" and self.plan.point[2] == name:
-            instance.way.hide(self.plan.point[1])
+        self.point.begin(instance)
         self.net.join(instance.node)
         task = self.loop.start(instance.node, instance.run())
         task.add_done_callback(lambda done: self._ended(instance, done))
@@ -254,7 +188,7 @@ class World:
 
     def _ended(self, instance: Instance, done: "asyncio.Task[None]") -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
-            self.fail("crash", f"{instance.unique} ended by itself: {error!r}")
+            self.record.fail("crash", f"{instance.unique} ended by itself: {error!r}")
         self.loop.call_soon(lambda: self.kill_instance(instance.name), context=Node("world").context())
 
     def start_agent(self, agent: str) -> None:
@@ -335,37 +269,10 @@ class World:
     def _install(self) -> None:
         """Lead what is the process's own into this world: it is a child that does nothing else."""
         structlog.configure(
-            processors=[self._hear_log],
+            processors=[self.record.hear_log],
             wrapper_class=structlog.make_filtering_bound_logger(20),
             cache_logger_on_first_use=True,
         )
         rng = random.Random(f"{self.plan.seed}/uuid")
         disks.install(rng)
-        self._note_effects()
-
-    def _note_effects(self) -> None:
-        """Have those effects noted that are not asked for through this module."""
-        write, start, commit = home.write_durably, Host.start, SimWay.commit
-
-        def noted_write(path: Path, data: bytes) -> None:
-            write(path, data)
-            self.effect("mark")
-
-        def noted_start(host: Host, *given: Any) -> Any:
-            self.effect("spawn")
-            return start(host, *given)
-
-        async def noted_commit(way: SimWay, *given: Any) -> int | None:
-            self.effect("commit")
-            return await commit(way, *given)
-
-        home.write_durably, Host.start, SimWay.commit = noted_write, noted_start, noted_commit  # type: ignore[method-assign]
-
-
-def _is_leased(event: history.Event) -> bool:
-    return isinstance(event, history.Committed) and all(
-        key.startswith(("/h/1/ctl/instances/", "/h/1/ctl/holds/")) for key in event.changes
-    )
-
-
-__all__ = ["OPERATOR_S", "RESTART_S", "WALL_MS", "World"]
+        self.point.install()
