@@ -4,6 +4,7 @@ import pytest
 
 from tests.sim import gate
 from tests.sim.variants import VARIANTS
+from tests.sim.variants.doubles import HALVES
 from tests.sim.variants.redundant import REDUNDANT
 from tests.sim.variants.variant import Edit, Stale, Variant
 
@@ -11,13 +12,18 @@ KEPT = gate.read()
 
 
 def test_there_are_many_variants_and_for_each_a_plan_is_kept_that_kills_it():
-    assert len(VARIANTS) >= 50
+    assert len(VARIANTS) >= 70
     assert KEPT.keys() == VARIANTS.keys(), "run: python -m tests.sim.gate --search"
 
 
 @pytest.mark.parametrize("name", sorted(KEPT))
 def test_a_mistake_is_found_by_a_check_and_without_it_nothing_is(name):
     assert gate.replay(KEPT[name]) == ""
+
+
+@pytest.mark.parametrize("name", sorted(HALVES))
+def test_of_two_layers_each_holds_where_the_other_is_left_out(name):
+    assert [gate.run(KEPT[name].plan, patch=half.apply).text for half in HALVES[name]] == ["", ""]
 
 
 @pytest.mark.parametrize("name", sorted(REDUNDANT))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.sim.directed import commits, losses, orders, requests, watches
-from tests.sim.directed.making import Family
+from tests.sim.directed.making import Family, kept, tight
 
 #: Variant → what kills it.
 DIRECTED: Final[Mapping[str, Family]] = {
@@ -21,12 +21,17 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "denied_before_durable": orders.late_start_after_full_disk,
     "denial_recorded_unanswered": orders.late_start,
     "started_twice": orders.twice,
-    "sealed_in_vain": commits.placed_late,
+    "sealed_in_vain": tight(commits.placed_late),
+    "sealed_in_vain_and_no_occupant": commits.placed_late,
     "token_of_the_last_write": commits.placed_late,
-    "scheduler_compares_no_hold": commits.placed_late_by_the_former,
-    "scheduler_not_sealed": commits.placed_late,
-    "doubt_not_awaited": commits.placed_in_silence,
-    "leader_not_sealed": commits.leads_again,
+    "scheduler_compares_no_hold": tight(commits.placed_late_by_the_former),
+    "scheduler_compares_no_hold_and_no_occupant": commits.placed_late_by_the_former,
+    "scheduler_not_sealed": tight(commits.placed_late),
+    "scheduler_not_sealed_and_no_occupant": commits.placed_late,
+    "doubt_not_awaited": tight(commits.placed_in_silence),
+    "doubt_not_awaited_and_no_occupant": commits.placed_in_silence,
+    "leader_not_sealed": tight(commits.leads_again),
+    "leader_not_sealed_and_no_occupant": commits.leads_again,
     "outbox_not_sealed": commits.told_late,
     "outbox_compares_no_hold": commits.told_late_by_the_former,
     "older_word_wins": commits.told_late_and_changed,
@@ -46,7 +51,7 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "not_booked": commits.crowded,
     "room_ignored": commits.crowded,
     "room_given_back_early": commits.crowded_soon,
-    "own_writes_not_awaited": commits.view_behind,
+    "own_writes_not_awaited_and_no_occupant": commits.view_behind,
     "revoked_without_guard": commits.declared_dead_meanwhile,
     "failed_list_is_the_end": watches.list_breaks_off,
     "ghosts_kept": watches.compacted,
@@ -65,4 +70,11 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "unchanged_by_an_old_view": requests.there_and_back,
     "stale_is_not_found": requests.made_and_gone,
     "old_snapshot_taken": losses.adopted_late,
+    "occupant_not_compared": watches.placement_missed,
+    "hold_not_asked_of_the_view": kept("a_former_holder_wakes_while_the_new_one_is_behind"),
+    "view_moves_while_asked": kept("a_put_that_seems_to_change_nothing_waits_for_the_store"),
+    "other_boots_launch_ignored": kept("a_launch_after_a_power_cut_that_no_record_tells_of"),
+    "death_told_last": kept("a_declaration_of_death_is_broken_off"),
+    "failed_for_ten_minutes": kept("an_agent_that_all_failed_to_reach_is_well_again"),
+    "mended_as_one_revision": kept("a_watch_over_a_view_that_listed_anew"),
 }

@@ -1,11 +1,14 @@
 """What plans are made of whose happenings are told, not drawn."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
 
 from tests.sim.plan import Fault, Op, Plan, a_spec
 
 Family = Callable[[int], Plan]
+_KEPT: Final = Path(__file__).parent.parent / "kept"
 
 
 def plan(seed: int, ops: tuple[Op, ...], faults: tuple[Fault, ...], **more: Any) -> Plan:
@@ -27,3 +30,19 @@ def get(at: float, job: str, to: str, session: str = "c1") -> Op:
 
 def fault(at: float, what: str, target: str, span: float = 0.0, amount: float = 0.0, other: str = "") -> Fault:
     return Fault(at=at, what=what, target=target, span=span, amount=amount, other=other)
+
+
+def kept(name: str) -> Family:
+    """Return a family of one: a case that once went wrong."""
+    return lambda _seed: Plan.from_json((_KEPT / f"{name}.json").read_text())
+
+
+def tight(family: Family) -> Family:
+    """Return a family where ``db`` is not exclusive, and what it reserves fits just once on the only agent it may have."""
+
+    def squeezed(seed: int) -> Plan:
+        roomy = family(seed)
+        spec = a_spec(agent="a1", cpu=600)
+        return replace(roomy, cpu=1000, ops=tuple(replace(op, spec=spec) if op.job == "db" else op for op in roomy.ops))
+
+    return squeezed

@@ -45,3 +45,9 @@ def watcher_is_behind(seed: int) -> Plan:
         fault(12, "kill_instance", "s1", 3),
     )
     return plan(seed, (put(6, "web", "s1"), put(8.5, "web", "s1", scale=2), put(9, "box", "s1")), faults)
+
+
+def placement_missed(seed: int) -> Plan:
+    """Who leads next has missed what the former leader placed."""
+    ops = (put(1, "db", "s1", exclusive=True, scale=2), put(4, "db", "s1", exclusive=True, scale=2, version=2))
+    return plan(1, ops, (fault(2, "stop_instance", "s2", 20.0),), chaos_s=10, point=("hide", 5 + seed, "s1"))

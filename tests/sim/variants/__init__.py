@@ -5,10 +5,11 @@ from typing import Final
 
 from tests.sim.variants.agents import AGENTS
 from tests.sim.variants.doors import DOORS
+from tests.sim.variants.doubles import DOUBLES
 from tests.sim.variants.holds import HOLDS
 from tests.sim.variants.minding import MINDING
 from tests.sim.variants.placing import PLACING
 from tests.sim.variants.variant import Variant, named
 from tests.sim.variants.views import VIEWS
 
-VARIANTS: Final[Mapping[str, Variant]] = named(*AGENTS, *HOLDS, *MINDING, *PLACING, *VIEWS, *DOORS)
+VARIANTS: Final[Mapping[str, Variant]] = named(*AGENTS, *HOLDS, *MINDING, *PLACING, *VIEWS, *DOORS, *DOUBLES)

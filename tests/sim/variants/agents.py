@@ -74,6 +74,15 @@ AGENTS: Final = (
         edits=(Edit(tasks.Tasks.recover, "life.adopt()", "pass"),),
     ),
     Variant(
+        name="other_boots_launch_ignored",
+        says="A task whose record is of an earlier boot is taken to have ended with that, whatever was launched since.",
+        kills=frozenset({"S3", "S15"}),
+        edits=(
+            Edit(life.Life.adopt, "if is_of_boot or last >= self.record.launch:", "if is_of_boot:"),
+            Edit(life.Life.adopt, "else:\n", "elif last < self.record.launch:\n"),
+        ),
+    ),
+    Variant(
         name="record_not_written",
         says="An agent starts a task of which there is no record on disk.",
         kills=frozenset({"S3", "S15"}),

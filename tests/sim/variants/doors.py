@@ -3,6 +3,7 @@
 from typing import Final
 
 from harpoon.control import records
+from harpoon.control.cordons import Cordons
 from harpoon.control.freshness import Freshness
 from harpoon.control.registry import Registry
 from harpoon.store import settle
@@ -74,9 +75,21 @@ DOORS: Final = (
         edits=(Edit(Freshness.still_holds, "if await self._store.revision() <= seen:", "if True:"),),
     ),
     Variant(
+        name="view_moves_while_asked",
+        says="That a job still stands is asked of a view that is a newer one by then than what the job was seen in.",
+        kills=_ACKNOWLEDGED,
+        edits=(Edit(Freshness.still_holds, "<= seen:", "<= self._view.revision:"),),
+    ),
+    Variant(
         name="stale_is_not_found",
         says="That there is no such job is told by a view that may be behind.",
         kills=_ACKNOWLEDGED,
         edits=(Edit(Freshness.see, "if entry is not None:", "if False:"),),
+    ),
+    Variant(
+        name="death_told_last",
+        says="That an agent is dead is written when all that it had is free already.",
+        kills=frozenset({"S3", "S4"}),
+        edits=(Edit(Cordons._bury, "[*part, record]", "part"),),
     ),
 )

@@ -4,6 +4,7 @@ from typing import Final
 
 from harpoon.control.minder import Minder
 from harpoon.control.outbox import Outbox
+from harpoon.control.roster import Roster
 from harpoon.control.shepherd import Shepherd
 from harpoon.core import loss, machine, telling
 from harpoon.core.transform import transform
@@ -86,6 +87,12 @@ MINDING: Final = (
         edits=(Edit(telling.publish, "if task in before and task not in after", "if False"),),
     ),
     Variant(
+        name="hold_not_asked_of_the_view",
+        says="Commands are decided on a view that shows the agent's hold to be over.",
+        kills=frozenset({"S3", "S4", "S15", "S18", *CONVERGES}),
+        edits=(Edit(Shepherd.is_commandable, " and self._holding.shows(agent, minder.hold)", ""),),
+    ),
+    Variant(
         name="nobody_passed_on",
         says="An instance keeps an agent that it cannot reach.",
         kills=frozenset({"L2", *CONVERGES}),
@@ -96,6 +103,12 @@ MINDING: Final = (
         says="An agent is given back to the very instance that could not reach it.",
         kills=frozenset({"L2", *CONVERGES}),
         edits=(Edit(Shepherd._judge, "() if link is None else link.value.failed_by", "()"),),
+    ),
+    Variant(
+        name="failed_for_ten_minutes",
+        says="Word from an agent is no news to an instance that failed to reach it.",
+        kills=CONVERGES,
+        edits=(Edit(Roster._count_again, "if row is None or ", "if True or row is None or "),),
     ),
     Variant(
         name="lost_early",

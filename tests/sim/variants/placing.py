@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from harpoon.control import deed
+from harpoon.control import deed, occupancy
 from harpoon.control.bookings import Bookings
 from harpoon.control.scheduler import Scheduler
 from harpoon.control.view import View
@@ -56,7 +56,13 @@ PLACING: Final = (
         name="revoked_without_guard",
         says="A placement is revoked whatever has become of its record meanwhile.",
         kills=frozenset({"S3", "S4", *CONVERGES}),
-        edits=(Edit(Scheduler._deed, "guards=guards(self._view, drops)", "guards={}"),),
+        edits=(Edit(deed.guards, "return rewritten | {", "return {"),),
+    ),
+    Variant(
+        name="occupant_not_compared",
+        says="A slot is given to a placement whichever has it as the store knows it.",
+        kills=frozenset({"S3", "S4"}),
+        edits=(Edit(occupancy.take, "_ended(view, key, row)", "()"),),
     ),
     Variant(
         name="waiting_not_honoured",
@@ -108,12 +114,6 @@ PLACING: Final = (
         says="An agent takes tasks whatever processor they want.",
         kills=frozenset({"S17"}),
         edits=(Edit(has_room, "not 0 < need.cpu > capacity.cpu - cpu and ", ""),),
-    ),
-    Variant(
-        name="own_writes_not_awaited",
-        says="A job is decided again before the view shows what was decided of it before.",
-        kills=frozenset({"S3", "S4", "S17"}),
-        edits=(Edit(Scheduler._decide, "if self._wrote.get(key, 0) > view.revision:", "if False:"),),
     ),
     Variant(
         name="number_of_the_job",

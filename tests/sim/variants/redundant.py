@@ -163,12 +163,21 @@ _ALL: Final = (
     ),
     (
         Variant(
+            name="own_writes_not_awaited",
+            says="A job is decided again before the view shows what was decided of it before.",
+            kills=frozenset({"S3", "S4", "S17"}),
+            edits=(Edit(Scheduler._decide, "if self._wrote.get(key, 0) > view.revision:", "if False:"),),
+        ),
+        "A slot that is placed twice is its occupant's, if its job is exclusive; else what was placed stays booked until the view shows it, and of two placements the older one goes. See `doubles`.",
+    ),
+    (
+        Variant(
             name="others_not_awaited",
             says="Who was overtaken decides again by a view that does not show yet by what.",
             kills=_ACKNOWLEDGED | {"S3", "S4", "S17"},
-            edits=(Edit(settle.see_others, "await mirror.shows(await _overtaken_at(store, compares))", "pass"),),
+            edits=(Edit(settle.see_others, "await mirror.shows(revision)", "return True"),),
         ),
-        "Compares fail again, so that deciding by an old view costs tries, and may end in `unavailable`; it changes nothing.",
+        "Compares fail again, so that deciding by an old view costs tries, and may end in `unavailable`; the store takes nothing that is decided so.",
     ),
     (
         Variant(

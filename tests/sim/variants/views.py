@@ -49,6 +49,12 @@ VIEWS: Final = (
         edits=(Edit(Mirror.verify, "for table in self._tables.values():", "for table in ():"),),
     ),
     Variant(
+        name="mended_as_one_revision",
+        says="What a view has come to by being mended is told as if one revision had brought it.",
+        kills=frozenset({"S11"}),
+        edits=(Edit(Mirror._mend, "hear(told)", "pass"),),
+    ),
+    Variant(
         name="resumed_one_late",
         says="Who goes on after a revision misses the next one.",
         kills=frozenset({"S11"}),

@@ -1,0 +1,37 @@
+"""Two mistakes at a time, each in a layer that the other one stands behind: by the same course of events neither is found.
+
+What would have been placed twice, by a late commit or by a view that is behind, the occupant of an exclusive slot has
+the store refuse; and without occupants nothing is placed twice in the first place. Without both, the slot runs twice.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tests.sim.variants.holds import HOLDS
+from tests.sim.variants.placing import PLACING
+from tests.sim.variants.redundant import REDUNDANT
+from tests.sim.variants.variant import Variant, named
+
+_ALONE: Final = named(*HOLDS, *PLACING, REDUNDANT["own_writes_not_awaited"].variant)
+_BEHIND: Final = _ALONE["occupant_not_compared"]
+#: Name of a double → its mistakes.
+HALVES: Final[Mapping[str, tuple[Variant, Variant]]] = {
+    f"{name}_and_no_occupant": (_ALONE[name], _BEHIND)
+    for name in (
+        "sealed_in_vain",
+        "scheduler_compares_no_hold",
+        "scheduler_not_sealed",
+        "doubt_not_awaited",
+        "leader_not_sealed",
+        "own_writes_not_awaited",
+    )
+}
+DOUBLES: Final = tuple(
+    Variant(
+        name=name,
+        says=f"{first.says} {second.says}",
+        kills=second.kills,
+        edits=(*first.edits, *second.edits),
+    )
+    for name, (first, second) in HALVES.items()
+)
