@@ -283,3 +283,18 @@ async def test_commits_hold_no_more_compares_than_a_store_takes() -> None:
     commits = list(deed.commits())
     assert [write for commit in commits for write in commit] == [unit[0] for unit in units]
     assert max(len(deed.compares_for(commit)) for commit in commits) <= COMPARES_MAX
+
+
+async def test_a_slot_that_is_not_wanted_any_more_is_left_in_one_commit() -> None:
+    [a1] = hosts(1)
+    store = MemoryStore()
+    async with running(a1, store=store) as controller:
+        await controller.registry.put(a_manifest(scale=2))
+        await settled(controller)
+        before = controller.view.revision
+        await controller.registry.scale("default", "web", 1)
+        await until(controller, lambda: len(controller.view.placements.rows) == 1)
+        await settled(controller)
+        gone = [{change.table.name for change in changes} for _, changes in controller.view.mirror.since(before) or ()]
+        assert {"placements", "slots"} in gone
+        assert await occupant(store, f"{SLOTS}default/web/1") is None
