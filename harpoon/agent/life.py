@@ -41,6 +41,8 @@ class Life:
 
     def __init__(self, means: Means, place: Place, record: Record) -> None:
         self.record = record
+        #: The boot that the record on disk tells.
+        self._kept_boot = record.boot
         self.place = place
         self.logs = {stream: Log(place.log(stream)) for stream in ("stdout", "stderr")}
         #: As it is told.
@@ -109,6 +111,7 @@ class Life:
                 self._end(TaskState.FINISHED, f"{self.record.reason}; it was not running", self.record.exit_code)
                 return
             try:
+                self._keep_boot()
                 launch = prepare(self.record, self.place, self._means.whereabouts)
                 process = self._process = self._means.driver.start(launch, self._wake.set)
             except (Invalid, ValueError) as error:
@@ -270,8 +273,19 @@ class Life:
         self.record = replace(self.record, **changes)  # type: ignore[arg-type]
         try:
             self.place.save(self.record)
+            self._kept_boot = self.record.boot
         except OSError as error:
             _log.warning("record_not_saved", task=self.record.id, reason=str(error))
+
+    def _keep_boot(self) -> None:
+        """See to it that a later daemon finds what is started now: of another boot it takes everything for ended.
+
+        Raises:
+            OSError: The disk cannot take it.
+        """
+        if self._kept_boot != self.record.boot:
+            self.place.save(self.record)
+            self._kept_boot = self.record.boot
 
     def _show(self, state: TaskState, reason: str, **changes: object) -> None:
         """Change what is told, if it is not told already."""

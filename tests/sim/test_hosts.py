@@ -316,3 +316,23 @@ def test_a_behaviour_is_a_number_or_any_in_a_range():
     assert {one.start_s for one in drawn} == {4}
     assert {one.stop_s for one in drawn} == {None}
     assert {draw({}, rng).exit_s for _ in range(50)} == {None}
+
+
+def test_after_a_restart_of_the_host_nothing_is_started_that_a_later_daemon_would_not_find(play):
+    async def story(house: House) -> None:
+        await house.start()
+        await house.until(TaskState.RUNNING)
+        await house.crash()
+        house.host.reboot()
+        house.host.disk.is_full = True
+        await house.boot()
+        await asyncio.sleep(0.4)
+        assert house.kinds == ["started", "exited"]
+        house.host.disk.is_full = False
+        await house.until(TaskState.RUNNING)
+        await house.crash()
+        await house.boot()
+        await asyncio.sleep(30)
+
+    for seed in range(8):
+        assert play(story, seed).kinds == ["started", "exited", "started"]
