@@ -154,6 +154,9 @@ class ComparedAndOnce(Check):
     def on_committed(self, event: Committed) -> None:
         for change in self.state.changed:
             if change.table == "jobs" and change.new is not None and not self.state.is_anew:
+                if change.new.value.get("is_terminating"):
+                    # Unscheduling makes a version, too, of the spec that there was.
+                    continue
                 if change.old is not None and change.old.value["version"] == change.new.value["version"]:
                     continue
                 key = change.key, canonical(change.new.value["spec"])
