@@ -41,6 +41,8 @@ class Life:
 
     def __init__(self, means: Means, place: Place, record: Record) -> None:
         self.record = record
+        #: The boot that the record on disk tells.
+        self._kept_boot = record.boot
         self.place = place
         self.logs = {stream: Log(place.log(stream)) for stream in ("stdout", "stderr")}
         #: As it is told.
@@ -67,19 +69,15 @@ class Life:
         """
         means = self._means
         means.ports.keep(self.record.id, self.record.ports)
-        # The launch that was begun last, even where the disk did not take the record of it: that may be of this boot,
-        # though the record is of an earlier one.
-        last = self.place.last_launch()
-        launch = max(self.record.launch, last)
-        is_of_boot = self.record.boot == means.boot
-        if is_of_boot or last >= self.record.launch:
+        # The launch that was begun last, even where the disk did not take the record of it.
+        launch = max(self.record.launch, self.place.last_launch())
+        if self.record.boot == means.boot:
             self._process = means.driver.find(self.place.shim_file(launch), self._wake.set)
             self.record = replace(self.record, launch=launch)
+        elif self.place.last_launch() >= self.record.launch:
+            self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
         else:
             self._keep(boot=means.boot)
-        if not is_of_boot and last >= launch and (self._process is None or self._process.exit is not None):
-            self._process = None
-            self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
         if self._process is not None and self._process.pid is not None and self._process.exit is None:
             self._begin_checks(is_ready=self.record.is_ready)
             since_ms = self._process.began_ms
@@ -113,6 +111,7 @@ class Life:
                 self._end(TaskState.FINISHED, f"{self.record.reason}; it was not running", self.record.exit_code)
                 return
             try:
+                self._keep_boot()
                 launch = prepare(self.record, self.place, self._means.whereabouts)
                 process = self._process = self._means.driver.start(launch, self._wake.set)
             except (Invalid, ValueError) as error:
@@ -274,8 +273,19 @@ class Life:
         self.record = replace(self.record, **changes)  # type: ignore[arg-type]
         try:
             self.place.save(self.record)
+            self._kept_boot = self.record.boot
         except OSError as error:
             _log.warning("record_not_saved", task=self.record.id, reason=str(error))
+
+    def _keep_boot(self) -> None:
+        """See to it that a later daemon finds what is started now: of another boot it takes everything for ended.
+
+        Raises:
+            OSError: The disk cannot take it.
+        """
+        if self._kept_boot != self.record.boot:
+            self.place.save(self.record)
+            self._kept_boot = self.record.boot
 
     def _show(self, state: TaskState, reason: str, **changes: object) -> None:
         """Change what is told, if it is not told already."""

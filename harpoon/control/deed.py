@@ -8,7 +8,7 @@ from harpoon.control.occupancy import Succession
 from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, placement_key
 from harpoon.core.exclusive import revoked
 from harpoon.kit import codec
-from harpoon.model.decision import Drop, Pending, Want
+from harpoon.model.decision import Drop, Pending, Rollout, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId
@@ -94,6 +94,14 @@ def pending_unit(view: View, key: str, pending: Pending | None) -> tuple[Write, 
         if pending == row.value:
             return ()
     return (Put(PENDING + key, codec.dump(pending)),)
+
+
+def abandon(view: View, key: str) -> Rollout:
+    """Return the dropping of all that is placed for a job that is gone: it went with what a view had not shown."""
+    placed = (row.value for row in view.placements_of(key).values())
+    goes = (one for one in placed if one.is_denied or not one.is_revoked)
+    drops = tuple(Drop(task=one.task, agent=one.agent, reason="its job is gone") for one in goes)
+    return Rollout(wants=(), drops=drops, held=(), due=None, is_complete=False)
 
 
 def farewell(view: View, key: str, job: Job) -> tuple[Write, ...]:

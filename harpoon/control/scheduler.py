@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from harpoon.control.bookings import Bookings
-from harpoon.control.deed import Deed, drop_unit, farewell, guards, pending_unit, put_unit
+from harpoon.control.deed import Deed, abandon, drop_unit, farewell, guards, pending_unit, put_unit
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.occupancy import align, take
@@ -72,7 +72,7 @@ class Scheduler:
         self._loop: Loop[str] = Loop(
             "scheduler",
             self._handle,
-            lambda: list(view.jobs.rows),
+            lambda: list(dict.fromkeys((*view.jobs.rows, *view.jobs_placed()))),
             rng=means.rng,
             failures=metrics.passes_failed.labels("scheduler"),
             pace=means.pace,
@@ -198,19 +198,21 @@ class Scheduler:
         self._wrote.pop(key, None)
         self._complete.discard(key)
         self._limited.discard(key)
-        row = view.jobs.rows.get(key)
-        if row is None:
+        if key in view.jobs.unreadable:
             return None
-        job = row.value
-        compares = (self._hold.compare, Compare(JOBS + key, mod=row.mod_revision))
+        row = view.jobs.rows.get(key)
+        compares = (self._hold.compare, Compare(JOBS + key, mod=0 if row is None else row.mod_revision))
         placements = view.placements_of(key)
-        if job.is_terminating and not placements and not view.is_left(key) and not view.occupants_of(key):
-            return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
         dead = [placed.value for placed in placements.values() if self._is_dead(placed.value.agent)]
         if dead:
             # One that has registered again since is not dead any more, and may run what was placed on it.
             still = {placement_key(one): (self._is_still_dead(one.agent),) for one in dead}
             return Deed(key=key, compares=compares, units=tuple(map(self._mourn, dead)), guards=still)
+        if row is None:
+            return self._deed(key, abandon(view, key), Decision(placements=(), pending=None), compares, now)
+        job = row.value
+        if job.is_terminating and not placements and not view.is_left(key) and not view.occupants_of(key):
+            return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
         standings = standings_of(view, job)
         bound, missing = bindings(view, job), unmet(view, job)
         rolled = rollout(

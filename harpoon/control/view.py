@@ -148,6 +148,10 @@ class View:
         """Return the placements of a job, given its key."""
         return self._placements.rows(key)
 
+    def jobs_placed(self) -> AbstractSet[str]:
+        """Return the keys of all jobs that have placements, be they there or not."""
+        return self._placements.jobs()
+
     def placements_on(self, agent: str) -> Mapping[TaskId, Row[Placement]]:
         """Return the placements on an agent."""
         return cast("Mapping[TaskId, Row[Placement]]", self.placements.group(agent))

@@ -14,11 +14,12 @@ from harpoon.control.deed import Deed
 from harpoon.control.explaining import explain_job
 from harpoon.control.occupancy import align
 from harpoon.control.unclaimed import Unclaimed
-from harpoon.control.view import ACTUAL, PLACEMENTS, SLOTS, View, placement_key, slot_key
+from harpoon.control.view import ACTUAL, JOBS, PLACEMENTS, SLOTS, View, placement_key, slot_key
 from harpoon.core import machine
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Unavailable
+from harpoon.kit.loop import Pace
 from harpoon.model.agent import Link, LinkState
 from harpoon.model.job import Version
 from harpoon.model.task import Occupant, TaskState
@@ -283,3 +284,52 @@ async def test_commits_hold_no_more_compares_than_a_store_takes() -> None:
     commits = list(deed.commits())
     assert [write for commit in commits for write in commit] == [unit[0] for unit in units]
     assert max(len(deed.compares_for(commit)) for commit in commits) <= COMPARES_MAX
+
+
+async def test_a_slot_that_is_not_wanted_any_more_is_left_in_one_commit() -> None:
+    [a1] = hosts(1)
+    store = MemoryStore()
+    async with running(a1, store=store) as controller:
+        await controller.registry.put(a_manifest(scale=2))
+        await settled(controller)
+        before = controller.view.revision
+        await controller.registry.scale("default", "web", 1)
+        await until(controller, lambda: len(controller.view.placements.rows) == 1)
+        await settled(controller)
+        gone = [{change.table.name for change in changes} for _, changes in controller.view.mirror.since(before) or ()]
+        assert {"placements", "slots"} in gone
+        assert await occupant(store, f"{SLOTS}default/web/1") is None
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+async def test_what_was_placed_unseen_for_a_job_that_is_gone_goes_too(exclusive: bool) -> None:
+    [a1] = hosts(1)
+    store = Leaky()
+    async with running(a1, store=store) as controller:
+        store.is_leaking = True
+        await controller.registry.put(a_manifest(exclusive=exclusive))
+        await has_leaked(store)
+        await controller.registry.delete("default", "web")
+        await until(controller, lambda: not controller.view.jobs.rows)
+        assert await controller.view.mirror.verify() == 1 + exclusive
+        await until(controller, lambda: not controller.view.placements.rows and not controller.view.actual.rows)
+        async with asyncio.timeout(5):
+            while left := [
+                one.key async for page in store.list("/h/1/ctl/") for one in page.entries if "web" in one.key
+            ]:
+                await asyncio.sleep(0.01)
+        assert (a1.tasks, left) == ({}, [])
+
+
+async def test_what_is_placed_for_a_job_that_cannot_be_read_stays() -> None:
+    [a1] = hosts(1)
+    store = Leaky()
+    async with running(a1, store=store, pace=Pace(resync=timedelta(seconds=0.05))) as controller:
+        await controller.registry.put(a_manifest())
+        await settled(controller)
+        revision = await store.commit((), (Put(JOBS + "default/web", b'{"of": "a later release"}'),))
+        await until(controller, lambda: bool(controller.view.jobs.unreadable))
+        await asyncio.sleep(0.2)
+        assert controller.view.revision == revision
+        assert len(a1.tasks) == len(controller.view.placements.rows) == 1
+        assert store.refused == 0

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from harpoon.api.doors import DOORS
 from harpoon.api.idempotency import REPLAYED, UNDERWAY, once
 from harpoon.api.items import Scene
 from harpoon.api.operation import IDEMPOTENCY_KEY
+from harpoon.api.problem import Refused
 from harpoon.control.controller import Controller
 from harpoon.control.registry import Accepted, Extra
 from harpoon.control.view import View
@@ -89,6 +91,8 @@ class Client:
         except (Unavailable, StoreUnavailable) as error:
             outcome = "unknown" if getattr(error, "maybe_applied", True) else "refused"
             code = "unavailable"
+        except Refused as error:
+            outcome, code = "refused", error.code or ""
         except HarpoonError as error:
             outcome, code = "refused", _CODES.get(type(error), type(error).__name__)
         self._seen = max(self._seen, revision)
@@ -97,7 +101,7 @@ class Client:
         tell(
             Answered(t=loop.now, node=self.name, op=number, outcome=outcome, revision=revision, code=code, found=found)
         )
-        return code not in ("unreachable", "unavailable")
+        return code not in ("unreachable", "unavailable", "idempotency_in_progress")
 
     async def _serve(self, instance: "Instance", op: Op, if_match: int | None) -> tuple[int, Mapping[str, Any] | None]:
         """Answer at an instance, as its doors would."""
@@ -137,7 +141,9 @@ async def _asked_once(instance: "Instance", controller: Controller, op: Op) -> i
     """Answer a request that carries a key as `harpoon.api.apply` does; return the revision that it tells."""
     registry, manifest = controller.registry, _manifest(op.job, op.spec)
     doors = SimpleNamespace(registry=registry, clock=SimClock())
-    request = _Request(app={DOORS: doors, UNDERWAY: instance.underway}, headers={IDEMPOTENCY_KEY.name: op.key})
+    request = _Request(
+        app={DOORS: doors, UNDERWAY: instance.underway}, headers=CIMultiDict({IDEMPOTENCY_KEY.name: op.key})
+    )
 
     async def mutate(extra: Extra | None) -> tuple[Accepted, ...]:
         return await registry.apply((manifest,), extra=extra)
