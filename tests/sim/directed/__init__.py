@@ -71,6 +71,7 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "stale_is_not_found": requests.made_and_gone,
     "old_snapshot_taken": losses.adopted_late,
     "occupant_not_compared": watches.placement_missed,
+    "job_gone_is_ignored": watches.placed_unseen,
     "hold_not_asked_of_the_view": kept("a_former_holder_wakes_while_the_new_one_is_behind"),
     "view_moves_while_asked": kept("a_put_that_seems_to_change_nothing_waits_for_the_store"),
     "other_boots_launch_ignored": kept("a_launch_after_a_power_cut_that_no_record_tells_of"),

@@ -51,3 +51,9 @@ def placement_missed(seed: int) -> Plan:
     """Who leads next has missed what the former leader placed."""
     ops = (put(1, "db", "s1", exclusive=True, scale=2), put(4, "db", "s1", exclusive=True, scale=2, version=2))
     return plan(1, ops, (fault(2, "stop_instance", "s2", 20.0),), chaos_s=10, point=("hide", 5 + seed, "s1"))
+
+
+def placed_unseen(seed: int) -> Plan:
+    """What the only instance placed it has missed itself, and its job goes meanwhile."""
+    ops = (put(6, "web", "s1"), delete(9, "web", "s1"))
+    return plan(0, ops, (), instances=("s1",), chaos_s=14, point=("hide", 8 + seed, "s1"))

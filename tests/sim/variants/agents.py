@@ -75,12 +75,9 @@ AGENTS: Final = (
     ),
     Variant(
         name="other_boots_launch_ignored",
-        says="A task whose record is of an earlier boot is taken to have ended with that, whatever was launched since.",
+        says="A task is started though its record is of an earlier boot, by which a later daemon takes it for ended.",
         kills=frozenset({"S3", "S15"}),
-        edits=(
-            Edit(life.Life.adopt, "if is_of_boot or last >= self.record.launch:", "if is_of_boot:"),
-            Edit(life.Life.adopt, "else:\n", "elif last < self.record.launch:\n"),
-        ),
+        edits=(Edit(life.Life._start, "self._keep_boot()\n", "pass\n"),),
     ),
     Variant(
         name="record_not_written",

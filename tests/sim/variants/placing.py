@@ -137,6 +137,18 @@ PLACING: Final = (
         edits=(Edit(rollout._roll, "0 if job.is_terminating else job.spec.scale", "job.spec.scale"),),
     ),
     Variant(
+        name="job_gone_is_ignored",
+        says="What is placed for a job that is gone is nobody's business.",
+        kills=frozenset({"S15", *CONVERGES}),
+        edits=(
+            Edit(
+                Scheduler._decide,
+                "return self._deed(key, abandon(view, key)",
+                "return None and self._deed(key, abandon(view, key)",
+            ),
+        ),
+    ),
+    Variant(
         name="old_is_kept",
         says="Of two placements of a slot the older one is kept beside the newer one that is ready.",
         kills=CONVERGES,

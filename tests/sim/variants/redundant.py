@@ -46,7 +46,7 @@ _ALL: Final = (
             edits=(
                 Edit(
                     Scheduler._decide,
-                    "self._hold.compare, Compare(JOBS + key, mod=row.mod_revision)",
+                    "self._hold.compare, Compare(JOBS + key, mod=0 if row is None else row.mod_revision)",
                     "self._hold.compare,",
                 ),
             ),
