@@ -160,7 +160,8 @@ class Minder:
 
     def _pass_time(self) -> None:
         self._tick = None
-        self._feed(signals.Ticked(self._others()))
+        row = self._view.links.rows.get(self._agent.name)
+        self._feed(signals.Ticked(self._others(), frozenset(() if row is None else row.value.failed_by)))
         self._arm()
 
     def _carry_out(self, effect: signals.Effect) -> None:

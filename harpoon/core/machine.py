@@ -17,7 +17,8 @@ Rules.
 7. A task of an earlier incarnation that no record knows is published as unclaimed, until one does (`core.drift`).
 8. Once fenced off, the machine is at its end: whoever runs it gives up its hold on the agent.
 9. A machine that has not reached its agent for half of ``lost_after`` leaves it to an instance that has not failed to
-   reach it. When all have, the next one tries after `PASS_ON_AFTER`, in case the way from there is mended first.
+   reach it. When all have, the next one tries after `PASS_ON_AFTER`, in case the way from there is mended first; or as
+   soon as one of them has had word from the agent.
 10. Whoever failed before the agent was reached is left out when it is decided whose it is, until it was reached for
    `PASS_ON_AFTER`: else it would be handed back to where it is not reached from. When its link breaks again, that
    failing proves nothing any more: those are tried once more before it is lost, after the others.
@@ -165,8 +166,9 @@ def _step(state: AgentState, event: Event, now: Instant) -> _Step:  # noqa: C901
             return replace(state, phase=Phase.FENCED, reported={}, pending={}, denials=frozenset()), (signals.Close(),)
         case signals.Claimed(tasks):
             return _claim(state, tasks, now)
-        case signals.Ticked(others):
-            return _tick(replace(state, others=others), now)
+        case signals.Ticked(others, failed_by):
+            failed_by = state.failed_by if failed_by is None else state.failed_by & failed_by
+            return _tick(replace(state, others=others, failed_by=failed_by), now)
         case _:
             assert_never(event)
 

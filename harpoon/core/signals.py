@@ -97,6 +97,9 @@ class Ticked:
 
     #: The other instances that could mind the agent now.
     others: frozenset[str] = frozenset()
+    #: The instances that failed to reach it, as the store shows it: one that has had word from it counts again. None:
+    #: as it was known.
+    failed_by: frozenset[str] | None = None
 
 
 Event = Dial | Opened | Adopted | Changed | Heard | Broken | FencedOff | Sent | Answered | Claimed | Ticked

@@ -274,6 +274,14 @@ def test_what_nobody_reaches_is_passed_on_now_and_then_in_case_the_way_from_ther
     assert effects == (signals.Close(), signals.PassOn(signals.SetLink(LinkState.LOST, "reset", T0, ("i1",))))
 
 
+def test_what_nobody_reaches_is_passed_on_to_whoever_has_had_word_from_it_since():
+    state, _ = tried(minded(LinkState.LOST, failed_by=("i2", "i3")), 15, others=("i2", "i3"))
+    others = frozenset({"i2", "i3"})
+    assert follow(state, signals.Ticked(others, failed_by=others), now=at(20)) == (state, ())
+    _, effects = follow(state, signals.Ticked(others, failed_by=frozenset({"i3", "i4"})), now=at(20))
+    assert effects[-1] == signals.PassOn(signals.SetLink(LinkState.LOST, "reset", T0, ("i1", "i3")))
+
+
 def test_a_lost_agent_is_still_passed_on_to_whoever_has_not_tried():
     _, effects = tried(minded(LinkState.LOST, failed_by=("i2",)), 15, others=("i2", "i3"))
     assert effects[-1] == signals.PassOn(signals.SetLink(LinkState.LOST, "reset", T0, ("i1", "i2")))

@@ -44,8 +44,9 @@ class DurableAnswers(Check):
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
         self._ops: dict[str, Invoked] = {}
-        #: Operation → the store's revision when it was asked for.
+        #: Operation → the store's revision when it was asked for; with an idempotency key, for the first time.
         self._asked_at: dict[str, int] = {}
+        self._keyed_at: dict[str, int] = {}
         self._early: list[Answered] = []
         self._has_gap = False
 
@@ -54,7 +55,9 @@ class DurableAnswers(Check):
 
     def on_invoked(self, event: Invoked) -> None:
         self._ops[event.op] = event
-        self._asked_at[event.op] = self.state.revision
+        key = event.args.get("idempotency_key")
+        revision = self.state.revision
+        self._asked_at[event.op] = revision if key is None else self._keyed_at.setdefault(key, revision)
 
     def on_answered(self, event: Answered) -> None:
         if self.terms.is_exact and not self._has_gap:
