@@ -77,5 +77,6 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "other_boots_launch_ignored": kept("a_launch_after_a_power_cut_that_no_record_tells_of"),
     "death_told_last": kept("a_declaration_of_death_is_broken_off"),
     "failed_for_ten_minutes": kept("an_agent_that_all_failed_to_reach_is_well_again"),
+    "word_elsewhere_ignored": kept("an_agent_that_cannot_be_reached_from_where_it_is_has_word_elsewhere"),
     "mended_as_one_revision": kept("a_watch_over_a_view_that_listed_anew"),
 }

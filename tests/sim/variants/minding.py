@@ -111,6 +111,18 @@ MINDING: Final = (
         edits=(Edit(Roster._count_again, "if row is None or ", "if True or row is None or "),),
     ),
     Variant(
+        name="word_elsewhere_ignored",
+        says="Who cannot reach an agent goes on thinking that nobody else can, though another has had word from it.",
+        kills=frozenset({"L2", *CONVERGES}),
+        edits=(
+            Edit(
+                machine._step,
+                "state.failed_by if failed_by is None else state.failed_by & failed_by",
+                "state.failed_by",
+            ),
+        ),
+    ),
+    Variant(
         name="lost_early",
         says="An agent counts as lost soon after its link broke.",
         kills=frozenset({"L4", "S16", "S18", *CONVERGES}),
