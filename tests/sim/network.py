@@ -186,8 +186,8 @@ class Network:
             Lost: Nobody is there, it ended, or it said nothing for ``silence_s``.
         """
         source, channel = NODE.get(), Channel(self, NODE.get(), to)
-        await self.call(to, channel.open(make), connect_s=connect_s, within_s=connect_s)
         try:
+            await self.call(to, channel.open(make), connect_s=connect_s, within_s=connect_s)
             while True:
                 try:
                     async with asyncio.timeout(silence_s):
@@ -208,6 +208,7 @@ class Channel:
         self._to = to
         self._node: Node | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._is_closed = False
         self._heard: deque[Any] = deque()
         self._news = asyncio.Event()
         self._until = 0.0
@@ -220,8 +221,8 @@ class Channel:
 
     def open(self, make: Callable[[], AsyncIterator[Any]]) -> Callable[[], Awaitable[None]]:
         async def accept() -> None:
-            if self._node is not None:
-                # A connection is opened once, whatever arrives twice.
+            if self._node is not None or self._is_closed:
+                # A connection is opened once, whatever arrives twice; and not any more when it was given up before.
                 return
             node = self._node = NODE.get()
             self._network._under_way[node][self._reset] = None
@@ -277,6 +278,7 @@ class Channel:
 
     def close(self) -> None:
         """Tell the far end that nobody listens any more."""
+        self._is_closed = True
         node, pump = self._node, self._pump
         self._network._listening.get(self._source, {}).pop(self, None)
         if node is not None and pump is not None:
