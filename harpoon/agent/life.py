@@ -70,11 +70,14 @@ class Life:
         means = self._means
         means.ports.keep(self.record.id, self.record.ports)
         # The launch that was begun last, even where the disk did not take the record of it.
-        launch = max(self.record.launch, self.place.last_launch())
+        last = self.place.last_launch()
+        launch = max(self.record.launch, last)
         if self.record.boot == means.boot:
             self._process = means.driver.find(self.place.shim_file(launch), self._wake.set)
             self.record = replace(self.record, launch=launch)
-        elif self.place.last_launch() >= self.record.launch:
+        elif last >= self.record.launch:
+            # What comes next is to have a higher number than all that was: the highest one is looked for.
+            self.record = replace(self.record, launch=launch)
             self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
         else:
             self._keep(boot=means.boot)

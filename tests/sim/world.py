@@ -43,8 +43,8 @@ QUIET_S = 35.0
 UNSURE = frozenset({"L2", "S17", "S5", "S11", "S12", "S18", "L6"})
 #: An agent that nobody has followed for so long registers again.
 REGISTER_AFTER = timedelta(seconds=5)
-#: An operator tries so often.
-TRIES = 30
+#: An operator tries so often, a second apart: longer than a view can be wrong.
+TRIES = 900
 
 
 class World:
