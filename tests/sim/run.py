@@ -34,6 +34,8 @@ from tests.proof.history import digest
 from tests.sim.plan import Fault, Op, Plan
 
 T = TypeVar("T", Fault, Op)
+#: Where a disk costs nothing, if there is such a place.
+SHM: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 #: A run that takes longer hangs.
 WITHIN_S: Final = 120.0
 #: Fault that kills a run for another reason than a violation.
@@ -75,7 +77,11 @@ def run_all(
 ) -> Iterator[Result]:
     """Run plans, some at a time; yield the results as they come, which is not in order."""
     waiting = iter(plans)
-    with selectors.DefaultSelector() as selector:
+    # What a child that is killed has left goes with it.
+    with (
+        selectors.DefaultSelector() as selector,
+        tempfile.TemporaryDirectory(prefix="harpoon-sim-", dir=SHM) as scratch,
+    ):
         children: dict[int, tuple[int, Plan, bytearray, float]] = {}
 
         def begin() -> None:
@@ -84,7 +90,7 @@ def run_all(
                 pid = os.fork()
                 if pid == 0:
                     os.close(reading)
-                    _child(plan, writing, patch, keeps=keeps, log=log)
+                    _child(plan, Path(scratch), writing, patch, keeps=keeps, log=log)
                 os.close(writing)
                 children[reading] = (pid, plan, bytearray(), time.monotonic())
                 selector.register(reading, selectors.EVENT_READ)
@@ -133,9 +139,9 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _child(plan: Plan, writing: int, patch: Patch | None, *, keeps: bool, log: bool) -> None:
+def _child(plan: Plan, scratch: Path, writing: int, patch: Patch | None, *, keeps: bool, log: bool) -> None:
     """Run a plan, tell what came of it, and end this process."""
-    directory = Path(tempfile.mkdtemp(prefix="harpoon-sim-", dir="/dev/shm"))
+    directory = scratch / str(os.getpid())
     code = 0
     try:
         result = _run(plan, directory, patch, keeps=keeps, log=log)
