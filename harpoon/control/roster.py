@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -33,7 +34,7 @@ class Roster:
         self._store = store
         self._view = view
         self._instance = instance
-        #: Agent → when word from it was taken for news last, by the event loop's clock.
+        #: Agent → when word from it was taken for news last, if lately, by the event loop's clock.
         self._counted: dict[str, float] = {}
 
     async def register(self, agent: Agent) -> int:
@@ -72,15 +73,18 @@ class Roster:
         if row is None or row.value.state is LinkState.CONNECTED or self._instance not in row.value.failed_by:
             return
         now = asyncio.get_running_loop().time()
-        if now < self._counted.get(name, -COUNT_AGAIN_S) + COUNT_AGAIN_S:
+        self._counted = {one: at for one, at in self._counted.items() if now < at + COUNT_AGAIN_S}
+        if name in self._counted:
             return
         self._counted[name] = now
         failed_by = tuple(one for one in row.value.failed_by if one != self._instance)
         link = replace(row.value, failed_by=failed_by)
         # Should it be written by its holder just now, that is the newer word, and the next will come.
         is_same = Compare(LINKS + name, mod=row.mod_revision)
-        if await self._store.commit((is_same,), (Put(LINKS + name, codec.dump(link)),)) is not None:
-            _log.info("agent_counted_again", agent=name)
+        # Nor is it what the agent asked for: it is registered, whatever becomes of this.
+        with suppress(StoreUnavailable):
+            if await self._store.commit((is_same,), (Put(LINKS + name, codec.dump(link)),)) is not None:
+                _log.info("agent_counted_again", agent=name)
 
     async def remove(self, name: str) -> int:
         """Drop an agent that cannot be reached, with everything it reported; its tasks are taken for gone.

@@ -15,13 +15,14 @@ from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Put
 from tests.control.test_controller import an_agent
 from tests.fakes import FakeAgent
+from tests.faulty import Fault, FaultyStore
 
 A1 = an_agent(FakeAgent("a1"), "http://a1")
 
 
 @asynccontextmanager
 async def a_roster(state: LinkState, *failed_by: str) -> AsyncIterator[tuple[Roster, View, MemoryStore]]:
-    store = MemoryStore()
+    store = FaultyStore()
     link = Link(agent="a1", state=state, since_ms=7, reason="no answer", failed_by=failed_by)
     await store.commit((), (Put(f"{AGENTS}a1", codec.dump(A1)), Put(f"{LINKS}a1", codec.dump(link))))
     view = View(store, incarnation=1, cluster="c1")
@@ -54,6 +55,15 @@ async def test_word_from_an_agent_changes_nothing_where_it_is_no_news(
         before = await store.revision()
         await roster.register(A1)
         assert await store.revision() == before
+
+
+async def test_an_agent_is_registered_also_where_the_store_cannot_take_note_that_it_counts() -> None:
+    async with a_roster(LinkState.LOST, "s1") as (roster, view, store):
+        assert isinstance(store, FaultyStore)
+        store.fail(Fault.REFUSED, prefix=LINKS)
+        assert await roster.register(A1) == view.agents.rows["a1"].mod_revision
+        assert store.is_through
+        assert await failed_by(view, store) == ("s1",)
 
 
 async def test_an_agent_that_says_much_and_cannot_be_reached_is_not_passed_on_all_the_time(
