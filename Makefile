@@ -38,10 +38,10 @@ check: $(READY) ## format, lint, types, layers, generated code
 
 test: $(READY) ## all tests, with real processes; coverage is kept for `make coverage`
 	@.ci/etcd $(BIN)
-	@.ci/java
 ifneq ($(ARGS),)
 	@$(BIN)/coverage run -m pytest $(ARGS)
 else
+	@.ci/java
 	@.ci/test $(BIN)
 	@$(BIN)/coverage report --include=$(PURE) --fail-under=100 >$(VENV)/coverage || { cat $(VENV)/coverage; exit 1; }
 endif

@@ -6,9 +6,8 @@ events of different nodes matters to a check, it goes by tokens and revisions, n
 moment after it happened.
 """
 
-import heapq
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -249,9 +248,16 @@ def from_line(line: str) -> Event:
     return kind(**{name: _tuples(value) for name, value in told.items() if name in names})
 
 
-def read(*files: Path) -> Iterator[Event]:
-    """Merge the histories of all processes by time."""
-    return heapq.merge(*(map(from_line, file.read_text().splitlines()) for file in files), key=lambda event: event.t)
+def read(directory: Path) -> list[Event]:
+    """Read what all processes wrote into a directory, in the order of time. ValueError where that is no history."""
+    try:
+        lines = [line for file in sorted(directory.glob("*.jsonl")) for line in file.read_text().splitlines()]
+        events = sorted(map(from_line, lines), key=lambda event: event.t)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{directory} holds no history: {error!r}") from None
+    if not events:
+        raise ValueError(f"{directory} holds no history: no event is in a file *.jsonl of it")
+    return events
 
 
 def digest(lines: Iterable[str]) -> str:

@@ -15,8 +15,8 @@ from tests.sim.run import Result, run, run_all, shrink
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seed", type=int, help="run this one")
-    parser.add_argument("--plan", type=Path, help="run the plan in this file")
-    parser.add_argument("--seeds", help="run all from FIRST up to, not including, LAST: FIRST:LAST")
+    parser.add_argument("--plan", type=plan_of, help="run the plan in this file")
+    parser.add_argument("--seeds", type=seeds_of, help="run all from FIRST up to, not including, LAST: FIRST:LAST")
     parser.add_argument("--jobs", type=int, default=2, help="so many at a time")
     parser.add_argument("--log", action="store_true", help="show what the code under test logs")
     parser.add_argument("--history", action="store_true", help="show the history")
@@ -24,9 +24,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="write the (shrunk) plan into this file")
     given = parser.parse_args()
     if given.seeds:
-        first, last = map(int, given.seeds.split(":"))
-        return many(range(first, last), given.jobs)
-    plan = Plan.from_json(given.plan.read_text()) if given.plan else draw(given.seed or 0)
+        return many(given.seeds, given.jobs)
+    plan = given.plan or draw(given.seed or 0)
     result = run(plan, keeps=given.history, log=given.log)
     if result.violated and given.shrink:
         plan = shrink(plan, lambda tried: run(tried).violated == result.violated)
@@ -35,6 +34,22 @@ def main() -> int:
         given.keep.write_text(plan.to_json())
     show(result)
     return 1 if result.violated else 0
+
+
+def seeds_of(text: str) -> range:
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIRST:LAST, such as 0:500")
+    return range(int(first), int(last))
+
+
+def plan_of(path: str) -> Plan:
+    try:
+        return Plan.from_json(Path(path).read_text())
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{path} holds no plan as --keep writes it: {error}") from None
 
 
 def show(result: Result) -> None:

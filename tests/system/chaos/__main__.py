@@ -26,7 +26,11 @@ ROUND = 45
 def main() -> int:
     told = _told()
     if told.judge:
-        wrong = judged(told.judge, Setting(seed=0, count=0).terms())
+        try:
+            wrong = judged(told.judge, Setting(seed=0, count=0).terms())
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
         print("\n".join(wrong) or "nothing is wrong")
         return bool(wrong)
     if os.geteuid() != 0:

@@ -15,7 +15,7 @@ from harpoon.kit.errors import HarpoonError
 from harpoon.kit.logs import warnings_only
 from tests.proof.checks import CHECKS
 from tests.proof.checks.running import NoDoubleRun
-from tests.proof.history import Calm, Ended, Settled, digest, from_line, to_line
+from tests.proof.history import Calm, Ended, Settled, digest, read, to_line
 from tests.proof.judge import Judge, Terms, Violation
 from tests.system.chaos.census import Census
 from tests.system.chaos.clients import Doors, Session, Watcher
@@ -222,11 +222,8 @@ async def _missing(doors: Doors) -> str:
 
 
 def judged(history: Path, terms: Terms, outcome: Outcome | None = None) -> list[str]:
-    """Judge a history that was written; return what is wrong."""
-    events = sorted(
-        (from_line(line) for file in sorted(history.glob("*.jsonl")) for line in file.read_text().splitlines()),
-        key=lambda event: event.t,
-    )
+    """Judge a history that was written; return what is wrong. ValueError where there is none."""
+    events = read(history)
     if outcome is not None:
         outcome.digest = digest(map(to_line, events))
     wrong: list[str] = []
