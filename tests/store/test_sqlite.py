@@ -245,8 +245,10 @@ async def test_an_idle_store_folds_its_log_and_then_does_nothing(tmp_path: Path)
         async with asyncio.timeout(20):
             while wal.stat().st_size:
                 await asyncio.sleep(0.05)
-        # The clock stands still, so nothing is ever due but the history's end.
-        assert store._writer._pause_s() == retention.KEPT_FOR / timedelta(seconds=1)
+        # The clock stands still, so nothing is ever due but the history's end; the writer says so a moment after the fold.
+        async with asyncio.timeout(20):
+            while store._writer._pause_s() != retention.KEPT_FOR / timedelta(seconds=1):
+                await asyncio.sleep(0.05)
         await store.compact(1)
         async with asyncio.timeout(20):
             while store._writer._pause_s() is not None:
