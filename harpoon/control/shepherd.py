@@ -68,6 +68,8 @@ class Shepherd:
     def __init__(self, means: Means, metrics: Metrics, view: View, member: Membership) -> None:
         self._means = means
         self._view = view
+        #: What minders write, and begin with.
+        self._told = (view.links, view.actual)
         self._member = member
         self._metrics = metrics
         self._holding = Holding(means, view, member)
@@ -81,6 +83,10 @@ class Shepherd:
         self._settled: dict[str, timedelta] = {}
         self._others: frozenset[str] = frozenset()
         self._adoptions = asyncio.Semaphore(ADOPTIONS)
+        #: The view's revision when it was heard of last.
+        self._heard = 0
+        #: Agents of which the view showed what the store did not have: whoever minds them began with that.
+        self._misled: set[str] = set()
 
     def listen(self, wake: Wake) -> None:
         """Have ``wake(agent, tasks)`` called when tasks of an agent may differ from what is desired."""
@@ -125,9 +131,15 @@ class Shepherd:
 
     # What there is to look at.
 
-    def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
+    def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
         view = self._view
         touched: list[str] = []
+        # What comes at no revision of its own is a repair of the view.
+        is_repair, self._heard = revision == self._heard, revision
+        if is_repair:
+            told = (change.key.partition("/")[0] for change in changes if change.table in self._told)
+            self._misled.update(name for name in told if name in self._running)
+            touched += self._misled
         claims: dict[str, set[TaskId]] = {}
         for change in changes:
             if change.table is view.instances:
@@ -221,11 +233,12 @@ class Shepherd:
         """Mind an agent as it is registered now."""
         agent = self._view.agents.rows[name].value
         running = self._running.get(name)
-        if running is None or running[0] != agent:
+        if running is None or running[0] != agent or name in self._misled:
             await self._begin(group, name, None)
 
     async def _begin(self, group: asyncio.TaskGroup, name: str, hold: Hold | None) -> None:
         await self._stop(name)
+        self._misled.discard(name)
         row = self._view.agents.rows.get(name)
         if row is not None:
             self._running[name] = (row.value, group.create_task(self._mind(row, hold), name=f"minder-{name}"))
