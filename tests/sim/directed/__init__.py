@@ -73,6 +73,7 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "occupant_not_compared": watches.placement_missed,
     "job_gone_is_ignored": watches.placed_unseen,
     "hold_not_asked_of_the_view": kept("a_former_holder_wakes_while_the_new_one_is_behind"),
+    "begun_with_a_view_that_was_wrong": kept("a_view_without_the_last_word_on_a_link"),
     "view_moves_while_asked": kept("a_put_that_seems_to_change_nothing_waits_for_the_store"),
     "other_boots_launch_ignored": kept("a_launch_after_a_power_cut_that_no_record_tells_of"),
     "death_told_last": kept("a_declaration_of_death_is_broken_off"),

@@ -93,6 +93,12 @@ MINDING: Final = (
         edits=(Edit(Shepherd.is_commandable, " and self._holding.shows(agent, minder.hold)", ""),),
     ),
     Variant(
+        name="begun_with_a_view_that_was_wrong",
+        says="Who minds an agent goes on with what the view lacked when that is mended.",
+        kills=CONVERGES,
+        edits=(Edit(Shepherd._keep, " or name in self._misled", ""),),
+    ),
+    Variant(
         name="nobody_passed_on",
         says="An instance keeps an agent that it cannot reach.",
         kills=frozenset({"L2", *CONVERGES}),
