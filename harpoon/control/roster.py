@@ -20,6 +20,8 @@ from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, StoreUna
 
 #: A listed agent that is not connected is asked again so often.
 ASK_EVERY_S: Final = 2.0
+#: Tries to remove an agent against others that change it.
+TRIES: Final = 5
 #: Word from an agent that cannot be reached all the same is taken for news so often.
 COUNT_AGAIN_S: Final = 30.0
 
@@ -93,7 +95,17 @@ class Roster:
             NotFound: There is no such agent.
             Conflict: It is connected, or tasks are still placed on it.
             StoreUnavailable: The store could not answer; some of what it reported may be gone.
+            Unavailable: It keeps changing.
         """
+        for _ in range(TRIES):
+            revision = await self._try_remove(name)
+            if revision is not None:
+                await self._view.mirror.shows(revision)
+                return revision
+        raise Unavailable(f"others keep changing agent {name}; try again")
+
+    async def _try_remove(self, name: str) -> int | None:
+        """Drop an agent that is as the view shows it; None: it is not, or somebody has just tried to reach it."""
         row = self._view.agents.rows.get(name)
         if row is None:
             raise NotFound(f"there is no agent {name}")
@@ -119,9 +131,8 @@ class Roster:
         for writes in (*parts, [Delete(table + name) for table in (AGENTS, LINKS, CORDONS)]):
             revision = await self._store.commit(is_same, writes)
             if revision is None:
-                raise Conflict(f"agent {name} changed just now; look again")
-        assert revision is not None, "the last of them was committed"
-        await self._view.mirror.shows(revision)
+                await settle.see_others(self._store, self._view.mirror, is_same)
+                return None
         return revision
 
     def _check_succession(self, former: Agent) -> None:

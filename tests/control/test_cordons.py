@@ -673,6 +673,37 @@ async def test_an_agent_that_came_back_meanwhile_is_not_removed_late() -> None:
         assert await store.get(AGENTS + "a1") is not None
 
 
+class Dialled(MemoryStore):
+    """A store in which the link to an agent is found to be as told just before the agent is removed."""
+
+    def __init__(self, state: LinkState) -> None:
+        super().__init__()
+        self.found: LinkState | None = state
+
+    async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
+        state = self.found
+        if state is not None and Delete(AGENTS + "a1") in writes:
+            self.found = None
+            link = Link(agent="a1", state=state, since_ms=1, reason="nobody answers")
+            await super().commit((), [Put(LINKS + "a1", codec.dump(link))])
+        return await super().commit(compares, writes)
+
+
+async def test_what_is_found_of_a_link_in_the_moment_its_agent_is_removed_does_not_keep_it() -> None:
+    store = Dialled(LinkState.UNKNOWN)
+    async with a_view(store) as view:
+        await registered(view, store)
+        await Roster(store, view).remove("a1")
+        assert not view.agents.rows
+        assert not view.links.rows
+    store = Dialled(LinkState.CONNECTED)
+    async with a_view(store) as view:
+        await registered(view, store)
+        with pytest.raises(Conflict, match="is connected"):
+            await Roster(store, view).remove("a1")
+        assert "a1" in view.agents.rows
+
+
 async def test_what_was_placed_on_an_agent_in_the_moment_it_was_removed_goes_when_that_is_declared_dead() -> None:
     store, a1, a2 = MemoryStore(), FakeAgent("a1"), FakeAgent("a2")
     async with House(store, (a1, a2)).running() as controller:
