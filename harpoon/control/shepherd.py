@@ -83,8 +83,6 @@ class Shepherd:
         self._settled: dict[str, timedelta] = {}
         self._others: frozenset[str] = frozenset()
         self._adoptions = asyncio.Semaphore(ADOPTIONS)
-        #: The view's revision when it was heard of last.
-        self._heard = 0
         #: Agents of which the view showed what the store did not have: whoever minds them began with that.
         self._misled: set[str] = set()
 
@@ -131,12 +129,10 @@ class Shepherd:
 
     # What there is to look at.
 
-    def _hear(self, revision: int, changes: tuple[RowChange, ...]) -> None:
+    def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         view = self._view
         touched: list[str] = []
-        # What comes at no revision of its own is a repair of the view.
-        is_repair, self._heard = revision == self._heard, revision
-        if is_repair:
+        if view.mirror.is_mending:
             told = (change.key.partition("/")[0] for change in changes if change.table in self._told)
             self._misled.update(name for name in told if name in self._running)
             touched += self._misled

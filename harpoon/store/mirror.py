@@ -69,6 +69,8 @@ class Mirror:
         #: Keys changed while `verify` compares.
         self._touched: set[str] | None = None
         self._is_doubted = asyncio.Event()
+        #: What listeners are told is no next revision, but mends what was shown before; see `listen_breaks`.
+        self.is_mending = False
 
     @property
     def oldest(self) -> int:
@@ -315,7 +317,9 @@ class Mirror:
         """Let all tables come to ``revision`` by changes that are not those of one; ``told`` as of `listen_breaks`."""
         for hear in self._breaks:
             hear(told)
+        self.is_mending = True
         self._apply(revision, changes, 0)
+        self.is_mending = False
         self.recent.reset(revision)
 
     def _apply(self, revision: int, changes: tuple[RowChange, ...], size: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from harpoon.store import mirror as module
-from harpoon.store.port import Change, Compacted, Delete, Rewound, RolledBack, StoreUnavailable, Trouble
+from harpoon.store.port import Change, Compacted, Delete, Put, Rewound, RolledBack, StoreUnavailable, Trouble
 from harpoon.store.table import Row
 from tests.faulty import FaultyStore
 from tests.store.test_mirror import Cat, House, a_cat, a_dog, write
@@ -155,3 +155,16 @@ async def test_whoever_listens_for_a_time_hears_nothing_after_it() -> None:
         await house.mirror.reached(await write(house, a_dog("ace")))
     assert heard == [2]
     assert [revision for revision, _ in house.told] == [1, 2, 3]
+
+
+async def test_a_repair_is_told_from_a_revision_also_when_revisions_went_by_that_change_nothing_here() -> None:
+    house = await a_house(Telling())
+    heard: list[tuple[int, bool]] = []
+    async with house.following():
+        with house.mirror.listening(lambda revision, _changes: heard.append((revision, house.mirror.is_mending))):
+            await house.mirror.reached(await write(house, a_dog("rex")))
+            await house.mirror.reached(await write(house, Put("/h/none/of/ours", b"{}")))
+            house.cats._rows["ghost"] = Row(Cat(name="ghost"), 1, 1)
+            assert await house.mirror.verify() == 1
+    assert heard == [(2, False), (3, True)]
+    assert not house.mirror.is_mending
