@@ -17,10 +17,10 @@ SEED ?= 100000
 SCHEDULES ?= 20000
 FAULTS ?= 1000
 
-.PHONY: help demo check test coverage specs conformance fuzz chaos soak bench docs stubs format clean
+.PHONY: help demo check test coverage specs conformance containers fuzz chaos soak bench docs stubs format clean
 
 # What `.ci/etcd` may have put there.
-demo test chaos soak bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
+demo test containers chaos soak bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -36,7 +36,7 @@ check: $(READY) ## format, lint, types, layers, generated code
 	@$(BIN)/lint-imports
 	@PYTHON="$(PYTHON)" .ci/stubs --check
 
-test: $(READY) ## all tests, with real processes; coverage is kept for `make coverage`
+test: $(READY) ## all tests, with real processes; coverage of the first part is kept for `make coverage`
 	@.ci/etcd $(BIN)
 ifneq ($(ARGS),)
 	@$(BIN)/coverage run -m pytest $(ARGS)
@@ -55,6 +55,10 @@ specs: $(READY) ## check how agents are owned and exclusive slots move, in every
 
 conformance: $(READY) ## judge the watch of a server of ours, or of any: make conformance SERVER=http://… TOKEN_FILE=…
 	@$(BIN)/python -m pytest tests/conformance $(if $(SERVER),--server $(SERVER)) $(if $(TOKEN_FILE),--token-file $(TOKEN_FILE)) $(ARGS)
+
+containers: $(READY) ## build the image, and run it as servers and agents beside etcd, on a Docker engine; by root one is installed and started
+	@.ci/etcd $(BIN)
+	@HARPOON_ALL_CONTAINERS=1 $(BIN)/python -m pytest -q tests/containers $(ARGS)
 
 fuzz: $(READY) ## ten times the wrong requests of `make test` to a real server, and more made from the OpenAPI document (minutes)
 	@HARPOON_SPOILT_REQUESTS=200000 HARPOON_FUZZ_EXAMPLES=16 $(BIN)/python -m pytest -q tests/fuzz/test_spoilt.py tests/fuzz/test_openapi.py $(ARGS)

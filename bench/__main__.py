@@ -3,7 +3,23 @@
 import importlib
 import sys
 
-SUITES = ("store", "etcd", "agent", "system", "doors", "instances", "watch", "scale", "fleet", "takeover")
+SUITES = (
+    "store",
+    "etcd",
+    "agent",
+    "docker",
+    "system",
+    "rollouts",
+    "doors",
+    "instances",
+    "watch",
+    "scale",
+    "placing",
+    "fleet",
+    "takeover",
+    "history",
+    "why",
+)
 
 
 def main() -> None:

@@ -31,9 +31,10 @@ from harpoon.agent.settings import AgentSettings
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import Unavailable
 from harpoon.model.command import ForgetTask, StartTask, StopTask
+from harpoon.model.lifecycle import Stop, StopSignal
 from harpoon.model.name import TaskId
 from harpoon.model.task import Task, TaskState
-from harpoon.model.template import Stop, StopSignal, TaskTemplate
+from harpoon.model.template import TaskTemplate
 from harpoon.model.token import Token
 from harpoon.model.wire import Adopt, Commands, Snapshot
 

@@ -140,6 +140,9 @@ def free_ports(count: int) -> list[int]:
 class Visitor:
     """A client that knows the service only by ``/endpoints``: a new connection for every request, and no retry."""
 
+    #: What takes longer than this has failed.
+    slow_s = SLOW_S
+
     def __init__(self, server: str) -> None:
         self.url = f"{server}/v1/namespaces/default/jobs/web/endpoints"
         self.addresses: list[tuple[str, int]] = []
@@ -159,7 +162,7 @@ class Visitor:
         """Make one request and judge it."""
         address, port = self.addresses[number % len(self.addresses)]
         try:
-            async with asyncio.timeout(SLOW_S):
+            async with asyncio.timeout(self.slow_s):
                 reader, writer = await asyncio.open_connection(address, port)
                 try:
                     writer.write(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")

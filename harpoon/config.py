@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from harpoon.kit.address import is_loopback
 from harpoon.model.lease import LeaseTimes
 from harpoon.model.name import check_name
+from harpoon.store.past.budget import Budget
 from harpoon.store.url import EtcdUrl, MemoryUrl, SqliteUrl, StoreUrl
 
 #: Where a server listens unless told otherwise: below the range that Linux gives to outgoing connections.
@@ -81,6 +82,8 @@ class ServerSettings:
     store: StoreUrl = field(default_factory=MemoryUrl)
     #: The bearer token that clients and agents show; None: no authentication, on loopback only.
     token: str | None = None
+    #: The keys that secrets are encrypted with; None: no secrets are taken, and none delivered.
+    secrets_key_file: Path | None = None
     #: What this instance calls itself, in holds and logs.
     instance: str = field(default_factory=lambda: instance_name(socket.gethostname()))
     #: Base URL at which the other instances reach this one, and no other one; None: where it listens.
@@ -99,6 +102,10 @@ class ServerSettings:
     resync: timedelta = timedelta(seconds=30)
     #: A watcher that was away for longer has to start afresh; a store keeps at most 100,000 revisions anyway.
     keep_history: timedelta = timedelta(minutes=10)
+    #: Where what happened is kept for whoever looks back; None: nowhere.
+    history: Path | None = None
+    #: How much of it.
+    history_budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         check_name("an instance's name", self.instance)
@@ -128,6 +135,11 @@ class ServerSettings:
             raise ValueError(
                 f"--advertise: with --instances each has a port of its own; leave out that of {self.advertise}"
             )
+
+    @property
+    def history_directory(self) -> Path | None:
+        """Where this instance keeps its history: of several on one host, each in a directory of its own."""
+        return self.history / self.instance if self.history is not None and self.is_sharing else self.history
 
     def url(self, own_port: int | None = None) -> str:
         """Return where the other instances reach this one; empty: nowhere.

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -20,25 +21,33 @@ from harpoon.agent import daemon
 from harpoon.agent.client import AgentClient
 from harpoon.agent.settings import AgentSettings
 from harpoon.api.app import make_app
+from harpoon.api.closed import serve_closed
 from harpoon.api.doors import Doors
 from harpoon.api.site import own_socket, run_site
 from harpoon.client.peer import PeerClient
 from harpoon.config import Listen, ServerSettings
 from harpoon.control.controller import Controller
+from harpoon.control.keyring import Keyring
 from harpoon.control.means import Means, PeerAnswer
 from harpoon.control.metrics import Metrics
+from harpoon.control.past import Past, PastMetrics
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Unavailable, leaves
 from harpoon.kit.lag import watch_lag
 from harpoon.kit.logs import configure_logs
 from harpoon.kit.loop import Pace
 from harpoon.kit.news import News
+from harpoon.model.name import TaskId
+from harpoon.store.cluster import Cluster
 from harpoon.store.opening import open_store
+from harpoon.store.past.recorder import Recorder
 from harpoon.store.port import Renewal, RolledBack, Store, StoreUnavailable, Trouble
 from harpoon.store.url import EtcdUrl
 
 #: Open files: a server has a socket for each agent and watcher, an agent some for each task.
 OPEN_FILES: Final = 65_536
+#: Of what a task wrote last, a failure keeps so much as evidence.
+EVIDENCE_LINES: Final = 10
 #: Connections to agents are few and long; the default of 100 would make the 101st agent wait for ever.
 CONNECTIONS: Final = 0
 
@@ -74,6 +83,22 @@ def run_agent(settings: AgentSettings) -> int:
 
     async def serve(stop: asyncio.Event) -> None:
         await daemon.serve(settings, clock=SystemClock(), rng=system_random(), stop=stop)
+
+    return _run(serve)
+
+
+def run_history(directory: Path, listen: Listen) -> int:
+    """Answer from a history that nobody writes, until told to stop; return the process's exit code."""
+
+    async def serve(stop: asyncio.Event) -> None:
+        await serve_closed(
+            directory,
+            listen.host,
+            listen.port,
+            clock=SystemClock(),
+            stop=stop,
+            ready=lambda port: _log.info("history_ready", url=Listen(listen.host, port).url),
+        )
 
     return _run(serve)
 
@@ -115,6 +140,8 @@ class _House:
     doors: Doors
     #: Bound to the port that is this instance's alone, when it shares the other one.
     own: socket.socket | None
+    #: Keeps the history, if one is kept.
+    recorder: Recorder | None
 
 
 class Patience:
@@ -174,8 +201,11 @@ async def _serve(
         if controller is not None:
             patience.rely()
             _spare_collector()
-            doors = _doors(settings, means, controller, PeerClient(session))
-            house = _House(settings=settings, means=means, controller=controller, doors=doors, own=own)
+            recorder = _recorder(settings, means, controller)
+            doors = _doors(settings, means, controller, PeerClient(session), recorder)
+            house = _House(
+                settings=settings, means=means, controller=controller, doors=doors, own=own, recorder=recorder
+            )
             await _keep(house, patience.stop, ready)
     finally:
         if own is not None:
@@ -183,10 +213,14 @@ async def _serve(
 
 
 def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSession, own: socket.socket | None) -> Means:
-    peers, lease = PeerClient(session), settings.lease
+    peers, lease, keyring = PeerClient(session), settings.lease, Keyring(settings.secrets_key_file)
+    keyring.check()
 
     def connect(endpoint: str) -> AgentClient:
         return AgentClient(session, endpoint, settings.token)
+
+    async def last_lines(endpoint: str, task: TaskId) -> tuple[str, ...]:
+        return await connect(endpoint).last_lines(task, EVIDENCE_LINES)
 
     async def ask_peer(url: str) -> PeerAnswer:
         told = await peers.health(url)
@@ -197,9 +231,11 @@ def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSessio
         connect=connect,
         clock=SystemClock(),
         rng=system_random(),
+        keyring=keyring,
         instance=f"{settings.instance}-{uuid.uuid4().hex[:8]}",
         url=settings.url(None if own is None else own.getsockname()[1]),
         ask_peer=ask_peer,
+        last_lines=last_lines,
         lost_after=settings.lost_after,
         lease_ttl=lease.ttl,
         renewal=Renewal(lease.keepalive.total_seconds(), lease.margin.total_seconds()),
@@ -223,7 +259,9 @@ async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]
     """
     controller, means, doors = house.controller, house.means, house.doors
     async with asyncio.TaskGroup() as outer:
-        following = outer.create_task(controller.follow(), name="view")
+        following = [outer.create_task(controller.follow(), name="view")]
+        if house.recorder is not None:
+            following.append(outer.create_task(house.recorder.run(), name="history"))
         async with asyncio.TaskGroup() as group:
             running = group.create_task(controller.run(), name="controller")
             listed = group.create_task(
@@ -238,10 +276,30 @@ async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]
             await site
             for task in (listed, stopping, lag):
                 task.cancel()
-        following.cancel()
+        for task in following:
+            task.cancel()
 
 
-def _doors(settings: ServerSettings, means: Means, controller: Controller, peers: PeerClient) -> Doors:
+def _recorder(settings: ServerSettings, means: Means, controller: Controller) -> Recorder | None:
+    """Make what keeps the history; before the view follows."""
+    if settings.history_directory is None:
+        return None
+    view = controller.view
+    recorder = Recorder(
+        means.store,
+        view.mirror,
+        about=Cluster(view.cluster, view.incarnation),
+        directory=settings.history_directory,
+        budget=settings.history_budget,
+        clock=means.clock,
+    )
+    controller.metrics.registry.register(PastMetrics(recorder))
+    return recorder
+
+
+def _doors(
+    settings: ServerSettings, means: Means, controller: Controller, peers: PeerClient, recorder: Recorder | None
+) -> Doors:
     def logs(agent: str) -> AgentClient:
         row = controller.view.agents.rows.get(agent)
         if row is None:
@@ -255,6 +313,9 @@ def _doors(settings: ServerSettings, means: Means, controller: Controller, peers
         registry=controller.registry,
         roster=controller.roster,
         cordons=controller.cordons,
+        steering=controller.steering,
+        cron_orders=controller.cron_orders,
+        rebalancer=controller.rebalancer,
         store=means.store,
         instance=means.instance,
         clock=means.clock,
@@ -262,9 +323,11 @@ def _doors(settings: ServerSettings, means: Means, controller: Controller, peers
         drain=asyncio.Event(),
         metrics=controller.metrics.registry,
         bookings=controller.bookings,
+        past=None if recorder is None else Past(recorder, controller.view, means.clock),
         url=means.url,
         peers=lambda: None if controller.term is None else controller.term.peers.known,
         peer_client=peers,
+        lost_after=means.lost_after,
         token=settings.token,
     )
 

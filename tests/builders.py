@@ -3,7 +3,7 @@
 `a_job(scale=3)` is a job of three slots; whatever a test is about, it says itself. Times are milliseconds after `T0`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,11 +12,12 @@ from harpoon.model import wire
 from harpoon.model.agent import Agent, Capacity, Cordon, Link, LinkState, PortRange
 from harpoon.model.decision import Want
 from harpoon.model.instant import Instant
-from harpoon.model.job import Dependency, Job, OnLost, Spec, Update
+from harpoon.model.job import PRIORITY, Dependency, Job, JobType, OnLost, Run, Spec, Update
+from harpoon.model.lifecycle import Restart, RestartPolicy
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Distinct, PlacementRules, Preference, Requirement, Spread
 from harpoon.model.task import Number, Placement, Reservation, Task, TaskState, task_id
-from harpoon.model.template import Resources, Restart, RestartPolicy, TaskTemplate
+from harpoon.model.template import Resources, TaskTemplate
 
 #: The wall clock at the beginning of every test: 2026-01-01T00:00:00Z.
 T0 = 1_767_225_600_000
@@ -31,10 +32,16 @@ def at(seconds: float = 0.0, *, wall_skew_s: float = 0.0) -> Instant:
 
 
 def a_template(
-    *, cpu: int = 0, memory: int = 0, restart: RestartPolicy = RestartPolicy.ALWAYS, **fields: Any
+    *,
+    cpu: int = 0,
+    memory: int = 0,
+    named: Mapping[str, int] | None = None,
+    restart: RestartPolicy = RestartPolicy.ALWAYS,
+    **fields: Any,
 ) -> TaskTemplate:
     """A task template; ``cpu`` in thousandths, ``memory`` in bytes."""
-    given = {"command": ("sleep", "1000"), "resources": Resources(cpu=cpu, memory=memory)} | fields
+    resources = Resources(cpu=cpu, memory=memory, named=named or {})
+    given = {"command": ("sleep", "1000"), "resources": resources} | fields
     return TaskTemplate(restart=Restart(policy=restart), **given)
 
 
@@ -54,6 +61,9 @@ def a_job(
     depends_on: Sequence[str] = (),
     on_lost: OnLost | None = None,
     exclusive: bool = False,
+    priority: int = PRIORITY,
+    preempt: bool = False,
+    update: Update | None = None,
     task: TaskTemplate | None = None,
     is_terminating: bool = False,
     **template: Any,
@@ -68,10 +78,12 @@ def a_job(
             spread=tuple(Spread(tag=tag) for tag in spread),
             distinct=distinct,
         ),
-        update=Update(surge=surge, unavailable=unavailable),
+        update=Update(surge=surge, unavailable=unavailable) if update is None else update,
         depends_on=tuple(Dependency(job=name) for name in depends_on),
         on_lost=on_lost,
         exclusive=exclusive,
+        priority=priority,
+        preempt=preempt,
     )
     return Job(
         namespace=namespace,
@@ -83,6 +95,30 @@ def a_job(
         updated_ms=T0,
         is_terminating=is_terminating,
     )
+
+
+def a_batch(
+    *, name: str = "web", version: int = 1, run: int = 1, is_terminating: bool = False, cpu: int = 0, **spec: Any
+) -> Job:
+    """A batch job; fields of its spec may be given. Its run was declared at the beginning."""
+    given: dict[str, Any] = {"task": a_template(cpu=cpu, restart=RestartPolicy.NEVER)} | spec
+    return Job(
+        namespace="default",
+        name=name,
+        spec=Spec(type=JobType.BATCH, **given),
+        generation=f"g{run}",
+        version=version,
+        created_ms=T0,
+        updated_ms=T0,
+        is_terminating=is_terminating,
+        run=Run(version=run, since_ms=T0),
+    )
+
+
+def a_system(*names: str, **fields: Any) -> Job:
+    """A system job as it is decided on, for these agents."""
+    job = a_job(scale=len(names), **fields)
+    return replace(job, spec=replace(job.spec, type=JobType.SYSTEM), members=names)
 
 
 def a_task_id(
@@ -103,7 +139,10 @@ def a_placement(
 ) -> Placement:
     """A placement of a slot; its revision is its number."""
     reserve = Reservation(
-        cpu=fields.pop("cpu", 0), memory=fields.pop("memory", 0), ports=tuple(fields.pop("ports", ()))
+        cpu=fields.pop("cpu", 0),
+        memory=fields.pop("memory", 0),
+        ports=tuple(fields.pop("ports", ())),
+        named=tuple(sorted(fields.pop("named", {}).items())),
     )
     given: dict[str, Any] = {
         "namespace": "default",
@@ -133,7 +172,14 @@ def a_task(
     return Task(state=state, ready=is_ready, **(given | fields))
 
 
-def an_agent(name: str = "a1", *, cpu: int = 4000, memory: int = 4096 * MIB, **fields: Any) -> Agent:
+def an_agent(
+    name: str = "a1",
+    *,
+    cpu: int = 4000,
+    memory: int = 4096 * MIB,
+    named: Mapping[str, int] | None = None,
+    **fields: Any,
+) -> Agent:
     """An agent; its facts name it."""
     given: dict[str, Any] = {
         "uid": f"uid-{name}",
@@ -141,7 +187,7 @@ def an_agent(name: str = "a1", *, cpu: int = 4000, memory: int = 4096 * MIB, **f
         "ports": PortRange(low=20000, high=20999),
         "facts": {"name": name, "arch": "x86_64", "os": "linux"},
     }
-    return Agent(name=name, capacity=Capacity(cpu=cpu, memory=memory), **(given | fields))
+    return Agent(name=name, capacity=Capacity(cpu=cpu, memory=memory, named=named or {}), **(given | fields))
 
 
 def a_cordon(agent: str = "a1", *, is_draining: bool = False, **fields: Any) -> Cordon:

@@ -72,6 +72,11 @@ class FakeAgent:
         self.tasks[task] = replace(self.tasks[task], **changes)
         self._tell(tasks=(self.tasks[task],))
 
+    def forget(self, task: TaskId) -> None:
+        """Lose a task, with all that was known of it, and tell."""
+        del self.tasks[task]
+        self._tell(gone=(task,))
+
     def cut(self) -> None:
         """Lose every connection, and be unreachable until `heal`."""
         self.is_reachable = False

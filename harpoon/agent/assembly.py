@@ -1,6 +1,7 @@
 """Putting an agent together, on whatever machine."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,9 @@ from harpoon.agent.ports import Ports
 from harpoon.agent.probes import Prober
 from harpoon.agent.service import AgentService
 from harpoon.agent.settings import AgentSettings
+from harpoon.agent.supplies import Supplier
 from harpoon.agent.tasks import Tasks
+from harpoon.agent.vault import Vault
 from harpoon.kit.clock import Clock, Random
 
 #: Tasks whose shim was spawned and has not told yet who the task is: enough to keep a host busy, and no more.
@@ -31,10 +34,17 @@ class Machine:
     #: For jitter.
     rng: Random
     driver: Driver
+    #: Runs containers; None: nothing does.
+    containers: Driver | None = None
+    #: Tells the version of what runs them; None: it was not reached yet, or there is none.
+    engine: Callable[[], str | None] = lambda: None
     prober: Prober
+    supplier: Supplier
     ports: Ports
     #: Tells one boot of the machine from another.
     boot: str
+    #: Whether volumes can be mounted.
+    mounts: bool = False
 
 
 def assemble(told: AgentSettings, home: Home, machine: Machine) -> AgentService:
@@ -51,14 +61,18 @@ def assemble(told: AgentSettings, home: Home, machine: Machine) -> AgentService:
         clock=machine.clock,
         rng=machine.rng,
         driver=machine.driver,
+        containers=machine.containers,
         prober=machine.prober,
+        supplier=machine.supplier,
         ports=machine.ports,
         metrics=metrics,
         whereabouts=Whereabouts(agent=told.name, address=settings.advertised_address(told)),
+        vault=Vault(home.uid, told.secrets_dir),
         tell=feed.tell,
         boot=machine.boot,
         places=asyncio.Semaphore(_STARTING_MAX),
     )
+    means.vault.tell()
     tasks = Tasks(means, home, fence.is_denied)
     tasks.recover()
     return AgentService(
@@ -68,5 +82,7 @@ def assemble(told: AgentSettings, home: Home, machine: Machine) -> AgentService:
         feed=feed,
         fence=fence,
         metrics=metrics,
-        describe=lambda port: settings.describe(told, home.uid, port),
+        describe=lambda port: settings.describe(
+            told, home.uid, port, means.vault.facts, mounts=machine.mounts, engine=machine.engine()
+        ),
     )

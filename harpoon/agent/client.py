@@ -29,6 +29,10 @@ ERROR_BYTES_MAX: Final = 64 << 10
 CALL_TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
 #: An agent says something at least each 5 s; one that missed two of them is not there.
 SILENCE_S: Final = 12.0
+#: What is read of a log of which the last lines are asked for; and kept of each.
+_TAIL_BYTES_MAX: Final = 64 << 10
+_LINE_MAX: Final = 500
+_BY_WEIGHT: Final[tuple[LogStream, ...]] = ("stderr", "stdout")
 #: What talking to an agent may end in; ``ValueError``: its endpoint or a header of its cannot be made sense of.
 _FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 _STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=SILENCE_S)
@@ -142,6 +146,25 @@ class AgentClient:
             raise Unavailable(f"{self._url}: {_describe(error)}") from error
         return response
 
+    async def last_lines(self, task: TaskId, count: int) -> tuple[str, ...]:
+        """Return the last lines that a task wrote to stderr, or to stdout if there are none; long ones shortened.
+
+        Raises:
+            NotFound: The agent does not know the task.
+            Unavailable: It could not be asked.
+        """
+        for stream in _BY_WEIGHT:
+            log = await self.logs(task, stream, count)
+            try:
+                text = (await _head(log.content)).decode("utf-8", "replace")
+            except _FAILURES as error:
+                raise Unavailable(f"{self._url}: {_describe(error)}") from error
+            finally:
+                log.close()
+            if lines := text.splitlines()[-count:]:
+                return tuple(line[:_LINE_MAX] for line in lines)
+        return ()
+
     async def _post(self, path: str, body: object, kind: type[T]) -> T:
         headers = {**self._headers, "Content-Type": "application/json"}
         try:
@@ -185,6 +208,14 @@ def _mark(detail: dict[str, object]) -> Token | None:
         return codec.load(Token, codec.dump(detail.get("mark")))
     except Invalid:
         return None
+
+
+async def _head(content: aiohttp.StreamReader) -> bytes:
+    """Return as much as is read of a log's last lines."""
+    body = bytearray()
+    while len(body) < _TAIL_BYTES_MAX and (chunk := await content.readany()):
+        body += chunk
+    return bytes(body[:_TAIL_BYTES_MAX])
 
 
 async def _read(content: aiohttp.StreamReader, limit: int) -> bytes:

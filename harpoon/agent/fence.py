@@ -149,4 +149,4 @@ def parse(task: TaskId) -> tuple[str, tuple[int, int]]:
         name = parse_task_id(check_task_id(task))
     except ValueError as error:
         raise Invalid(str(error)) from error
-    return f"{name.namespace}.{name.job}.{name.slot}", (name.number.incarnation, name.number.revision)
+    return f"{name.namespace}.{name.job}.{name.place}", (name.number.incarnation, name.number.revision)

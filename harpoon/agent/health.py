@@ -7,8 +7,8 @@ import shlex
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+from harpoon.model.check import Check, ExecProbe, HttpProbe, OnFail, TcpProbe
 from harpoon.model.task import CheckResult
-from harpoon.model.template import Check, ExecProbe, HttpProbe, OnFail, TcpProbe
 
 
 class _Pace(NamedTuple):
@@ -41,9 +41,12 @@ def check_name(check: Check) -> str:
 class Standing:
     """What the answers to one check of one process add up to."""
 
-    def __init__(self, check: Check, *, is_passing: bool = False) -> None:
-        """Begin to count; ``is_passing``: what an earlier daemon had found."""
+    def __init__(self, check: Check, *, is_passing: bool = False, begun_ms: int = 0) -> None:
+        """Begin to count; ``is_passing``: what an earlier daemon had found; ``begun_ms``: when that is, UTC."""
         self.check = check
+        self._begun_ms = begun_ms
+        #: How old the process was when it began to fail.
+        self._failing_at = timedelta(0)
         self.is_passing = is_passing
         #: Whether it failed so often that the task is to be started again.
         self.wants_restart = False
@@ -59,7 +62,9 @@ class Standing:
     def result(self) -> CheckResult:
         """The latest outcome, as reported."""
         is_passing, detail = self._told
-        return CheckResult(name=check_name(self.check), is_passing=is_passing, detail=detail)
+        # What passes is told without a moment, which would be another one, and a write, whenever the agent starts.
+        since_ms = 0 if is_passing else self._begun_ms + self._failing_at // timedelta(milliseconds=1)
+        return CheckResult(name=check_name(self.check), is_passing=is_passing, detail=detail, since_ms=since_ms)
 
     def hear(self, failure: str | None, age: timedelta) -> bool:
         """Count an answer.
@@ -83,6 +88,7 @@ class Standing:
             if self._has_passed or age >= self.check.start_within:
                 self._failures += 1
             if self._failures >= self.check.fail_after:
+                self._failing_at = age if self.is_passing else self._failing_at
                 self.is_passing = False
                 self.wants_restart = self.check.on_fail is OnFail.RESTART
         return self._tell(age)

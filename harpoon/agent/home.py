@@ -5,8 +5,10 @@
     lock              held (flock) as long as the daemon lives
     uid               of the agent, made with the directory
     mark.json         the highest token, and what is denied by virtue of it (`agent.fence`)
+    groups            where the control groups of its tasks are (`drivers.groups`)
     tasks/<task>/     record, logs and scratch directory of each task (`agent.record`)
     trash/            of tasks forgotten, until it is removed
+    artifacts/        what was fetched for tasks, by digest (`agent.artifacts.cache`)
 
 The lock does more than keep two daemons apart. A child that the daemon was just spawning when it was killed holds
 the lock too, until it runs its program; so whoever has the lock knows that no such child is left.
@@ -46,9 +48,19 @@ class Home:
         return self.path / "trash"
 
     @property
+    def artifacts(self) -> Path:
+        """Where fetched files are kept."""
+        return self.path / "artifacts"
+
+    @property
     def mark(self) -> Path:
         """The file of the highest token."""
         return self.path / "mark.json"
+
+    @property
+    def groups(self) -> Path:
+        """The file that tells where control groups are."""
+        return self.path / "groups"
 
 
 @contextlib.contextmanager

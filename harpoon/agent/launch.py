@@ -3,33 +3,30 @@
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from harpoon.agent import users
+from harpoon.agent.drivers.box import Box, Mount
 from harpoon.agent.drivers.handle import Launch, Program
 from harpoon.agent.drivers.programs import MARK
 from harpoon.agent.record import Place, Record
+from harpoon.agent.vault import Vault
+from harpoon.agent.volumes import kept_places
 from harpoon.kit.errors import Invalid
+from harpoon.model.container import HOST
 from harpoon.model.task import parse_task_id
-from harpoon.model.template import TaskTemplate
-from harpoon.model.variables import expand, port_variable
+from harpoon.model.template import Driver, TaskTemplate
+from harpoon.model.variables import SECRETS_DIR, expand, is_shells_own, port_variable
+from harpoon.model.volumes import is_within
 
 #: What a task finds in PATH when the agent itself was started without one.
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Sets the variables that the shim's shell would take for its own.
 _ENV: Final = "/usr/bin/env"
-#: Variables that one shell or another changes, reads or does not pass on.
-_SHELLS_OWN: Final = frozenset(
-    (
-        *("IFS", "OPTIND", "OPTARG", "PPID", "PWD", "OLDPWD", "LINENO", "PS1", "PS2", "PS4", "ENV", "CDPATH", "_"),
-        *("MAIL", "MAILPATH", "MAILCHECK", "HISTSIZE", "FUNCNAME", "RANDOM", "SECONDS", "UID", "EUID", "GROUPS"),
-        *("SHLVL", "SHELLOPTS", "BASHOPTS", "BASH_ENV", "BASH_COMPAT", "BASH_XTRACEFD", "POSIXLY_CORRECT"),
-        *("HARPOON_SHIM_CODE",),
-    )
-)
-#: Variables that change how programs are loaded: meant for the task, not for its shim.
-_LOADERS_OWN: Final = ("LD_", "GLIBC_", "MALLOC_", "BASH_FUNC_")
+#: Above a scratch directory: of the task, of all tasks, of the agent.
+_OWN_DIRECTORIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +37,23 @@ class Whereabouts:
     address: str
 
 
-def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
+def prepare(record: Record, place: Place, whereabouts: Whereabouts, vault: Vault) -> Launch:
     """Make ready what this record's next launch runs.
 
     Raises:
-        Invalid: It cannot be run here, and trying again would not help: no such command or directory.
+        Invalid: It cannot be run here, and trying again would not help: no such command, directory or user.
+        OSError: Its user cannot be let into its scratch directory, or what it is given is gone.
     """
-    program = _resolve(record.template.command, record, place, whereabouts)
+    if record.template.driver is Driver.DOCKER:
+        program = _within(record.template.command, record, place, whereabouts, vault)
+    else:
+        user = None if record.template.user is None else users.resolve(record.template.user)
+        if user is not None:
+            users.let_in(user, place.scratch, _OWN_DIRECTORIES)
+        program = _resolve(record.template.command, record, place, whereabouts, vault)
+        if user is not None and record.template.secrets:
+            hint = "a --secrets-dir that everybody can pass to"
+            users.check_way(user, vault.files(record.id), "its secrets", hint)
     return Launch(
         arguments=program.arguments,
         environment=program.environment,
@@ -54,24 +61,30 @@ def prepare(record: Record, place: Place, whereabouts: Whereabouts) -> Launch:
         stdout=place.log("stdout"),
         stderr=place.log("stderr"),
         shim_file=place.shim_file(record.launch),
+        resources=record.template.resources,
+        container=_box(record, whereabouts, vault) if record.template.driver is Driver.DOCKER else None,
     )
 
 
-def prepare_check(command: tuple[str, ...], record: Record, place: Place, whereabouts: Whereabouts) -> Program:
+def prepare_check(
+    command: tuple[str, ...], record: Record, place: Place, whereabouts: Whereabouts, vault: Vault
+) -> Program:
     """Make ready what a check of this task runs: like the task's own command, but marked as not being the task.
 
     Raises:
         Invalid: It cannot be run here now.
     """
-    program = _resolve(command, record, place, whereabouts)
+    if record.template.driver is Driver.DOCKER:
+        return _within(command, record, place, whereabouts, vault)
+    program = _resolve(command, record, place, whereabouts, vault)
     return replace(program, environment={**program.environment, MARK: place.path})
 
 
 def check_env(template: TaskTemplate) -> dict[str, str]:
-    """Return a template's variables.
+    """Return a template's variables, but for those that are values of secrets.
 
     Raises:
-        Invalid: One of them is not text. Who orders a task has found out the endpoints of other jobs before.
+        Invalid: One of them has no value. Who orders a task has found out the endpoints of other jobs before.
     """
     text = {name: value for name, value in template.env.items() if isinstance(value, str)}
     for name, value in template.endpoints().items():
@@ -79,43 +92,88 @@ def check_env(template: TaskTemplate) -> dict[str, str]:
     return text
 
 
-def _resolve(command: tuple[str, ...], record: Record, place: Place, whereabouts: Whereabouts) -> Program:
-    variables = environment(record, place, whereabouts)
-    try:
-        arguments = tuple(expand(part, variables) for part in command)
-    except ValueError as error:
-        raise Invalid(f"command: {error}") from error
+def _resolve(command: tuple[str, ...], record: Record, place: Place, whereabouts: Whereabouts, vault: Vault) -> Program:
+    variables = environment(record, place, whereabouts, vault)
+    arguments = _expand(command, variables, record.template)
     directory = place.scratch if record.template.working_directory is None else record.template.working_directory
-    _check_directory(directory)
-    program = _find_program(arguments[0], directory, variables["PATH"])
+    mounted = kept_places(record.template, place.scratch)
+    if not _is_below(directory, mounted):
+        _check_directory(directory)
+    program = arguments[0]
+    # What is in a volume is there only for the task.
+    if "/" not in program or not _is_below(f"{directory}/{program}" if program[0] != "/" else program, mounted):
+        program = _find_program(program, directory, variables["PATH"])
     own, passed = _split(variables)
+    if hidden := record.template.secret_variables().keys() & own.keys():
+        raise Invalid(f"env {min(hidden)} means something to shells and loaders, and cannot be a secret")
     if own:
         if "=" in program:
             raise Invalid(f"command {program!r} holds '=', and so cannot be run with {', '.join(sorted(own))} in env")
         arguments = (_ENV, *(f"{name}={value}" for name, value in own.items()), program, *arguments[1:])
     else:
         arguments = (program, *arguments[1:])
+    if record.template.user is not None and (user := users.resolve(record.template.user)) is not None:
+        arguments = (*user.command(), *arguments)
     return Program(arguments=arguments, environment=passed, directory=directory)
 
 
-def environment(record: Record, place: Place, whereabouts: Whereabouts) -> dict[str, str]:
-    """Return all variables of a task; nothing of the agent's own but ``PATH``.
+def _expand(command: tuple[str, ...], variables: Mapping[str, str], template: TaskTemplate) -> tuple[str, ...]:
+    # Everybody on the host can read a command, and what `_ENV` is given.
+    hidden = template.secret_variables().keys()
+    shown = {name: value for name, value in variables.items() if name not in hidden}
+    try:
+        return tuple(expand(part, shown) for part in command)
+    except ValueError as error:
+        raise Invalid(f"command: {error}") from error
+
+
+def _within(command: tuple[str, ...], record: Record, place: Place, whereabouts: Whereabouts, vault: Vault) -> Program:
+    """Make ready what is run in a container: what its image has, nobody knows here."""
+    variables = environment(record, place, whereabouts, vault)
+    arguments = _expand(command, variables, record.template)
+    return Program(arguments=arguments, environment=variables, directory=record.template.working_directory or "")
+
+
+def _box(record: Record, whereabouts: Whereabouts, vault: Vault) -> Box:
+    template = record.template
+    assert template.image is not None, "no template of a container is without"
+    files = str(vault.files(record.id)) if template.secrets else ""
+    return Box(
+        task=record.id,
+        cluster=record.cluster,
+        image=template.image,
+        pull=template.pull,
+        user=template.user,
+        read_only_root=template.read_only_root,
+        capabilities=template.capabilities,
+        network=template.network,
+        ports=tuple(record.ports.values()),
+        address=whereabouts.address,
+        mounts=(Mount(host=files, at=files, read_only=True),) if files else (),
+    )
+
+
+def environment(record: Record, place: Place, whereabouts: Whereabouts, vault: Vault) -> dict[str, str]:
+    """Return all variables of a task; nothing of the agent's own but ``PATH``, and of a container not even that.
 
     Raises:
-        Invalid: One of them has no value.
+        Invalid: One of them has no value, or it is not kept any more.
     """
     name = parse_task_id(record.id)
+    is_container = record.template.driver is Driver.DOCKER
     return {
-        "PATH": os.environ.get("PATH") or _PATH,
-        "HOME": place.scratch,
+        **({} if is_container else {"PATH": os.environ.get("PATH") or _PATH, "HOME": place.scratch}),
         **check_env(record.template),
+        **vault.variables(record.id, record.template),
+        **({SECRETS_DIR: str(vault.files(record.id))} if record.template.secrets else {}),
         **{port_variable(port): str(number) for port, number in record.ports.items()},
         "HARPOON_TASK": record.id,
         "HARPOON_NAMESPACE": name.namespace,
         "HARPOON_JOB": name.job,
-        "HARPOON_SLOT": str(name.slot),
+        "HARPOON_SLOT": name.place,
         "HARPOON_AGENT": whereabouts.agent,
-        "HARPOON_ADDRESS": whereabouts.address,
+        # Where its ports are to listen: in a network of its own, everywhere.
+        "HARPOON_ADDRESS": "0.0.0.0" if is_container and record.template.network != HOST else whereabouts.address,
     }
 
 
@@ -136,6 +194,10 @@ def _check_directory(directory: str) -> None:
         raise Invalid(f"working directory {directory}: not a directory")
     if not os.access(directory, os.X_OK):
         raise Invalid(f"working directory {directory}: the agent may not enter it")
+
+
+def _is_below(path: str, places: Iterable[str]) -> bool:
+    return any(is_within(os.path.normpath(path), place) for place in places)
 
 
 def _find_program(name: str, directory: str, path: str) -> str:
@@ -161,5 +223,5 @@ def _is_file(candidate: str) -> bool:
 
 def _split(variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Part the variables that the shim's shell would meddle with from those it passes on."""
-    own = {name: value for name, value in variables.items() if name in _SHELLS_OWN or name.startswith(_LOADERS_OWN)}
+    own = {name: value for name, value in variables.items() if is_shells_own(name)}
     return own, {name: value for name, value in variables.items() if name not in own}

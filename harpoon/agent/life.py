@@ -5,8 +5,6 @@ to stop) sets what can be read, and wakes the coroutine, which looks at all of i
 """
 
 import asyncio
-import contextlib
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,8 +21,9 @@ from harpoon.agent.logs import Log
 from harpoon.agent.means import Means
 from harpoon.agent.probes import Target
 from harpoon.agent.record import Place, Record
+from harpoon.agent.volumes import Mount
 from harpoon.core.restart import Ended, LeaveEnded, StartAgain, kept_history, next_restart
-from harpoon.kit.errors import Invalid
+from harpoon.kit.errors import Invalid, Unavailable
 from harpoon.model.task import TaskState
 
 #: A shim that has not told its task's process by then no longer keeps others from starting.
@@ -48,9 +47,14 @@ class Life:
         #: As it is told.
         self.task = record.task(means.whereabouts.agent, means.whereabouts.address)
         self._means = means
+        self._driver = means.driver_of(record.template)
         self._process: Handle | None = None
+        #: What its driver had to tell of it last.
+        self._note = ""
         self._standings: tuple[Standing, ...] = ()
         self._wake = asyncio.Event()
+        #: Why it must not go on; empty: it may.
+        self._overfull = ""
 
     @property
     def is_over(self) -> bool:
@@ -66,14 +70,19 @@ class Life:
 
         Raises:
             OSError: The host does not let it be found out.
+            Invalid: Nothing here could.
         """
         means = self._means
+        if self._driver is None:
+            raise Invalid(
+                f"task {self.record.id} is in a container, and this agent has no engine: start it with --docker"
+            )
         means.ports.keep(self.record.id, self.record.ports)
         # The launch that was begun last, even where the disk did not take the record of it.
         last = self.place.last_launch()
         launch = max(self.record.launch, last)
         if self.record.boot == means.boot:
-            self._process = means.driver.find(self.place.shim_file(launch), self._wake.set)
+            self._process = self._driver.find(self.place.shim_file(launch), self._heard)
             self.record = replace(self.record, launch=launch)
         elif last >= self.record.launch:
             # What comes next is to have a higher number than all that was: the highest one is looked for.
@@ -81,6 +90,8 @@ class Life:
             self._follow_up(Exit(code=None, detail="ended when the host was restarted"), None)
         else:
             self._keep(boot=means.boot)
+        if self._process is not None:
+            self._take_limits(self._process)
         if self._process is not None and self._process.pid is not None and self._process.exit is None:
             self._begin_checks(is_ready=self.record.is_ready)
             since_ms = self._process.began_ms
@@ -99,24 +110,29 @@ class Life:
         """See the task through until it is over; ``group`` is for its checks."""
         while not self.is_over:
             if self._process is None:
-                await self._start()
+                await self._start(group)
             else:
                 await self._attend(self._process, group)
 
-    async def _start(self) -> None:
+    async def _start(self, group: asyncio.TaskGroup) -> None:
         """Begin the next launch once it is due, unless the task is stopped before."""
         if self.record.due_ms is not None:
             left = timedelta(milliseconds=max(0, self.record.due_ms - self._means.clock.now().wall))
             # The clock may have been set back since.
             await self._until(lambda: self._is_stopping, min(left, self.record.template.restart.backoff.max * 2))
+        found = await self._provide(group)
+        if found is None:
+            return
         async with self._means.places:
             if self._is_stopping:
                 self._end(TaskState.FINISHED, f"{self.record.reason}; it was not running", self.record.exit_code)
                 return
             try:
                 self._keep_boot()
-                launch = prepare(self.record, self.place, self._means.whereabouts)
-                process = self._process = self._means.driver.start(launch, self._wake.set)
+                launch = prepare(self.record, self.place, self._means.whereabouts, self._means.vault)
+                launch = self._means.supplier.dress(launch, self.place, found)
+                assert self._driver is not None, "no task is taken that nothing here runs"
+                process = self._process = self._driver.start(launch, self._heard)
             except (Invalid, ValueError) as error:
                 # ValueError: text that no program can be given.
                 self._end(TaskState.FAILED, str(error), None)
@@ -125,10 +141,49 @@ class Life:
                 self._refused(error)
                 return
             self._means.metrics.spawns.inc()
+            self._take_limits(process)
             if self.record.restarts:
-                with contextlib.suppress(OSError):
-                    os.unlink(self.place.shim_file(self.record.launch - 1))  # noqa: PTH108 paths are text here
-            await self._until(lambda: process.pid is not None or process.exit is not None, _HEARD_WITHIN)
+                self.place.forget(self.record.launch - 1)
+            # One that tells why it does not run yet may take long.
+            await self._until(
+                lambda: process.pid is not None or process.exit is not None or bool(process.note), _HEARD_WITHIN
+            )
+
+    async def _provide(self, group: asyncio.TaskGroup) -> tuple[Mount, ...] | None:
+        """See that all is there that the next launch needs, unless the task is stopped before; None: it is not."""
+        template = self.record.template
+        if self._is_stopping or not (template.volumes or template.artifacts):
+            return ()
+        providing = group.create_task(self._try_to_provide())
+        providing.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._until(lambda: providing.done() or self._is_stopping)
+        finally:
+            if not providing.done():
+                providing.cancel()
+                await asyncio.wait([providing])
+        return () if self._is_stopping else providing.result()
+
+    async def _try_to_provide(self) -> tuple[Mount, ...] | None:
+        try:
+            found = await self._means.supplier.provide(self.record, self.place, self._tell_of)
+        except Invalid as error:
+            self._end(TaskState.FAILED, str(error), None)
+            return None
+        except Unavailable as error:
+            self._after(Ended(is_failure=True, detail=str(error)), None)
+            return None
+        except OSError as error:
+            reason = f"the agent's disk: {(error.strerror or str(error)).lower()}"
+            self._after(Ended(is_failure=True, detail=reason), None)
+            return None
+        if not self.record.has_artifacts:
+            self._keep(has_artifacts=True)
+        return found
+
+    def _tell_of(self, doing: str) -> None:
+        if not self._is_stopping:
+            self._show(TaskState.STARTING, doing)
 
     def _refused(self, error: OSError) -> None:
         reason, is_worth_trying = explain_failure(error)
@@ -146,10 +201,18 @@ class Life:
         if process.exit is None:
             await self._bring_down(process)
         assert process.exit is not None
+        if process.exit.is_for_memory:
+            self._means.metrics.memory_kills.inc()
         # Before it starts again, its group must be gone, for it may hold the ports; before it is over, everything.
-        await self._means.driver.sweep(process, is_thorough=self._is_stopping)
+        assert self._driver is not None, "it has started it"
+        await self._driver.sweep(process, is_thorough=self._is_stopping)
         self._process = None
-        self._follow_up(process.exit, failed)
+        if process.exit.is_void and not self._is_stopping:
+            self._keep(launch=self.record.launch + 1)
+        elif self._overfull and not self._is_stopping:
+            self._end(TaskState.FAILED, f"{self._overfull}; {process.exit.detail}", process.exit.code)
+        else:
+            self._follow_up(process.exit, failed)
 
     async def _serve(self, process: Handle, group: asyncio.TaskGroup) -> None:
         """Let it run and keep asking its checks, until it has ended, is to stop, or fails a check for good."""
@@ -160,17 +223,25 @@ class Life:
         target = Target(
             address=whereabouts.address,
             ports=self.record.ports,
-            program=lambda command: prepare_check(command, self.record, self.place, whereabouts),
+            program=lambda command: self._means.supplier.enter(
+                prepare_check(command, self.record, self.place, whereabouts, self._means.vault),
+                self.record,
+                process.pid,
+            ),
+            beside=process.beside,
         )
         watches = [
             group.create_task(self._means.prober.watch(standing, target, self._check_changed))
             for standing in self._standings
         ]
+        if any(volume.scratch is not None for volume in self.record.template.volumes):
+            watches.append(group.create_task(self._watch_scratch()))
         try:
             await self._until(
                 lambda: (
                     process.exit is not None
                     or self._is_stopping
+                    or bool(self._overfull)
                     or any(standing.wants_restart for standing in self._standings)
                 )
             )
@@ -183,11 +254,32 @@ class Life:
             if watches:
                 await asyncio.wait(watches)
 
+    async def _watch_scratch(self) -> None:
+        self._overfull = await self._means.supplier.watch(self.record, self.place)
+        self._wake.set()
+
+    def _take_limits(self, process: Handle) -> None:
+        """Take over which limits are enforced; it is told with what comes next."""
+        self.record = replace(self.record, limits=process.limits)
+        self.task = replace(self.task, limits=process.limits)
+
     def _begin_checks(self, *, is_ready: bool) -> None:
-        self._standings = tuple(Standing(check, is_passing=is_ready) for check in self.record.template.checks)
+        checks, now_ms = self.record.template.checks, self._means.clock.now().wall
+        self._standings = tuple(Standing(check, is_passing=is_ready, begun_ms=now_ms) for check in checks)
         self.task = replace(self.task, checks=tuple(standing.result for standing in self._standings))
         if not self._is_stopping:
             self.task = replace(self.task, ready=all(standing.is_passing for standing in self._standings))
+
+    def _heard(self) -> None:
+        """Take note that something is told of the process, or of why there is none."""
+        process = self._process
+        if process is not None and process.note != self._note:
+            self._note = process.note
+            is_running = self.task.state is TaskState.RUNNING
+            if not self._is_stopping and (is_running or self._note):
+                runs = f"{_RUNS}; {self._note}" if self._note else _RUNS
+                self._show(self.task.state, runs if is_running else self._note)
+        self._wake.set()
 
     def _check_changed(self) -> None:
         is_ready = all(standing.is_passing for standing in self._standings)
@@ -209,7 +301,8 @@ class Life:
             drain = stop.drain if self.record.ports else drain
             spent = timedelta(milliseconds=max(0, self._means.clock.now().wall - self.record.since_ms))
         else:
-            self._show(self.task.state, "is being restarted because a check keeps failing", ready=False)
+            reason = self._overfull or "is being restarted because a check keeps failing"
+            self._show(self.task.state, reason, ready=False)
         if drain > spent and await self._until(lambda: process.exit is not None, drain - spent):
             return
         process.signal(signal.Signals[f"SIG{stop.signal}"])
@@ -268,6 +361,7 @@ class Life:
         now = self._means.clock.now()
         self._keep(state=state, reason=reason, since_ms=now.wall, exit_code=code, due_ms=None, is_ready=False)
         self._means.ports.give_back(self.record.ports)
+        self._means.vault.drop(self.record.id)
         self._show(state, reason, ready=False, pid=None, checks=(), exit_code=code)
         _log.info("task_ended", task=self.record.id, state=state, reason=reason)
 

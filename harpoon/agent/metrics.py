@@ -16,6 +16,11 @@ class Metrics:
         self.restarts = Counter(
             "harpoon_agent_restarts", "Tasks started again after they had ended by themselves.", registry=self.registry
         )
+        self.memory_kills = Counter(
+            "harpoon_agent_memory_kills",
+            "Launches that ended because they used too much memory.",
+            registry=self.registry,
+        )
         self.events = Counter(
             "harpoon_agent_events", "Events made for those who follow, however many follow.", registry=self.registry
         )

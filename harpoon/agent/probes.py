@@ -18,13 +18,13 @@ from yarl import URL
 
 from harpoon.agent.drivers import programs
 from harpoon.agent.drivers.handle import Program
-from harpoon.agent.drivers.programs import Outcome, Programs
+from harpoon.agent.drivers.programs import Outcome, Programs, Runs
 from harpoon.agent.health import DETAIL_MAX, Standing
 from harpoon.agent.launch import explain_failure
 from harpoon.core.restart import describe_exit
 from harpoon.kit.clock import Clock, Random
 from harpoon.kit.errors import Invalid
-from harpoon.model.template import Check, ExecProbe, HttpProbe, TcpProbe
+from harpoon.model.check import Check, ExecProbe, HttpProbe, TcpProbe
 from harpoon.model.units import format_duration
 
 #: Checks asked over sockets at a time, over all tasks: more would only wait for each other inside their timeouts.
@@ -46,6 +46,8 @@ class Target:
     ports: Mapping[str, int]
     #: Makes a check's command ready to run beside the task; raises `Invalid` when that cannot be.
     program: Callable[[tuple[str, ...]], Program]
+    #: Runs it there; None: it is run on this host.
+    beside: Runs | None = None
 
 
 class Prober(Protocol):
@@ -127,6 +129,7 @@ class SystemProber:
     def _exec(self, probe: ExecProbe, within: timedelta, target: Target) -> Ask:
         """A program; the next one only once the one before is gone, should even KILL not have ended it in time."""
         gone: asyncio.Event | None = None
+        run = self._programs.run if target.beside is None else target.beside
 
         async def ask() -> str | None:
             nonlocal gone
@@ -134,7 +137,7 @@ class SystemProber:
                 await gone.wait()
             async with self._processes:
                 try:
-                    outcome = await self._programs.run(target.program(probe.command), within)
+                    outcome = await run(target.program(probe.command), within)
                 except (Invalid, ValueError) as error:
                     # ValueError: text that no program can be given.
                     return str(error)[:DETAIL_MAX]

@@ -4,13 +4,17 @@
 
     <task>/task.json          the record: what was ordered, and what has become of it
     <task>/shim.<n>            what the shim of the n-th launch said (`drivers.shimfile`)
+    <task>/group.<n>           its limits, and the groups that hold it to them (`drivers.cgroup`)
     <task>/stdout, stderr     logs, and what was moved aside of them: stdout.1, stdout.2 …
     <task>/scratch/           the task's own
+    <task>/volumes/<n>/        scratch space that is mounted elsewhere, by its index among the volumes
+    <task>/arriving.<n>        an artifact that is being unpacked, by its index
 
 A record is replaced whole, by renaming, so a killed agent leaves the old one or the new one. It is not fsynced: what
 a crash of the machine could lose of it, it made untrue as well.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -19,11 +23,14 @@ from pathlib import Path
 from typing import Final
 
 from harpoon.agent import processes
+from harpoon.agent.drivers.cgroup import group_file
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
+from harpoon.model.lifecycle import Restart, RestartPolicy
 from harpoon.model.name import TaskId, check_name
-from harpoon.model.task import Task, TaskState, parse_task_id
-from harpoon.model.template import Restart, RestartPolicy, TaskTemplate
+from harpoon.model.task import Limit, Task, TaskState, parse_task_id
+from harpoon.model.template import TaskTemplate
+from harpoon.model.volumes import statuses
 
 #: Longest task id: it names a directory.
 _ID_MAX: Final = 200
@@ -55,12 +62,18 @@ class Record:
     #: When it was started again, as far as that still matters; UTC milliseconds.
     restarted_ms: tuple[int, ...] = ()
     exit_code: int | None = None
+    #: Whether all its artifacts are where it finds them.
+    has_artifacts: bool = False
+    #: Of the last launch, as far as its driver told.
+    limits: tuple[Limit, ...] = ()
     v: int = 1
 
     @property
     def has_programs(self) -> bool:
-        """Whether checks of it run programs."""
-        return any(check.exec_ is not None for check in self.template.checks)
+        """Whether programs run beside it: those of checks, and those that unpack and measure."""
+        template = self.template
+        has_checks = any(check.exec_ is not None for check in template.checks)
+        return has_checks or bool(template.artifacts) or any(one.scratch is not None for one in template.volumes)
 
     def task(self, agent: str, address: str) -> Task:
         """Return the task as it is told when no process of it is known."""
@@ -75,7 +88,9 @@ class Record:
             ports=self.ports,
             restarts=self.restarts,
             exit_code=self.exit_code,
+            limits=self.limits,
             cluster=self.cluster,
+            volumes=statuses(self.template.volumes),
         )
 
 
@@ -90,9 +105,24 @@ class Place:
         """The task's own directory, where it starts unless told otherwise."""
         return f"{self.path}/scratch"
 
+    @property
+    def volumes(self) -> str:
+        """Where its scratch spaces are that are mounted elsewhere."""
+        return f"{self.path}/volumes"
+
+    def arriving(self, index: int) -> str:
+        """Where an artifact is as long as it is not whole."""
+        return f"{self.path}/arriving.{index}"
+
     def shim_file(self, launch: int) -> str:
         """The shim file of a launch."""
         return f"{self.path}/shim.{launch}"
+
+    def forget(self, launch: int) -> None:
+        """Remove what is kept of a launch that is over, as far as it is there."""
+        for file in (self.shim_file(launch), group_file(self.shim_file(launch))):
+            with contextlib.suppress(OSError):
+                os.unlink(file)  # noqa: PTH108 paths are text here
 
     def log(self, stream: str) -> str:
         """The log of ``stdout`` or ``stderr``."""

@@ -24,20 +24,38 @@ class Registration:
     """Registers this agent with the first server that takes it."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, servers: tuple[str, ...], agent: Agent, feed: Feed, rng: Random
+        self,
+        session: aiohttp.ClientSession,
+        servers: tuple[str, ...],
+        agent: Agent,
+        feed: Feed,
+        rng: Random,
     ) -> None:
         """Make one; ``session`` shows the token by itself."""
         self._session = session
         self._servers = servers
         self._agent = agent
+        #: Set when the agent is another than was registered.
+        self._is_other = asyncio.Event()
         self._feed = feed
         self._rng = rng
 
     async def run(self, alone_for: timedelta) -> None:
-        """Register, and again each time that nobody has followed for so long, until cancelled."""
+        """Register, and again each time that nobody has followed for so long, or it is another, until cancelled."""
         while self._servers:
+            self._is_other.clear()
             await self._register()
-            await self._alone(alone_for)
+            async with asyncio.TaskGroup() as group:
+                waits = [group.create_task(self._alone(alone_for)), group.create_task(self._is_other.wait())]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for wait in waits:
+                    wait.cancel()
+
+    def renew(self, agent: Agent) -> None:
+        """Take note that the agent has become another."""
+        if agent != self._agent:
+            self._agent = agent
+            self._is_other.set()
 
     async def _register(self) -> None:
         """Try all servers until one takes it; or, after the first round, until one follows anyway."""

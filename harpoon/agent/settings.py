@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from harpoon.agent.drivers.docker_rules import DockerRules
 from harpoon.kit.address import is_loopback
 from harpoon.kit.errors import Invalid
 from harpoon.model.agent import Agent, Capacity, PortRange
+from harpoon.model.amounts import check_amounts
 from harpoon.model.name import check_name
+from harpoon.model.volumes import HOST_PATHS_MAX, HostPath
 
 #: Below the range that Linux gives to outgoing connections (32768 and up), so that neither takes the other's.
 DEFAULT_PORTS: Final = PortRange(low=20_000, high=29_999)
@@ -48,17 +51,31 @@ class AgentSettings:
     memory: int | None = None
     ports: PortRange = DEFAULT_PORTS
     tags: Mapping[str, str] = field(default_factory=dict)
+    #: Named resources that it offers: how many of each.
+    named: Mapping[str, int] = field(default_factory=dict)
     #: Where tasks' ports are reached from elsewhere; None: where this agent listens.
     address: str | None = None
     #: Base URL that servers dial; None: made of the address and the port.
     endpoint: str | None = None
     #: A log is moved aside once it is so large; with what was moved aside before, a stream keeps thrice that.
     log_bytes_max: int = 10 << 20
+    #: Paths of the host that tasks may have.
+    host_paths: tuple[HostPath, ...] = ()
+    #: Most bytes of a file that is fetched for a task, and of all such files that are kept.
+    artifact_bytes_max: int = 1 << 30
+    artifact_cache_bytes: int = 10 << 30
+    #: Hosts that files are fetched from, ``.example.org`` for all below; none: any.
+    artifact_hosts: tuple[str, ...] = ()
+    #: Where what tasks are given of secrets is kept; None: on a file system in memory, if the host has one.
+    secrets_dir: Path | None = None
+    #: Which engine runs containers here, and what they may be given.
+    docker: DockerRules = field(default_factory=DockerRules)
     #: How long no server may be following before the agent registers again.
     register_after: timedelta = timedelta(seconds=5)
 
     def __post_init__(self) -> None:
         check_name("an agent's name", self.name)
+        check_amounts(self.named)
         if self.token is None and not is_loopback(self.host):
             raise ValueError(
                 f"{self.host} can be reached from other machines, and there is no token: "
@@ -73,6 +90,10 @@ class AgentSettings:
                 raise ValueError(f"write a server's URL, such as http://127.0.0.1:4450; got {server!r}")
         if len(str(self.state_dir.absolute())) > STATE_PATH_MAX:
             raise ValueError(f"the path of the state directory has at most {STATE_PATH_MAX} characters")
+        if len(self.host_paths) > HOST_PATHS_MAX:
+            raise ValueError(f"an agent allows at most {HOST_PATHS_MAX} host paths")
+        if self.artifact_bytes_max < 1:
+            raise ValueError("--artifact-max is more than 0, such as 1Gi")
         if self.log_bytes_max < 4096:
             raise ValueError("log_bytes_max is at least 4096")
 
@@ -89,8 +110,25 @@ def advertised_address(settings: AgentSettings) -> str:
     raise Invalid(f"tell the address at which tasks of this agent are reached: it listens at {settings.host or '::'}")
 
 
-def describe(settings: AgentSettings, uid: str, port: int) -> Agent:
-    """Return this agent as it registers itself."""
+def describe(
+    settings: AgentSettings,
+    uid: str,
+    port: int,
+    facts: Mapping[str, str] | None = None,
+    *,
+    mounts: bool,
+    engine: str | None = None,
+) -> Agent:
+    """Return this agent as it registers itself.
+
+    Args:
+        settings: What it is started with.
+        uid: Of its state directory.
+        port: Where it listens.
+        facts: What was found out elsewhere.
+        mounts: Whether it can mount volumes for processes.
+        engine: The version of what runs containers here; None: nothing does.
+    """
     address = advertised_address(settings)
     host = f"[{address}]" if ":" in address else address
     return Agent(
@@ -100,10 +138,21 @@ def describe(settings: AgentSettings, uid: str, port: int) -> Agent:
         capacity=Capacity(
             cpu=len(os.sched_getaffinity(0)) * 1000 if settings.cpu is None else settings.cpu,
             memory=_memory() if settings.memory is None else settings.memory,
+            named=settings.named,
         ),
         ports=settings.ports,
         tags=settings.tags,
-        facts={"name": settings.name, "arch": platform.machine(), "os": platform.system().lower(), "address": address},
+        facts={
+            "name": settings.name,
+            "arch": platform.machine(),
+            "os": platform.system().lower(),
+            "address": address,
+            **(facts or {}),
+            **({} if engine is None else {"docker": engine}),
+        },
+        host_paths=settings.host_paths,
+        mounts=mounts,
+        drivers=("process",) if engine is None else ("docker", "process"),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from harpoon.agent import users
 from harpoon.agent.home import Home
 from harpoon.agent.launch import check_env
 from harpoon.agent.life import Life
@@ -86,6 +87,8 @@ class Tasks:
                 if self._is_denied(record.id):
                     # Or its record is an older one, which a crash of the machine brought back.
                     life.stop("its slot was denied at this placement")
+        self._means.vault.sweep({task for task, life in self._lives.items() if not life.is_over})
+        self._means.driver.clear_strays()
         # Tasks without such checks have left none.
         self._means.prober.kill_strays({life.place.path for life in self._lives.values() if life.record.has_programs})
         _log.info("tasks_found", **{str(state): number for state, number in sorted(self.count().items())})
@@ -137,6 +140,8 @@ class Tasks:
             raise Denied("its slot was denied at this placement: it may have been placed elsewhere since")
         if command.is_exclusive and (other := self._sibling(task)) is not None:
             raise Conflict(f"{other.record.id} of the same slot is {other.task.state} here, and its job is exclusive")
+        if self._means.driver_of(command.template) is None:
+            raise Invalid(f"this agent runs no {command.template.driver} tasks")
         check_env(command.template)
         record = Record(
             id=task,
@@ -153,8 +158,10 @@ class Tasks:
             record = replace(record, state=TaskState.FAILED, reason=str(error))
         place = Place(f"{self._tasks}/{task}")
         try:
+            self._means.vault.keep(task, command.template, command.secrets, users.owner(command.template))
             place.make(record)
-        except OSError:
+        except (Invalid, OSError):
+            self._means.vault.drop(task)
             self._means.ports.give_back(record.ports)
             raise
         life = self._lives[task] = Life(self._means, place, record)

@@ -8,9 +8,10 @@ from harpoon.api.blocking import BLOCKING, agent_changed
 from harpoon.api.body import read_json
 from harpoon.api.doors import DOORS
 from harpoon.api.objects import UsedAgent, used_agent
-from harpoon.api.operation import TAG, Answer, Operation
+from harpoon.api.operation import AT, TAG, Answer, Operation
 from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, has_tags, path_name
+from harpoon.api.sight import view_of, was
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, NotFound, Problem
 from harpoon.model.agent import Agent
@@ -19,7 +20,7 @@ from harpoon.model.shown import AgentList, AgentObject, Revised
 
 async def list_agents(request: web.Request) -> web.Response:
     """Show all agents, or those that have these tags."""
-    view = request.app[DOORS].view
+    view = view_of(request)
     tags = Query(request).tags()
 
     async def gather() -> Listed:
@@ -31,13 +32,13 @@ async def list_agents(request: web.Request) -> web.Response:
 
 async def get_agent(request: web.Request) -> web.Response:
     """Show one agent; wait for anything of it to change, if asked to."""
-    view = request.app[DOORS].view
+    view = view_of(request)
     name = path_name(request, "name")
     if name in view.agents.rows:
         await agent_changed(request, name)
     row = view.agents.rows.get(name)
     if row is None:
-        raise NotFound(f"there is no agent {name}")
+        raise NotFound(f"there {was()} no agent {name}")
     return answer(request, used_agent(view, row).json(), tag=row.mod_revision)
 
 
@@ -62,13 +63,13 @@ async def delete_agent(request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Operation("GET", "/v1/agents", list_agents, tag="agents", query=(TAG, *PAGING), answers={200: AgentList}),
+    Operation("GET", "/v1/agents", list_agents, tag="agents", query=(TAG, *PAGING, AT), answers={200: AgentList}),
     Operation(
         "GET",
         "/v1/agents/{name}",
         get_agent,
         tag="agents",
-        query=BLOCKING,
+        query=(*BLOCKING, AT),
         answers={200: Answer(json=AgentObject, has_tag=True)},
     ),
     Operation(

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from harpoon.api.doors import DOORS
 from harpoon.api.revision import etag
+from harpoon.api.sight import headers_at, view_of
 
 
 def answer(
@@ -15,11 +15,14 @@ def answer(
         request: What is answered.
         body: JSON.
         status: Of HTTP.
-        revision: The answer is of this one; the view's present one when absent.
+        revision: The answer is of this one; that of what is looked at when absent.
         tag: The revision at which the single object shown was last written.
     """
-    view = request.app[DOORS].view
-    headers = {"Harpoon-Revision": view.external(view.revision if revision is None else revision)}
+    view = view_of(request)
+    headers = {
+        "Harpoon-Revision": view.external(view.revision if revision is None else revision),
+        **headers_at(),
+    }
     if tag is not None:
         headers["ETag"] = etag(view, tag)
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)

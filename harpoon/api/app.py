@@ -19,12 +19,18 @@ from harpoon.api import (
     apply,
     backup,
     changes,
+    cron,
     endpoints,
     events,
     jobs,
     logs,
+    namespaces,
+    past,
     plan,
+    rebalance,
     reference,
+    rollouts,
+    secrets,
     status,
     tasks,
     upkeep,
@@ -46,6 +52,7 @@ from harpoon.api.pages import SNAPSHOTS, Snapshots
 from harpoon.api.plan import PLANNING
 from harpoon.api.problem import Refused, request_id
 from harpoon.api.reference import REFERENCE, Reference
+from harpoon.api.sight import looking_back
 from harpoon.api.stay import STAYS, Stays
 from harpoon.control.metrics import ShareMetrics, StoreMetrics
 from harpoon.kit.address import is_local_name
@@ -55,12 +62,17 @@ from harpoon.store.port import StoreUnavailable
 ROUTES: Final = (
     *status.ROUTES,
     *jobs.ROUTES,
+    *namespaces.ROUTES,
+    *secrets.ROUTES,
+    *rebalance.ROUTES,
     *endpoints.ROUTES,
     *logs.ROUTES,
     *tasks.ROUTES,
     *agents.ROUTES,
     *upkeep.ROUTES,
     *versions.ROUTES,
+    *rollouts.ROUTES,
+    *cron.ROUTES,
     *events.ROUTES,
     *waiting.ROUTES,
     *why.ROUTES,
@@ -69,6 +81,7 @@ ROUTES: Final = (
     *plan.ROUTES,
     *watch.ROUTES,
     *backup.ROUTES,
+    *past.ROUTES,
     *reference.ROUTES,
 )
 _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
@@ -161,8 +174,9 @@ async def _admitted(request: web.Request, handler: Handler) -> web.StreamRespons
 async def _handled(request: web.Request, handler: Handler) -> web.StreamResponse:
     doors = request.app[DOORS]
     if request.method in _READS:
-        await caught_up(request)
-        return await handler(request)
+        async with looking_back(request):
+            await caught_up(request)
+            return await handler(request)
     try:
         async with asyncio.timeout(doors.limits.mutation_s) as scope:
             DEADLINE.set(scope)

@@ -47,10 +47,11 @@ async def apply(request: web.Request) -> web.StreamResponse:
     async def mutate(extra: Extra | None) -> tuple[Accepted, ...]:
         return await doors.registry.apply(body.documents, extra=extra)
 
-    return await once(request, data, mutate, lambda results: _answer_applied(request, results))
+    return await once(request, data, mutate, lambda results: answer_applied(request, results))
 
 
-def _answer_applied(request: web.Request, results: Sequence[Accepted]) -> web.Response:
+def answer_applied(request: web.Request, results: Sequence[Accepted]) -> web.Response:
+    """Tell what became of the documents that were declared together."""
     view = request.app[DOORS].view
     revision = max(result.revision for result in results)
     told = {

@@ -16,7 +16,7 @@ from harpoon.api.query import Query, bad_parameter
 from harpoon.api.revision import parse_revision
 from harpoon.api.stay import STAYS
 from harpoon.control.view import View
-from harpoon.control.waiting import agent_key, keys_of
+from harpoon.control.waiting import MOVES_KEY, agent_key, keys_of
 from harpoon.kit.errors import Gone, Unavailable
 from harpoon.model.units import format_duration, parse_duration
 from harpoon.store.table import RowChange
@@ -87,6 +87,12 @@ async def agent_changed(request: web.Request, name: str) -> None:
     """Wait, if asked to, until anything of an agent changes, or of what is placed on it."""
     view, key = request.app[DOORS].view, agent_key(name)
     await _blocked(request, key, lambda change: key in keys_of(view, change))
+
+
+async def moves_changed(request: web.Request) -> None:
+    """Wait, if asked to, until a move begins or is over."""
+    view = request.app[DOORS].view
+    await _blocked(request, MOVES_KEY, lambda change: change.table is view.moves)
 
 
 def read_wait(request: web.Request) -> timedelta:

@@ -48,6 +48,29 @@ async def read_json(request: web.Request) -> bytes:
         raise _too_large(limits.body_bytes) from error
 
 
+async def read_large(request: web.Request, most: int) -> bytes:
+    """Return the bytes of a body that may be larger than others; see `read_json`.
+
+    Raises:
+        Refused: As there.
+    """
+    check_type(request, "application/json")
+    if (request.content_length or 0) > most:
+        raise _too_large(most)
+    read = bytearray()
+    try:
+        async with asyncio.timeout(request.app[DOORS].limits.body_s):
+            while chunk := await request.content.readany():
+                read += chunk
+                if len(read) > most:
+                    raise _too_large(most)
+    except TimeoutError as error:
+        raise Refused(408, "the body did not arrive in time", headers=_LAST) from error
+    except web.RequestPayloadError as error:
+        raise Refused(400, "the body breaks off, or is not framed as HTTP frames it") from error
+    return bytes(read)
+
+
 def check_type(request: web.Request, media_type: str) -> None:
     """Check that the body is of a type of JSON, in UTF-8, and not compressed.
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -13,9 +14,13 @@ from harpoon.api.limits import Limits
 from harpoon.client.peer import PeerClient
 from harpoon.control.bookings import Bookings
 from harpoon.control.cordons import Cordons
+from harpoon.control.cron_orders import CronOrders
+from harpoon.control.past import Past
 from harpoon.control.peers import Peer
+from harpoon.control.rebalancing import Rebalancer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
+from harpoon.control.steering import Steering
 from harpoon.control.view import View
 from harpoon.kit.clock import Clock
 from harpoon.store.port import Store
@@ -31,6 +36,12 @@ class Doors:
     roster: Roster
     #: What operators decide of agents.
     cordons: Cordons
+    #: What they decide of rollouts.
+    steering: Steering
+    #: What they decide of cron jobs.
+    cron_orders: CronOrders
+    #: Has tasks moved.
+    rebalancer: Rebalancer
     #: For history that the view no longer keeps; the doors never write to it.
     store: Store
     #: The name of this running process.
@@ -44,12 +55,16 @@ class Doors:
     metrics: CollectorRegistry
     #: The index that slots are placed by, for reading; None: nothing is scheduled here, or not yet.
     bookings: Callable[[], Bookings | None] = lambda: None
+    #: What stood before; None: no history is kept here.
+    past: Past | None = None
     #: Where the other instances reach this one; empty: nowhere.
     url: str = ""
     #: How the other instances stood when they were asked last; None: this one asks nobody now.
     peers: Callable[[], Mapping[str, Peer] | None] = lambda: None
     #: Passes requests on to them; None: to nobody.
     peer_client: PeerClient | None = None
+    #: How long an agent is not reached before it counts as lost.
+    lost_after: timedelta = timedelta(seconds=30)
     #: The bearer token every request must show; None: no authentication, for loopback only.
     token: str | None = None
     limits: Limits = field(default_factory=Limits)

@@ -9,10 +9,12 @@ from harpoon.api.answer import answer
 from harpoon.api.doors import DOORS, Doors
 from harpoon.api.frames import Encoding, event_json, frame, negotiate
 from harpoon.api.jobs import existing
-from harpoon.api.operation import Answer, Operation
+from harpoon.api.operation import AT, Answer, Operation
+from harpoon.api.sight import is_past, view_of
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control.view import View, job_key
+from harpoon.kit.errors import Invalid
 from harpoon.model.shown import EndpointList
 from harpoon.model.task import TaskState, parse_task_id
 from harpoon.model.watched import EndpointsStreamEvent
@@ -22,13 +24,15 @@ _JSON = "application/json"
 
 async def get_endpoints(request: web.Request) -> web.StreamResponse:
     """Show where the ready tasks of a job are; as a stream, the whole list again each time that it differs."""
-    view = request.app[DOORS].view
+    view = view_of(request)
     job = existing(request).value
     key = job_key(job.namespace, job.name)
     content_type = negotiate(request, among=(_JSON, Encoding.SSE, Encoding.NDJSON))
     if content_type == _JSON:
         shown = view.external(view.revision).encode()
         return answer(request, b'{"revision":"%s","endpoints":%s}' % (shown, endpoints_json(view, key)))
+    if is_past():
+        raise Invalid("at: the past does not change; ask for application/json instead of a stream")
     with request.app[STAYS].admit(request) as stay:
         stream = Stream(request, stay, Encoding(content_type))
         return await stream.serve(lambda: _follow(request.app[DOORS], stream, key))
@@ -49,13 +53,13 @@ def endpoints_json(view: View, key: str) -> bytes:
             name = parse_task_id(task_id)
             told = {
                 "task": task_id,
-                "slot": name.slot,
+                "slot": name.agent or name.slot,
                 "agent": task.agent,
                 "address": task.address,
                 "ports": dict(task.ports),
             }
-            listed.append((name.slot, name.number, told))
-    return orjson.dumps([told for _, _, told in sorted(listed, key=lambda one: one[:2])])
+            listed.append((name.slot, name.agent, name.number, told))
+    return orjson.dumps([told for *_, told in sorted(listed, key=lambda one: one[:3])])
 
 
 async def _follow(doors: Doors, stream: Stream, key: str) -> None:
@@ -86,6 +90,7 @@ ROUTES = (
         "/v1/namespaces/{ns}/jobs/{name}/endpoints",
         get_endpoints,
         tag="jobs",
+        query=(AT,),
         answers={200: Answer(json=EndpointList, events=EndpointsStreamEvent)},
     ),
 )

@@ -7,7 +7,18 @@ from aiohttp import hdrs, web
 from harpoon.api.doors import DOORS
 from harpoon.api.objects import job_json
 from harpoon.api.problem import Refused, problem
-from harpoon.kit.errors import Conflict, Fenced, Gone, Invalid, NotFound, PreconditionFailed, Unavailable
+from harpoon.kit import codec
+from harpoon.kit.errors import (
+    Conflict,
+    Exceeded,
+    Fenced,
+    Gone,
+    Invalid,
+    NotFound,
+    Outdated,
+    PreconditionFailed,
+    Unavailable,
+)
 from harpoon.model.job import Job
 from harpoon.store.port import StoreUnavailable
 from harpoon.store.table import Row
@@ -24,12 +35,12 @@ def to_problem(request: web.Request, error: Exception) -> web.Response:
             return problem(404, text)
         case PreconditionFailed():
             return problem(412, text, current=_current(request, error.current))
-        case Fenced():
-            return problem(409, text, code="fenced")
-        case Conflict():
-            return problem(409, text, current=_current(request, error.current))
+        case Conflict() | Exceeded() | Fenced():
+            return _of_conflict(request, error)
         case Gone():
-            return problem(410, text, oldest=error.oldest)
+            if error.gaps is None:
+                return problem(410, text, oldest=error.oldest)
+            return problem(410, text, oldest=error.oldest, gaps=error.gaps)
         case StoreUnavailable():
             text += _IN_DOUBT if error.maybe_applied else ""
             return problem(503, text, code="store_unavailable", headers=_SOON, maybe_applied=error.maybe_applied)
@@ -37,6 +48,19 @@ def to_problem(request: web.Request, error: Exception) -> web.Response:
             return problem(503, text, headers=_SOON)
         case _:
             return _of_http(request, error)
+
+
+def _of_conflict(request: web.Request, error: Conflict | Exceeded | Fenced) -> web.Response:
+    match error:
+        case Fenced():
+            return problem(409, str(error), code="fenced")
+        case Exceeded():
+            return problem(409, str(error), code="quota_exceeded", quota=codec.dump(error.excesses))
+        case Outdated():
+            changed = [{"pointer": one.pointer, "detail": one.detail} for one in error.problems]
+            return problem(409, str(error), code="plan_outdated", changed=changed)
+        case _:
+            return problem(409, str(error), current=_current(request, error.current))
 
 
 #: A store restarts and a link comes back within seconds.

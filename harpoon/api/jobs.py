@@ -12,12 +12,13 @@ from harpoon.api.body import decode, read_json
 from harpoon.api.doors import DOORS
 from harpoon.api.idempotency import once
 from harpoon.api.objects import job_json, joined, status_json, tasks_of_job
-from harpoon.api.operation import IF_MATCH, IF_NEW, TAG, Answer, Operation
+from harpoon.api.operation import AT, IF_MATCH, IF_NEW, TAG, Answer, Operation
 from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, path_name
 from harpoon.api.revision import read_if_match, read_is_new
+from harpoon.api.sight import view_of, was
 from harpoon.control.registry import Accepted, Extra
-from harpoon.control.status import Scene, job_scene, job_status, scene_status
+from harpoon.control.status import Scene, job_scene, job_status, scene_status, whole_status
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import Invalid, NotFound, Problem
 from harpoon.model.job import Job, Metadata
@@ -65,7 +66,7 @@ async def delete_job(request: web.Request) -> web.Response:
 
 async def get_job(request: web.Request) -> web.Response:
     """Show a job; wait for anything of it to change, if asked to."""
-    view = request.app[DOORS].view
+    view = view_of(request)
     row = existing(request)
     await job_changed(request, job_key(row.value.namespace, row.value.name))
     row = existing(request)
@@ -75,17 +76,17 @@ async def get_job(request: web.Request) -> web.Response:
 
 async def get_status(request: web.Request) -> web.Response:
     """Show how a job stands, with all of its tasks; wait for any of it to change, if asked to."""
-    view = request.app[DOORS].view
+    view = view_of(request)
     row = existing(request)
     await job_changed(request, job_key(row.value.namespace, row.value.name))
     row = existing(request)
     tasks = tasks_of_job(view, job_key(row.value.namespace, row.value.name))
-    return answer(request, status_json(job_status(view, row), (task.json() for task in tasks)), tag=row.mod_revision)
+    return answer(request, status_json(whole_status(view, row), (task.json() for task in tasks)), tag=row.mod_revision)
 
 
 async def list_jobs(request: web.Request) -> web.Response:
     """Show the jobs of a namespace, or of all."""
-    view = request.app[DOORS].view
+    view = view_of(request)
     query = Query(request)
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
     tags = query.tags()
@@ -116,9 +117,9 @@ def existing(request: web.Request) -> Row[Job]:
         NotFound: There is no such job.
     """
     namespace, name = path_name(request, "ns"), path_name(request, "name")
-    row = request.app[DOORS].view.jobs.rows.get(job_key(namespace, name))
+    row = view_of(request).jobs.rows.get(job_key(namespace, name))
     if row is None:
-        raise NotFound(f"there is no job {name} in namespace {namespace}")
+        raise NotFound(f"there {was()} no job {name} in namespace {namespace}")
     return row
 
 
@@ -153,10 +154,14 @@ DECLARED: Final = {
 }
 ROUTES = (
     Operation(
-        "GET", "/v1/jobs", list_jobs, tag="jobs", query=(TAG, *PAGING), answers={200: JobList}, id="list_all_jobs"
+        "GET", "/v1/jobs", list_jobs, tag="jobs", query=(TAG, *PAGING, AT), answers={200: JobList}, id="list_all_jobs"
     ),
-    Operation("GET", "/v1/namespaces/{ns}/jobs", list_jobs, tag="jobs", query=(TAG, *PAGING), answers={200: JobList}),
-    Operation("GET", _JOB, get_job, tag="jobs", query=BLOCKING, answers={200: Answer(json=JobObject, has_tag=True)}),
+    Operation(
+        "GET", "/v1/namespaces/{ns}/jobs", list_jobs, tag="jobs", query=(TAG, *PAGING, AT), answers={200: JobList}
+    ),
+    Operation(
+        "GET", _JOB, get_job, tag="jobs", query=(*BLOCKING, AT), answers={200: Answer(json=JobObject, has_tag=True)}
+    ),
     Operation(
         "PUT", _JOB, put_job, tag="jobs", headers=(IF_MATCH, IF_NEW), body=Manifest, answers=DECLARED, refuses=(409,)
     ),
@@ -166,7 +171,7 @@ ROUTES = (
         f"{_JOB}/status",
         get_status,
         tag="jobs",
-        query=BLOCKING,
+        query=(*BLOCKING, AT),
         answers={200: Answer(json=JobStatus, has_tag=True)},
         id="get_job_status",
     ),

@@ -29,6 +29,8 @@ class Limits:
     mutation_s: float = 30.0
     #: Longest ``wait`` of a change; proxies often cut after more.
     wait_s: float = 300.0
+    #: A plan that is to be applied: ten thousand placements and as many tasks take about six megabytes.
+    plan_bytes: int = 64 << 20
     #: Documents sent as lines, all together: a few hundred thousand small ones.
     bulk_bytes: int = 64 << 20
     #: Such requests at once: each may have some ten megabytes under way, and one keeps a processor busy.

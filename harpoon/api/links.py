@@ -5,12 +5,13 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from harpoon.api.operation import IF_MATCH, Answer, Operation
-from harpoon.model.shown import AgentList, JobList, TaskList
+from harpoon.model.shown import AgentList, JobList, NamespaceList, TaskList
 
 #: Where the variable parts of paths are found in the first item of a list, and what reads that item.
 _ITEMS: Final[Mapping[Any, tuple[str, Mapping[str, str]]]] = {
     JobList: ("get_job", {"ns": "metadata/namespace", "name": "metadata/name"}),
     TaskList: ("get_task", {"ns": "namespace", "id": "id"}),
+    NamespaceList: ("get_namespace", {"ns": "metadata/name"}),
     AgentList: ("get_agent", {"name": "name"}),
 }
 

@@ -43,7 +43,9 @@ async def get_job_logs(request: web.Request) -> web.StreamResponse:
     if task_id is not None:
         found = [task for task in tasks if task.task.id == task_id]
     else:
-        slots = sorted({_slot(task) for task in tasks})
+        slots = sorted({_slot(task) for task in tasks}, key=str)
+        if slot is None and len(slots) > 1 and not isinstance(slots[0], int):
+            raise bad_parameter("task", "name one of the job's tasks: it is a system job, with one on each agent")
         if slot is None and len(slots) > 1:
             raise bad_parameter("slot", f"name one of the slots {', '.join(map(str, slots[:20]))}")
         found = [task for task in tasks if slot is None or _slot(task) == slot]
@@ -57,8 +59,9 @@ async def get_job_logs(request: web.Request) -> web.StreamResponse:
     return await _pass_on(request, query, (known or found)[-1])
 
 
-def _slot(shown: ShownTask) -> int:
-    return int(shown.task.id.split(".")[2])
+def _slot(shown: ShownTask) -> int | str:
+    place = shown.task.id.split(".")[2]
+    return int(place) if place.isdigit() else place
 
 
 async def _pass_on(request: web.Request, query: Query, shown: ShownTask) -> web.StreamResponse:

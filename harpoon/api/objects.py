@@ -3,8 +3,9 @@
 The nouns are written by the codec; what is added is spliced into its bytes, so that no object is built twice.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Final, NamedTuple
 
 import orjson
@@ -16,7 +17,7 @@ from harpoon.kit import codec
 from harpoon.model.agent import Agent, Capacity, Cordon, Link, LinkState
 from harpoon.model.decision import Pending
 from harpoon.model.job import Job
-from harpoon.model.name import TaskId
+from harpoon.model.name import TaskId, is_name
 from harpoon.model.status import JobStatus
 from harpoon.model.task import Placement, Task, TaskState, parse_task_id
 from harpoon.model.upkeep import CordonStatus, DrainStatus
@@ -54,7 +55,7 @@ def job_json(view: View, job: Job, revision: int, status: bytes | None = None) -
         revision: At which it was last written.
         status: JSON of its status.
     """
-    metadata = {
+    metadata: dict[str, object] = {
         "name": job.name,
         "namespace": job.namespace,
         "tags": dict(job.tags),
@@ -66,9 +67,18 @@ def job_json(view: View, job: Job, revision: int, status: bytes | None = None) -
     }
     if job.is_terminating:
         metadata["is_terminating"] = True
+    if job.owner is not None:
+        metadata["owner"] = asdict(job.owner)
     head = b'{"apiVersion":"harpoon/v1","kind":"Job","metadata":%s,"spec":%s}'
     shown = head % (orjson.dumps(metadata), codec.dump_full(job.spec))
     return shown if status is None else joined(shown, status=status)
+
+
+def _slot(text: str) -> int | str | None:
+    """Return what a task's id says of its slot."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    return text if is_name(text) else None
 
 
 def task_json(task: Task) -> bytes:
@@ -79,7 +89,7 @@ def task_json(task: Task) -> bytes:
         codec.dump_full(task),
         namespace=parts[0],
         job=parts[1] if len(parts) > 1 else "",
-        slot=int(slot) if slot.isascii() and slot.isdigit() else None,
+        slot=_slot(slot),
         placement=parts[3] if len(parts) > 3 else None,
     )
 
@@ -108,7 +118,10 @@ class UsedAgent(NamedTuple):
     def json(self) -> bytes:
         """Return the agent object with what is reserved on it and how many of its tasks are not over."""
         reserved = [row.value.reserve for row in self.placements]
-        use = Capacity(cpu=sum(one.cpu for one in reserved), memory=sum(one.memory for one in reserved))
+        named: Counter[str] = Counter()
+        for one in reserved:
+            named.update(dict(one.named))
+        use = Capacity(cpu=sum(one.cpu for one in reserved), memory=sum(one.memory for one in reserved), named=named)
         running = sum(not row.value.is_over for row in self.tasks)
         link = None if self.link is None else self.link.value
         head = agent_json(self.row.value, link, None if self.cordon is None else self.cordon.value)
@@ -178,9 +191,10 @@ def _tasks(tasks: Mapping[TaskId, Row[Task]], placements: Mapping[TaskId, Row[Pl
 
 def _pending(row: Row[Pending]) -> Iterator[ShownTask]:
     pending = row.value
-    for slot in pending.slots:
+    for number, slot in enumerate(pending.slots):
+        place = pending.members[number] if pending.members else slot
         task = Task(
-            id=TaskId(f"{pending.namespace}.{pending.job}.{slot}"),
+            id=TaskId(f"{pending.namespace}.{pending.job}.{place}"),
             agent="",
             generation=pending.generation,
             state=TaskState.PENDING,
@@ -190,9 +204,9 @@ def _pending(row: Row[Pending]) -> Iterator[ShownTask]:
         yield ShownTask(task, None, row.mod_revision)
 
 
-def _by_slot(shown: ShownTask) -> tuple[int, int, int]:
+def _by_slot(shown: ShownTask) -> tuple[int, str, int, int]:
     parts = shown.task.id.split(".")
     if len(parts) == 3:
-        return (int(parts[2]), 0, 0)
+        return (int(parts[2]), "", 0, 0) if parts[2].isdigit() else (0, parts[2], 0, 0)
     name = parse_task_id(shown.task.id)
-    return (name.slot, *name.number)
+    return (name.slot, name.agent, *name.number)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harpoon import __version__
 from harpoon.api.links import links_of
-from harpoon.api.operation import NAME, TEXT, Answer, Operation, Parameter, Schema, whole
+from harpoon.api.operation import AT, NAME, TEXT, Answer, Operation, Parameter, Schema, whole
 from harpoon.kit.schema import DIALECT, Definitions
 from harpoon.model.shown import ProblemDetails
 
@@ -31,6 +31,8 @@ TAGS: Final[Mapping[str, str]] = {
     "jobs": "What users declare: schedule, migrate, scale, unschedule; and how it stands.",
     "changes": "Accepted mutations that can be waited for.",
     "tasks": "What runs, as the agents report it, and slots that wait for an agent.",
+    "namespaces": "What jobs share a name for, and how much they may reserve together.",
+    "secrets": "What tasks are given and nobody is shown: set, encrypted, and told of without their values.",
     "agents": "The hosts that run tasks.",
     "watch": "What is, and then every change once, in order.",
     "instance": "How this server stands, and what it can be asked.",
@@ -64,6 +66,10 @@ _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Idempotency-Replayed": {
         "description": "true: this is the answer that was given to the first request with this key.",
         "schema": {"const": "true"},
+    },
+    "Harpoon-At": {
+        "description": "With `at`: when the revision that the answer is of was seen.",
+        "schema": {"type": "string", "format": "date-time"},
     },
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}},
     "WWW-Authenticate": {"description": "How to show who asks.", "schema": {"type": "string"}},
@@ -183,6 +189,8 @@ def _answer(
         headers.append("Harpoon-Revision")
     if told.has_tag:
         headers.append("ETag")
+    if AT in operation.query:
+        headers.append("Harpoon-At")
     if operation.method == "POST":
         headers.append("Idempotency-Replayed")
     entry = {

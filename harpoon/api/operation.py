@@ -89,6 +89,12 @@ IDEMPOTENCY_KEY: Final = Parameter(
     "the first answer is given, with the header Idempotency-Replayed: true.",
 )
 WAIT: Final = Parameter("wait", DURATION, "How long to wait for a change of it; at most 5m. Then it is shown as it is.")
+AT: Final = Parameter(
+    "at",
+    TEXT,
+    "Answer as it stood then: at a revision such as 1.42, a time such as 2026-01-31T12:00:00Z, or so long ago, such as "
+    "-10m. Only where a history is kept.",
+)
 AFTER: Final = Parameter("after", REVISION, "With wait: any change after this revision; after the present when absent.")
 
 #: Parameters that every operation of a method takes.

@@ -27,6 +27,7 @@ from harpoon.api.limits import Limits
 from harpoon.api.operation import MIN_REVISION, Parameter, whole
 from harpoon.api.problem import Refused, request_id
 from harpoon.api.query import Query, bad_parameter
+from harpoon.api.sight import view_of
 from harpoon.kit.errors import Unavailable
 
 PAGE_MAX: Final = 1000
@@ -227,7 +228,7 @@ def _from(items: Sequence[Any], start: int, limit: int) -> Iterator[Any]:
 
 
 def _answer(request: web.Request, listed: Listed, encoded: Sequence[bytes], more: dict[str, bytes]) -> web.Response:
-    shown = request.app[DOORS].view.external(listed.revision).encode()
+    shown = view_of(request).external(listed.revision).encode()
     members = b"".join(b',"%s":%s' % (name.encode(), value) for name, value in (listed.more | more).items())
     body = b'{"revision":"%s","items":[%s]%s}' % (shown, b",".join(encoded), members)
     return answer(request, body, revision=listed.revision)

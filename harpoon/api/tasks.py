@@ -11,9 +11,10 @@ from harpoon.api.body import decode, read_json
 from harpoon.api.doors import DOORS
 from harpoon.api.idempotency import once
 from harpoon.api.objects import ShownTask, jobs_with_tasks, shown_tasks, tasks_of_job
-from harpoon.api.operation import TAG, Answer, Operation
+from harpoon.api.operation import AT, TAG, Answer, Operation
 from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, checked_name, has_tags, path_name
+from harpoon.api.sight import view_of
 from harpoon.control.unclaimed import Claimed
 from harpoon.control.view import View, job_key
 from harpoon.kit import codec
@@ -28,7 +29,7 @@ _SLICE = 50
 
 async def list_tasks(request: web.Request) -> web.Response:
     """Show the tasks of a namespace, or of all; with tags, those of jobs that have them."""
-    view = request.app[DOORS].view
+    view = view_of(request)
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
     tags = Query(request).tags()
 
@@ -53,7 +54,7 @@ async def list_tasks(request: web.Request) -> web.Response:
 async def get_task(request: web.Request) -> web.Response:
     """Show one task, or one slot that waits for one; wait for it to change, if asked to."""
     namespace = path_name(request, "ns")
-    view, asked = request.app[DOORS].view, request.match_info["id"]
+    view, asked = view_of(request), request.match_info["id"]
     task = existing(view, asked).task.id
     await task_changed(request, "/".join(task.split(".")[:2]), task)
     shown = existing(view, asked)
@@ -119,17 +120,23 @@ def _ruled(request: web.Request, claimed: Claimed) -> web.Response:
 _TASK: Final = "/v1/namespaces/{ns}/tasks/{id}"
 ROUTES = (
     Operation(
-        "GET", "/v1/tasks", list_tasks, tag="tasks", query=(TAG, *PAGING), answers={200: TaskList}, id="list_all_tasks"
+        "GET",
+        "/v1/tasks",
+        list_tasks,
+        tag="tasks",
+        query=(TAG, *PAGING, AT),
+        answers={200: TaskList},
+        id="list_all_tasks",
     ),
     Operation(
-        "GET", "/v1/namespaces/{ns}/tasks", list_tasks, tag="tasks", query=(TAG, *PAGING), answers={200: TaskList}
+        "GET", "/v1/namespaces/{ns}/tasks", list_tasks, tag="tasks", query=(TAG, *PAGING, AT), answers={200: TaskList}
     ),
     Operation(
         "GET",
         _TASK,
         get_task,
         tag="tasks",
-        query=BLOCKING,
+        query=(*BLOCKING, AT),
         answers={200: Answer(json=TaskObject, has_tag=True)},
     ),
     Operation("POST", f"{_TASK}/adopt", adopt_task, tag="tasks", body=Empty, answers={202: Ruled}),

@@ -9,9 +9,10 @@ from harpoon.api.body import decode, read_json
 from harpoon.api.doors import DOORS
 from harpoon.api.idempotency import once
 from harpoon.api.jobs import DECLARED, answer_accepted, existing
-from harpoon.api.operation import IF_MATCH, Answer, Operation, Parameter, whole
+from harpoon.api.operation import AT, IF_MATCH, Answer, Operation, Parameter, whole
 from harpoon.api.query import Query, bad_parameter, path_name
 from harpoon.api.revision import read_if_match
+from harpoon.api.sight import view_of
 from harpoon.control.registry import Accepted, Extra
 from harpoon.control.versions import shown_version, shown_versions, version_diff
 from harpoon.kit import codec
@@ -26,13 +27,13 @@ _VERSION: Final = whole(1, _NUMBER_MAX)
 
 async def list_versions(request: web.Request) -> web.Response:
     """Show the versions of a job that are kept, newest first: the last ten, and those that tasks still run."""
-    view, row = request.app[DOORS].view, existing(request)
+    view, row = view_of(request), existing(request)
     return answer(request, codec.dump_full(shown_versions(view, row.value)), tag=row.mod_revision)
 
 
 async def get_version(request: web.Request) -> web.Response:
     """Show one version of a job."""
-    view, row, text = request.app[DOORS].view, existing(request), request.match_info["n"]
+    view, row, text = view_of(request), existing(request), request.match_info["n"]
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(_NUMBER_MAX))):
         raise Invalid(f"a version is a whole number, 1 to {_NUMBER_MAX}")
     return answer(request, codec.dump_full(shown_version(view, row.value, int(text))), tag=row.mod_revision)
@@ -40,7 +41,7 @@ async def get_version(request: web.Request) -> web.Response:
 
 async def get_diff(request: web.Request) -> web.Response:
     """Show how two versions of a job differ, with defaults filled in; without ``to``, how the present one does."""
-    view, row, query = request.app[DOORS].view, existing(request), Query(request)
+    view, row, query = view_of(request), existing(request), Query(request)
     old = query.count("from")
     if old is None:
         raise bad_parameter("from", "say which version to start from; /versions shows those that are kept")
@@ -67,13 +68,19 @@ async def rollback_job(request: web.Request) -> web.Response:
 _JOB: Final = "/v1/namespaces/{ns}/jobs/{name}"
 ROUTES = (
     Operation(
-        "GET", f"{_JOB}/versions", list_versions, tag="jobs", answers={200: Answer(json=VersionList, has_tag=True)}
+        "GET",
+        f"{_JOB}/versions",
+        list_versions,
+        tag="jobs",
+        query=(AT,),
+        answers={200: Answer(json=VersionList, has_tag=True)},
     ),
     Operation(
         "GET",
         f"{_JOB}/versions/{{n}}",
         get_version,
         tag="jobs",
+        query=(AT,),
         answers={200: Answer(json=ShownVersion, has_tag=True)},
     ),
     Operation(
@@ -84,6 +91,7 @@ ROUTES = (
         query=(
             Parameter("from", _VERSION, "The version to start from.", is_required=True),
             Parameter("to", _VERSION, "The version to end at; the present one when absent."),
+            AT,
         ),
         answers={200: Answer(json=Diff, has_tag=True)},
     ),

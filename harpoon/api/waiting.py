@@ -3,10 +3,10 @@
 from aiohttp import web
 
 from harpoon.api.answer import answer
-from harpoon.api.doors import DOORS
-from harpoon.api.operation import NAME, Operation, Parameter
+from harpoon.api.operation import AT, NAME, Operation, Parameter
 from harpoon.api.query import Query
 from harpoon.api.revision import parse_revision
+from harpoon.api.sight import sight
 from harpoon.control.standstill import standstill
 from harpoon.kit import codec
 from harpoon.model.standstill import WaitingList
@@ -18,8 +18,8 @@ async def get_waiting(request: web.Request) -> web.Response:
     That is: jobs with slots that cannot be placed or may not yet, jobs that are being unscheduled, tasks that are not
     ready ten seconds after they came into their state, and agents that are not connected.
     """
-    doors = request.app[DOORS]
-    told = await standstill(doors.view, doors.clock.now().wall, Query(request).name("namespace"))
+    seen = sight(request)
+    told = await standstill(seen.view, seen.now.wall, Query(request).name("namespace"))
     return answer(request, codec.dump_full(told), revision=parse_revision(told.revision).number)
 
 
@@ -29,7 +29,7 @@ ROUTES = (
         "/v1/waiting",
         get_waiting,
         tag="instance",
-        query=(Parameter("namespace", NAME, "Only jobs and tasks of this one, and no agents."),),
+        query=(Parameter("namespace", NAME, "Only jobs and tasks of this one, and no agents."), AT),
         answers={200: WaitingList},
     ),
 )

@@ -52,7 +52,7 @@ def backup(
         sys.stdout.buffer.flush()
         terminal.say(_told(whole, "standard output"))
         return
-    with _replaced(Path(file)) as write:
+    with replaced(Path(file)) as write:
         whole = _write(client.backup(), write)
     terminal.show(_told(whole, file))
 
@@ -67,8 +67,8 @@ def _write(pieces: Iterator[bytes], write: Callable[[bytes], object]) -> Whole:
     reading, clock = Reading(), SystemClock()
     due = clock.now().elapsed + TOLD_EVERY
     try:
-        for line in _lines(pieces):
-            _check_goes_on(line)
+        for line in whole_lines(pieces):
+            check_goes_on(line)
             reading.take(line)
             write(line)
             if (now := clock.now().elapsed) >= due:
@@ -79,19 +79,19 @@ def _write(pieces: Iterator[bytes], write: Callable[[bytes], object]) -> Whole:
         raise HarpoonError(f"the server told no whole backup: {error}") from error
 
 
-def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def whole_lines(pieces: Iterator[bytes], most_bytes: int = LINE_BYTES_MAX) -> Iterator[bytes]:
     """Yield lines with their ends; of one that is too long, no more than tells so."""
     rest = b""
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
         yield from (line + b"\n" for line in lines)
-        if len(rest) > LINE_BYTES_MAX:
+        if len(rest) > most_bytes:
             break
     if rest:
         yield rest
 
 
-def _check_goes_on(line: bytes) -> None:
+def check_goes_on(line: bytes) -> None:
     """Tell the last word of a server that breaks off.
 
     Raises:
@@ -104,7 +104,7 @@ def _check_goes_on(line: bytes) -> None:
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[Callable[[bytes], object]]:
+def replaced(path: Path) -> Iterator[Callable[[bytes], object]]:
     """Have a file written beside, which takes its place when the block has ended well, and is gone otherwise.
 
     Raises:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from harpoon.cli import documents, offers, output, terminal, waiting
-from harpoon.cli.options import Format, JobName, Namespace, NamespaceOfFile, Output, Patience, Remote
+from harpoon.cli import columns, documents, namespaces, offers, output, planfile, terminal, waiting
+from harpoon.cli.options import Arguments, Format, JobName, Namespace, NamespaceOfFile, Output, Patience, Remote
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
 from harpoon.client.answer import Answer
@@ -34,24 +34,41 @@ class _Accepted:
     examples=(
         "harpoon apply -f web.yaml",
         "harpoon apply -f manifests/ --timeout 10m",
+        "harpoon apply --plan plan.json",
         "kustomize build . | harpoon apply -f - --no-wait",
     ),
 )
 def apply(
+    *,
     remote: Remote,
     file: Annotated[
-        list[str], typer.Option("--file", "-f", help="A file, a directory of manifests, or - ; may be repeated.")
-    ],
+        list[str] | None, typer.Option("--file", "-f", help="A file, a directory of manifests, or - ; may be repeated.")
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="A plan that `harpoon plan -o FILE` wrote: do just that, or nothing.", metavar="FILE"),
+    ] = None,
     patience: Patience,
     namespace: NamespaceOfFile = None,
     form: Format = Output.TABLE,
 ) -> None:
     """Make jobs as the manifests say: create those that are new, change those that differ.
 
-    Up to 40 documents are one commit: all of them or none.
+    Up to 40 documents are one commit: all of them or none. Namespaces are declared before, each for itself.
+    With --plan, exit code 4: something else would come of it now than the plan says; it is told what, and nothing is
+    changed.
     """
+    if (plan is None) == (not file):
+        raise Invalid("name what to apply: manifests with -f FILE, or a plan with --plan FILE")
+    if plan is not None and namespace is not None:
+        raise Invalid("a plan says the namespaces of its jobs; leave --namespace out")
     client = remote.client()
-    read = documents.read_documents(file)
+    if plan is not None:
+        answer = client.post("plan", "apply", body=planfile.read(plan))
+        _finish(client, _results(answer), patience, form)
+        return
+    own, read = namespaces.split(documents.read_documents(file or ()))
+    declared = namespaces.declare(client, own)
     manifests = [documents.manifest_of(document, namespace) for document in read]
     accepted: list[_Accepted] = []
     for start in range(0, len(manifests), APPLY_DOCUMENTS_MAX):
@@ -59,24 +76,46 @@ def apply(
         accepted += _apply_some(client, manifests[part], read[part])
         if len(manifests) > APPLY_DOCUMENTS_MAX:
             terminal.say(f"{len(accepted)} of {len(manifests)} documents accepted")
-    _finish(client, accepted, patience, form)
+    _finish(client, accepted, patience, form, declared)
 
 
-@verb("schedule", examples=("harpoon schedule web.yaml", "harpoon schedule web.yaml -n shop --no-wait"))
+@verb(
+    "schedule",
+    examples=(
+        "harpoon schedule web.yaml",
+        "harpoon schedule web.yaml -n shop --no-wait",
+        "harpoon schedule report.yaml --set day=2026-01-31",
+    ),
+)
 def schedule(
-    remote: Remote, file: File, patience: Patience, namespace: NamespaceOfFile = None, form: Format = Output.TABLE
+    *,
+    remote: Remote,
+    file: File,
+    patience: Patience,
+    given: Arguments = None,
+    namespace: NamespaceOfFile = None,
+    form: Format = Output.TABLE,
 ) -> None:
-    """Declare a job that is not there yet."""
+    """Declare a job that is not there yet.
+
+    Of a batch job, wait until it has succeeded (exit code 7: it has failed).
+    """
     client = remote.client()
     document = documents.read_one(file)
-    manifest = documents.manifest_of(document, namespace)
+    manifest = documents.with_arguments(document, documents.manifest_of(document, namespace), given or ())
     answer = _put(client, document, manifest, is_new=True)
     _finish(client, [_accepted(*_where(manifest), answer, "created")], patience, form)
 
 
 @verb("migrate", examples=("harpoon migrate web-v2.yaml", "harpoon migrate web-v2.yaml --timeout 2m"))
 def migrate(
-    remote: Remote, file: File, patience: Patience, namespace: NamespaceOfFile = None, form: Format = Output.TABLE
+    *,
+    remote: Remote,
+    file: File,
+    patience: Patience,
+    given: Arguments = None,
+    namespace: NamespaceOfFile = None,
+    form: Format = Output.TABLE,
 ) -> None:
     """Change a job that is there; refused if someone else changes it at the same time.
 
@@ -84,7 +123,7 @@ def migrate(
     """
     client = remote.client()
     document = documents.read_one(file)
-    manifest = documents.manifest_of(document, namespace)
+    manifest = documents.with_arguments(document, documents.manifest_of(document, namespace), given or ())
     place, name = _where(manifest)
     try:
         present = client.get("namespaces", place, "jobs", name)
@@ -126,11 +165,7 @@ def rollback(
 
     It becomes a new version, and is rolled out as any other: new tasks are ready before old ones are stopped.
     """
-    client, path = remote.client(), ("namespaces", namespace, "jobs", name)
-    present = client.get(*path)
-    body = {} if to is None else {"version": to}
-    answer = client.post(*path, "rollback", body=body, if_match=present.etag)
-    _finish(client, [_accepted(namespace, name, answer, "rolled back")], patience, form)
+    take_back(remote.client(), namespace, name, to, patience, form)
 
 
 @verb("unschedule", examples=("harpoon unschedule web", "harpoon unschedule web -n shop --no-wait"))
@@ -145,31 +180,41 @@ def unschedule(
     _unschedule(remote.client(), namespace, name, patience, form)
 
 
-@verb("delete", examples=("harpoon delete job/web", "harpoon delete agent/a3"))
+@verb("delete", examples=("harpoon delete job/web", "harpoon delete agent/a3", "harpoon delete namespace/shop"))
 def delete(
     remote: Remote,
     what: Annotated[
         str,
         typer.Argument(
-            help="job/NAME, or agent/NAME.",
+            help="job/NAME, agent/NAME or namespace/NAME.",
             metavar="KIND/NAME",
             show_default=False,
-            autocompletion=offers.subjects("job", "agent"),
+            autocompletion=offers.subjects("job", "agent", "namespace"),
         ),
     ],
     patience: Patience,
     namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:
-    """Take a job away, or forget an agent that is not connected any more."""
-    kind, _, name = what.partition("/")
-    if not name or kind not in ("job", "jobs", "agent", "agents"):
-        raise Invalid(f"write what to delete as job/NAME or agent/NAME; got {what!r}")
-    if kind.startswith("job"):
+    """Take a job away, forget an agent that is not connected any more, or take back a namespace that has no jobs."""
+    word, _, name = what.partition("/")
+    kind = next((kind for kind in (columns.JOB, columns.AGENT, columns.NAMESPACES) if kind.is_called(word)), None)
+    if not name or kind is None:
+        raise Invalid(f"write what to delete as job/NAME, agent/NAME or namespace/NAME; got {what!r}")
+    if kind is columns.JOB:
         _unschedule(remote.client(), namespace, name, patience, form)
         return
-    remote.client().delete("agents", name)
-    terminal.show(f"agent/{name}" if form is Output.NAME else f"agent/{name} deleted")
+    remote.client().delete(kind.plural, name)
+    terminal.show(f"{kind.name}/{name}" if form is Output.NAME else f"{kind.name}/{name} deleted")
+
+
+def take_back(client: Session, namespace: str, name: str, to: int | None, patience: Patience, form: Output) -> None:
+    """Bring an earlier version of a job back, and wait for it: the one named, or the last that differs."""
+    path = ("namespaces", namespace, "jobs", name)
+    present = client.get(*path)
+    body = {} if to is None else {"version": to}
+    answer = client.post(*path, "rollback", body=body, if_match=present.etag)
+    _finish(client, [_accepted(namespace, name, answer, "rolled back")], patience, form)
 
 
 def _unschedule(client: Session, namespace: str, name: str, patience: Patience, form: Output) -> None:
@@ -182,6 +227,10 @@ def _apply_some(client: Session, manifests: Sequence[object], read: Sequence[Doc
         answer = client.post("apply", body={"documents": manifests})
     except Invalid as error:
         raise documents.placed(error, documents.place_in_many(read)) from error
+    return _results(answer)
+
+
+def _results(answer: Answer) -> list[_Accepted]:
     return [
         _Accepted(namespace=one["namespace"], job=one["job"], change=one["change"], outcome=one["outcome"])
         for one in answer.body["results"]
@@ -213,12 +262,23 @@ def _accepted(namespace: str, name: str, answer: Answer, outcome: str) -> _Accep
     return _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome=done)
 
 
-def _finish(client: Session, accepted: Sequence[_Accepted], patience: Patience, form: Output) -> None:
+def _finish(
+    client: Session,
+    accepted: Sequence[_Accepted],
+    patience: Patience,
+    form: Output,
+    declared: Sequence[namespaces.Outcome] = (),
+) -> None:
     """Write what was accepted, which is durable whatever becomes of the wait; then wait."""
     if form in (Output.JSON, Output.YAML):
-        output.write({"results": [asdict(one) for one in accepted]}, form)
+        told = {"namespaces": [one._asdict() for one in declared]} if declared else {}
+        output.write({**told, "results": [asdict(one) for one in accepted]}, form)
     else:
+        for named in declared:
+            terminal.show(f"namespace/{named.namespace}" + (f" {named.outcome}" if form is not Output.NAME else ""))
         for one in accepted:
             terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
-    if patience.wait:
+    for line in namespaces.warnings(declared):
+        terminal.say(line)
+    if patience.wait and accepted:
         waiting.wait_changes(client, [one.change for one in accepted], patience.span)

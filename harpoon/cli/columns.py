@@ -1,6 +1,7 @@
 """What tables show of each kind of object, and what an object is called."""
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,12 +25,21 @@ class Kind:
     #: The kinds whose changes can change a row.
     watched: tuple[str, ...]
 
+    def is_called(self, word: str) -> bool:
+        """Whether a word names it: its singular, its plural or its first letters."""
+        return word.lower() in (self.name, self.plural, *_SHORT.get(self.name, ()))
+
+
+#: Ages are counted from then; None: from now.
+NOW_MS: ContextVar[int | None] = ContextVar("now_ms", default=None)
+
 
 def age(since_ms: object) -> str:
     """Say how long ago a moment (UTC milliseconds) was, in its largest unit; empty for none."""
     if not isinstance(since_ms, int) or since_ms <= 0:
         return ""
-    seconds = max(0, SystemClock().now().wall - since_ms) // 1000
+    now_ms = NOW_MS.get()
+    seconds = max(0, (SystemClock().now().wall if now_ms is None else now_ms) - since_ms) // 1000
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"
@@ -41,6 +51,13 @@ def until(at_ms: object) -> str:
     if not isinstance(at_ms, int):
         return ""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def in_zone(at_ms: object, zone: str) -> str:
+    """Write a moment (UTC milliseconds) as clocks of a zone show it, to the minute; empty for none."""
+    from harpoon.core.cron import local_of  # noqa: PLC0415 most tables need no calendar
+
+    return f"{local_of(zone, at_ms):%Y-%m-%d %H:%M %Z}" if isinstance(at_ms, int) else ""
 
 
 def pairs(mapping: object, *, joint: str = "=") -> str:
@@ -75,8 +92,10 @@ def kind_of(text: str) -> Kind:
         Invalid: There is no such kind.
     """
     for kind in KINDS:
-        if text.lower() in (kind.name, kind.plural, *_SHORT.get(kind.name, ())):
+        if kind.is_called(text):
             return kind
+    if text.lower() in ("secret", "secrets"):
+        raise Invalid("secrets have a verb of their own: harpoon secret get, harpoon secret describe NAME")
     kinds = ", ".join(kind.plural for kind in KINDS)
     near = did_you_mean(text.lower(), [word for kind in KINDS for word in (kind.name, kind.plural)])
     hint = near or f"; kinds are {kinds}. Was a job's name meant? write job/{text}"
@@ -106,6 +125,26 @@ def _used(resource: str, row: Object) -> str:
     return "/".join(values if resource == "cpu" else map(rounded, values))
 
 
+def _quota(field: str, row: Object) -> str:
+    """Write ``used/limit`` of one limit of a namespace; only what is used, where there is none."""
+    values = (_at(row, "status", "used", field), _at(row, "spec", "quota", field))
+    told = [str(value) for value in values if value is not None]
+    return "/".join(map(rounded, told) if field == "memory" else told)
+
+
+def _standing(row: Object) -> str:
+    """Say how a namespace stands to its quota."""
+    if _at(row, "metadata", "created_ms") is None:
+        return "none"
+    return "over" if _at(row, "status", "over") else "kept"
+
+
+def resources(agent: Object) -> str:
+    """Write what is reserved of an agent's named resources: ``gpu=1/2``."""
+    offered, reserved = _at(agent, "capacity", "named") or {}, _at(agent, "reserved", "named") or {}
+    return ",".join(f"{name}={reserved.get(name, 0)}/{offered.get(name, 0)}" for name in sorted({*offered, *reserved}))
+
+
 def rounded(size: str) -> str:
     """Write a size with three digits, which is what fits a column: ``24684084Ki`` is ``23.5Gi``."""
     try:
@@ -128,6 +167,14 @@ def _first_sentence(row: Object) -> str:
 
 def _task_reason(row: Object) -> str:
     return "" if row.get("ready") else str(row.get("reason") or row.get("placement_reason") or "")
+
+
+def limits(task: Object) -> str:
+    """Write which of a task's limits are enforced: ``memory=yes,pids=no``."""
+    told = task.get("limits")
+    if not isinstance(told, list):
+        return ""
+    return ",".join(f"{one.get('name')}={'yes' if one.get('is_enforced') else 'no'}" for one in told)
 
 
 def scheduling(agent: Object) -> str:
@@ -179,6 +226,7 @@ TASK: Final = Kind(
         Column("VERSION", _text("version"), is_wide=True),
         Column("GENERATION", _text("generation"), is_wide=True),
         Column("PID", _text("pid"), is_wide=True),
+        Column("LIMITS", limits, is_wide=True),
         Column("WHY", _task_reason, is_sentence=True),
     ),
 )
@@ -194,6 +242,7 @@ AGENT: Final = Kind(
         Column("TASKS", _text("tasks")),
         Column("CPU", lambda row: _used("cpu", row)),
         Column("MEMORY", lambda row: _used("memory", row)),
+        Column("RESOURCES", resources, is_wide=True),
         Column("ENDPOINT", _text("endpoint"), is_wide=True),
         Column("TAGS", lambda row: pairs(row.get("tags"))),
         Column("FACTS", lambda row: pairs(row.get("facts")), is_wide=True),
@@ -221,6 +270,21 @@ WAITING: Final = Kind(
         Column("SINCE", lambda row: age(row.get("since_ms"))),
         Column("REASON", _text("reason"), is_sentence=True),
         Column("WHO", lambda row: ", ".join(map(str, row.get("subjects") or ())), is_sentence=True),
+    ),
+)
+NAMESPACES: Final = Kind(
+    name="namespace",
+    plural="namespaces",
+    watched=(),
+    columns=(
+        Column("NAME", name_of),
+        Column("QUOTA", _standing, is_state=True),
+        Column("JOBS", lambda row: _quota("jobs", row)),
+        Column("TASKS", lambda row: _quota("tasks", row)),
+        Column("CPU", lambda row: _quota("cpu", row)),
+        Column("MEMORY", lambda row: _quota("memory", row)),
+        Column("CHANGED", lambda row: age(_at(row, "metadata", "updated_ms"))),
+        Column("OVER", lambda row: ", ".join(_at(row, "status", "over") or ()), is_sentence=True),
     ),
 )
 #: Live instances; the one that was asked is marked.
@@ -255,5 +319,5 @@ VERSION: Final = (
     Column("TAGS", lambda row: pairs(row.get("tags")), is_wide=True),
     Column("COMMAND", lambda row: " ".join(map(str, _at(row, "spec", "task", "command") or ())), is_sentence=True),
 )
-KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING)
-_SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",)}
+KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES)
+_SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",), "namespace": ("ns",)}

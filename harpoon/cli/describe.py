@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, offers, output, screens, terminal
+from harpoon.cli import at as looking
+from harpoon.cli import columns, namespaces, offers, output, screens, terminal
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Namespace, Output, Remote
 from harpoon.cli.session import Session
@@ -21,53 +22,74 @@ LINES: Final = 10
 
 @verb(
     "describe",
-    examples=("harpoon describe job/web", "harpoon describe task/default.web.0.1-42", "harpoon describe agent/a1"),
+    examples=(
+        "harpoon describe job/web",
+        "harpoon describe task/default.web.0.1-42",
+        "harpoon describe agent/a1",
+        "harpoon describe namespace/shop",
+        "harpoon describe job/web --at -1h",
+    ),
 )
 def describe(
     remote: Remote,
     what: Annotated[
         str,
         typer.Argument(
-            help="job/NAME, task/ID or agent/NAME.",
+            help="job/NAME, task/ID, agent/NAME or namespace/NAME.",
             metavar="KIND/NAME",
             show_default=False,
-            autocompletion=offers.subjects("job", "task", "agent", is_bare=True),
+            autocompletion=offers.subjects("job", "task", "agent", "namespace", is_bare=True),
         ),
     ],
     namespace: Namespace = DEFAULT_NAMESPACE,
+    at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
     """Show one job, task or agent on a screen: how it stands, why, what happened to it last and what it wrote last.
 
-    With -o wide, also the checks of tasks that are ready, and nothing shortened.
+    Of a namespace: its quota, what its jobs use of it, and what is over.
+    With -o wide, also the checks of tasks that are ready, and nothing shortened. With --at, how it stood then, without
+    events and logs.
     """
-    subject, client = subject_of(what, namespace), remote.client()
-    value = client.get(*subject.path).body
+    subject, client = subject_of(what, namespace, takes_namespaces=True), remote.client()
+    first = client.get(*subject.path, query=looking.query(at))
+    if at is not None:
+        looking.note(first)
+        # How long ago something was is another revision by now; all that follows is to be of the same one.
+        at = first.revision
+    value = first.body
     if subject.kind is columns.JOB:
-        value = {**value, "status": client.get(*subject.path, "status").body}
+        value = {**value, "status": client.get(*subject.path, "status", query=looking.query(at)).body}
     if form in (Output.JSON, Output.YAML):
         output.write(value, form)
     elif form is Output.NAME:
         output.write_name(subject.kind, value)
     else:
-        for line in _lines(client, subject, value, is_wide=form is Output.WIDE):
+        for line in _lines(client, subject, value, at, is_wide=form is Output.WIDE):
             terminal.show(line)
 
 
-def _lines(client: Session, subject: Subject, value: Object, *, is_wide: bool) -> Iterator[str]:
+def _lines(client: Session, subject: Subject, value: Object, at: str | None, *, is_wide: bool) -> Iterator[str]:
     logged: Object | None = None
     if subject.kind is columns.AGENT:
-        tasks = [task for task in read_list(client, ("tasks",))["items"] if task.get("agent") == subject.name]
+        told = read_list(client, ("tasks",), looking.query(at))["items"]
+        tasks = [task for task in told if task.get("agent") == subject.name]
         yield from screens.agent(value, tasks, is_wide=is_wide)
+    elif subject.kind is columns.NAMESPACES:
+        jobs = read_list(client, ("namespaces", subject.name, "jobs"), looking.query(at))["items"]
+        yield from namespaces.screen(value, jobs, is_wide=is_wide)
+        return
     elif subject.kind is columns.TASK:
         yield from screens.task(value)
         logged = value
     else:
         yield from screens.job(value, is_wide=is_wide)
         logged = most_interesting(value["status"].get("tasks") or ())
+    if at is not None:
+        return
     yield from _events(client, subject, is_wide=is_wide)
     if logged is not None:
-        yield from _log(client, logged)
+        yield from log_of(client, logged)
 
 
 def most_interesting(tasks: Iterable[Object]) -> Object | None:
@@ -89,7 +111,7 @@ def _events(client: Session, subject: Subject, *, is_wide: bool) -> Iterator[str
         yield from screens.indented(screens.table(columns.EVENT, events, is_wide=is_wide))
 
 
-def _log(client: Session, task: Object) -> Iterator[str]:
+def log_of(client: Session, task: Object) -> Iterator[str]:
     """Yield the end of what a task wrote: its errors if it is not ready, and whatever there is otherwise."""
     streams = ("stdout", "stderr") if task.get("ready") else ("stderr", "stdout")
     for stream in streams:

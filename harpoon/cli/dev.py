@@ -22,8 +22,9 @@ from harpoon.cli import terminal
 from harpoon.cli.children import Child, ending, harpoon, stop_groups, wait_for_end
 from harpoon.cli.etcd_child import EtcdChild, lay_etcd
 from harpoon.cli.options import directory_of
-from harpoon.cli.run import DATA, listen_of
+from harpoon.cli.server_options import DATA
 from harpoon.cli.session import Session
+from harpoon.cli.values import host_path, listen_of, told
 from harpoon.cli.verb import verb
 from harpoon.config import DEFAULT_LISTEN, Listen
 from harpoon.kit.clock import SystemClock
@@ -31,10 +32,14 @@ from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Unavailable
 
 #: More agents than this on one machine show nothing new.
 AGENTS_MAX: Final = 10
+#: What agents are called, before their number.
+AGENT: Final = "agent-"
 #: Task ports: the first, and how many each agent has.
 TASK_PORTS: Final = (20_000, 1_000)
 #: A server and its agents are up within so long, or something is wrong.
 UP_WITHIN: Final = timedelta(seconds=30)
+#: Enough of the past to try looking back.
+HISTORY_BUDGET: Final = "1d,64Mi"
 #: Pause between two looks while they come up; there is nothing to watch before.
 LOOK_EVERY: Final = timedelta(milliseconds=50)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -56,6 +61,8 @@ class _Ground:
     server: Child
     #: Each with the URL it listens at.
     agents: Sequence[tuple[Child, str]]
+    #: Where each agent keeps its state.
+    homes: Sequence[Path]
     etcd: EtcdChild | None
 
     @property
@@ -64,7 +71,15 @@ class _Ground:
         return [*below, self.server, *(agent for agent, _ in self.agents)]
 
 
-@verb("dev", examples=("harpoon dev", "harpoon dev --agents 3 --keep-tasks", "harpoon dev --store etcd"))
+@verb(
+    "dev",
+    examples=(
+        "harpoon dev",
+        "harpoon dev --agents 3 --keep-tasks",
+        "harpoon dev --store etcd",
+        "harpoon dev --allow-host-path /srv",
+    ),
+)
 def dev(
     *,
     agents: Annotated[int, typer.Option(help="How many agents.", min=1, max=AGENTS_MAX)] = 2,
@@ -75,13 +90,19 @@ def dev(
     store: Annotated[
         DevStore, typer.Option(help="What the registry is kept in; etcd is started, too.")
     ] = DevStore.SQLITE,
+    allow_host_path: Annotated[
+        list[str] | None,
+        typer.Option(help="As of each agent: tasks may have it and all below; may be repeated.", metavar="DIR[:ro]"),
+    ] = None,
     keep_tasks: Annotated[bool, typer.Option("--keep-tasks", help="Leave tasks running at the end.")] = False,
 ) -> None:
     """Run a server and agents on this machine until Ctrl-C, then stop them and their tasks.
 
     Jobs stay declared in the data directory: the next run on the same store starts their tasks again.
     """
-    ground = _lay(listen_of(listen), agents, data, store)
+    paths = allow_host_path or []
+    told(lambda: [host_path(one) for one in paths])
+    ground = _lay(listen_of(listen), agents, data, store, paths)
     with _interrupted_by_signals():
         try:
             _start(ground)
@@ -98,7 +119,7 @@ def dev(
             _stop(ground, is_keeping=keep_tasks)
 
 
-def _lay(where: Listen, agents: int, data: Path, store: DevStore) -> _Ground:
+def _lay(where: Listen, agents: int, data: Path, store: DevStore, paths: Sequence[str]) -> _Ground:
     """Choose addresses and directories.
 
     Raises:
@@ -117,22 +138,45 @@ def _lay(where: Listen, agents: int, data: Path, store: DevStore) -> _Ground:
         directory_of("--data", data).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Invalid(f"--data {data}: {error.strerror}") from error
+    keys = data / "secrets.keys"
+    _make_keys(keys)
     kept = ("--data", str(data / "server")) if etcd is None else ("--store", etcd.store)
-    server = Child("server", harpoon("server", "--listen", _text(where), *kept), data / "server.log")
-    return _Ground(where=where, server=server, agents=_lay_agents(where, agents, data, store), etcd=etcd)
+    past = ("--history", str(data / f"{store}-history"), "--history-budget", HISTORY_BUDGET)
+    server = Child(
+        "server",
+        harpoon("server", "--listen", _text(where), "--secrets-key-file", str(keys), *kept, *past),
+        data / "server.log",
+    )
+    # An agent obeys the registry with the highest token it has seen: one on another store would not be heard.
+    prefix = "" if store is DevStore.SQLITE else f"{store}-"
+    homes = [data / f"{prefix}{AGENT}{number}" for number in range(1, agents + 1)]
+    return _Ground(where=where, server=server, agents=_lay_agents(where, data, homes, paths), homes=homes, etcd=etcd)
 
 
-def _lay_agents(where: Listen, count: int, data: Path, store: DevStore) -> list[tuple[Child, str]]:
+def _make_keys(file: Path) -> None:
+    """Make the keys that secrets are encrypted with, if there are none yet."""
+    from harpoon.control import keyring  # noqa: PLC0415 loading it takes longer than looking whether it is needed
+
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise Invalid(f"{file}: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+        opened.write(f"{keyring.new_key('dev')}\n")
+
+
+def _lay_agents(where: Listen, data: Path, homes: Sequence[Path], paths: Sequence[str]) -> list[tuple[Child, str]]:
     laid: list[tuple[Child, str]] = []
+    allowed = [word for path in paths for word in ("--allow-host-path", path)]
     port = where.port
-    for number in range(1, count + 1):
+    for number, home in enumerate(homes, start=1):
         port = next(free for free in range(port + 1, 65536) if _is_free(Listen(where.host, free)))
-        at, name = Listen(where.host, port), f"agent-{number}"
+        at, name = Listen(where.host, port), f"{AGENT}{number}"
         low = TASK_PORTS[0] + (number - 1) * TASK_PORTS[1]
-        # An agent obeys the registry with the highest token it has seen: one on another store would not be heard.
-        home = data / (name if store is DevStore.SQLITE else f"{store}-{name}")
         command = harpoon("agent", "--name", name, "--server", where.url, "--listen", _text(at))
-        command += ("--state-dir", str(home), "--ports", f"{low}-{low + TASK_PORTS[1] - 1}")
+        command += ("--state-dir", str(home), "--ports", f"{low}-{low + TASK_PORTS[1] - 1}", *allowed)
         laid.append((Child(name, command, data / f"{name}.log"), at.url))
     return laid
 
@@ -212,9 +256,18 @@ def _stop(ground: _Ground, *, is_keeping: bool) -> None:
         terminal.say("tasks run on; the next harpoon dev on the same data finds them again")
     elif groups:
         count = stop_groups(groups)
+        _clear_groups(ground)
         terminal.say(f"stopped {count} task{'' if count == 1 else 's'}; their jobs stay declared")
     if ground.etcd is not None:
         ground.etcd.child.stop()
+
+
+def _clear_groups(ground: _Ground) -> None:
+    """Kill what tasks have left in their control groups, and remove those."""
+    from harpoon.agent.drivers.groups import clear_groups  # noqa: PLC0415 the other verbs do without it
+
+    for home in ground.homes:
+        clear_groups(home)
 
 
 def _groups(agent: Child, url: str) -> list[int]:

@@ -1,7 +1,8 @@
 """Manifests from files, directories and standard input, and the places in them that a server's complaints are about."""
 
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from harpoon.cli import terminal
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.kit.yaml import SIZE_MAX, Document, load_documents, locate
 
+_WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+_NUMBER: Final = re.compile(r"-?\d{1,18}\.\d{1,18}", re.ASCII)
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
@@ -44,6 +47,11 @@ def manifest_of(document: Document, namespace: str | None) -> dict[str, Any]:
     """
     value = document.value
     metadata = value.get("metadata") if isinstance(value, dict) else None
+    if isinstance(value, dict) and value.get("kind") == "Secret":
+        name = metadata.get("name") if isinstance(metadata, dict) and isinstance(metadata.get("name"), str) else "NAME"
+        raise _fault(
+            document, "/kind", f"values of secrets are not declared in files; set them: harpoon secret set {name} KEY=-"
+        )
     if not isinstance(value, dict) or not isinstance(metadata, dict):
         raise _fault(
             document, "" if metadata is None else "/metadata", "a manifest is a mapping with metadata: {name: …}"
@@ -54,6 +62,58 @@ def manifest_of(document: Document, namespace: str | None) -> dict[str, Any]:
         where = f"the manifest says namespace {metadata['namespace']!r}, the command line {namespace!r}"
         raise _fault(document, "/metadata/namespace", f"{where}; drop one of them")
     return value if namespace is None else {**value, "metadata": {"namespace": namespace, **metadata}}
+
+
+def with_arguments(document: Document, manifest: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
+    """Return a manifest with values of its parameters, each ``NAME=VALUE``, read as its type says.
+
+    Raises:
+        Invalid: One is not written so, or is none of the type; or the job has no such parameter.
+    """
+    spec = manifest.get("spec")
+    if not given or not isinstance(spec, dict):
+        return manifest
+    parameters = spec.get("parameters")
+    known = parameters if isinstance(parameters, dict) else {}
+    arguments = {**(spec.get("arguments") or {}), **arguments_of(given, known, f"the job in {document.source}")}
+    return {**manifest, "spec": {**spec, "arguments": arguments}}
+
+
+def arguments_of(given: Sequence[str], known: Mapping[str, Any], job: str) -> dict[str, str | int | float | bool]:
+    """Return values of parameters, each given as ``NAME=VALUE``, read as its type says.
+
+    Args:
+        given: The texts.
+        known: The parameters that there are, as they are written.
+        job: Whose, in words.
+
+    Raises:
+        Invalid: One is not written so, or is none of the type; or there is no such parameter.
+    """
+    arguments: dict[str, str | int | float | bool] = {}
+    for text in given:
+        name, mark, value = text.partition("=")
+        if not (name and mark):
+            raise Invalid(f"write a parameter as NAME=VALUE; got --set {text!r}")
+        if name not in known:
+            told = f"it has {', '.join(map(str, known))}" if known else "it has none"
+            raise Invalid(f"--set {name}: {job} has no such parameter; {told}")
+        parameter = known[name]
+        arguments[name] = _typed(name, value, parameter.get("type") if isinstance(parameter, dict) else None)
+    return arguments
+
+
+def _typed(name: str, text: str, kind: object) -> str | int | float | bool:
+    if kind == "boolean" and text in ("true", "false"):
+        return text == "true"
+    if kind in ("integer", "number") and _WHOLE.fullmatch(text):
+        return int(text)
+    if kind == "number" and _NUMBER.fullmatch(text):
+        return float(text)
+    ways = {"integer": "a whole number", "number": "a number, such as 0.5", "boolean": "true or false"}
+    if str(kind) in ways:
+        raise Invalid(f"--set {name}: write {ways[str(kind)]}; got {text!r}")
+    return text
 
 
 def placed(error: Invalid, place: Callable[[str], str]) -> Invalid:

@@ -22,7 +22,7 @@ from harpoon.kit.errors import HarpoonError
 from harpoon.kit.logs import configure_logs
 
 if TYPE_CHECKING:  # it imports this module
-    from harpoon.cli.run import ServerOptions
+    from harpoon.cli.server_options import ServerOptions
 
 #: An instance that lives for less than this has failed to start: it waits for its store for 30 s.
 SETTLED_S: Final = 40.0

@@ -14,19 +14,27 @@ from harpoon.kit.errors import HarpoonError
 
 #: Module → the verbs that importing it registers.
 VERBS: Final[Mapping[str, Sequence[str]]] = {
-    "harpoon.cli.plan": ("plan", "diff"),
+    "harpoon.cli.plan": ("plan", "verify-plan"),
+    "harpoon.cli.diff": ("diff",),
     "harpoon.cli.changes": ("apply", "schedule", "migrate", "scale", "rollback", "unschedule", "delete"),
+    "harpoon.cli.rollout": ("rollout",),
+    "harpoon.cli.cron": ("cron",),
     "harpoon.cli.agents": ("cordon", "uncordon", "drain", "declare-dead"),
+    "harpoon.cli.rebalance": ("rebalance",),
     "harpoon.cli.reads": ("version", "get", "status"),
+    "harpoon.cli.health": ("health",),
     "harpoon.cli.describe": ("describe",),
     "harpoon.cli.why": ("why",),
     "harpoon.cli.past": ("versions", "events"),
     "harpoon.cli.explain": ("explain",),
     "harpoon.cli.streams": ("watch", "wait", "logs"),
+    "harpoon.cli.batch": ("batch",),
     "harpoon.cli.run": ("server", "agent"),
     "harpoon.cli.dev": ("dev",),
+    "harpoon.cli.secrets": ("secret",),
     "harpoon.cli.unclaimed": ("adopt", "stop"),
     "harpoon.cli.backup": ("backup",),
+    "harpoon.cli.history": ("history",),
     "harpoon.cli.store": ("store", "restore"),
     "harpoon.cli.completion": ("completion",),
 }

@@ -27,7 +27,7 @@ KEPT_FOR: Final = timedelta(seconds=5)
 #: More names than this help nobody.
 NAMES_MAX: Final = 500
 #: What ``get`` lists.
-KINDS: Final = ("jobs", "tasks", "agents", "endpoints", "waiting")
+KINDS: Final = ("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces")
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -66,7 +66,7 @@ def jobs_and_tasks(ctx: typer.Context, incomplete: str) -> list[str]:
 def kinds_and_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete what ``get`` takes first: a kind, or ``kind/NAME``."""
     if "/" in incomplete:
-        return subjects("job", "task", "agent")(ctx, incomplete)
+        return subjects("job", "task", "agent", "namespace")(ctx, incomplete)
     return list(KINDS)
 
 
@@ -82,12 +82,17 @@ def changes_jobs_and_agents(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
-    """Complete a namespace that has a job."""
+    """Complete a namespace that is declared, or has a job."""
     return names(ctx, "namespace")
 
 
+def secrets(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
+    """Complete a secret's name."""
+    return names(ctx, "secret")
+
+
 def names(ctx: typer.Context, kind: str) -> list[str]:
-    """Return the names of one kind (``job``, ``task``, ``agent``, ``change``, ``namespace``); none if it goes wrong."""
+    """Return the names of one kind (``job``, ``task``, ``agent``, …); none if it goes wrong."""
     import hashlib  # noqa: PLC0415 as below
 
     given = ctx.params
@@ -117,9 +122,10 @@ def _in(plural: str) -> Callable[[str | None], Sequence[str]]:
 _PATHS: Final[dict[str, Callable[[str | None], Sequence[str]]]] = {
     "job": _in("jobs"),
     "change": _in("jobs"),
-    "namespace": lambda _: ("jobs",),
+    "namespace": lambda _: ("namespaces",),
     "task": _in("tasks"),
     "agent": lambda _: ("agents",),
+    "secret": _in("secrets"),
 }
 
 
@@ -128,7 +134,7 @@ def _name_of(kind: str, item: dict[str, Any]) -> str:
         case "job":
             return str(item["metadata"]["name"])
         case "namespace":
-            return str(item["metadata"]["namespace"])
+            return str(item["metadata"]["name"])
         case "change":
             return str(item["status"]["change"])
         case "task":

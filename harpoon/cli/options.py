@@ -56,6 +56,11 @@ NamespaceOfFile = Annotated[
     str | None,
     typer.Option("--namespace", "-n", help="For manifests that name none.", metavar="NS", show_default="default"),
 ]
+#: Of a verb that declares a job, or has one made.
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="The value of a parameter; may be repeated. Not for secrets.", metavar="NAME=VALUE"),
+]
 #: The name of a job, which may be written ``job/NAME``.
 JobName = Annotated[
     str,

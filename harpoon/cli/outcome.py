@@ -6,10 +6,12 @@ from harpoon.cli import terminal
 from harpoon.kit.errors import (
     Conflict,
     Denied,
+    Exceeded,
     Gone,
     HarpoonError,
     Invalid,
     NotFound,
+    Outdated,
     Problem,
     Unavailable,
     Unreachable,
@@ -31,7 +33,7 @@ class ExitCode(IntEnum):
     TIMED_OUT = 6
     #: What was waited for ended, and not well.
     ENDED_IN_FAILURE = 7
-    #: The wait is over, and some slot has no agent that could run it.
+    #: The wait is over, and some slot has no agent that could run it; or a quota refused what was asked for.
     NOT_PLACED = 8
     #: No server there, or it cannot serve now.
     UNREACHABLE = 9
@@ -61,6 +63,7 @@ _CODES: tuple[tuple[type[HarpoonError], ExitCode], ...] = (
     (TimedOut, ExitCode.TIMED_OUT),
     (EndedInFailure, ExitCode.ENDED_IN_FAILURE),
     (NotPlaced, ExitCode.NOT_PLACED),
+    (Exceeded, ExitCode.NOT_PLACED),
     (Unavailable, ExitCode.UNREACHABLE),
 )
 
@@ -77,6 +80,8 @@ def complain(error: HarpoonError) -> None:
     terminal.say(f"{terminal.paint('error', 'red', is_error=True)}: {headline}")
     for fault in faults if len(faults) > 1 else ():
         terminal.say(f"  {fault}")
+    for problem in error.problems if isinstance(error, Outdated) else ():
+        terminal.say(f"  {terminal.plain(problem.detail)}")
     if hint := _hint(error):
         terminal.say(hint)
 
@@ -92,6 +97,8 @@ def _hint(error: HarpoonError) -> str:
         return "is it running? try: harpoon dev (or name another one with --server or HARPOON_SERVER)"
     if isinstance(error, Denied):
         return "name the file that holds the token: --token-file FILE, or HARPOON_TOKEN_FILE"
+    if isinstance(error, Gone) and error.gaps is not None:
+        return "what is kept tells: harpoon history show"
     if isinstance(error, Gone):
         return f"start again without --after, or from {error.oldest}" if error.oldest else "start again without --after"
     return ""

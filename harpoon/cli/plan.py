@@ -1,22 +1,19 @@
 """Verbs that say what a manifest would change, and change nothing: plan, diff."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import difference, documents, output, screens, terminal
-from harpoon.cli.options import Format, NamespaceOfFile, Output, Remote
+from harpoon.cli import difference, documents, namespaces, output, planfile, screens, terminal
+from harpoon.cli.options import NamespaceOfFile, Output, Remote
 from harpoon.cli.outcome import ExitCode
 from harpoon.cli.session import Session
 from harpoon.cli.table import Column
 from harpoon.cli.verb import verb
 from harpoon.kit.errors import Invalid
-from harpoon.model.name import DEFAULT_NAMESPACE
+from harpoon.kit.yaml import Document
 
-_VERSION: Final = re.compile(r"(?:job/)?(?P<name>[a-z0-9-]+)@(?P<version>[1-9][0-9]{0,8})")
 _PLACEMENTS: Final = (
     Column("WAVE", lambda row: str(row["wave"])),
     Column("SLOT", lambda row: str(row["slot"])),
@@ -30,122 +27,170 @@ _DROPS: Final = (
     Column("AGENT", lambda row: str(row["agent"])),
     Column("WHY", lambda row: str(row["reason"]), is_sentence=True),
 )
+_ACTIONS: Final = {"created": "create", "changed": "change", "unchanged": "unchanged"}
 _COLOURS: Final = {"create": "green", "change": "yellow"}
 
-Files = Annotated[
-    list[str], typer.Argument(help="Manifests: files, directories, or - .", metavar="FILE…", show_default=False)
-]
 
-
-class _Version(NamedTuple):
-    """A version of a job, written ``NAME@N``."""
-
-    name: str
-    number: int
-
-
-@verb("plan", examples=("harpoon plan web.yaml", "harpoon plan manifests/ -o json", "harpoon plan - < web.yaml"))
-def plan(remote: Remote, files: Files, namespace: NamespaceOfFile = None, form: Format = Output.TABLE) -> None:
+@verb(
+    "plan",
+    examples=("harpoon plan web.yaml", "harpoon plan manifests/ -o json", "harpoon plan -f web.yaml -o plan.json"),
+)
+def plan(
+    *,
+    remote: Remote,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Manifests: files, directories, or - .", metavar="FILE…", show_default=False),
+    ] = None,
+    file: Annotated[
+        list[str] | None, typer.Option("--file", "-f", help="Manifests, as apply takes them; may be repeated.")
+    ] = None,
+    namespace: NamespaceOfFile = None,
+    output_: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            help="How to write it; or a file, such as plan.json, for `harpoon apply --plan`.",
+            metavar="[table|wide|json|yaml|name]|FILE",
+            autocompletion=lambda: [one.value for one in Output],
+        ),
+    ] = "table",
+    out: Annotated[
+        str | None, typer.Option(help="A file for `harpoon apply --plan`, whatever its name.", metavar="FILE")
+    ] = None,
+) -> None:
     """Say what applying these manifests would change, where tasks would run and why, and change nothing.
 
-    Of a job that is new, the manifest is repeated, with all defaults, only with -o wide.
-    Exit code 0: nothing would change; 10: something would; 8: and some slot has no agent that could run it.
+    Of a job that is new, the manifest is repeated, with all defaults, only with -o wide. A file gets the plan as a
+    document that `harpoon verify-plan` checks, and `harpoon apply --plan` does just so or not at all.
+    Exit code 0: nothing would change; 10: something would; 8: and some slot has no agent that could run it, or a quota
+    would refuse it.
     """
-    answer = _plan(remote.client(), files, namespace)
+    named = [*(files or ()), *(file or ())]
+    if not named:
+        raise Invalid("name the manifests: harpoon plan FILE…")
+    form, place = _form(output_, out)
+    client = remote.client()
+    own, read = namespaces.split(documents.read_documents(named))
+    if place is not None:
+        _check_promisable(own, read)
+    declared = namespaces.declare(client, own, is_dry=True)
+    answer: Mapping[str, Any] = {"has_changes": False, "refusal": None, "plans": []}
+    if read:
+        answer = ask(client, read, namespace, is_promise=place is not None)
+    if place is not None:
+        planfile.write(answer, place)
+        answer = {
+            "revision": answer["revision"],
+            "has_changes": any(one["plan"]["action"] != "unchanged" for one in answer["jobs"]),
+            "refusal": None,
+            "plans": [one["plan"] for one in answer["jobs"]],
+        }
+    if declared:
+        answer = {**answer, "namespaces": [one._asdict() for one in declared]}
+    _show(answer, declared, form)
+    if place is not None:
+        terminal.say(f"written to {place}; to do just that: harpoon apply --plan {place}")
+    _refuse(answer, declared)
+    if any(one["pending"] for one in answer["plans"]):
+        raise typer.Exit(ExitCode.NOT_PLACED)
+    end(has_changes=answer["has_changes"] or any(one.outcome != "unchanged" for one in declared))
+
+
+@verb("verify-plan", examples=("harpoon verify-plan plan.json",))
+def verify_plan(
+    file: Annotated[str, typer.Argument(help="A plan; - reads standard input.", metavar="FILE", show_default=False)],
+) -> None:
+    """Check a plan by itself, without a server: that every task may run where it is to go, wave by wave.
+
+    Nothing of what made it is used for that. Exit code 0: it holds together; 1: it does not, and every fault is told.
+    """
+    faults, checked = planfile.check(file)
+    for place, detail in faults:
+        terminal.show(f"{terminal.paint(terminal.plain(place), 'bold')}: {terminal.plain(detail)}")
+    if faults:
+        terminal.say(f"{file} does not hold together: {len(faults)} faults")
+        raise typer.Exit(ExitCode.FAILED)
+    for line in checked:
+        terminal.say(line)
+
+
+def _show(answer: Mapping[str, Any], declared: Sequence[namespaces.Outcome], form: Output) -> None:
     if form in (Output.JSON, Output.YAML):
         output.write(answer, form)
     elif form is Output.NAME:
-        _write_names(answer)
+        write_names(answer)
     else:
+        for line in _namespaces(declared):
+            terminal.show(line)
         for one in answer["plans"]:
             for line in _told(one, is_wide=form is Output.WIDE):
                 terminal.show(line)
         terminal.say(_summary(answer["plans"]))
-    if any(one["pending"] for one in answer["plans"]):
-        raise typer.Exit(ExitCode.NOT_PLACED)
-    _end(has_changes=answer["has_changes"])
 
 
-@verb("diff", examples=("harpoon diff web.yaml", "harpoon diff web@3", "harpoon diff web@3 web@5 -n shop"))
-def diff(
-    remote: Remote,
-    what: Annotated[
-        list[str],
-        typer.Argument(help="Manifests; or NAME@VERSION, once or twice.", metavar="FILE…|NAME@N", show_default=False),
-    ],
-    namespace: NamespaceOfFile = None,
-    form: Format = Output.TABLE,
-) -> None:
-    """Show what differs between manifests and the jobs as they are, or between two versions of a job.
+def _form(written: str, out: str | None) -> tuple[Output, str | None]:
+    """Return how to write a plan, and the file for it, if one is named.
 
-    With one version, it is compared with the present one. Exit code 0: nothing differs; 10: something does.
+    Raises:
+        Invalid: It is neither a form nor a file, or two files are named.
     """
-    client, versions = remote.client(), _versions(what)
-    if versions:
-        answer = _compare(client, namespace or DEFAULT_NAMESPACE, versions)
-        differing, found = [answer], bool(answer["changes"])
-    else:
-        told = _plan(client, what, namespace)
-        differing = [{key: one[key] for key in _DIFFERENCE if key in one} for one in told["plans"]]
-        answer = {**told, "plans": differing}
-        found = any(one["changes"] or one["action"] != "unchanged" for one in differing)
-    if form in (Output.JSON, Output.YAML):
-        output.write(answer, form)
-    elif form is Output.NAME and not versions:
-        _write_names(answer)
-    else:
-        for one in differing:
-            for line in _difference(one):
-                terminal.show(line)
-    _end(has_changes=found)
+    if written in [one.value for one in Output]:
+        return Output(written), out
+    if out is not None:
+        raise Invalid(f"-o {written} and --out {out} both name a file; leave one out")
+    if written.endswith(".json") or "/" in written:
+        return Output.TABLE, written
+    forms = ", ".join(one.value for one in Output)
+    raise Invalid(f"-o {written}: it is one of {forms}, or a file whose name ends in .json; any other: --out {written}")
 
 
-#: What of a plan is its difference.
-_DIFFERENCE: Final = ("namespace", "job", "action", "is_new_generation", "changes")
+def _check_promisable(own: Sequence[Document], read: Sequence[Document]) -> None:
+    """Refuse to write a plan of what a plan cannot promise.
+
+    Raises:
+        Invalid: There are namespaces among the manifests, or no jobs.
+    """
+    if own:
+        raise Invalid("a plan in a file is of jobs only; apply the namespaces first, and leave them out")
+    if not read:
+        raise Invalid("there is no job in these manifests to write a plan of")
 
 
-def _plan(client: Session, files: Sequence[str], namespace: str | None) -> Mapping[str, Any]:
-    read = documents.read_documents(files)
+def ask(
+    client: Session, read: Sequence[Document], namespace: str | None, *, is_promise: bool = False
+) -> Mapping[str, Any]:
+    """Return the server's plan for documents of jobs; as a document that can be applied, if it is to be a promise.
+
+    Raises:
+        Invalid: They would be refused.
+    """
     manifests = [documents.manifest_of(document, namespace) for document in read]
     try:
-        answer: Mapping[str, Any] = client.post("plan", body={"documents": manifests}).body
+        path = ("plan", "promise") if is_promise else ("plan",)
+        answer: Mapping[str, Any] = client.post(*path, body={"documents": manifests}).body
     except Invalid as error:
         raise documents.placed(error, documents.place_in_many(read)) from error
     return answer
 
 
-def _versions(words: Sequence[str]) -> list[_Version]:
-    """Return the versions that these words name; none if they name files.
-
-    Raises:
-        Invalid: They name both, too many, or those of several jobs.
-    """
-    matches = [None if Path(word).exists() else _VERSION.fullmatch(word) for word in words]
-    found = [_Version(match["name"], int(match["version"])) for match in matches if match is not None]
-    if found and (len(found) < len(words) or len(found) > 2):
-        raise Invalid("compare files with what is there, or one or two versions: harpoon diff web@3 web@5")
-    if len({version.name for version in found}) > 1:
-        raise Invalid(f"{words[0]} and {words[1]} are of different jobs; only versions of one are compared")
-    return found
-
-
-def _compare(client: Session, namespace: str, versions: Sequence[_Version]) -> dict[str, Any]:
-    query = {"from": str(versions[0].number), "to": str(versions[1].number) if len(versions) > 1 else None}
-    answer = client.get("namespaces", namespace, "jobs", versions[0].name, "diff", query=query).body
-    return {"job": versions[0].name, **answer}
-
-
-def _write_names(answer: Mapping[str, Any]) -> None:
+def write_names(answer: Mapping[str, Any]) -> None:
     """Write the jobs that would change."""
     for one in answer["plans"]:
         if one["action"] != "unchanged":
             terminal.show(f"job/{one['job']}")
 
 
-def _difference(one: Mapping[str, Any]) -> Iterator[str]:
+def told_difference(one: Mapping[str, Any]) -> Iterator[str]:
     """Yield what differs of one job, under its name."""
     if "action" in one:
         title, action = f"job/{one['job']}", str(one["action"])
+    elif "from_revision" in one:
+        title, action = f"job/{one['job']}", f"revision {one['from_revision']} -> {one['to_revision']}"
+        action += "" if one["was_there"] else ", new since"
+        action += "" if one["is_there"] else ", gone since"
+        action += "" if one["changes"] else ", unchanged"
     else:
         title, action = f"job/{one['job']}", f"version {one['from']} -> {one['to']}"
         action += "" if one["changes"] else ", unchanged"
@@ -157,7 +202,7 @@ def _difference(one: Mapping[str, Any]) -> Iterator[str]:
 def _told(one: Mapping[str, Any], *, is_wide: bool) -> Iterator[str]:
     """Yield the plan for one job: what differs, what would be placed, what would go, and what could not be placed."""
     is_terse = one["action"] == "create" and not is_wide  # all of it is new, and stands in the manifest
-    yield from _difference({**one, "changes": ()} if is_terse else one)
+    yield from told_difference({**one, "changes": ()} if is_terse else one)
     placements, drops, pending = one["placements"], one["drops"], one["pending"]
     if placements:
         yield "  Places:"
@@ -173,6 +218,28 @@ def _told(one: Mapping[str, Any], *, is_wide: bool) -> Iterator[str]:
         yield f"  and so on: only the first {one['waves']} waves are shown"
 
 
+def _namespaces(declared: Sequence[namespaces.Outcome]) -> Iterator[str]:
+    """Yield what would become of namespaces."""
+    for one in declared:
+        action = _ACTIONS[one.outcome]
+        title = terminal.paint(f"namespace/{one.namespace}", "bold")
+        over = f", over its quota: {', '.join(one.over)}" if one.over else ""
+        yield f"{title}: {terminal.paint(action, _COLOURS.get(action, ''))}{over}"
+
+
+def _refuse(answer: Mapping[str, Any], declared: Sequence[namespaces.Outcome]) -> None:
+    """Say that applying would be refused.
+
+    Raises:
+        Exit: It would.
+    """
+    if answer.get("refusal"):
+        is_moving = any(one.outcome != "unchanged" for one in declared)
+        now = "; quotas as they are now" if is_moving else ""
+        terminal.say(f"{terminal.paint('Refused', 'red')}: {terminal.plain(answer['refusal'])}{now}")
+        raise typer.Exit(ExitCode.NOT_PLACED)
+
+
 def _summary(plans: Sequence[Mapping[str, Any]]) -> str:
     counts = {
         "to create": sum(one["action"] == "create" for one in plans),
@@ -186,6 +253,11 @@ def _summary(plans: Sequence[Mapping[str, Any]]) -> str:
     return f"jobs: {jobs}; tasks: {placed} to start, {dropped} to stop{without}"
 
 
-def _end(*, has_changes: bool) -> None:
+def end(*, has_changes: bool) -> None:
+    """End a verb that compares.
+
+    Raises:
+        Exit: Something differs.
+    """
     if has_changes:
         raise typer.Exit(ExitCode.DIFFERS)

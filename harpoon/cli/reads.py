@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from harpoon import __version__
+from harpoon.cli import at as looking
 from harpoon.cli import columns, fields, offers, output, terminal
 from harpoon.cli.columns import Kind
 from harpoon.cli.follow import Changing, follow
@@ -37,15 +38,17 @@ def version(form: Format = Output.TABLE) -> None:
         "harpoon get job/web -o yaml",
         "harpoon get endpoints web -o json",
         "harpoon get waiting -A",
+        "harpoon get namespaces",
+        "harpoon get tasks --at -10m",
     ),
 )
-def get(
+def get(  # noqa: PLR0913 one parameter an option
     *,
     remote: Remote,
     kind: Annotated[
         str,
         typer.Argument(
-            help="jobs, tasks, agents, endpoints or waiting; or KIND/NAME.",
+            help="jobs, tasks, agents, endpoints, waiting or namespaces; or KIND/NAME.",
             metavar="KIND",
             show_default=False,
             autocompletion=offers.kinds_and_names,
@@ -57,18 +60,22 @@ def get(
         typer.Argument(help="One of them.", metavar="NAME", show_default=False, autocompletion=offers.names_of_kind),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
+    at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """List jobs, tasks, agents, the endpoints of a job, or what waits, grouped by reason; or show one of them.
+    """List jobs, tasks, agents, the endpoints of a job, what waits, grouped by reason, or namespaces; or show one.
 
-    With -w, go on with what changes: with -o json a line, with -o yaml a document for each.
+    With -w, go on with what changes: with -o json a line, with -o yaml a document for each. With --at, show what
+    stood then, as far as the server keeps a history.
     """
     word, _, named = kind.partition("/")
     asked, client = columns.kind_of(word), remote.client()
     if named and name:
         raise Invalid(f"write {kind} or {word} {name}, not both")
     name = name or named or None
-    _check(asked, name, scope)
+    _check(asked, name, scope, is_watching=watch)
+    if watch and at is not None:
+        raise Invalid("what was does not change any more; drop -w, or --at")
     has_namespaces = scope.all_namespaces and asked in (columns.JOB, columns.TASK)
     if watch:
         namespace = None if scope.all_namespaces or asked is columns.AGENT else scope.namespace
@@ -76,7 +83,7 @@ def get(
         selection = Selection(kinds=asked.watched, namespace=namespace)
         follow(client, selection, lambda: _read(client, asked, name, scope)[1], changing.show)
         return
-    answer, rows = _read(client, asked, name, scope)
+    answer, rows = _read(client, asked, name, scope, at)
     if form in (Output.JSON, Output.YAML):
         output.write(answer, form)
     else:
@@ -126,30 +133,40 @@ def _path(kind: Kind, name: str | None, namespace: str | None) -> tuple[str, ...
     """Return the API's path of one object, or of a list; without a namespace, of every one."""
     if name is not None:
         return Subject(kind, name.partition(".")[0] if kind is columns.TASK else namespace or "", name).path
-    if kind is columns.AGENT or namespace is None:
+    if kind in (columns.AGENT, columns.NAMESPACES) or namespace is None:
         return (kind.plural,)
     return ("namespaces", namespace, kind.plural)
 
 
-def _read(client: Session, kind: Kind, name: str | None, scope: Scope) -> tuple[Any, Sequence[Object]]:
+def _read(
+    client: Session, kind: Kind, name: str | None, scope: Scope, at: str | None = None
+) -> tuple[Any, Sequence[Object]]:
     """Return the API's answer, and its objects."""
     namespace = None if scope.all_namespaces else scope.namespace
     if kind is columns.ENDPOINT:
         if name is None:
             raise Invalid("name the job whose endpoints you want: harpoon get endpoints NAME")
-        answer = client.get("namespaces", scope.namespace, "jobs", name, "endpoints").body
+        answer = _one(client, ("namespaces", scope.namespace, "jobs", name, "endpoints"), at)
         return answer, answer["endpoints"]
     if kind is columns.WAITING:
-        answer = read_list(client, ("waiting",), {"namespace": namespace})
+        answer = _all(client, ("waiting",), {"namespace": namespace}, at)
     elif name is not None:
-        answer = client.get(*_path(kind, name, scope.namespace)).body
+        answer = _one(client, _path(kind, name, scope.namespace), at)
         return answer, [answer]
     else:
-        answer = read_list(client, _path(kind, None, namespace), {"tag": scope.tags})
+        answer = _all(client, _path(kind, None, namespace), {"tag": scope.tags} if scope.tags else {}, at)
     return answer, answer["items"]
 
 
-def _check(kind: Kind, name: str | None, scope: Scope) -> None:
+def _one(client: Session, path: Sequence[str], at: str | None) -> Any:
+    return client.get(*path).body if at is None else looking.read(client, path, at)
+
+
+def _all(client: Session, path: Sequence[str], query: Mapping[str, Any], at: str | None) -> Any:
+    return read_list(client, path, query) if at is None else looking.read(client, path, at, query)
+
+
+def _check(kind: Kind, name: str | None, scope: Scope, *, is_watching: bool) -> None:
     """Refuse what would otherwise be ignored.
 
     Raises:
@@ -157,6 +174,10 @@ def _check(kind: Kind, name: str | None, scope: Scope) -> None:
     """
     if kind is columns.WAITING and (name or scope.tags):
         raise Invalid("what waits is listed whole, grouped by reason; of one object ask: harpoon why KIND/NAME")
+    if kind is columns.NAMESPACES and is_watching:
+        raise Invalid("namespaces are not watched; list them again: harpoon get namespaces")
+    if kind is columns.NAMESPACES and scope.tags:
+        raise Invalid("namespaces have no tags; drop -l")
     if (name or kind is columns.ENDPOINT) and scope.tags:
         raise Invalid(f"tags select from a list; drop -l, or the name {name}")
     if name and scope.all_namespaces:

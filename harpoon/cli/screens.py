@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from harpoon.cli import columns, terminal
+from harpoon.cli import columns, results, terminal
 from harpoon.cli.fields import inline
 from harpoon.cli.table import STATE_COLOURS, Column, Object, Table
+from harpoon.model.job import PRIORITY
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -14,28 +15,46 @@ def job(value: Object, *, is_wide: bool) -> Iterator[str]:
     """Yield the screen of a job, ``status`` with its tasks included."""
     metadata, spec, status = value["metadata"], value["spec"], value["status"]
     task_template, tasks = spec["task"], status.get("tasks") or []
+    batch = status.get("batch")
     yield headline(f"job/{metadata['name']}", status["state"], status["summary"])
     created, changed = columns.age(metadata.get("created_ms")), columns.age(metadata.get("updated_ms"))
-    yield from _pairs(
+    yield from pairs_of(
         [
             ("Namespace", metadata["namespace"]),
             ("Tags", columns.pairs(metadata.get("tags"))),
             ("Version", f"{metadata['version']}, generation {metadata['generation']}"),
             ("Changed", f"{changed or '-'} ago by {status['change']}; created {created or '-'} ago"),
+            *_cron(spec, status, metadata.get("owner")),
             ("Wanted", _wanted(spec)),
-            ("Actual", _actual(status)),
-            ("Command", " ".join(task_template["command"])),
+            ("Run", "" if batch is None else results.run(batch)),
+            ("Actual", "" if spec.get("cron") else _actual(status)),
+            ("Image", str(task_template.get("image") or "")),
+            ("Command", " ".join(task_template.get("command") or ())),
+            ("Parameters", columns.pairs(results.arguments(spec))),
             ("Ports", columns.pairs(task_template.get("ports"))),
             *(("Placement", line) for line in _placement(spec.get("placement") or {})),
-            ("Update", _update(spec)),
+            ("Priority", _priority(spec)),
+            ("Update", "" if spec.get("type") == "batch" else _update(spec)),
             *(("Depends on", inline(one)) for one in spec.get("depends_on") or ()),
         ]
     )
-    yield from _waits(status)
+    yield from waits_of(status)
     if tasks:
         yield ""
         yield from table(columns.TASK.columns, tasks, is_wide=is_wide)
-    yield from _checks([one for one in tasks if is_wide or not one.get("ready")])
+    yield from checks_of([one for one in tasks if is_wide or not one.get("ready")])
+    if batch is not None:
+        yield from results.screen(batch, is_wide=is_wide)
+        if lines := list(results.last_words(batch)):
+            yield from ("", *lines)
+
+
+def _priority(spec: Object) -> str:
+    """Return what is said of a job's priority where that is not the usual one, or makes room."""
+    told = str(spec.get("priority", PRIORITY))
+    if spec.get("preempt"):
+        return f"{told}, and tasks of lower priority make room"
+    return "" if told == str(PRIORITY) else told
 
 
 def task(value: Object) -> Iterator[str]:
@@ -44,7 +63,7 @@ def task(value: Object) -> Iterator[str]:
     reason = f": {value['reason']}" if value.get("reason") else ""
     since = columns.age(value.get("since_ms"))
     yield headline(f"task/{columns.name_of(value)}", str(value["state"]), readiness + reason)
-    yield from _pairs(
+    yield from pairs_of(
         [
             ("Since", f"{since} ago" if since else ""),
             ("Job", f"{value['namespace']}/{value['job']}, slot {value['slot']}" if "job" in value else ""),
@@ -55,9 +74,13 @@ def task(value: Object) -> Iterator[str]:
             ("Process", f"pid {value['pid']}" if value.get("pid") else ""),
             ("Restarts", str(value.get("restarts") or 0)),
             ("Last exit", exit_of(value.get("exit_code"))),
+            *(("Limits", limit_line(one)) for one in value.get("limits") or ()),
         ]
     )
-    yield from _checks([value])
+    if volumes := value.get("volumes"):
+        yield from ("", "Volumes:")
+        yield from (f"  {terminal.plain(str(one['at']))}   {terminal.plain(str(one['detail']))}" for one in volumes)
+    yield from checks_of([value])
 
 
 def agent(value: Object, tasks: Sequence[Object], *, is_wide: bool) -> Iterator[str]:
@@ -67,14 +90,17 @@ def agent(value: Object, tasks: Sequence[Object], *, is_wide: bool) -> Iterator[
     told = (f"for {since}" if since else "", str(link.get("reason") or ""))
     yield headline(f"agent/{value['name']}", str(link.get("state")), ": ".join(filter(None, told)))
     capacity, reserved = value.get("capacity") or {}, value.get("reserved") or {}
-    yield from _pairs(
+    yield from pairs_of(
         [
             ("Endpoint", str(value.get("endpoint") or "")),
             ("Tags", columns.pairs(value.get("tags"))),
             ("Facts", columns.pairs(value.get("facts"))),
+            ("Drivers", ", ".join(value.get("drivers") or ())),
             ("Cpu", f"{reserved.get('cpu', '0')} reserved of {capacity.get('cpu', '0')}"),
             ("Memory", f"{_size(reserved)} reserved of {_size(capacity)}"),
+            ("Resources", columns.resources(value)),
             ("Task ports", f"{value['ports']['low']}-{value['ports']['high']}" if value.get("ports") else ""),
+            ("Host paths", _host_paths(value)),
             ("Scheduling", _cordon(value)),
             ("Tasks", str(len(tasks))),
         ]
@@ -85,7 +111,7 @@ def agent(value: Object, tasks: Sequence[Object], *, is_wide: bool) -> Iterator[
     if tasks:
         yield ""
         yield from table(columns.TASK.columns, tasks, is_wide=is_wide)
-    yield from _checks([one for one in tasks if not one.get("ready")])
+    yield from checks_of([one for one in tasks if not one.get("ready")])
 
 
 def table(titles: Sequence[Column], rows: Sequence[Object], *, is_wide: bool) -> Iterator[str]:
@@ -127,7 +153,7 @@ def headline(name: str, state: str, sentence: str) -> str:
     )
 
 
-def _pairs(pairs: Pairs) -> Iterator[str]:
+def pairs_of(pairs: Pairs) -> Iterator[str]:
     """Yield a line for each pair that says something; a title is not repeated."""
     last = ""
     for title, text in pairs:
@@ -137,9 +163,38 @@ def _pairs(pairs: Pairs) -> Iterator[str]:
 
 
 def _wanted(spec: Object) -> str:
-    resources = {name: given for name, given in (spec["task"].get("resources") or {}).items() if given}
+    reserved = spec["task"].get("resources") or {}
+    resources = {name: given for name, given in reserved.items() if given and name != "named"}
+    resources |= reserved.get("named") or {}
     each = f", each with {inline(resources)}" if resources else ""
-    return f"{spec['scale']} tasks{each}"
+    wanted = f"{spec['scale']} tasks"
+    if spec.get("type") == "batch":
+        wanted = results.wanted(spec)
+    elif spec.get("type") == "system":
+        wanted = "a task on each agent that meets its requirements"
+    return f"{'a child at each due, of ' if spec.get('cron') else ''}{wanted}{each}"
+
+
+def _cron(spec: Object, status: Object, owner: Object | None) -> Pairs:
+    """Say when a cron job is due and what came of its dues; of a child, whose it is."""
+    if owner:
+        what = "triggered at" if owner["is_triggered"] else "due at"
+        return [("Made by", f"job/{owner['job']}, {what} {columns.until(owner['due_ms'])}")]
+    if not spec.get("cron"):
+        return []
+    cron, told = spec["cron"], status["cron"]
+    fired, triggered, skipped = told["fired"], told["triggered"], told["skipped"]
+    zone = cron["timezone"]
+    return [
+        ("Schedule", f"{cron['at']} in {zone}, overlap {cron['overlap']}, catch_up {cron['catch_up']}"),
+        ("Next", columns.in_zone(told["next_ms"], zone)),
+        ("Paused", f"since {columns.in_zone(told['paused_ms'], zone)}" if told["paused_ms"] else ""),
+        ("Running", ", ".join(f"job/{child}" for child in told["running"])),
+        ("Last", f"{columns.in_zone(fired['due_ms'], zone)}: job/{fired['job']}" if fired else ""),
+        ("Triggered", f"{columns.in_zone(triggered['due_ms'], zone)}: job/{triggered['job']}" if triggered else ""),
+        ("Skipped", f"{columns.in_zone(skipped['due_ms'], zone)}: {skipped['reason']}" if skipped else ""),
+        ("Missed", f"{told['missed']} in all" if told["missed"] else ""),
+    ]
 
 
 def _update(spec: Object) -> str:
@@ -159,9 +214,18 @@ def _actual(status: Object) -> str:
 
 def _placement(rules: Mapping[str, Any]) -> Iterator[str]:
     for rule, given in rules.items():
+        if rule == "agents":
+            continue  # who they are is told with what is wanted
         for one in given if isinstance(given, list) else [given]:
             if one not in (None, "", {}):
                 yield f"{rule} {inline(one)}"
+
+
+def _host_paths(value: Object) -> str:
+    told = [
+        f"{one['path']} (read only)" if one.get("read_only") else one["path"] for one in value.get("host_paths") or ()
+    ]
+    return ", ".join(told) + ("" if value.get("mounts") or not told else "; it cannot mount them")
 
 
 def _cordon(value: Object) -> str:
@@ -187,7 +251,7 @@ def _version(value: Object) -> str:
     return f"{value['version']}, generation {value['generation']}" if value.get("version") else value["generation"]
 
 
-def _waits(status: Object) -> Iterator[str]:
+def waits_of(status: Object) -> Iterator[str]:
     """Yield what the job waits for, and what each slot without an agent lacks."""
     if sentences := status.get("waiting") or []:
         yield from ("", "Waits for:")
@@ -198,7 +262,13 @@ def _waits(status: Object) -> Iterator[str]:
         yield from (f"  - {terminal.plain(text)}" for text in blockers(pending.get("blockers") or ()))
 
 
-def _checks(tasks: Iterable[Object]) -> Iterator[str]:
+def limit_line(limit: Mapping[str, Any]) -> str:
+    """Say whether a task is held to one of its limits."""
+    verdict = "enforced" if limit.get("is_enforced") else "not enforced"
+    return f"{limit['name']} {verdict}" + (f": {limit['detail']}" if limit.get("detail") else "")
+
+
+def checks_of(tasks: Iterable[Object]) -> Iterator[str]:
     """Yield the latest result of every check of these tasks."""
     results = [(task_, check) for task_ in tasks for check in task_.get("checks") or ()]
     if results:

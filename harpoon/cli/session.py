@@ -50,17 +50,24 @@ class Session:
         """Read ``/v1/<path…>``; the errors are those of the client."""
         return self._run(self._client.get(*path, query=query or _NO_QUERY, within=timeout))
 
-    def put(self, *path: str, body: object, if_match: str | None = None, is_new: bool = False) -> Answer:
+    def put(
+        self,
+        *path: str,
+        body: object,
+        query: Query | None = None,
+        if_match: str | None = None,
+        is_new: bool = False,
+    ) -> Answer:
         """Write ``/v1/<path…>``; the errors are those of the client."""
-        return self._run(self._client.put(*path, body=body, if_match=if_match, is_new=is_new))
+        return self._run(self._client.put(*path, body=body, query=query, if_match=if_match, is_new=is_new))
 
     def post(self, *path: str, body: object, if_match: str | None = None) -> Answer:
         """Do ``/v1/<path…>``; the errors are those of the client."""
         return self._run(self._client.post(*path, body=body, if_match=if_match))
 
-    def delete(self, *path: str, if_match: str | None = None) -> Answer:
+    def delete(self, *path: str, query: Query | None = None, if_match: str | None = None) -> Answer:
         """Delete ``/v1/<path…>``; the errors are those of the client."""
-        return self._run(self._client.delete(*path, if_match=if_match))
+        return self._run(self._client.delete(*path, query=query or _NO_QUERY, if_match=if_match))
 
     def read_text(self, *path: str, query: Query | None = None) -> Iterator[bytes]:
         """Yield plain text as it comes; the errors are those of the client."""
@@ -69,6 +76,10 @@ class Session:
     def backup(self) -> Iterator[bytes]:
         """Yield the lines of a backup as they come; the errors are those of the client."""
         return self._each(self._client.backup())
+
+    def history(self, since: str | None, until: str | None) -> Iterator[bytes]:
+        """Yield the lines of an exported history as they come; the errors are those of the client."""
+        return self._each(self._client.history(since, until))
 
     def watch(self, selection: Selection, *, lost: Callable[[HarpoonError], None]) -> Iterator[dict[str, Any]]:
         """Yield the watch's messages for ever; the errors are those of the client."""

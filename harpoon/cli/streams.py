@@ -21,6 +21,8 @@ class Goal(StrEnum):
 
     READY = "ready"
     GONE = "gone"
+    #: Of a batch job.
+    SUCCEEDED = "succeeded"
 
 
 class Stream(StrEnum):
@@ -69,6 +71,7 @@ def watch(
     examples=(
         "harpoon wait job/web --timeout 2m",
         "harpoon wait job/web --for gone",
+        "harpoon wait job/report --for succeeded",
         "harpoon wait change/default.web.1-42",
         "harpoon wait agents --count 2",
     ),
@@ -89,14 +92,17 @@ def wait(
     timeout: Annotated[str, typer.Option(help="How long to wait, such as 30s or 5m.", metavar="DURATION")] = "5m",
     namespace: Namespace = DEFAULT_NAMESPACE,
 ) -> None:
-    """Wait until a job is ready or gone, a change is done, or agents are connected."""
+    """Wait until a job is ready or gone, a batch job has succeeded, a change is done, or agents are connected.
+
+    Exit code 7: the batch job has failed; the last lines of the task at fault are told.
+    """
     client, span = remote.client(), span_of(timeout)
     kind, _, name = what.partition("/")
     match kind:
         case "job" | "jobs" if name and goal is Goal.GONE:
             done = waiting.wait_gone(client, namespace, name, span)
         case "job" | "jobs" if name:
-            done = waiting.wait_ready(client, namespace, name, span)
+            done = waiting.wait_ready(client, namespace, name, span, is_batch=goal is Goal.SUCCEEDED)
         case "change" | "changes" if name:
             done = waiting.wait_change(client, name, span)
         case "agents" if not name:
@@ -147,12 +153,15 @@ def _task_of(client: Session, namespace: str, job: str, slot: int | None) -> str
         raise NotFound(f"job {job} has no task{where} that has been started: {status['summary']}")
     chosen = min(tasks, key=lambda task: (not task.get("ready"), _slot_of(task), str(task["id"])))
     if slot is None and len(tasks) > 1:
-        terminal.say(f"showing {chosen['id']}, one of {len(tasks)} tasks; --slot picks another")
+        another = "--slot picks another" if _slot_of(chosen) >= 0 else "name another by its id"
+        terminal.say(f"showing {chosen['id']}, one of {len(tasks)} tasks; {another}")
     return str(chosen["id"])
 
 
 def _slot_of(task: Mapping[str, Any]) -> int:
-    return int(str(task["id"]).split(".")[2])
+    """Return the number of a task's slot; -1: it is of a system job, and has none."""
+    place = str(task["id"]).split(".")[2]
+    return int(place) if place.isdigit() else -1
 
 
 def _tell_loss(error: HarpoonError) -> None:

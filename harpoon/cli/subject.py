@@ -20,8 +20,8 @@ class Subject(NamedTuple):
     @property
     def path(self) -> tuple[str, ...]:
         """The API's path of it."""
-        if self.kind is columns.AGENT:
-            return ("agents", self.name)
+        if self.kind in (columns.AGENT, columns.NAMESPACES):
+            return (self.kind.plural, self.name)
         return ("namespaces", self.namespace, self.kind.plural, self.name)
 
     def __str__(self) -> str:
@@ -29,8 +29,10 @@ class Subject(NamedTuple):
         return f"{self.kind.name}/{self.name}"
 
 
-def subject_of(text: str, namespace: str) -> Subject:
+def subject_of(text: str, namespace: str, *, takes_namespaces: bool = False) -> Subject:
     """Read ``job/NAME``, ``NAME``, ``task/ID``, ``ID`` or ``agent/NAME``; also ``job/NS/NAME`` as of `get waiting`.
+
+    ``namespace/NAME`` is read where it is taken.
 
     Raises:
         Invalid: It is none of these.
@@ -39,12 +41,14 @@ def subject_of(text: str, namespace: str) -> Subject:
     if not mark:
         word, name = ("task" if text.count(".") == TASK_POINTS else "job"), text
     kind = columns.kind_of(word)
-    if kind not in (columns.JOB, columns.TASK, columns.AGENT) or not name:
-        raise Invalid(f"write job/NAME, task/ID or agent/NAME; got {text!r}")
+    expected = f"write job/NAME, task/ID or agent/NAME{' or namespace/NAME' if takes_namespaces else ''}; got {text!r}"
+    others = (columns.NAMESPACES,) if takes_namespaces else ()
+    if kind not in (columns.JOB, columns.TASK, columns.AGENT, *others) or not name:
+        raise Invalid(expected)
     if kind is columns.JOB and "/" in name:
         namespace, _, name = name.partition("/")
     elif kind is columns.TASK:
         namespace = name.partition(".")[0]
     if not name or not namespace or "/" in name:
-        raise Invalid(f"write job/NAME, task/ID or agent/NAME; got {text!r}")
+        raise Invalid(expected)
     return Subject(kind, namespace, name)

@@ -12,10 +12,12 @@ Object = Mapping[str, Any]
 
 #: What a word of state is coloured.
 STATE_COLOURS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("ready", "running", "connected", "finished", "done", "yes"), "green"),
+    **dict.fromkeys(
+        ("ready", "running", "connected", "finished", "done", "yes", "kept", "succeeded", "complete"), "green"
+    ),
     **dict.fromkeys(("progressing", "waiting", "pending", "placed", "starting", "stopping"), "yellow"),
     **dict.fromkeys(("terminating", "interrupted", "unknown", "cordoned", "draining"), "yellow"),
-    **dict.fromkeys(("failed", "lost", "degraded", "unclaimed"), "red"),
+    **dict.fromkeys(("failed", "lost", "degraded", "unclaimed", "over", "unfinished", "left out"), "red"),
 }
 
 

@@ -23,7 +23,7 @@ app: Final = typer.Typer(
     cls=Verbs,
     help="Keep services in the state you declared, and say why when they are not.",
     epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 denied, 6 timed out, 7 ended in failure, "
-    "8 cannot be placed, 9 server unreachable, 10 differs (plan, diff), 130 interrupted.",
+    "8 cannot be placed or over a quota, 9 server unreachable, 10 differs (plan, diff), 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

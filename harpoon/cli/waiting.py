@@ -4,12 +4,12 @@ Whatever is waited for goes on without the one who waits: neither a timeout nor 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from harpoon.cli import terminal
+from harpoon.cli import results, terminal
 from harpoon.cli.outcome import EndedInFailure, NotPlaced, TimedOut
 from harpoon.cli.progress import Progress, Report, progress
 from harpoon.cli.session import Session
@@ -17,7 +17,7 @@ from harpoon.cli.wakeup import Wakeups
 from harpoon.client.client import TIMEOUT
 from harpoon.client.watch import Selection
 from harpoon.kit.clock import SystemClock
-from harpoon.kit.errors import Conflict, HarpoonError, NotFound, Unavailable
+from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, Unavailable
 from harpoon.model.units import format_duration
 
 #: A blocked request answers after so long even when nothing is done, so that what it waits for can be shown.
@@ -34,6 +34,8 @@ class Standing:
     phase: str
     summary: str
     waiting: Sequence[str] = ()
+    #: What a plan promised, and is not so.
+    unkept: Sequence[str] = ()
 
 
 #: Waits for at most the given span until something may have changed, then reads how it stands.
@@ -97,6 +99,7 @@ def wait_change(client: Session, change: str, timeout: timedelta) -> Standing:
         if told["state"] == "superseded":
             raise Conflict(f"change {change} was superseded by a later one: {told['summary']}")
         if told["state"] == "failed":
+            _tell_last_words(client, namespace, name)
             raise EndedInFailure(f"change {change} failed: {told['summary']}")
         return _standing(told, is_done=told["is_done"])
 
@@ -120,13 +123,26 @@ def wait_changes(client: Session, changes: Sequence[str], timeout: timedelta) ->
         terminal.say(
             f"job/{_job_of(change)[1]} is done after {took:.1f} s" + (f": {done.summary}" if done.summary else "")
         )
+        for told in done.unkept:
+            terminal.say(f"  {terminal.plain(told)}")
 
 
-def wait_ready(client: Session, namespace: str, name: str, timeout: timedelta) -> Standing:
+def wait_ready(client: Session, namespace: str, name: str, timeout: timedelta, *, is_batch: bool = False) -> Standing:
     """Wait until a job is ready: every slot has one ready task of the present generation, and nothing older is left.
+
+    A batch job is waited for until it has succeeded.
+
+    Args:
+        client: Asks the server.
+        namespace: Of the job.
+        name: Of the job.
+        timeout: How long to wait.
+        is_batch: Only a batch job is waited for.
 
     Raises:
         NotFound: There is no such job.
+        EndedInFailure: It is a batch job, and has failed.
+        Invalid: It is none, and is to be one.
         HarpoonError: As for `wait_change`.
     """
     wakeups = Wakeups(client, _job_selection(namespace, name))
@@ -135,7 +151,13 @@ def wait_ready(client: Session, namespace: str, name: str, timeout: timedelta) -
         if span:
             wakeups.wait(span)
         status = _status(client, namespace, name)
-        return _standing(status, is_done=status["state"] == "ready")
+        batch = status.get("batch")
+        if is_batch and batch is None:
+            raise Invalid(f"job {name} is no batch job, and never succeeds; wait for it to be ready")
+        if status["state"] == "failed" and batch is not None:
+            _tell(results.last_words(batch))
+            raise EndedInFailure(f"job/{name} failed: {terminal.plain(batch['reason'])}")
+        return _standing(status, is_done=status["state"] in ("ready", "succeeded"))
 
     try:
         return wait_until(f"job/{name}", look, timeout, again=f"harpoon wait job/{name} -n {namespace}")
@@ -209,6 +231,16 @@ def wait_drained(client: Session, name: str, timeout: timedelta) -> None:
     terminal.say(f"agent/{name} is drained after {took:.1f} s. To use it again: harpoon uncordon {name}")
 
 
+def blocked(client: Session, path: Sequence[str], span: timedelta) -> Any:
+    """Read what is at a path, once it changes or the span is over.
+
+    Raises:
+        HarpoonError: As for the client.
+    """
+    query = {"wait": format_duration(_milliseconds(span))}
+    return client.get(*path, query=query, timeout=TIMEOUT + span).body
+
+
 def _job_of(change: str) -> tuple[str, str]:
     """Return the namespace and name in a change's id, ``<namespace>.<job>.<incarnation>-<revision>``."""
     namespace, _, rest = change.partition(".")
@@ -216,7 +248,13 @@ def _job_of(change: str) -> tuple[str, str]:
 
 
 def _standing(told: Mapping[str, Any], *, is_done: bool) -> Standing:
-    return Standing(is_done=is_done, phase=told["state"], summary=told["summary"], waiting=told.get("waiting") or ())
+    return Standing(
+        is_done=is_done,
+        phase=told["state"],
+        summary=told["summary"],
+        waiting=told.get("waiting") or (),
+        unkept=told.get("unkept") or (),
+    )
 
 
 def _unplaced(client: Session, namespace: str, name: str) -> NotPlaced | None:
@@ -229,6 +267,20 @@ def _unplaced(client: Session, namespace: str, name: str) -> NotPlaced | None:
         return None
     again = f"It stays declared; to see more: harpoon describe job/{name} -n {namespace}"
     return NotPlaced(f"job/{name} cannot be placed: {terminal.plain(str(pending['reason'])).rstrip('.')}. {again}")
+
+
+def _tell_last_words(client: Session, namespace: str, name: str) -> None:
+    """Tell what the task wrote last that a batch job failed by, if that is still known."""
+    try:
+        batch = _status(client, namespace, name).get("batch")
+    except HarpoonError:
+        return
+    _tell(results.last_words(batch or {}))
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        terminal.say(line)
 
 
 def _status(client: Session, namespace: str, name: str) -> Mapping[str, Any]:

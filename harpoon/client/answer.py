@@ -10,10 +10,12 @@ import orjson
 from harpoon.kit.errors import (
     Conflict,
     Denied,
+    Exceeded,
     Gone,
     HarpoonError,
     Invalid,
     NotFound,
+    Outdated,
     PreconditionFailed,
     Problem,
     Unavailable,
@@ -79,15 +81,24 @@ def error_of(status: int, data: bytes, url: str) -> HarpoonError:
         problem = orjson.loads(data)
     except orjson.JSONDecodeError:
         problem = None
+    if status == 503 and isinstance(problem, dict) and problem.get("status") == "draining":
+        return Unavailable(f"{url} is about to stop")
     if not isinstance(problem, dict) or "title" not in problem:
         return HarpoonError(f"{url} answered {status}, and not as harpoon does; is another service listening there?")
     message = str(problem.get("detail") or problem["title"])
     if status in (400, 413, 415, 422):
-        errors = problem.get("errors")
-        told = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
-        return Invalid(message, [Problem(pointer=str(e.get("pointer")), detail=str(e.get("detail"))) for e in told])
+        return Invalid(message, _problems(problem.get("errors")))
+    if status == 409 and problem.get("code") == "plan_outdated":
+        return Outdated(message, _problems(problem.get("changed")))
     if status == 410:
-        return Gone(message, oldest=str(problem.get("oldest") or ""))
+        return Gone(message, oldest=str(problem.get("oldest") or ""), gaps=problem.get("gaps"))
+    if status == 409 and problem.get("code") == "quota_exceeded":
+        return Exceeded(message)
     if status == 412:
         return PreconditionFailed(message, current=problem.get("current"))
     return _KINDS.get(status, HarpoonError)(message)
+
+
+def _problems(told: object) -> list[Problem]:
+    items = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+    return [Problem(pointer=str(one.get("pointer")), detail=str(one.get("detail"))) for one in items]

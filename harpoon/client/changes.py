@@ -26,12 +26,12 @@ class Changes:
         return noun(ChangeStatus, await self._caller.get("changes", change))
 
     async def wait(self, change: str, *, within: timedelta | None = None) -> ChangeStatus:
-        """Return once the change is done, or a later one has taken its place: its ``state`` tells which.
+        """Return once the change is done, has failed, or a later one has taken its place: its ``state`` tells which.
 
         A server that is away is asked again.
 
         Raises:
-            TimeoutError: It was neither in time. The change goes on.
+            TimeoutError: It was none of these in time. The change goes on.
         """
         async with asyncio.timeout(None if within is None else within.total_seconds()):
             while True:
@@ -41,5 +41,5 @@ class Changes:
                     await asyncio.sleep(RETRY_AFTER.total_seconds())
                     continue
                 status = noun(ChangeStatus, told)
-                if status.is_done or status.state is ChangeState.SUPERSEDED:
+                if status.is_done or status.state in (ChangeState.SUPERSEDED, ChangeState.FAILED):
                     return status

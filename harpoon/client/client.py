@@ -113,22 +113,31 @@ class Client:
         """
         return await self._call(make_request("GET", path, query=query), within)
 
-    async def put(self, *path: str, body: object, if_match: str | None = None, is_new: bool = False) -> Answer:
+    async def put(
+        self,
+        *path: str,
+        body: object,
+        query: Query | None = None,
+        if_match: str | None = None,
+        is_new: bool = False,
+    ) -> Answer:
         """Write ``/v1/<path…>``: over the version with this ETag only, only if nothing is there yet, or in any case.
 
         Raises:
             PreconditionFailed: It is another version, or is there already.
             HarpoonError: As for `get`. After `Unreachable` it may be done or not.
         """
-        return await self._call(make_request("PUT", path, body=body, if_match=if_match, is_new=is_new))
+        return await self._call(
+            make_request("PUT", path, query=query or _NO_QUERY, body=body, if_match=if_match, is_new=is_new)
+        )
 
     async def post(self, *path: str, body: object, if_match: str | None = None) -> Answer:
         """Do ``/v1/<path…>``, once however often it has to be sent; the errors are those of `put`."""
         return await self._call(make_request("POST", path, body=body, if_match=if_match))
 
-    async def delete(self, *path: str, if_match: str | None = None) -> Answer:
+    async def delete(self, *path: str, query: Query = _NO_QUERY, if_match: str | None = None) -> Answer:
         """Delete ``/v1/<path…>``; the errors are those of `put`."""
-        return await self._call(make_request("DELETE", path, if_match=if_match))
+        return await self._call(make_request("DELETE", path, query=query, if_match=if_match))
 
     async def read_text(self, *path: str, query: Query = _NO_QUERY) -> AsyncGenerator[bytes, None]:
         """Yield plain text as it comes, for as long as it comes: a task's log.
@@ -146,6 +155,16 @@ class Client:
         It is whole only if its last line says so: `harpoon.store.backup.Reading` tells.
         """
         async with self._stream(make_request("GET", ("backup",)), "application/x-ndjson") as connection:
+            async for data in connection.read(SILENCE):
+                yield data
+
+    async def history(self, since: str | None = None, until: str | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the server's history, as the lines of an export; the errors are those of `read_text`.
+
+        It is whole only if its last line says so: `harpoon.store.past.transfer.Reading` tells.
+        """
+        request = make_request("GET", ("history", "export"), query={"from": since, "to": until})
+        async with self._stream(request, "application/x-ndjson") as connection:
             async for data in connection.read(SILENCE):
                 yield data
 

@@ -10,7 +10,9 @@ from harpoon.kit.errors import HarpoonError
 from harpoon.model.edit import Diff
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import DEFAULT_NAMESPACE
+from harpoon.model.parameters import Value
 from harpoon.model.plan import Plan
+from harpoon.model.rollout import RolloutStatus
 from harpoon.model.shown import Declared, EndpointList, JobList, JobObject, Unscheduled
 from harpoon.model.status import JobStatus
 from harpoon.model.story import EventList
@@ -88,6 +90,37 @@ class Jobs:
         body = {} if version is None else {"version": version}
         answer = await self._caller.post(*_path(namespace, name), "rollback", body=body, if_match=if_match)
         return noun(Declared, answer)
+
+    async def rollout(self, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> RolloutStatus:
+        """Return how its rollout stands."""
+        return noun(RolloutStatus, await self._caller.get(*_path(namespace, name), "rollout"))
+
+    async def pause(self, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Declared:
+        """Have nothing more replaced by its rollouts until they are resumed."""
+        return noun(Declared, await self._caller.post(*_path(namespace, name), "pause", body={}))
+
+    async def resume(self, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Declared:
+        """Let its rollout go on after a pause."""
+        return noun(Declared, await self._caller.post(*_path(namespace, name), "resume", body={}))
+
+    async def promote(self, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Declared:
+        """Let its rollout go on beyond its canaries."""
+        return noun(Declared, await self._caller.post(*_path(namespace, name), "promote", body={}))
+
+    async def pause_cron(self, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Declared:
+        """Have no due of a cron job fired until it is resumed."""
+        return noun(Declared, await self._caller.post(*_path(namespace, name), "cron", "pause", body={}))
+
+    async def resume_cron(self, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Declared:
+        """Have the dues of a cron job fired again."""
+        return noun(Declared, await self._caller.post(*_path(namespace, name), "cron", "resume", body={}))
+
+    async def trigger_cron(
+        self, name: str, arguments: Mapping[str, Value] | None = None, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> Declared:
+        """Make a child of a cron job now, with these values of its parameters, and return that."""
+        body = {"arguments": dict(arguments or {})}
+        return noun(Declared, await self._caller.post(*_path(namespace, name), "cron", "trigger", body=body))
 
     async def versions(self, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> VersionList:
         """Return the versions that are kept, newest first."""

@@ -16,8 +16,9 @@ from harpoon.core.eviction import Bucket
 from harpoon.core.fleet import Fleet, reservation
 from harpoon.model.agent import Link, LinkState
 from harpoon.model.instant import Instant
+from harpoon.model.job import PRIORITY
 from harpoon.model.name import TaskId
-from harpoon.model.task import Placement, Reservation, Task, parse_task_id, stand_in
+from harpoon.model.task import Placement, Reservation, Task, TaskState, parse_task_id, stand_in
 from harpoon.model.template import TaskTemplate
 from harpoon.store.table import RowChange
 
@@ -40,9 +41,11 @@ class Bookings:
         """Build the index from the view; what changes meanwhile is to be told to `hear`. Others get their turn."""
         view, number = self._view, 0
         for table, see in (
+            (view.jobs, self._see_job),
             (view.agents, self._see_agent),
             (view.links, self._see_link),
             (view.cordons, self._see_cordon),
+            (view.pending, self.see_pending),
             (view.placements, self._see_task),
             (view.actual, self._see_task),
         ):
@@ -58,6 +61,10 @@ class Bookings:
         for change in changes:
             if change.table is view.actual or change.table is view.placements:
                 has_grown |= self._see_task(change.key)
+            elif change.table is view.jobs:
+                has_grown |= self._see_job(change.key)
+            elif change.table is view.pending:
+                has_grown |= self.see_pending(change.key)
             elif change.table is view.agents:
                 self._see_agent(change.key)
                 has_grown = True
@@ -87,6 +94,20 @@ class Bookings:
     def evictable_after(self, count: int, now: Instant) -> timedelta | None:
         """Return the span until so many more may be replaced; None: no time alone brings that about."""
         return None if self._view.halted is not None else self._bucket.due(count, now)
+
+    def _see_job(self, key: str) -> bool:
+        """Return whether its tasks are less important now."""
+        row = self._view.jobs.rows.get(key)
+        namespace, _, name = key.partition("/")
+        return self.fleet.set_priority(namespace, name, PRIORITY if row is None else row.value.spec.priority)
+
+    def see_pending(self, key: str) -> bool:
+        """Keep the room that is made for a job, as its record says; return whether other was kept before."""
+        row, job = self._view.pending.rows.get(key), self._view.jobs.rows.get(key)
+        namespace, _, name = key.partition("/")
+        if row is None or job is None:
+            return self.fleet.keep(namespace, name, {}, Reservation())
+        return self.fleet.keep(namespace, name, row.value.kept, reservation(job.value.spec.task))
 
     def _see_agent(self, name: str) -> None:
         row = self._view.agents.rows.get(name)
@@ -136,7 +157,8 @@ class Bookings:
             if template is None:
                 return None
             reserve = reservation(template)
-        return replace(stand_in(task.id, task.agent, task.generation), reserve=reserve)
+        goes = task.state is not TaskState.UNCLAIMED
+        return replace(stand_in(task.id, task.agent, task.generation), reserve=reserve, is_revoked=goes)
 
     def _template(self, key: str, generation: str) -> TaskTemplate | None:
         job = self._view.jobs.rows.get(key)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from harpoon.control.registry import Accepted, Registry
-from harpoon.kit.errors import HarpoonError, Invalid
+from harpoon.kit.errors import Exceeded, HarpoonError, Invalid
 from harpoon.model.manifest import Manifest
 from harpoon.store.port import StoreUnavailable
 
@@ -20,11 +20,11 @@ async def apply_each(registry: Registry, manifests: Sequence[Manifest]) -> list[
     """Create or replace jobs, all of them different; one that cannot be does not keep others from it.
 
     A pack that is refused as a whole (a job of it was just changed by someone else, it is too large, a document of it
-    cannot be) is tried again document by document, so each is told what is its own.
+    cannot be, or passes a quota) is tried again document by document, so each is told what is its own.
     """
     try:
         accepted = await registry.try_apply(manifests)
-    except Invalid as error:
+    except (Invalid, Exceeded) as error:
         if len(manifests) == 1:
             return [error]
         accepted = None

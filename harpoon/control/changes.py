@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from harpoon.control.status import change_id, job_status
+from harpoon.control.status import WAITING_MAX, change_id, job_status
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import Invalid, NotFound
-from harpoon.model.status import ChangeState, ChangeStatus
+from harpoon.model.job import Job
+from harpoon.model.status import ChangeState, ChangeStatus, JobState
 
 
 def change_status(view: View, change: str) -> ChangeStatus:
@@ -19,17 +20,46 @@ def change_status(view: View, change: str) -> ChangeStatus:
     told = ChangeStatus(
         id=change, namespace=namespace, job=name, state=ChangeState.DONE, is_done=True, summary=f"job {name} is gone"
     )
-    row = view.jobs.rows.get(job_key(namespace, name))
+    key = job_key(namespace, name)
+    row = view.jobs.rows.get(key)
     if row is None:
         return told
+    rollout = view.rollouts.rows.get(key)
+    failure = None if rollout is None else rollout.value.failure
+    has_failed = failure is not None and failure.revision == revision
     if row.mod_revision < revision:
         raise NotFound(f"there is no change {change}")
     if row.mod_revision > revision:
         latest = change_id(view, namespace, name, row.mod_revision)
+        if failure is not None and has_failed:
+            summary = f"it failed, and was taken back by {latest}: {failure.reason}"
+            return replace(told, state=ChangeState.FAILED, is_done=False, summary=summary)
         return replace(told, state=ChangeState.SUPERSEDED, is_done=False, summary=f"superseded by {latest}")
     status = job_status(view, row)
-    state = ChangeState.DONE if status.is_done else ChangeState.PROGRESSING
-    return replace(told, state=state, is_done=status.is_done, summary=status.summary, waiting=status.waiting)
+    has_failed = has_failed or status.state is JobState.FAILED
+    state = ChangeState.DONE if status.is_done else ChangeState.FAILED if has_failed else ChangeState.PROGRESSING
+    return replace(
+        told,
+        state=state,
+        is_done=status.is_done,
+        summary=status.summary if status.batch is None or not status.batch.reason else status.batch.reason,
+        waiting=status.waiting,
+        unkept=_unkept(view, row.value),
+    )
+
+
+def _unkept(view: View, job: Job) -> tuple[str, ...]:
+    """Return what a plan promised of the present version of a job, and is not so."""
+    if job.promise is None:
+        return ()
+    placed = (row.value for row in view.placements_of(job_key(job.namespace, job.name)).values())
+    broken = sorted((one for one in placed if one.promised and one.version == job.version), key=lambda one: one.slot)
+    told = [
+        f"slot {one.slot} is on {one.agent}, not on {one.promised} as the plan promised: {one.reason}" for one in broken
+    ]
+    if len(told) > WAITING_MAX:
+        told[WAITING_MAX - 1 :] = [f"and {len(told) - WAITING_MAX + 1} more"]
+    return tuple(told)
 
 
 def change_revision(view: View, change: str) -> int | None:

@@ -14,11 +14,14 @@ import structlog
 
 from harpoon.control.bookings import Bookings
 from harpoon.control.cordons import Cordons
+from harpoon.control.cron_orders import CronOrders
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership
 from harpoon.control.metrics import Metrics
+from harpoon.control.rebalancing import Rebalancer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
+from harpoon.control.steering import Steering
 from harpoon.control.term import Term
 from harpoon.control.view import View
 from harpoon.kit.apart import apart
@@ -46,9 +49,12 @@ class Controller:
     def __init__(self, means: Means, metrics: Metrics, view: View) -> None:
         self.metrics = metrics
         self.view = view
-        self.registry = Registry(means.store, view, means.clock)
+        self.registry = Registry(means.store, view, means.clock, means.keyring)
         self.roster = Roster(means.store, view, means.instance)
         self.cordons = Cordons(means.store, view, means.clock)
+        self.steering = Steering(means.store, view, self.registry, means.clock)
+        self.cron_orders = CronOrders(means.store, view, self.registry, means.clock)
+        self.rebalancer = Rebalancer(means.store, view, means.clock)
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None
         self._means = means

@@ -1,11 +1,25 @@
 """What the scheduler writes for one job: units that belong together, packed into commits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from harpoon.control.occupancy import Succession
-from harpoon.control.view import JOBS, PENDING, PLACEMENTS, VERSIONS, View, placement_key
+from harpoon.control.occupancy import Succession, align, take
+from harpoon.control.placing import Choice
+from harpoon.control.rollouts import Course
+from harpoon.control.view import (
+    BATCHES,
+    CRON,
+    JOBS,
+    MOVES,
+    PENDING,
+    PLACEMENTS,
+    ROLLOUTS,
+    VERSIONS,
+    View,
+    job_key_of,
+    placement_key,
+)
 from harpoon.core.exclusive import revoked
 from harpoon.kit import codec
 from harpoon.model.decision import Drop, Pending, Rollout, Want
@@ -31,6 +45,8 @@ class Deed:
     placements: Mapping[str, Placement] = field(default_factory=dict)
     #: Those of the placements' tasks that replace a lost one.
     evictions: frozenset[TaskId] = frozenset()
+    #: Keys of other jobs whose tasks are dropped.
+    others: frozenset[str] = frozenset()
     #: Key → what holds when it is written: it must not bring back what somebody else has deleted meanwhile, say.
     guards: Mapping[str, tuple[Compare, ...]] = field(default_factory=dict)
 
@@ -53,6 +69,45 @@ class Deed:
         yield writes
 
 
+def compose(
+    view: View, job: tuple[str, tuple[Compare, ...]], choice: Choice, now: Instant, course: Course
+) -> Deed | None:
+    """Return what is written of all that one pass decided; None: nothing.
+
+    Args:
+        view: What it was decided on.
+        job: The key of the job, and what every commit compares.
+        choice: Which slots change, and where they go.
+        now: When that was decided.
+        course: What the job's rollout means for it.
+    """
+    (key, compares), rolled, decision = job, choice.rolled, choice.decision
+    placed, drops = decision.placements, (*rolled.drops, *decision.drops)
+    wants = {want.slot: want for want in rolled.wants}
+    taken = {one.task: take(view, one) for one in placed if one.is_exclusive}
+    occupants = tuple(align(view, key, {one.slot for one in placed}, {drop.task for drop in drops}))
+    units = [
+        *(put_unit(view, one, wants[one.slot], taken.get(one.task)) for one in placed),
+        *(drop_unit(view, drop, now) for drop in drops),
+        *((one.write,) for one in occupants),
+        # Of what was left off it is not known yet whether it will be pending.
+        pending_unit(view, key, decision.pending) if decision.is_whole else (),
+        course.writes,
+        *moves_over(view, key, choice.given_up),
+    ]
+    if not any(units):
+        return None
+    return Deed(
+        key=key,
+        compares=compares,
+        units=tuple(unit for unit in units if unit),
+        placements={unit[0].key: one for unit, one in zip(units, placed, strict=False)},
+        evictions=frozenset(one.task for one in placed if one.slot in rolled.evictions),
+        guards={**guards(view, key, drops, (*taken.values(), *occupants)), **course.guards},
+        others=frozenset(job_key_of(drop.task) for drop in drops) - {key},
+    )
+
+
 def put_unit(view: View, placement: Placement, want: Want, taken: Succession | None) -> tuple[Write, ...]:
     """Return what makes a placement, gives its slot to it if it is exclusive, and deletes those that it replaces."""
     put = Put(placement_key(placement), codec.dump(placement))
@@ -73,15 +128,22 @@ def drop_unit(view: View, drop: Drop, now: Instant) -> tuple[Write, ...]:
     return (Delete(placement_key(placement)),)
 
 
-def guards(view: View, drops: Iterable[Drop], occupants: Iterable[Succession]) -> dict[str, tuple[Compare, ...]]:
-    """Return what holds of the records that dropping rewrites, and of the occupants of slots."""
-    rows = (view.placement(drop.task) for drop in drops)
-    rewritten = {
-        placement_key(row.value): (Compare(placement_key(row.value), mod=row.mod_revision),)
-        for row in rows
-        if row is not None and row.value.is_exclusive and not row.value.is_denied
-    }
-    return rewritten | {one.write.key: one.compares for one in occupants}
+def guards(
+    view: View, key: str, drops: Iterable[Drop], occupants: Iterable[Succession]
+) -> dict[str, tuple[Compare, ...]]:
+    """Return what holds of the records that dropping rewrites, of the occupants of slots, and of jobs preempted."""
+    guarded: dict[str, tuple[Compare, ...]] = {}
+    for drop in drops:
+        row, other = view.placement(drop.task), job_key_of(drop.task)
+        assert row is not None, "a drop names a placement of the view it was decided on"
+        at, job = placement_key(row.value), view.jobs.rows.get(other)
+        rewritten = row.value.is_exclusive and not row.value.is_denied
+        own = (Compare(at, mod=row.mod_revision),) if rewritten else ()
+        # Its priority is what it was.
+        foreign = () if other == key else (Compare(JOBS + other, mod=0 if job is None else job.mod_revision),)
+        if own or foreign:
+            guarded[at] = (*own, *foreign)
+    return guarded | {one.write.key: one.compares for one in occupants}
 
 
 def pending_unit(view: View, key: str, pending: Pending | None) -> tuple[Write, ...]:
@@ -94,6 +156,14 @@ def pending_unit(view: View, key: str, pending: Pending | None) -> tuple[Write, 
         if pending == row.value:
             return ()
     return (Put(PENDING + key, codec.dump(pending)),)
+
+
+def moves_over(view: View, key: str, given_up: Iterable[TaskId]) -> Iterator[tuple[Write, ...]]:
+    """Yield the writes that delete the moves of a job which are done or given up."""
+    placed = view.placements_of(key)
+    for task, row in view.moves_of(key).items():
+        if task not in placed or task in given_up:
+            yield (Delete(f"{MOVES}{row.value.move.agent}/{task}"),)
 
 
 def abandon(view: View, key: str) -> Rollout:
@@ -109,4 +179,7 @@ def farewell(view: View, key: str, job: Job) -> tuple[Write, ...]:
     versions = (f"{key}/{number}" for number in range(job.version, 0, -1))
     kept = [Delete(VERSIONS + version) for version in versions if version in view.versions.rows]
     pending = [Delete(PENDING + key)] if key in view.pending.rows else []
-    return (Delete(JOBS + key), *pending, *kept[: WRITES_AT_ONCE - 2])
+    rollout = [Delete(ROLLOUTS + key)] if key in view.rollouts.rows else []
+    batch = [Delete(BATCHES + key)] if key in view.batches.rows else []
+    cron = [Delete(CRON + key)] if key in view.cron.rows else []
+    return (Delete(JOBS + key), *pending, *rollout, *batch, *cron, *kept[: WRITES_AT_ONCE - 5])

@@ -4,13 +4,17 @@ from typing import Final
 
 from harpoon.control.view import View, job_key_of
 from harpoon.model.agent import LinkState
-from harpoon.model.job import Job
+from harpoon.model.decision import Pending
+from harpoon.model.job import Job, JobType
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, TaskState
 from harpoon.model.upkeep import DrainStatus
+from harpoon.model.why import Reason, ReasonCode
 
 #: Tasks that are named.
 NAMED_MAX: Final = 20
+#: Tasks named that are changing before it is another's turn.
+TURN_NAMED: Final = 3
 
 
 def drain_status(view: View, agent: str) -> DrainStatus:
@@ -24,52 +28,81 @@ def drain_status(view: View, agent: str) -> DrainStatus:
         is_done=not left,
         left=len(left),
         tasks=tuple(left[:NAMED_MAX]),
-        waiting=tuple(f"{task} {stays(view, agent, task)}" for task in left[:NAMED_MAX]),
+        waiting=tuple(f"{task} {reason_to_stay(view, agent, task).sentence}" for task in left[:NAMED_MAX]),
     )
 
 
-def stays(view: View, agent: str, task: TaskId) -> str:
-    """Say what keeps a task on an agent that is being drained."""
+def reason_to_stay(view: View, agent: str, task: TaskId) -> Reason:
+    """Say what keeps a task on an agent that is being drained; the task is what the sentence begins with."""
     placed, reported = view.placement(task), view.task(task)
     link = view.links.rows.get(agent)
     state = LinkState.UNKNOWN if link is None else link.value.state
     if state is not LinkState.CONNECTED:
         way = f"; if that is gone for good: harpoon declare-dead {agent}" if state is LinkState.LOST else ""
-        return f"cannot be told to stop: the agent is {state}{way}"
+        return _reason(ReasonCode(f"agent_{state}"), f"cannot be told to stop: the agent is {state}{way}")
     if placed is None and reported is not None and reported.value.state is TaskState.UNCLAIMED:
-        return f"stays until an operator says what becomes of it: {reported.value.reason}"
+        said = f"stays until an operator says what becomes of it: {reported.value.reason}"
+        return _reason(ReasonCode.UNCLAIMED, said)
     if placed is None or placed.value.is_revoked:
         told = "" if reported is None else f", and is {reported.value.state}: {reported.value.reason}"
-        return f"is to stop{told}"
+        return _reason(ReasonCode.WITHDRAWN, f"is to stop{told}")
     key = job_key_of(task)
     job, pending = view.jobs.rows.get(key), view.pending.rows.get(key)
     if job is None or job.value.is_terminating:
-        return "is to stop, for its job is unscheduled"
+        return _reason(ReasonCode.TERMINATING, "is to stop, for its job is unscheduled")
+    if job.value.spec.type is JobType.BATCH:
+        return _reason(ReasonCode.RUNS_TO_END, "runs to its end, for its job is a batch job")
+    if job.value.spec.type is JobType.SYSTEM:
+        return _reason(ReasonCode.GOES_LAST, "goes last, once no other task is left: its job is a system job")
     successor = _successor(view, key, placed.value)
     if successor is not None:
-        return f"stays until {successor}"
+        return successor
     if pending is not None and placed.value.slot in pending.value.slots:
-        return f"fits nowhere else: {pending.value.reason}"
-    return _turn(job.value)
+        return _nowhere(pending.value)
+    return _turn(view, key, job.value)
 
 
-def _successor(view: View, key: str, placed: Placement) -> str | None:
+def _reason(code: ReasonCode, sentence: str, **evidence: str | int) -> Reason:
+    return Reason(code=code, sentence=sentence, evidence=evidence)
+
+
+def _nowhere(pending: Pending) -> Reason:
+    waits = [one.predicate for one in pending.blockers if one.predicate.startswith("depends_on ")]
+    if waits and len(waits) == len(pending.blockers):
+        return _reason(ReasonCode.DEPENDENCY, f"stays until its successor may be placed: {pending.reason}")
+    return _reason(ReasonCode.FITS_NOWHERE, f"fits nowhere else: {pending.reason}")
+
+
+def _successor(view: View, key: str, placed: Placement) -> Reason | None:
     """Say of the task that takes the place of another how far it is; None: there is none yet."""
     for task, row in view.placements_of(key).items():
         other = row.value
         if other.slot == placed.slot and other.number > placed.number:
             reported = view.task(task)
-            if reported is None:
-                return f"{task} is ready, which {other.agent} has not reported yet"
-            state = "ready" if reported.value.ready else str(reported.value.state)
-            said = reported.value.reason or "no reason reported"
-            return f"{task} on {other.agent} is ready; it is {state}: {said}"
+            said = f"which {other.agent} has not reported yet"
+            if reported is not None:
+                state = "ready" if reported.value.ready else str(reported.value.state)
+                said = f"it is {state}: {reported.value.reason or 'no reason reported'}"
+            on = f"{task} on {other.agent} is ready; {said}" if reported is not None else f"{task} is ready, {said}"
+            return _reason(ReasonCode.NOT_READY, f"stays until {on}", successor=str(task))
     return None
 
 
-def _turn(job: Job) -> str:
+def _turn(view: View, key: str, job: Job) -> Reason:
+    """Say that others change first, and name some of them."""
     update = job.spec.update
-    return (
-        f"waits for its turn: update.surge {update.surge} and update.unavailable {update.unavailable} "
-        f"let only so many tasks of {job.name} change at once"
+    changing = sorted(
+        task
+        for task in view.placements_of(key)
+        if (reported := view.task(task)) is None or not (reported.value.ready or reported.value.is_over)
     )
+    awaited = (
+        f"; {' and '.join(changing[:TURN_NAMED])} {'is' if len(changing) == 1 else 'are'} not ready" if changing else ""
+    )
+    bound = (
+        f"the job is exclusive, and update.unavailable {update.unavailable} lets"
+        if job.spec.exclusive
+        else f"update.surge {update.surge} and update.unavailable {update.unavailable} let"
+    )
+    said = f"waits for its turn: {bound} only so many tasks of {job.name} change at once{awaited}"
+    return _reason(ReasonCode.TURN, said, surge=update.surge, unavailable=update.unavailable)

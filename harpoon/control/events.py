@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from harpoon.control.cron_status import cron_event
 from harpoon.control.view import View, job_key, job_key_of
 from harpoon.core.blockers import moment
 from harpoon.model.agent import Agent, Cordon
+from harpoon.model.batch import BatchRecord, Ending
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
 from harpoon.model.story import Event, EventList, Happening
@@ -77,8 +79,13 @@ class _Reader:
             return _job_event(old, new, self._origin(changes))
         if change.table is view.pending:
             return None if new is None else (Happening.PENDING, new.since_ms, new.reason)
+        if change.table is view.batches:
+            return _batch_event(old, new)
+        if change.table is view.cron:
+            return cron_event(old, new)
         if change.table is view.placements:
-            return _placement_event(old, new)
+            is_noted = new is None and view.is_noted(TaskId(change.key.partition("/")[2]))
+            return None if is_noted else _placement_event(old, new, self._preemptor(change, changes))
         if change.table is view.actual:
             return _task_event(old, new)
         if change.table is view.links:
@@ -111,13 +118,14 @@ class _Reader:
             return subject.agent == agent or subject.task == task or subject.job == job_key_of(task)
         if change.table in (view.links, view.agents, view.cordons, view.dead):
             return subject.agent == key
-        return subject.job == key and change.table in (view.jobs, view.pending)
+        return subject.job == key and change.table in (view.jobs, view.pending, view.batches, view.cron)
 
     def _name(self, change: RowChange) -> str:
         view, (first, _, rest) = self._view, change.key.partition("/")
         if change.table in (view.links, view.agents, view.cordons, view.dead):
             return f"agent/{first}"
-        return f"job/{rest}" if change.table in (view.jobs, view.pending) else f"task/{rest}"
+        is_job = change.table in (view.jobs, view.pending, view.batches, view.cron)
+        return f"job/{rest}" if is_job else f"task/{rest}"
 
     def _origin(self, changes: tuple[RowChange, ...]) -> int | None:
         """Return the version that the job's new one brought back, if it did."""
@@ -127,6 +135,12 @@ class _Reader:
                 if job_key(version.namespace, version.name) == self._subject.job:
                     return version.reverted_from
         return None
+
+    def _preemptor(self, change: RowChange, changes: tuple[RowChange, ...]) -> str | None:
+        """Return the job that waits for the room of the task whose placement goes, as it was said in that commit."""
+        task = change.key.partition("/")[2]
+        told = ((one.key, one.new.value) for one in changes if one.table is self._view.pending and one.new is not None)
+        return next((key for key, pending in told if task in pending.awaited), None) if change.new is None else None
 
 
 _Told = tuple[Happening, int | None, str]
@@ -139,7 +153,7 @@ def _job_event(old: Job | None, new: Job | None, origin: int | None) -> _Told:
     if new.is_terminating:
         return Happening.UNSCHEDULED, new.updated_ms, "its tasks are to stop"
     if old is None or old.is_terminating:
-        return Happening.SCHEDULED, new.updated_ms, f"version {new.version}, scale {new.spec.scale}{back}"
+        return Happening.SCHEDULED, new.updated_ms, f"version {new.version}, {_extent(new)}{back}"
     if old.generation != new.generation:
         scale = "" if old.spec.scale == new.spec.scale else f", scale {old.spec.scale} to {new.spec.scale}"
         return Happening.MIGRATED, new.updated_ms, f"version {old.version} to version {new.version}{scale}{back}"
@@ -148,7 +162,19 @@ def _job_event(old: Job | None, new: Job | None, origin: int | None) -> _Told:
     return Happening.CHANGED, new.updated_ms, f"version {new.version}; no task is replaced{back}"
 
 
-def _placement_event(old: Placement | None, new: Placement | None) -> _Told | None:
+def _batch_event(old: BatchRecord | None, new: BatchRecord | None) -> _Told | None:
+    if new is None or new.outcome is None or (old is not None and old.outcome is new.outcome):
+        return None
+    if new.outcome is Ending.FAILED:
+        return Happening.FAILED, new.ended_ms, new.reason
+    return Happening.SUCCEEDED, new.ended_ms, f"{sum(one.is_complete for one in new.results)} slots are complete"
+
+
+def _extent(job: Job) -> str:
+    return f"scale {job.spec.scale}" if job.spec.cron is None else f"due at {job.spec.cron.at}"
+
+
+def _placement_event(old: Placement | None, new: Placement | None, preemptor: str | None) -> _Told | None:
     if new is not None and new.is_denied:
         return Happening.DENIED, None, f"agent {new.agent} has forgotten it, and will never run it"
     if new is not None and new.is_revoked:
@@ -158,7 +184,8 @@ def _placement_event(old: Placement | None, new: Placement | None) -> _Told | No
     assert old is not None, "a change has a row before or after it"
     if old.is_denied:
         return None
-    return Happening.WITHDRAWN, None, f"it is to stop on {old.agent}"
+    why = "" if preemptor is None else f": it makes room for job {preemptor}, whose priority is higher"
+    return Happening.WITHDRAWN, None, f"it is to stop on {old.agent}{why}"
 
 
 def _task_event(old: Task | None, new: Task | None) -> _Told | None:

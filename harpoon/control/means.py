@@ -1,13 +1,15 @@
 """What the control loops are given: every way out of the process, and the times that govern them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
 from harpoon.agent.client import AgentTransport
+from harpoon.control.keyring import Keyring
 from harpoon.kit.clock import Clock, Random
 from harpoon.kit.loop import Pace
+from harpoon.model.name import TaskId
 from harpoon.store.port import BY_THIRDS, Renewal, Store
 
 
@@ -40,6 +42,10 @@ class Means:
     url: str = ""
     #: Asks the instance at a URL how it stands; raises `Unavailable`.
     ask_peer: Callable[[str], Awaitable[PeerAnswer]] | None = None
+    #: Asks the agent at an endpoint for the last lines that a task wrote; raises `Unavailable` and `NotFound`.
+    last_lines: Callable[[str, TaskId], Awaitable[Sequence[str]]] | None = None
+    #: What secrets are encrypted with.
+    keyring: Keyring = field(default_factory=Keyring)
     #: An agent not reached for so long is lost.
     lost_after: timedelta = timedelta(seconds=30)
     #: A hold not renewed for so long is another instance's to take.

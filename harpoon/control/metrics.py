@@ -26,8 +26,26 @@ class Metrics:
         self.commands_refused = Counter(
             "harpoon_commands_refused", "Commands that an agent answered with a reason not to.", registry=self.registry
         )
+        self.commands_withheld = Counter(
+            "harpoon_commands_withheld", "Starts not sent for want of a secret.", registry=self.registry
+        )
         self.placements = Counter("harpoon_placements", "Placements decided and durable.", registry=self.registry)
         self.drops = Counter("harpoon_placements_dropped", "Placements withdrawn.", registry=self.registry)
+        self.rollouts_ended = Counter(
+            "harpoon_rollouts_ended",
+            "Rollouts that are complete, or missed their deadline: taken back, paused, or only told.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.batches_ended = Counter(
+            "harpoon_batches_ended", "Batch jobs that ended.", ["outcome"], registry=self.registry
+        )
+        self.cron_fired = Counter(
+            "harpoon_cron_fired", "Children of cron jobs made because they were due.", registry=self.registry
+        )
+        self.cron_skipped = Counter(
+            "harpoon_cron_skipped", "Times that dues of a cron job were not fired.", registry=self.registry
+        )
         self.evictions = Counter(
             "harpoon_evictions", "Placements that replaced a task that was lost.", registry=self.registry
         )

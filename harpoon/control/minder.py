@@ -15,10 +15,12 @@ from harpoon.control.denial import record_denials
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.outbox import Outbox
+from harpoon.control.secrets import deliver
 from harpoon.control.view import ACTUAL, AGENTS, DISOWNED, LINKS, View
 from harpoon.core import machine, signals
 from harpoon.kit import codec
 from harpoon.kit.errors import Fenced, Unavailable
+from harpoon.kit.news import News
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Link, LinkState
 from harpoon.model.command import Command, CommandResult, ForgetTask
@@ -76,6 +78,8 @@ class Minder:
         self._tick: tuple[float, asyncio.Handle] | None = None
         #: A command may be answered after the end; nothing is to come of that here.
         self._is_over = False
+        #: Of commands that are withheld.
+        self._news = News()
         self._group: asyncio.TaskGroup | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
@@ -114,6 +118,11 @@ class Minder:
             command.task for command in commands if isinstance(command, ForgetTask) and command.is_denied
         )
         self._feed(signals.Sent(tuple(command.task for command in commands), denials))
+        commands, withheld = deliver(self._view, self._means.keyring, self._agent.name, commands)
+        if withheld:
+            self._withhold(withheld)
+        if not commands:
+            return
         for kind, count in Counter(command.kind for command in commands).items():
             self._metrics.commands.labels(kind).inc(count)
         told = [f"{command.kind} {command.task}: {command.reason}" for command in commands]
@@ -134,6 +143,15 @@ class Minder:
         denied = [result.task for result in results if result.is_ok and result.is_denied and result.task in denials]
         refused = [result.task for result in results if not result.is_ok and result.is_denied]
         await record_denials(self._means.store, self._view, self.hold, denied, refused)
+
+    def _withhold(self, withheld: Sequence[CommandResult]) -> None:
+        """Note commands that cannot be sent for want of a secret; they are tried again."""
+        self._metrics.commands_withheld.inc(len(withheld))
+        first = withheld[0]
+        if self._news.is_news(first.reason, asyncio.get_running_loop().time()):
+            told = {"task": first.task, "reason": first.reason, "withheld": len(withheld)}
+            _log.warning("starts_withheld", agent=self._agent.name, **told)
+        self._feed(signals.Answered(tuple(withheld)))
 
     def _feed(self, event: signals.Event) -> None:
         if self._is_over:

@@ -2,16 +2,24 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from harpoon.control.batches import noted
 from harpoon.control.bookings import Bookings
+from harpoon.control.members import whole
 from harpoon.control.records import check_documents, check_size, job_record
 from harpoon.control.references import bindings, replacing, unmet
 from harpoon.control.registry import Registry
+from harpoon.control.rollouts import brake_after
 from harpoon.control.standings import standings_of
 from harpoon.control.versions import form_diff, form_of
 from harpoon.control.view import JOBS, View, job_key
-from harpoon.core.plan import Outset, foretell
+from harpoon.core.fleet import Fleet
+from harpoon.core.foretold import Outset
+from harpoon.core.held import NoSecret
+from harpoon.core.plan import foretell
+from harpoon.core.rebalance import heeded
 from harpoon.kit import codec
 from harpoon.kit.errors import Unavailable
 from harpoon.model.instant import Instant
@@ -20,6 +28,7 @@ from harpoon.model.manifest import Manifest
 from harpoon.model.plan import Course, JobPlan, Plan, PlanAction
 from harpoon.model.task import TaskState
 from harpoon.store.port import Put
+from harpoon.store.table import Row
 
 #: Tries to make an index while the view stands still.
 _TRIES: Final = 5
@@ -41,10 +50,32 @@ async def bookings_of(view: View, known: Bookings | None) -> Bookings:
     raise Unavailable("this instance is still reading what there is; try again")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foretold:
+    """A plan, and what it was told from."""
+
+    plan: Plan
+    #: The jobs as they would be, with how they stand: the same where nothing would change.
+    drafts: Sequence[tuple[Job, Row[Job] | None]]
+    outsets: Sequence[Outset]
+    #: A copy of what there was.
+    fleet: Fleet
+    is_halted: bool
+
+
 async def plan_documents(
     view: View, registry: Registry, manifests: Sequence[Manifest], known: Bookings | None, now: Instant
 ) -> Plan:
-    """Return what would come of declaring jobs together; the work is done beside the event loop.
+    """Return what would come of declaring jobs together; see `foretell_documents`."""
+    return (await foretell_documents(view, registry, manifests, known, now)).plan
+
+
+async def foretell_documents(
+    view: View, registry: Registry, manifests: Sequence[Manifest], known: Bookings | None, now: Instant
+) -> Foretold:
+    """Return what would come of declaring jobs together, with what that is told from.
+
+    The work is done beside the event loop.
 
     Args:
         view: What there is.
@@ -61,8 +92,12 @@ async def plan_documents(
     drafts = registry.drafts(manifests)
     # Each is stored twice: as it is, and among its versions.
     check_size([Put(JOBS + job.name, job_record(job, codec.dump(job.spec))) for job, _ in drafts] * 2)
-    outsets = _outsets(view, [job for job, _ in drafts])
+    refusal = registry.quotas.refusal(drafts) or None
+    outsets = _outsets(view, [job for job, _ in drafts], now)
     fleet, revision, is_halted = index.fleet.fork(), view.revision, view.halted is not None
+
+    for job, _ in drafts:
+        fleet.release(job)
 
     def run() -> tuple[Course, ...]:
         return foretell(outsets, fleet, now, incarnation=view.incarnation, revision=revision, is_halted=is_halted)
@@ -72,34 +107,46 @@ async def plan_documents(
         _job_plan(job, None if row is None else row.value, course)
         for (job, row), course in zip(drafts, courses, strict=True)
     )
-    return Plan(
+    plan = Plan(
         revision=view.external(revision),
         has_changes=any(plan.action is not PlanAction.UNCHANGED for plan in plans),
+        refusal=refusal,
         plans=plans,
     )
+    return Foretold(plan=plan, drafts=drafts, outsets=outsets, fleet=fleet, is_halted=is_halted)
 
 
 #: Of tasks without a placement that nobody waits for to go: it may be gone already, or it stays as it is.
 _STAYING: Final = (TaskState.LOST, TaskState.UNCLAIMED)
 
 
-def _outsets(view: View, jobs: Sequence[Job]) -> tuple[Outset, ...]:
+def _outsets(view: View, jobs: Sequence[Job], now: Instant) -> tuple[Outset, ...]:
     planned = {(job.namespace, job.name) for job in jobs}
     outsets = []
     for job in jobs:
+        job = whole(view, job, now)  # noqa: PLW2901 it is the same job
         key = job_key(job.namespace, job.name)
         placed, bound = view.placements_of(key), bindings(view, job)
+        standings = standings_of(view, job)
+        brake = None if job.run is not None else brake_after(view, job, standings, now)
         outset = Outset(
             job=job,
-            standings=standings_of(view, job),
+            standings=heeded(standings, brake),
             leaving=tuple(
                 task
                 for task, row in view.tasks_of(key).items()
                 if task not in placed and not row.value.is_over and row.value.state not in _STAYING
             ),
-            unmet=tuple(one for one in unmet(view, job) if (job.namespace, one.dependency.job) not in planned),
+            unmet=tuple(
+                one
+                for one in unmet(view, job)
+                if isinstance(one, NoSecret) or (job.namespace, one.dependency.job) not in planned
+            ),
             bindings=bound,
             replacing=replacing(job, bound),
+            brake=brake,
+            braked_bindings={} if brake is None else bindings(view, brake.form),
+            batch=None if job.run is None else noted(view, job, standings, now),
         )
         outsets.append(outset)
     return tuple(outsets)

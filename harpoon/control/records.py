@@ -7,9 +7,9 @@ from typing import Final
 from harpoon.control.view import job_key
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, PreconditionFailed, Problem
-from harpoon.model.job import Job, Metadata, Spec, Version
+from harpoon.model.job import Job, JobType, Metadata, Run, Spec, Version
 from harpoon.model.manifest import Manifest
-from harpoon.store.port import COMMIT_BYTES_MAX, Put, Write
+from harpoon.store.port import COMMIT_BYTES_MAX, WRITES_MAX, Put, Write
 from harpoon.store.table import Row
 
 #: Documents of one all-or-nothing apply; each writes a job and a version. What is left of the commit may prune.
@@ -19,8 +19,8 @@ JOB_BYTES_MAX: Final = COMMIT_BYTES_MAX // 2 - 1024
 
 
 def generation_of(spec: Spec) -> str:
-    """Return the hash of a job's task template: equal templates, equal generations, however they were spelled."""
-    return hashlib.sha256(codec.canonical(spec.task)).hexdigest()[:12]
+    """Return the hash of what a job's tasks are: equal templates, equal generations, however they were spelled."""
+    return hashlib.sha256(codec.canonical(spec.given())).hexdigest()[:12]
 
 
 def next_job(manifest: Manifest, old: Job | None, now_ms: int) -> Job:
@@ -28,16 +28,31 @@ def next_job(manifest: Manifest, old: Job | None, now_ms: int) -> Job:
     metadata, spec = manifest.metadata, manifest.spec
     if old is not None and not old.is_terminating and old.spec == spec and old.tags == metadata.tags:
         return old
+    generation = old.generation if old is not None and old.spec.given() == spec.given() else generation_of(spec)
+    version = 1 if old is None else old.version + 1
     return Job(
         namespace=metadata.namespace,
         name=metadata.name,
         spec=spec,
-        generation=old.generation if old is not None and old.spec.task == spec.task else generation_of(spec),
-        version=1 if old is None else old.version + 1,
+        generation=generation,
+        version=version,
         created_ms=now_ms if old is None else old.created_ms,
         updated_ms=now_ms,
         tags=metadata.tags,
+        run=_run(spec, old, version, generation, now_ms),
+        owner=None if old is None else old.owner,
     )
+
+
+def _run(spec: Spec, old: Job | None, version: int, generation: str, now_ms: int) -> Run | None:
+    """Return the run that a job is in from now on; another template begins another, and so does its coming back.
+
+    None: it is a service, or a cron job, whose children have runs.
+    """
+    if spec.type is not JobType.BATCH or spec.cron is not None:
+        return None
+    goes_on = old is not None and not old.is_terminating and old.generation == generation
+    return old.run if old is not None and goes_on else Run(version=version, since_ms=now_ms)
 
 
 def job_record(job: Job, spec: bytes) -> bytes:
@@ -83,8 +98,10 @@ def check_documents(manifests: Sequence[Manifest]) -> None:
             raise Invalid(detail, [Problem(pointer=f"/documents/{index}/metadata/name", detail=detail)])
 
 
-def check_exclusive(manifest: Manifest, old: Job | None, within: str) -> None:
-    """Refuse to make a job exclusive, or not, while it has tasks that were placed the other way.
+def check_kind(manifest: Manifest, old: Job | None, within: str) -> None:
+    """Refuse to change what a job is: its type, whether it makes children, that it is exclusive, and whose slots are.
+
+    It has tasks that were placed for that, or will run what it did not say it would.
 
     Args:
         manifest: What the job is to be.
@@ -94,17 +111,44 @@ def check_exclusive(manifest: Manifest, old: Job | None, within: str) -> None:
     Raises:
         Invalid: It is the other way now.
     """
+    if old is not None and old.spec.type is not manifest.spec.type:
+        detail = f"type cannot be changed while job {old.name} exists; unschedule it, and schedule it anew"
+        raise Invalid(detail, [Problem(pointer=f"{within}/spec/type", detail=detail)])
+    if old is not None and (old.spec.cron is None) is not (manifest.spec.cron is None):
+        detail = (
+            f"cron is neither added nor taken away while job {old.name} exists; unschedule it, and schedule it anew"
+        )
+        raise Invalid(detail, [Problem(pointer=f"{within}/spec/cron", detail=detail)])
+    if manifest.spec.type is JobType.SYSTEM and manifest.spec.scale != 1:
+        detail = "scale is for services: a system job has a task on each agent that meets placement.require"
+        raise Invalid(detail, [Problem(pointer=f"{within}/spec/scale", detail=detail)])
     if old is not None and old.spec.exclusive is not manifest.spec.exclusive:
         detail = f"exclusive cannot be changed while job {old.name} exists; unschedule it, and schedule it anew"
         raise Invalid(detail, [Problem(pointer=f"{within}/spec/exclusive", detail=detail)])
+    if old is not None and not _keeps_agents(old, manifest.spec):
+        detail = (
+            f"placement.agents of job {old.name} may grow at its end, and is otherwise kept as long as its task is: "
+            "what came of a slot stands for its agent; unschedule the job, and schedule it anew"
+        )
+        raise Invalid(detail, [Problem(pointer=f"{within}/spec/placement/agents", detail=detail)])
+
+
+def _keeps_agents(old: Job, spec: Spec) -> bool:
+    """Return whether each slot of a batch job's run stays with the agent that it is for; another run begins anew."""
+    before, after = old.spec.placement.agents, spec.placement.agents
+    if old.run is None or old.is_terminating or before == after or old.spec.given() != spec.given():
+        return True
+    return bool(before) and after[: len(before)] == before
 
 
 def check_size(writes: Sequence[Write]) -> None:
     """Refuse writes that no commit could take.
 
     Raises:
-        Invalid: They are too large together.
+        Invalid: They are too large together, or too many.
     """
+    if len(writes) > WRITES_MAX:
+        raise Invalid("these documents are of too many namespaces with quotas for one commit; apply fewer at once")
     size = sum(len(write.value) for write in writes if isinstance(write, Put))
     if size > 2 * JOB_BYTES_MAX:
         raise Invalid(

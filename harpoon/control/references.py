@@ -1,24 +1,25 @@
-"""What jobs refer to of each other: dependencies and endpoints, as the view has them, and who is to be woken.
+"""What jobs refer to: other jobs, their endpoints, and secrets, as the view has them, and who is to be woken.
 
-References stay within a namespace. One to a job that is not there is no error: it may come later.
+References stay within a namespace. One to what is not there is no error: it may come later.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from harpoon.control.status import job_status
-from harpoon.control.view import View, job_key
-from harpoon.core.held import Unmet
+from harpoon.control.view import View, job_key, secrets_of
+from harpoon.core.held import Missing, NoSecret, Unmet
 from harpoon.kit.errors import Invalid, Problem
+from harpoon.model.given import OnChange
 from harpoon.model.job import Condition, Job, Spec
 from harpoon.model.manifest import Manifest
+from harpoon.model.secret import Sealed
 from harpoon.model.status import JobState
 from harpoon.model.task import TaskState
-from harpoon.model.template import OnChange
 from harpoon.store.table import RowChange
 
-#: What each condition asks of a job's state.
-_STATES: Final[Mapping[Condition, JobState]] = {Condition.READY: JobState.READY}
+#: What each condition asks of a job's state: a batch job is what others wait for once it has succeeded.
+_STATES: Final[Mapping[Condition, tuple[JobState, ...]]] = {Condition.READY: (JobState.READY, JobState.SUCCEEDED)}
 
 
 class References:
@@ -39,11 +40,11 @@ class References:
         self._set(change.key, None if change.new is None else change.new.value)
 
     def users(self, key: str) -> Sequence[str]:
-        """Return the jobs (by key) that refer to one; their placing may depend on how it stands."""
+        """Return the jobs (by key) that refer to one, or to what `secret_mark` says of a secret."""
         return tuple(self._users.get(key, ()))
 
     def _set(self, key: str, job: Job | None) -> None:
-        others = frozenset() if job is None else _keys(job.namespace, job.spec)
+        others = frozenset() if job is None else _keys(job.namespace, job.spec) | _secrets(job)
         known = self._others.get(key, frozenset())
         for other in known - others:
             self._users[other].discard(key)
@@ -57,32 +58,60 @@ class References:
             self._others.pop(key, None)
 
 
-def unmet(view: View, job: Job) -> tuple[Unmet, ...]:
-    """Return the dependencies of a job that do not hold now."""
-    found = []
+def secret_mark(key: str) -> str:
+    """Return what stands for a secret among the keys of jobs, given its own key."""
+    return f"secrets/{key}"
+
+
+def unmet(view: View, job: Job) -> tuple[Missing, ...]:
+    """Return the dependencies of a job that do not hold now, and the secrets it refers to that are not there."""
+    found: list[Missing] = []
     for dependency in job.spec.depends_on:
         row = view.jobs.rows.get(job_key(job.namespace, dependency.job))
         if row is None:
             found.append(Unmet(dependency=dependency, found="there is no such job"))
             continue
         status = job_status(view, row)
-        if status.state is not _STATES[dependency.is_]:
+        if status.state not in _STATES[dependency.is_]:
             found.append(Unmet(dependency=dependency, found=f"{status.state}, {status.summary}"))
+    variables = {one.secret for one in job.spec.task.secret_variables().values()}
+    for name in job.spec.task.secret_values():
+        sealed, lacks = _look_up(view, job, name)
+        if sealed is not None and name in variables and not sealed.is_text:
+            lacks = "it is no text, and cannot be a variable; have it as a file"
+        if lacks:
+            found.append(NoSecret(name=name, found=lacks))
     return tuple(found)
 
 
 def bindings(view: View, job: Job) -> dict[str, str]:
-    """Return the variables of a job's tasks that are endpoints of other jobs, with the values they have now."""
-    return {
+    """Return what a job's tasks refer to, as it is now.
+
+    That is each variable that is endpoints of another job, with its value; and each value of a secret, as
+    ``<name>/<key>``, with which one it is: nothing that would tell the value. What there is not is empty.
+    """
+    found = {
         name: ",".join(sorted(_addresses(view, job_key(job.namespace, value.job), value.port)))
         for name, value in job.spec.task.endpoints().items()
     }
+    for name in job.spec.task.secret_values():
+        sealed, _ = _look_up(view, job, name)
+        found[name] = "" if sealed is None else sealed.binding
+    return found
 
 
 def replacing(job: Job, values: Mapping[str, str]) -> dict[str, str]:
-    """Return those bindings whose change replaces running tasks."""
-    wanted = job.spec.task.endpoints()
-    return {name: value for name, value in values.items() if wanted[name].on_change is OnChange.RESTART}
+    """Return those bindings whose change replaces running tasks; and secrets that are gone.
+
+    Without one of those no task could be started in the place of another, so that all that is there is to stay.
+    """
+    endpoints, secrets = job.spec.task.endpoints(), job.spec.task.secret_values()
+    return {
+        name: value
+        for name, value in values.items()
+        if (secrets[name] if name in secrets else endpoints[name].on_change) is OnChange.RESTART
+        or (name in secrets and not value)
+    }
 
 
 def check_references(view: View, manifests: Mapping[str, Manifest]) -> None:
@@ -106,6 +135,22 @@ def check_references(view: View, manifests: Mapping[str, Manifest]) -> None:
             where = "depends_on" if names[1] in depends else "task/env"
             detail = f"jobs that refer to each other in a circle would wait for ever: {' -> '.join(names)}"
             raise Invalid(detail, [Problem(pointer=f"{pointer}/spec/{where}", detail=detail)])
+
+
+def _look_up(view: View, job: Job, reference: str) -> tuple[Sealed | None, str]:
+    """Return a value of a secret that a job refers to, still encrypted; or why there is none."""
+    name, _, key = reference.partition("/")
+    where = job_key(job.namespace, name)
+    row = view.secrets.rows.get(where)
+    if row is None:
+        is_there = where in view.secrets.unreadable
+        return None, "its record cannot be read by this release" if is_there else "there is no such secret"
+    sealed = row.value.keys.get(key)
+    return sealed, "" if sealed is not None else f"secret {name} has no key {key}"
+
+
+def _secrets(job: Job) -> frozenset[str]:
+    return frozenset(map(secret_mark, secrets_of(job)))
 
 
 def _circle(view: View, written: Mapping[str, Spec], start: str) -> list[str]:

@@ -10,25 +10,26 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from harpoon.control.changes import change_status
+from harpoon.control.drafts import drafted
 from harpoon.control.freshness import Freshness
+from harpoon.control.keyring import Keyring
+from harpoon.control.quotas import CLAIMS_MAX, Quotas
 from harpoon.control.receipts import Receipts
 from harpoon.control.records import (
     check_documents,
-    check_exclusive,
+    check_kind,
     check_precondition,
     check_size,
-    job_record,
     manifest_of,
     next_job,
-    version_of,
 )
 from harpoon.control.references import check_references
+from harpoon.control.secrets import Secrets
 from harpoon.control.status import change_id, job_status
 from harpoon.control.unclaimed import Unclaimed
-from harpoon.control.versions import outdated_versions, version_to_restore
-from harpoon.control.view import JOBS, VERSIONS, View, job_key
+from harpoon.control.versions import version_to_restore
+from harpoon.control.view import View, job_key
 from harpoon.control.waiting import Waiters
-from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Invalid, NotFound, Problem, Unavailable
 from harpoon.model.job import Job
@@ -37,8 +38,8 @@ from harpoon.model.name import check_name
 from harpoon.model.shown import Outcome
 from harpoon.model.status import ChangeStatus, JobStatus
 from harpoon.store import settle
-from harpoon.store.port import WRITES_MAX, Compare, Delete, Put, Store, Write
-from harpoon.store.table import Row, Table
+from harpoon.store.port import WRITES_MAX, Compare, Store, Write
+from harpoon.store.table import Row
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ Extra = Callable[[Outcomes], tuple[Compare, Sequence[Write]]]
 class Registry:
     """The one writer of desired state."""
 
-    def __init__(self, store: Store, view: View, clock: Clock) -> None:
+    def __init__(self, store: Store, view: View, clock: Clock, keyring: Keyring | None = None) -> None:
         self._store = store
         self._view = view
         self._clock = clock
@@ -74,6 +75,10 @@ class Registry:
         self.waiters = Waiters(view)
         #: What becomes of tasks that no record knows.
         self.unclaimed = Unclaimed(store, view, clock)
+        #: What namespaces may reserve.
+        self.quotas = Quotas(store, view, clock)
+        #: What tasks are given and nobody sees.
+        self.secrets = Secrets(store, view, clock, keyring or Keyring())
         #: Of mutations that carried an idempotency key.
         self.receipts = Receipts(store, clock)
 
@@ -95,7 +100,7 @@ class Registry:
             row = self._view.jobs.rows.get(key)
             check_precondition(row, if_match=if_match, is_new=is_new)
             check_references(self._view, {"": manifest})
-            check_exclusive(manifest, None if row is None else row.value, "")
+            check_kind(manifest, None if row is None else row.value, "")
             accepted = await self._commit((self._next(manifest, row),))
             if accepted is not None:
                 return accepted[0]
@@ -125,6 +130,12 @@ class Registry:
         jobs = self.drafts(manifests)
         return await self._commit(jobs, extra=extra)
 
+    async def commit_drafts(
+        self, drafts: Sequence[tuple[Job, Row[Job] | None]], *, extra: Extra | None = None
+    ) -> tuple[Accepted, ...] | None:
+        """Write jobs as drafted; None when one of them was changed by someone else since it was."""
+        return await self._commit(drafts, extra=extra)
+
     def drafts(self, manifests: Sequence[Manifest]) -> list[tuple[Job, Row[Job] | None]]:
         """Return the jobs that different documents ask for, each with how it stands; the same when nothing changes.
 
@@ -135,7 +146,7 @@ class Registry:
         rows = [self._view.jobs.rows.get(key) for key in keys]
         check_references(self._view, {f"/documents/{index}": one for index, one in enumerate(manifests)})
         for index, (manifest, row) in enumerate(zip(manifests, rows, strict=True)):
-            check_exclusive(manifest, None if row is None else row.value, f"/documents/{index}")
+            check_kind(manifest, None if row is None else row.value, f"/documents/{index}")
         return [self._next(manifest, row) for manifest, row in zip(manifests, rows, strict=True)]
 
     async def scale(
@@ -155,6 +166,7 @@ class Registry:
             _check_stays(row.value)
             try:
                 spec = replace(row.value.spec, scale=scale)
+                check_kind(manifest_of(row.value, spec), row.value, "")
             except ValueError as error:
                 raise Invalid(str(error), [Problem(pointer="/scale", detail=str(error))]) from error
             accepted = await self._commit((self._next(manifest_of(row.value, spec), row),), extra=extra)
@@ -192,6 +204,7 @@ class Registry:
             restored = version_to_restore(self._view, row.value, version)
             manifest = manifest_of(replace(row.value, tags=restored.tags), restored.spec)
             check_references(self._view, {"": manifest})
+            check_kind(manifest, row.value, "")
             jobs = (self._next(manifest, row),)
             accepted = await self._commit(jobs, reverted_from=restored.version, extra=extra)
             if accepted is not None:
@@ -216,6 +229,17 @@ class Registry:
             if accepted is not None:
                 return accepted[0]
         raise Unavailable("others keep changing this job; try again")
+
+    async def standing(self, namespace: str, name: str) -> Row[Job]:
+        """Return a job that stands, as a request that changes something beside it is to see it.
+
+        Raises:
+            NotFound: There is no such job, or it is being unscheduled.
+        """
+        await self._freshness.see(job_key(namespace, name), None)
+        row = self._existing(namespace, name)
+        _check_stays(row.value)
+        return row
 
     def status(self, namespace: str, name: str) -> JobStatus:
         """Return how a job stands.
@@ -261,42 +285,45 @@ class Registry:
         reverted_from: int | None = None,
         extra: Extra | None = None,
     ) -> tuple[Accepted, ...] | None:
-        """Write the jobs that changed in one commit; None when one of them was changed by someone else meanwhile."""
-        compares: list[Compare] = []
-        writes: list[Write] = []
-        prunes: list[Write] = []
-        for job, row in jobs:
-            key = job_key(job.namespace, job.name)
-            # What does not change is compared, too: it may have been changed just now by way of another instance.
-            compares.append(Compare(JOBS + key, mod=0 if row is None else row.mod_revision))
-            if row is None or job is not row.value:
-                spec = codec.dump(job.spec)
-                writes.append(self._put(self._view.jobs, key, job, job_record(job, spec)))
-                if not job.is_terminating:
-                    version, at = version_of(job, reverted_from), f"{key}/{job.version}"
-                    record = codec.dump_around(version, version.spec, spec)
-                    writes.append(self._put(self._view.versions, at, version, record))
-                    prunes += [Delete(VERSIONS + outdated) for outdated in outdated_versions(self._view, job)]
-        if extra is not None:
-            compare, others = extra(lambda at: tuple(self._accepted(job, row, at) for job, row in jobs))
-            compares.append(compare)
-            writes += others
-        revision: int | None = self._view.revision
-        if writes:
-            check_size(writes)
-            revision = await settle.commit(self._store, compares, (writes + prunes)[:WRITES_MAX])
-            if revision is None:
-                await settle.see_others(self._store, self._view.mirror, compares)
-                return None
-            await self._view.mirror.shows(revision)
-        elif not await self._freshness.still_holds(compares):
-            return None
-        assert revision is not None
-        return tuple(self._accepted(job, row, revision) for job, row in jobs)
+        """Write the jobs that changed in one commit; None when one of them was changed by someone else meanwhile.
 
-    def _put(self, table: Table[T], key: str, noun: T, record: bytes) -> Put:
-        table.expect(key, noun, record)
-        return Put(table.prefix + key, record)
+        Raises:
+            Exceeded: They do not fit the quota of their namespace.
+        """
+        compares, writes, prunes = drafted(self._view, jobs, reverted_from)
+
+        def outcomes(at: int) -> tuple[Accepted, ...]:
+            return tuple(self._accepted(job, row, at) for job, row in jobs)
+
+        async with self.quotas.turn(jobs):
+            for _ in range(CLAIMS_MAX):
+                claim = await self.quotas.claim(jobs, writes)
+                if claim is None:
+                    return None
+                claimed, sealed = [*compares, *claim.compares], [*writes, *claim.writes]
+                if extra is not None:
+                    compare, others = extra(outcomes)
+                    claimed.append(compare)
+                    sealed += others
+                revision = await self._write(claimed, sealed, prunes)
+                if revision is not None:
+                    return outcomes(revision)
+                if not self.quotas.is_overtaken(claim, jobs):
+                    return None
+        raise Unavailable("others keep declaring jobs in this namespace; try again")
+
+    async def _write(self, compares: Sequence[Compare], writes: list[Write], prunes: list[Write]) -> int | None:
+        """Commit, and wait until the view shows it; return the revision, or None when a compare failed."""
+        if not writes:
+            seen = self._view.revision
+            return seen if await self._freshness.still_holds(compares) else None
+        check_size(writes)
+        revision = await settle.commit(self._store, compares, (writes + prunes)[:WRITES_MAX])
+        if revision is None:
+            await settle.see_others(self._store, self._view.mirror, compares)
+            return None
+        await self._view.mirror.shows(revision)
+        return revision
 
     def _accepted(self, job: Job, row: Row[Job] | None, revision: int) -> Accepted:
         is_unchanged = row is not None and job is row.value

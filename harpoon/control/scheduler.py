@@ -4,7 +4,8 @@ Rules of this file:
 
 1. It decides by `core.rollout` and `core.place` alone, on one revision of the view.
 2. Every write compares the scheduler's hold and the job it was decided for.
-3. A job whose last write the view does not show yet is left alone; the view's reaching it wakes the job again.
+3. A job whose last write the view does not show yet is left alone; the view's reaching it wakes the job again. So is
+   one of which a task was preempted.
 4. What a decision takes from an agent is booked at once, and given back if the commit fails.
 5. After a commit of which nobody knows whether it happened, the hold is sealed and the view waited for before anything
    else is decided: else it could come true behind that. What it booked stays booked until then.
@@ -18,25 +19,28 @@ from typing import Final
 
 import structlog
 
+from harpoon.control.batches import Batches
 from harpoon.control.bookings import Bookings
-from harpoon.control.deed import Deed, abandon, drop_unit, farewell, guards, pending_unit, put_unit
+from harpoon.control.cron import Crons
+from harpoon.control.deed import Deed, abandon, compose, farewell
+from harpoon.control.evidence import Evidence
 from harpoon.control.means import HoldLost, Means
+from harpoon.control.members import drained_in, whole
 from harpoon.control.metrics import Metrics
-from harpoon.control.occupancy import align, take
-from harpoon.control.references import References, bindings, replacing, unmet
+from harpoon.control.placing import Choice, choose, choose_batch
+from harpoon.control.references import References, bindings, replacing, secret_mark
+from harpoon.control.rollouts import Course, Rollouts
 from harpoon.control.standings import standings_of
-from harpoon.control.view import DEAD, JOBS, View, job_key_of, placement_key
-from harpoon.core.held import hold_back
-from harpoon.core.place import Decision, place
-from harpoon.core.rollout import rollout
+from harpoon.control.view import DEAD, JOBS, View, job_key_of, parent_of, placement_key
 from harpoon.kit.loop import Loop
-from harpoon.model.decision import Drop, Rollout
+from harpoon.model.decision import Drop
 from harpoon.model.instant import Instant
+from harpoon.model.job import Job, JobType
 from harpoon.model.task import Placement, TaskState
 from harpoon.store import settle
 from harpoon.store.hold import Hold, seal
 from harpoon.store.port import Compare, Delete, StoreUnavailable, Write
-from harpoon.store.table import RowChange
+from harpoon.store.table import Row, RowChange
 
 #: Deciding goes on for so long at a stretch.
 SLICE: Final = timedelta(milliseconds=5)
@@ -69,15 +73,21 @@ class Scheduler:
         self._limited: set[str] = set()
         #: Jobs that have just what they should: one placement a slot, all of the present generation, nothing to do.
         self._complete: set[str] = set()
+        #: System jobs, which have a slot on each agent.
+        self._system: set[str] = set()
         self._loop: Loop[str] = Loop(
             "scheduler",
             self._handle,
-            lambda: list(dict.fromkeys((*view.jobs.rows, *view.jobs_placed()))),
+            lambda: list(dict.fromkeys((*view.jobs.rows, *view.jobs_placed(), *view.jobs_moving()))),
             rng=means.rng,
             failures=metrics.passes_failed.labels("scheduler"),
             pace=means.pace,
             expected=(StoreUnavailable,),
         )
+        self._evidence = Evidence(means, view, self._loop.wake)
+        self._rollouts = Rollouts(metrics, view, self._evidence)
+        self._batches = Batches(metrics, view, self._evidence)
+        self._crons = Crons(means, metrics, view, lambda: self._hold, self._is_ousted.set)
 
     @property
     def bookings(self) -> Bookings | None:
@@ -91,36 +101,66 @@ class Scheduler:
             HoldLost: Another instance schedules now.
         """
         self._references.load(self._view)
+        rows = self._view.jobs.rows.items()
+        self._system = {key for key, row in rows if row.value.spec.type is JobType.SYSTEM}
         with self._view.mirror.listening(self._hear):
             await self._bookings.load()
             self._is_loaded, self._is_halted = True, self._view.halted is not None
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._loop.run())
+                group.create_task(self._evidence.run())
+                group.create_task(self._crons.run())
                 await self._is_ousted.wait()
                 raise HoldLost("the scheduler's hold is gone")
 
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
         view = self._view
         has_grown = self._bookings.hear(changes)
+        if has_grown:
+            # Before those whose tasks have gone, so that what was preempted does not come back at once.
+            self._wake_pending()
         for change in changes:
             if change.table is view.jobs:
-                self._references.hear(change)
-                self._wake(change.key)
-            elif change.table is view.placements:
+                self._hear_job(change)
+            elif change.table is view.placements or change.table is view.moves:
                 self._wake(job_key_of(change.key.partition("/")[2]))
-            elif change.table is view.pending or change.table is view.occupants:
+                self._wake_last_on(change.key.partition("/")[0])
+            elif change.table in (view.pending, view.occupants, view.rollouts, view.batches):
                 # What it waits for may have come before this was heard of, and while it was being written.
                 self._loop.wake("/".join(change.key.split("/")[:2]))
             elif change.table is view.actual:
                 self._hear_task(change)
-            elif change.table is view.links:
-                self._hear_link(change.key)
-            elif change.table is view.cordons or change.table is view.dead:
-                self._wake_jobs_on(change.key)
+                self._wake_last_on(change.key.partition("/")[0])
+            else:
+                self._hear_other(change)
         self._hear_halt()
-        if has_grown:
-            for key in view.pending.rows:
-                self._loop.wake(key)
+
+    def _wake_pending(self) -> None:
+        for key in sorted(self._view.pending.rows, key=self._urgency):
+            self._loop.wake(key)
+
+    def _urgency(self, key: str) -> int:
+        """Return by what jobs are sorted that decide together: the lowest first."""
+        row = self._view.jobs.rows.get(key)
+        return 0 if row is None else -row.value.spec.priority
+
+    def _hear_other(self, change: RowChange) -> None:
+        view = self._view
+        if change.table is view.links:
+            self._hear_link(change.key)
+        elif change.table in (view.cordons, view.dead, view.agents):
+            self._wake_jobs_on(change.key)
+            self._wake_system()
+        elif change.table is view.secrets:
+            self._wake_users(secret_mark(change.key))
+
+    def _hear_job(self, change: RowChange) -> None:
+        self._references.hear(change)
+        self._note_system(change)
+        self._wake(change.key)
+        if change.old is not None and change.old.value.owner is not None:
+            # A cron job goes after its children.
+            self._loop.wake(parent_of(change.old.value))
 
     def _hear_task(self, change: RowChange) -> None:
         """Wake a task's job, unless it is complete and the task lives: then no decision depends on the news."""
@@ -151,6 +191,23 @@ class Scheduler:
             for agent in self._view.lost:
                 self._wake_jobs_on(agent)
 
+    def _note_system(self, change: RowChange) -> None:
+        """Keep in mind which jobs have a slot on each agent."""
+        if change.new is not None and change.new.value.spec.type is JobType.SYSTEM:
+            self._system.add(change.key)
+        else:
+            self._system.discard(change.key)
+
+    def _wake_system(self) -> None:
+        for key in self._system:
+            self._loop.wake(key)
+
+    def _wake_last_on(self, agent: str) -> None:
+        """Wake the system jobs when what they wait for leaves an agent that is being drained."""
+        cordon = self._view.cordons.rows.get(agent)
+        if cordon is not None and cordon.value.is_draining:
+            self._wake_system()
+
     def _wake_jobs_on(self, agent: str) -> None:
         for task in self._view.placements_on(agent):
             self._loop.wake(job_key_of(task))
@@ -163,7 +220,7 @@ class Scheduler:
         begun = self._clock.now()
         commits: list[asyncio.Task[StoreUnavailable | None]] = []
         async with asyncio.TaskGroup() as group:
-            for key in keys:
+            for key in sorted(keys, key=self._urgency):
                 now = self._clock.now()
                 deed = self._decide(key, now)
                 if deed is not None:
@@ -192,13 +249,13 @@ class Scheduler:
         self._unbook(doubtful)
 
     def _decide(self, key: str, now: Instant) -> Deed | None:
-        view, bookings = self._view, self._bookings
+        view = self._view
         if self._wrote.get(key, 0) > view.revision:
             return None
         self._wrote.pop(key, None)
         self._complete.discard(key)
         self._limited.discard(key)
-        if key in view.jobs.unreadable:
+        if any(key in table.unreadable for table in (view.jobs, view.rollouts, view.batches)):
             return None
         row = view.jobs.rows.get(key)
         compares = (self._hold.compare, Compare(JOBS + key, mod=0 if row is None else row.mod_revision))
@@ -209,38 +266,41 @@ class Scheduler:
             still = {placement_key(one): (self._is_still_dead(one.agent),) for one in dead}
             return Deed(key=key, compares=compares, units=tuple(map(self._mourn, dead)), guards=still)
         if row is None:
-            return self._deed(key, abandon(view, key), Decision(placements=(), pending=None), compares, now)
-        job = row.value
-        if job.is_terminating and not placements and not view.is_left(key) and not view.occupants_of(key):
-            return Deed(key=key, compares=compares, units=(farewell(view, key, job),))
+            gone = abandon(view, key)
+            self._note(gone.drops)
+            return compose(view, (key, compares), Choice(rolled=gone), now, Course())
+        is_left = placements or view.is_left(key) or view.occupants_of(key) or view.children_of(key)
+        if row.value.is_terminating and not is_left:
+            return Deed(key=key, compares=compares, units=(farewell(view, key, row.value),))
+        return self._reconcile(key, row, compares, now)
+
+    def _reconcile(self, key: str, row: Row[Job], compares: tuple[Compare, ...], now: Instant) -> Deed | None:
+        view, bookings, job = self._view, self._bookings, whole(self._view, row.value, now)
+        row = replace(row, value=job)
         standings = standings_of(view, job)
-        bound, missing = bindings(view, job), unmet(view, job)
-        rolled = rollout(
-            job,
-            standings,
-            now,
-            evictable=bookings.evictable(now),
-            is_held=bool(missing),
-            bindings=replacing(job, bound),
-            leaving=bookings.fleet.leaving,
-        )
-        if rolled.due is not None:
-            self._loop.wake_after(key, rolled.due)
-        decision = place(
-            job,
-            rolled.wants,
-            bookings.fleet,
-            now,
-            incarnation=view.incarnation,
-            revision=view.revision,
-            bindings=bound,
-        )
-        if rolled.held:
-            decision = replace(decision, pending=hold_back(job, rolled.held, missing, decision.pending, now))
+        if job.run is not None:
+            course = self._batches.course(row, standings, now)
+        else:
+            course = self._rollouts.course(row, standings, replacing(job, bindings(view, job)), now)
+        compares += course.compares
+        if course.is_turned:
+            return Deed(key=key, compares=compares, units=(course.writes,), guards=course.guards)
+        if course.record is not None:
+            choice = choose_batch(view, bookings, job, course.record, standings, now)
+        else:
+            choice = choose(view, bookings, job, course.brake, standings, now)
+        rolled, decision = choice.rolled, choice.decision
+        drained = drained_in(view, job, now) if job.spec.type is JobType.SYSTEM else None
+        for due in (rolled.due, course.due, drained):
+            if due is not None:
+                self._loop.wake_after(key, due)
         bookings.evict(sum(one.slot in rolled.evictions for one in decision.placements), now)
         if rolled.limited:
             self._wait_for_more(key, now)
-        return self._deed(key, rolled, decision, compares, now)
+        if rolled.is_complete and not (rolled.wants or rolled.held or rolled.due or rolled.limited or course.is_open):
+            self._complete.add(key)
+        self._note((*rolled.drops, *decision.drops))
+        return compose(view, (key, compares), choice, now, course)
 
     def _is_dead(self, agent: str) -> bool:
         return agent in self._view.dead.rows and agent not in self._view.agents.rows
@@ -263,33 +323,10 @@ class Scheduler:
         if span:
             self._loop.wake_after(key, span)
 
-    def _deed(
-        self, key: str, rolled: Rollout, decision: Decision, compares: tuple[Compare, ...], now: Instant
-    ) -> Deed | None:
-        view, placed = self._view, decision.placements
-        wants = {want.slot: want for want in rolled.wants}
-        taken = {one.task: take(view, one) for one in placed if one.is_exclusive}
-        units = [put_unit(view, one, wants[one.slot], taken.get(one.task)) for one in placed]
-        drops = (*rolled.drops, *decision.drops)
-        units += [self._drop_unit(drop, now) for drop in drops]
-        occupants = tuple(align(view, key, {one.slot for one in placed}, {drop.task for drop in drops}))
-        units += [(one.write,) for one in occupants]
-        if rolled.is_complete and not (rolled.wants or rolled.drops or rolled.held or rolled.due or rolled.limited):
-            self._complete.add(key)
-        pending = pending_unit(view, key, decision.pending)
-        units += [pending] if pending else []
-        if not units:
-            return None
-        for placement in placed:
-            self._bookings.book(placement)
-        return Deed(
-            key=key,
-            compares=compares,
-            units=tuple(units),
-            placements={unit[0].key: one for unit, one in zip(units, placed, strict=False)},
-            evictions=frozenset(one.task for one in placed if one.slot in rolled.evictions),
-            guards=guards(view, drops, (*taken.values(), *occupants)),
-        )
+    def _note(self, drops: Iterable[Drop]) -> None:
+        for drop in drops:
+            self._metrics.drops.inc()
+            _log.info("placement_dropped", task=drop.task, agent=drop.agent, reason=drop.reason)
 
     async def _commit(self, deed: Deed, writes: list[Write]) -> StoreUnavailable | None:
         """Commit a part of a deed; return why the store could not."""
@@ -302,14 +339,17 @@ class Scheduler:
                 self._doubt(booked)
             else:
                 self._unbook(booked)
+                self._bookings.see_pending(deed.key)
             return error
         except asyncio.CancelledError:
             self._doubt(booked)
             raise
         if revision is None:
             self._unbook(booked)
+            self._bookings.see_pending(deed.key)
             return await self._see_others(deed.key, compares)
-        self._wrote[deed.key] = max(revision, self._wrote.get(deed.key, 0))
+        for key in (deed.key, *deed.others):
+            self._wrote[key] = max(revision, self._wrote.get(key, 0))
         self._metrics.placements.inc(len(booked))
         self._metrics.evictions.inc(sum(placement.task in deed.evictions for placement in booked))
         _log.info("reconciled", job=deed.key, placed=len(booked), writes=len(writes), revision=revision)
@@ -340,8 +380,3 @@ class Scheduler:
         else:
             _log.warning("job_waits_for_view", job=key, reason="the store refuses what the view allows")
         return None
-
-    def _drop_unit(self, drop: Drop, now: Instant) -> tuple[Write, ...]:
-        self._metrics.drops.inc()
-        _log.info("placement_dropped", task=drop.task, agent=drop.agent, reason=drop.reason)
-        return drop_unit(self._view, drop, now)

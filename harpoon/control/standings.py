@@ -3,19 +3,27 @@
 from dataclasses import replace
 
 from harpoon.control.view import View, job_key, job_key_of
+from harpoon.core.members import numbered
 from harpoon.core.standing import Standing
-from harpoon.model.job import Job
+from harpoon.model.job import Job, JobType
 from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, TaskState, stand_in
 
 
 def standings_of(view: View, job: Job) -> tuple[Standing, ...]:
-    """Return where the placements of a job stand; of an exclusive one, also what may run though no record says so."""
+    """Return where the placements of a job stand; of an exclusive one, also what may run though no record says so.
+
+    A system job is given with its members (`control.members`).
+    """
     key = job_key(job.namespace, job.name)
     placed, tasks = view.placements_of(key), view.tasks_of(key)
+    moving = view.moves_of(key)
     found = tuple(
-        Standing(placement=row.value, task=tasks[task].value if task in tasks else None) for task, row in placed.items()
+        Standing(row.value, tasks[task].value if task in tasks else None, task in moving)
+        for task, row in placed.items()
     )
+    if job.spec.type is JobType.SYSTEM:
+        return numbered(job, found)
     if not job.spec.exclusive:
         return found
     # A slot that may be running is not to be placed, whoever placed it: an operator is to say what becomes of it.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from harpoon.control.drain import drain_status
-from harpoon.control.status import lost_reason
+from harpoon.control.status import lost_reason, trouble
 from harpoon.control.view import View, job_key_of
 from harpoon.core.exclusive import waits_for_agent
 from harpoon.model.agent import Agent, LinkState
@@ -131,9 +131,10 @@ class _Look:
         if is_well or (task.since_ms > self._late_ms and not is_unclaimed):
             return None
         placed = self._view.placements.rows.get(key)
-        if placed is not None and waits_for_agent(placed.value, task):
+        # What is over and placed no more is kept for its logs.
+        if task.state.is_over if placed is None else waits_for_agent(placed.value, task):
             return None
-        reason = f"it is {task.state}: {task.reason or 'no reason reported'}"
+        reason = f"it {trouble(task)}"
         if task.state is TaskState.LOST and (job := self._view.jobs.rows.get(job_key_of(task.id))) is not None:
             reason += f"; {lost_reason(job.value, self._view.halted)}"
         group = task.state.value if is_unclaimed else _general(reason, task.agent)

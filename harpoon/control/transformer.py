@@ -80,6 +80,11 @@ class Transformer:
             if change.table is self._view.placements:
                 agent, _, task = change.key.partition("/")
                 touched.setdefault(agent, []).append(TaskId(task))
+            elif change.table is self._view.batches and change.old is not None:
+                for one in change.old.value.results:
+                    # What is noted no longer is to be forgotten.
+                    if not self._view.is_noted(one.task):
+                        touched.setdefault(one.agent, []).append(one.task)
         for agent, tasks in touched.items():
             self.wake(agent, tasks)
 
@@ -138,9 +143,16 @@ class Transformer:
         desired, revoked = {}, set()
         for task in subset:
             row = placements.get(task)
+            if row is None and view.is_noted(task) and task in actual and actual[task].state.is_over:
+                # What it wrote is kept as long as its job is.
+                del actual[task]
+                continue
             if row is not None and row.value.is_revoked:
                 if not row.value.is_denied:
                     revoked.add(task)
+                continue
+            if row is not None and task not in actual and view.is_noted(task):
+                # It has ended, though its agent has lost that; it is only not withdrawn yet.
                 continue
             template = None if row is None else view.template(row.value)
             if row is not None and template is not None:

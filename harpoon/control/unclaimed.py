@@ -131,7 +131,8 @@ class Unclaimed:
             is_exclusive=job.spec.exclusive,
         )
         placed = view.placements_of(job_key(name.namespace, name.job)).values()
-        others = [other.value for other in placed if other.value.slot == name.slot]
+        place = task.id.rpartition(".")[0]
+        others = [other.value for other in placed if other.value.task.rpartition(".")[0] == place]
         if job.spec.exclusive and (live := [other for other in others if not other.is_denied]):
             raise Conflict(
                 f"job {name.job} is exclusive, and slot {name.slot} is placed as {live[0].task} on agent "
@@ -187,7 +188,7 @@ def _wanting(view: View, name: TaskName) -> Row[Job]:
         Conflict: There is none.
     """
     row = view.jobs.rows.get(job_key(name.namespace, name.job))
-    task = f"{name.namespace}.{name.job}.{name.slot}.{name.number}"
+    task = f"{name.namespace}.{name.job}.{name.place}.{name.number}"
     stop = f"or end the task with `harpoon stop task/{task}`"
     if row is None:
         raise Conflict(f"there is no job {name.job} in namespace {name.namespace}: schedule it first, {stop}")

@@ -27,7 +27,7 @@ def outdated_versions(view: View, job: Job) -> list[str]:
     if job.version <= VERSIONS_KEPT:
         return []
     key = job_key(job.namespace, job.name)
-    in_use = {placement.value.version for placement in view.placements_of(key).values()}
+    in_use = {placement.value.version for placement in view.placements_of(key).values()} | _awaited(view, key)
     outdated = [
         f"{key}/{number}"
         for number in range(job.version - VERSIONS_KEPT, max(0, job.version - VERSIONS_SEARCHED), -1)
@@ -36,11 +36,18 @@ def outdated_versions(view: View, job: Job) -> list[str]:
     return outdated[-PRUNED_AT_ONCE:]
 
 
+def _awaited(view: View, key: str) -> frozenset[int]:
+    """Return the version that a rollout may go back to."""
+    row = view.rollouts.rows.get(key)
+    stable = None if row is None or row.value.is_complete else row.value.stable
+    return frozenset() if stable is None else frozenset({stable})
+
+
 def kept_versions(view: View, job: Job) -> list[Version]:
     """Return the versions of a job that are kept, newest first."""
     key, rows = job_key(job.namespace, job.name), view.versions.rows
     # Ten are kept, and those that tasks run; what is older than those is pruned as the job is changed.
-    numbers = {placed.value.version for placed in view.placements_of(key).values()}
+    numbers = {placed.value.version for placed in view.placements_of(key).values()} | _awaited(view, key)
     numbers.update(range(job.version, max(0, job.version - VERSIONS_SEARCHED), -1))
     found = (rows.get(f"{key}/{number}") for number in sorted(numbers, reverse=True))
     return [row.value for row in found if row is not None]

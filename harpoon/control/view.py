@@ -9,11 +9,19 @@ from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, cast
 
+from harpoon.core.batch import is_over
+from harpoon.core.quota import add, use_of
 from harpoon.model.agent import Agent, Cordon, Death, Link, LinkState
+from harpoon.model.batch import BatchRecord
+from harpoon.model.cron import CronRecord
 from harpoon.model.decision import Pending
 from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
+from harpoon.model.namespace import UNUSED, Namespace, Use
+from harpoon.model.rebalance import MoveRecord
+from harpoon.model.rollout import RolloutRecord
+from harpoon.model.secret import Secret
 from harpoon.model.task import Disowned, Occupant, Placement, Task, TaskState
 from harpoon.model.template import TaskTemplate
 from harpoon.store.hold import HOLDS, INSTANCES
@@ -26,6 +34,9 @@ JOBS: Final = ROOT + "jobs/"
 VERSIONS: Final = ROOT + "versions/"
 PLACEMENTS: Final = ROOT + "placements/"
 PENDING: Final = ROOT + "pending/"
+ROLLOUTS: Final = ROOT + "rollouts/"
+BATCHES: Final = ROOT + "batches/"
+CRON: Final = ROOT + "cron/"
 AGENTS: Final = ROOT + "agents/"
 LINKS: Final = ROOT + "links/"
 ACTUAL: Final = ROOT + "actual/"
@@ -33,17 +44,32 @@ CORDONS: Final = ROOT + "cordons/"
 DEAD: Final = ROOT + "dead/"
 DISOWNED: Final = ROOT + "disowned/"
 SLOTS: Final = ROOT + "slots/"
+QUOTAS: Final = ROOT + "quotas/"
+MOVES: Final = ROOT + "moves/"
+SECRETS: Final = ROOT + "secrets/"
 #: Keys of agents' holds in the view.
 AGENT_HOLDS: Final = "agents/"
 
 T = TypeVar("T")
 _NOTHING: Final[Mapping[TaskId, Row[Any]]] = MappingProxyType({})
+_NO_JOBS: Final[Mapping[str, Row[Job]]] = MappingProxyType({})
 _NOBODY: Final[Mapping[str, Row[Occupant]]] = MappingProxyType({})
+_NONE: Final[frozenset[TaskId]] = frozenset()
 
 
 def job_key(namespace: str, name: str) -> str:
     """Return the key of a job in every table that has one row a job."""
     return f"{namespace}/{name}"
+
+
+def secrets_of(job: Job) -> frozenset[str]:
+    """Return the keys of the secrets that a job refers to."""
+    return frozenset(job_key(job.namespace, one.partition("/")[0]) for one in job.spec.task.secret_values())
+
+
+def parent_of(job: Job) -> str:
+    """Return the key of the cron job that has made a job; empty: none has."""
+    return "" if job.owner is None else job_key(job.namespace, job.owner.job)
 
 
 def job_key_of(task: str) -> str:
@@ -97,6 +123,9 @@ class View:
         self.versions = Table("versions", VERSIONS, Version)
         self.placements = Table("placements", PLACEMENTS, Placement, is_grouped=True)
         self.pending = Table("pending", PENDING, Pending)
+        self.rollouts = Table("rollouts", ROLLOUTS, RolloutRecord)
+        self.batches = Table("batches", BATCHES, BatchRecord)
+        self.cron = Table("cron", CRON, CronRecord)
         self.agents = Table("agents", AGENTS, Agent)
         self.links = Table("links", LINKS, Link)
         self.actual = Table("actual", ACTUAL, Task, is_grouped=True)
@@ -106,6 +135,10 @@ class View:
         self.dead = Table("dead", DEAD, Death)
         self.disowned = Table("disowned", DISOWNED, Disowned, is_grouped=True)
         self.occupants = Table("slots", SLOTS, Occupant)
+        self.quotas = Table("quotas", QUOTAS, Namespace)
+        self.moves = Table("moves", MOVES, MoveRecord)
+        #: Encrypted.
+        self.secrets = Table("secrets", SECRETS, Secret)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -114,6 +147,9 @@ class View:
                 self.versions,
                 self.placements,
                 self.pending,
+                self.rollouts,
+                self.batches,
+                self.cron,
                 self.agents,
                 self.links,
                 self.actual,
@@ -123,11 +159,20 @@ class View:
                 self.dead,
                 self.disowned,
                 self.occupants,
+                self.quotas,
+                self.moves,
+                self.secrets,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()
         self._actual: _ByJob[Task] = _ByJob()
+        self._moves: _ByJob[MoveRecord] = _ByJob()
         self._occupants: dict[str, dict[str, Row[Occupant]]] = {}
+        self._children: dict[str, dict[str, Row[Job]]] = {}
+        self._uses: dict[str, Use] = {}
+        self._secret_users: dict[str, set[str]] = {}
+        self._batch_uses: dict[str, Use] = {}
+        self._ended: dict[str, frozenset[TaskId]] = {}
         #: Registered agents whose link is lost.
         self.lost: set[str] = set()
         self.mirror.listen(self._hear)
@@ -164,9 +209,42 @@ class View:
         """Return what agents report of a job's tasks, given its key."""
         return self._actual.rows(key)
 
+    def moves_of(self, key: str) -> Mapping[TaskId, Row[MoveRecord]]:
+        """Return which tasks of a job are to move, given its key."""
+        return self._moves.rows(key)
+
+    def jobs_moving(self) -> AbstractSet[str]:
+        """Return the keys of all jobs of which tasks are to move, be they there or not."""
+        return self._moves.jobs()
+
     def occupants_of(self, key: str) -> Mapping[str, Row[Occupant]]:
         """Return who has the slots of an exclusive job, by slot, given its key."""
         return self._occupants.get(key, _NOBODY)
+
+    def children_of(self, key: str) -> Mapping[str, Row[Job]]:
+        """Return the jobs that a cron job has made and that are still there, by their keys, given its key."""
+        return self._children.get(key, _NO_JOBS)
+
+    def parents(self) -> AbstractSet[str]:
+        """Return the keys of all cron jobs that have children, be they there or not."""
+        return self._children.keys()
+
+    def used(self, namespace: str) -> Use:
+        """Return what the jobs of a namespace reserve at full scale."""
+        return self._uses.get(namespace, UNUSED)
+
+    def secret_users(self, key: str) -> list[str]:
+        """Return the names of the jobs that refer to a secret, given its key, sorted."""
+        return sorted(self._secret_users.get(key, ()))
+
+    def use_of(self, job: Job | None) -> Use:
+        """Return what a job reserves at full scale; a batch job that has ended reserves nothing."""
+        record = None if job is None or job.run is None else self.batches.rows.get(job_key(job.namespace, job.name))
+        return use_of(job, is_over=job is not None and record is not None and is_over(job, record.value))
+
+    def namespaces(self) -> list[str]:
+        """Return the names of the namespaces that are declared, or that jobs name, sorted."""
+        return sorted(self.quotas.rows.keys() | self._uses.keys())
 
     def is_recorded(self, agent: str, task: TaskId) -> bool:
         """Whether there is a placement that makes a task on an agent, be it one that this release cannot read."""
@@ -194,6 +272,10 @@ class View:
         """Return an operator's words on tasks of an agent."""
         return cast("Mapping[TaskId, Row[Disowned]]", self.disowned.group(agent))
 
+    def is_noted(self, task: TaskId) -> bool:
+        """Whether a task is one that a batch job keeps, though it is over, for what it wrote."""
+        return task in self._ended.get(job_key_of(task), _NONE)
+
     def task(self, task: TaskId) -> Row[Task] | None:
         """Return a task as its agent reports it."""
         return self._actual.rows(job_key_of(task)).get(task)
@@ -201,7 +283,7 @@ class View:
     def template(self, placement: Placement) -> TaskTemplate | None:
         """Return the template that a placement runs, or None when its version is gone."""
         row = self.versions.rows.get(f"{placement.namespace}/{placement.job}/{placement.version}")
-        return None if row is None else row.value.spec.task
+        return None if row is None else row.value.spec.given()
 
     def external(self, revision: int) -> str:
         """Write a revision the way it is shown outside: ``<incarnation>.<revision>``."""
@@ -213,10 +295,25 @@ class View:
                 self._placements.apply(change)
             elif change.table is self.actual:
                 self._actual.apply(change)
+            elif change.table is self.moves:
+                self._moves.apply(change)
+            elif change.table is self.jobs:
+                self._note_use(change.key, None if change.old is None else change.old.value)
+                self._note_secrets(change)
+                self._note_child(change)
             elif change.table is self.links or change.table is self.agents:
                 self._note_loss(change.key)
+            elif change.table is self.batches:
+                self._note_results(change)
+                self._note_use(change.key, None)
             elif change.table is self.occupants:
                 self._note_occupant(change)
+
+    def _note_results(self, change: RowChange) -> None:
+        if change.new is None:
+            self._ended.pop(change.key, None)
+        else:
+            self._ended[change.key] = frozenset(one.task for one in change.new.value.results)
 
     def _note_occupant(self, change: RowChange) -> None:
         key, _, slot = change.key.rpartition("/")
@@ -227,6 +324,40 @@ class View:
             slots.pop(slot, None)
             if not slots:
                 del self._occupants[key]
+
+    def _note_child(self, change: RowChange) -> None:
+        parents = {parent_of(row.value) for row in (change.old, change.new) if row is not None and row.value.owner}
+        for parent in parents:
+            children = self._children.setdefault(parent, {})
+            if change.new is not None and change.new.value.owner is not None:
+                children[change.key] = change.new
+            else:
+                children.pop(change.key, None)
+                if not children:
+                    del self._children[parent]
+
+    def _note_use(self, key: str, old: Job | None) -> None:
+        namespace, row = key.partition("/")[0], self.jobs.rows.get(key)
+        after = self.use_of(None if row is None else row.value)
+        # What a batch job uses changes with its record, too.
+        before = self._batch_uses.pop(key, None) or use_of(old)
+        if row is not None and row.value.run is not None:
+            self._batch_uses[key] = after
+        used = add(add(self.used(namespace), after), before, -1)
+        if used == UNUSED:
+            self._uses.pop(namespace, None)
+        else:
+            self._uses[namespace] = used
+
+    def _note_secrets(self, change: RowChange) -> None:
+        before, after = (() if row is None else secrets_of(row.value) for row in (change.old, change.new))
+        name = change.key.partition("/")[2]
+        for key in before:
+            self._secret_users[key].discard(name)
+            if not self._secret_users[key]:
+                del self._secret_users[key]
+        for key in after:
+            self._secret_users.setdefault(key, set()).add(name)
 
     def _note_loss(self, agent: str) -> None:
         link = self.links.rows.get(agent)

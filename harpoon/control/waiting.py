@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
-from harpoon.control.view import View, job_key_of
+from harpoon.control.view import View, job_key_of, parent_of
 from harpoon.store.table import RowChange
 
 
@@ -58,12 +59,29 @@ def agent_key(name: str) -> str:
     return f"@{name}"
 
 
+#: What moves are waited for by; no agent and no job has it.
+MOVES_KEY: Final = "@"
+
+
 def keys_of(view: View, change: RowChange) -> tuple[str, ...]:
     """Return the keys of the job and the agent whose objects a change is part of."""
     table = change.table
     if table is view.placements or table is view.actual:
         agent, _, task = change.key.partition("/")
-        return (job_key_of(task), agent_key(agent))
-    if table is view.jobs or table is view.pending:
+        return (*_shown_in(view, job_key_of(task)), agent_key(agent))
+    if table is view.moves:
+        return (MOVES_KEY,)
+    if table is view.jobs:
+        parents = {parent_of(row.value) for row in (change.old, change.new) if row is not None} - {""}
+        return (change.key, *parents)
+    if table is view.batches:
+        return _shown_in(view, change.key)
+    if table in (view.pending, view.rollouts, view.cron):
         return (change.key,)
     return (agent_key(change.key),) if table in (view.agents, view.links, view.cordons) else ()
+
+
+def _shown_in(view: View, key: str) -> tuple[str, ...]:
+    """Return the keys of a job, and of the cron job that is shown with what runs of it."""
+    row = view.jobs.rows.get(key)
+    return (key,) if row is None or row.value.owner is None else (key, parent_of(row.value))

@@ -33,12 +33,16 @@ def count_failures(dead: Record, now: Instant) -> int:
     return 1 if ran >= STEADY else dead.placement.failures + 1
 
 
+def delay_after(failures: int) -> timedelta:
+    """Return how long is waited after so many failures in a row."""
+    return timedelta(0) if failures <= 1 else min(BACKOFF_MIN * 2 ** min(failures - 2, 10), BACKOFF_MAX)
+
+
 def backoff(current: Record | None, now: Instant) -> timedelta:
     """Return how long the successor of a failed placement has still to wait."""
     if current is None or current.health is not Health.FAILED:
         return timedelta(0)
-    failures = count_failures(current, now)
-    delay = timedelta(0) if failures <= 1 else min(BACKOFF_MIN * 2 ** min(failures - 2, 10), BACKOFF_MAX)
+    delay = delay_after(count_failures(current, now))
     waited = (now.wall - _ended_ms(current, now)) * _MILLISECOND
     # A clock that was set back behind the decision would make the wait endless.
     return delay - waited if timedelta(0) <= waited < delay else timedelta(0)

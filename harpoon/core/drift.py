@@ -66,11 +66,15 @@ def claim(state: AgentState, tasks: frozenset[TaskId], now: Instant) -> AgentSta
 
 def lost(task: Task, reason: str, now: Instant) -> Task:
     """Return a task as it is shown when nobody can tell what has become of it."""
-    return replace(task, state=TaskState.LOST, ready=False, reported=None, reason=reason, since_ms=now.wall)
+    return replace(
+        task, state=TaskState.LOST, ready=False, ready_since_ms=0, reported=None, reason=reason, since_ms=now.wall
+    )
 
 
 def _shown(task: Task, known: Task | None) -> Task:
-    shown = replace(task, state=TaskState.UNCLAIMED, ready=False, reported=task.state, reason=_reason(task))
+    shown = replace(
+        task, state=TaskState.UNCLAIMED, ready=False, ready_since_ms=0, reported=task.state, reason=_reason(task)
+    )
     # What is as it was stays the very same object, for there may be many.
     return known if known is not None and known == shown else shown
 

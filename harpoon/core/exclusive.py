@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from harpoon.core.backoff import backoff, count_failures
-from harpoon.core.standing import ARRIVED, Health, Record, Standing, current_of, look, why_dead, why_old
+from harpoon.core.standing import Aim, Health, Record, Standing, current_of, look, why_dead, why_old
 from harpoon.model.decision import Drop, Rollout, Want
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
@@ -35,6 +35,7 @@ class _Slot:
     """A wanted slot: what it has."""
 
     number: int
+    aim: Aim
     #: What may run, oldest first: more than one only if records say so that were not decided here.
     live: list[Record] = field(default_factory=list)
     #: Revoked, and not denied.
@@ -49,7 +50,7 @@ class _Slot:
     @property
     def is_served(self) -> bool:
         kept = self.kept
-        return kept is not None and kept.health in ARRIVED and (kept.is_present or kept.health is Health.READY)
+        return kept is not None and (kept.is_healthy if kept.is_present else kept.health is Health.READY)
 
     @property
     def is_complete(self) -> bool:
@@ -91,49 +92,52 @@ def waits_for_agent(placement: Placement, task: Task | None) -> str:
 
 def roll_exclusive(  # noqa: PLR0913 as `core.rollout.rollout`
     job: Job,
+    aimed: Sequence[Aim],
     standings: Sequence[Standing],
     now: Instant,
     *,
     evictable: int,  # noqa: ARG001 what is lost waits, whatever may be replaced
     is_held: bool,
-    bindings: Mapping[str, str],
     leaving: Mapping[str, int | None],
 ) -> Rollout:
-    """Return what brings the job's placements nearer to its spec; for the arguments see `core.rollout.rollout`."""
-    scale = 0 if job.is_terminating else job.spec.scale
+    """Return what brings the job's placements nearer to its spec; for the arguments see `core.rollout.rollout`.
+
+    What each slot is to become is given, as `core.standing.aims` says.
+    """
+    scale = len(aimed)
     gone = "the job is unscheduled" if job.is_terminating else f"the job is scaled down to {scale}"
-    slots = [_Slot(number=number) for number in range(scale)]
+    slots = [_Slot(number=number, aim=aim) for number, aim in enumerate(aimed)]
     drops: list[Drop] = []
     for standing in sorted(standings, key=lambda s: (s.placement.slot, s.placement.number)):
         placement = standing.placement
         if placement.slot >= scale:
             drops += [_drop(placement, gone)] if placement.is_denied or not placement.is_revoked else []
             continue
-        slot, record = (
-            slots[placement.slot],
-            look(job, standing, bindings, now, is_evictable=False, is_leaving=placement.agent in leaving),
-        )
+        slot, leaves = slots[placement.slot], placement.agent in leaving
+        record = look(slot.aim.job, standing, slot.aim.bindings, now, is_evictable=False, is_leaving=leaves)
         fate = slot.denied if placement.is_denied else slot.awaited if placement.is_revoked else slot.live
         fate.append(record)
-    turn = _Turn(job, now, is_held=is_held, leaving=leaving)
+    turn = _Turn(now, is_held=is_held, leaving=leaving)
     turn.allowance = max(1, job.spec.update.unavailable) - sum(not slot.is_served for slot in slots)
     for slot in slots:
         turn.decide(slot)
-    dues = [*turn.dues, *(record.fresh_for for slot in slots for record in slot.live)]
+    is_complete = not drops and all(slot.is_complete for slot in slots)
+    live = [record for slot in slots for record in slot.live]
+    unproven = () if is_complete else (one.unproven_for for one in live if one.is_present and not one.is_healthy)
+    dues = [*turn.dues, *(record.fresh_for for record in live), *unproven]
     return Rollout(
         wants=tuple(turn.wants),
         drops=(*turn.drops, *drops),
         held=tuple(turn.held),
         due=min((due for due in dues if due is not None), default=None),
-        is_complete=not drops and all(slot.is_complete for slot in slots),
+        is_complete=is_complete,
     )
 
 
 class _Turn:
     """Goes through the slots, and gathers what is decided."""
 
-    def __init__(self, job: Job, now: Instant, *, is_held: bool, leaving: Mapping[str, int | None]) -> None:
-        self._job = job
+    def __init__(self, now: Instant, *, is_held: bool, leaving: Mapping[str, int | None]) -> None:
         self._now = now
         self._is_held = is_held
         self._leaving = leaving
@@ -161,15 +165,17 @@ class _Turn:
             self.held.append(slot.number)
             return
         last = slot.denied[-1].placement if slot.denied else None
+        shunned = {one.placement.agent for one in slot.denied if one is counting or one.is_moving}
         tasks: tuple[TaskId, ...] = () if counting is None else (counting.placement.task,)
         self.wants.append(
             Want(
                 slot=slot.number,
                 failures=0 if counting is None else counting.placement.failures,
-                avoid=() if counting is None else (counting.placement.agent,),
+                avoid=tuple(sorted(shunned)),
                 replaces=tasks,
                 ended=tasks,
                 reason=f"slot {slot.number} has no placement" if last is None else last.reason,
+                is_held_back=slot.aim.is_held_back,
             )
         )
 
@@ -193,11 +199,11 @@ class _Turn:
             if self.allowance <= 0:
                 return
             self.allowance -= 1
-        self._drop((kept,), why_old(self._job, kept))
+        self._drop((kept,), why_old(slot.aim, kept))
 
     def _must_go(self, kept: Record) -> bool:
         """Whether its agent is being drained and the deadline of that has passed; if not yet, come back then."""
-        deadline_ms = self._leaving[kept.placement.agent] if kept.is_leaving else None
+        deadline_ms = self._leaving.get(kept.placement.agent) if kept.is_leaving else None
         if deadline_ms is None:
             return False
         if deadline_ms > self._now.wall:

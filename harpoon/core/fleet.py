@@ -7,27 +7,47 @@ A placement counts from `Fleet.add` to `Fleet.remove`, whoever that is due to: t
 than its record stands, until its task is gone.
 """
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 
-from harpoon.core.ranking import Host, Ranking, Shape
+from harpoon.core.hosts import Host
+from harpoon.core.ranking import Kinds
 from harpoon.model.agent import Agent, Cordon, Link, LinkState
-from harpoon.model.job import Job
+from harpoon.model.job import PRIORITY, Job
 from harpoon.model.name import TaskId
+from harpoon.model.rules import PlacementRules
 from harpoon.model.task import Placement, Reservation
-from harpoon.model.template import TaskTemplate
+from harpoon.model.template import Driver, TaskTemplate
 
 
 def reservation(template: TaskTemplate) -> Reservation:
-    """Return what one task of this template takes from its agent; ports it asks any number for are not reserved."""
+    """Return what one task of this template needs of its agent; ports it asks any number for are not reserved."""
     return Reservation(
         cpu=template.resources.cpu,
         memory=template.resources.memory,
         ports=tuple(sorted(port for port in template.ports.values() if port)),
+        named=tuple(sorted((name, count) for name, count in template.resources.named.items() if count)),
+        paths=_paths(template) if template.volumes or template.artifacts else (),
+        # An engine mounts for containers by itself.
+        mounts=template.driver is Driver.PROCESS and any(volume.is_mounted for volume in template.volumes),
+        driver=str(template.driver),
     )
 
 
-#: Shapes of jobs for which agents are kept ranked; those not used for the longest time are forgotten.
-SHAPES_MAX = 16
+def _paths(template: TaskTemplate) -> tuple[tuple[str, bool], ...]:
+    """Return what a task has of its host, each path once."""
+    paths = {artifact.host: False for artifact in template.artifacts if artifact.host is not None}
+    for volume in template.volumes:
+        if volume.host is not None:
+            paths[volume.host] = paths.get(volume.host, False) or not volume.read_only
+    return tuple(sorted(paths.items()))
+
+
+#: Sets of placement rules under which agents are kept sorted; those not used for the longest time are forgotten.
+KINDS_MAX = 16
+_NOTHING = Reservation()
+#: Tags of which it is known how many agents have which value.
+TAGS_MAX = 16
 
 
 class Fleet:
@@ -39,15 +59,25 @@ class Fleet:
         self.leaving: dict[str, int | None] = {}
         #: ``<namespace>.<job>``, with which its tasks' ids begin → its placements.
         self._jobs: dict[str, dict[TaskId, Placement]] = {}
+        #: Agent → the placements on it.
+        self._tenants: dict[str, dict[TaskId, Placement]] = {}
+        #: ``<namespace>.<job>`` → the job's priority, where it is not the usual one.
+        self._priorities: dict[str, int] = {}
+        #: ``<namespace>.<job>`` → room that is kept for slots of it: what would be their tasks → agent, what they take.
+        self._kept: dict[str, dict[TaskId, tuple[str, Reservation]]] = {}
         #: The registered ones, in order; None: to be sorted anew.
         self._names: list[str] | None = None
         #: Made from all else when first asked for; the one used last is the last.
-        self._rankings: dict[Shape, Ranking] = {}
+        self._kinds: dict[PlacementRules, Kinds] = {}
+        #: Tag → its values → how many agents have them; of tags that were asked for.
+        self._values: dict[str, Counter[str]] = {}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fleet):
             return NotImplemented
-        return (self._hosts, self.leaving, self._jobs) == (other._hosts, other.leaving, other._jobs)
+        mine = (self._hosts, self.leaving, self._jobs, self._tenants, self._priorities, self._kept)
+        theirs = (other._hosts, other.leaving, other._jobs, other._tenants, other._priorities, other._kept)
+        return mine == theirs
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -62,18 +92,26 @@ class Fleet:
         """Return how many agents are registered."""
         return len(self.agents()) if self._names is None else len(self._names)
 
-    def ranking(self, shape: Shape) -> Ranking:
-        """Return the agents that could take a task of this shape, ranked; good until something changes."""
-        ranking = self._rankings.pop(shape, None)
-        if ranking is None:
-            ranking = Ranking(shape)
-            ranking.load(self._hosts.values())
-            if len(self._rankings) == SHAPES_MAX:
-                del self._rankings[next(iter(self._rankings))]
+    def kinds(self, rules: PlacementRules) -> Kinds:
+        """Return the agents sorted under rules that have no ``distinct``; good until something changes."""
+        kinds = self._kinds.pop(rules, None)
+        if kinds is None:
+            kinds = Kinds(rules, self._hosts)
+            if len(self._kinds) == KINDS_MAX:
+                del self._kinds[next(iter(self._kinds))]
         else:
-            ranking.refresh(self._hosts)
-        self._rankings[shape] = ranking
-        return ranking
+            kinds.refresh(self._hosts)
+        self._kinds[rules] = kinds
+        return kinds
+
+    def is_unique(self, tag: str) -> bool:
+        """Return whether no two registered agents have the same value of a tag or fact; nor are two without."""
+        values = self._values.get(tag)
+        if values is None:
+            if len(self._values) == TAGS_MAX:
+                del self._values[next(iter(self._values))]
+            values = self._values[tag] = Counter(_value(agent, tag) for _, agent, _ in self.agents())
+        return len(values) == self.count()
 
     def host(self, name: str) -> Host | None:
         """Return what is known of one agent; None: nothing."""
@@ -87,27 +125,49 @@ class Fleet:
         """Return the placements of a job that count, of all generations."""
         return self._jobs.get(f"{job.namespace}.{job.name}", {}).values()
 
+    def tenants(self, agent: str) -> Collection[Placement]:
+        """Return the placements on an agent that count."""
+        return self._tenants.get(agent, {}).values()
+
+    def priority(self, placement: Placement) -> int:
+        """Return the priority of a placement's job; the usual one if nothing is known of that."""
+        return self._priorities.get(f"{placement.namespace}.{placement.job}", PRIORITY)
+
+    def kept(self) -> Iterator[tuple[str, str]]:
+        """Yield the jobs for which room is kept, as ``<namespace>/<job>``, and an agent where that is."""
+        for job, rooms in sorted(self._kept.items()):
+            yield job.replace(".", "/"), next(iter(rooms.values()))[0]
+
     def fork(self) -> "Fleet":
         """Return a fleet that is as this one and changes apart from it; the cost is that of everything in it."""
         twin = Fleet()
         twin._hosts = {name: host.copy() for name, host in self._hosts.items()}
         twin.leaving = dict(self.leaving)
         twin._jobs = {job: dict(placements) for job, placements in self._jobs.items()}
+        twin._tenants = {agent: dict(placements) for agent, placements in self._tenants.items()}
+        twin._priorities = dict(self._priorities)
+        twin._kept = dict(self._kept)
         return twin
 
     def set_agent(self, agent: Agent) -> None:
         """Register an agent, or take its new registration."""
-        self._hosts.setdefault(agent.name, Host()).agent = agent
-        self._names = None
+        host = self._hosts.setdefault(agent.name, Host())
+        self._recount(host.agent, -1)
+        self._recount(agent, 1)
+        if host.agent is None:
+            self._names = None
+        host.agent = agent
         self._touch(agent.name)
 
     def remove_agent(self, name: str) -> None:
         """Take the registration back, with the link; placements there go on counting. Nothing if there is none."""
         host = self._hosts.get(name)
         if host is not None:
+            self._recount(host.agent, -1)
+            if host.agent is not None:
+                self._names = None
             host.agent = None
             host.link = LinkState.UNKNOWN
-            self._names = None
             self._touch(name)
             self._prune(name)
 
@@ -135,6 +195,43 @@ class Fleet:
             self._touch(name)
             self._prune(name)
 
+    def set_priority(self, namespace: str, job: str, priority: int) -> bool:
+        """Take the priority of a job; return whether that is lower than it was."""
+        key = f"{namespace}.{job}"
+        before = self._priorities.pop(key, PRIORITY)
+        if priority != PRIORITY:
+            self._priorities[key] = priority
+        return priority < before
+
+    def keep(self, namespace: str, job: str, rooms: Mapping[str, Collection[int]], need: Reservation) -> bool:
+        """Keep room for slots of a job that are about to be placed, and no other; return whether there was other.
+
+        Args:
+            namespace: Of the job.
+            job: Its name.
+            rooms: Agent → slots.
+            need: What each of them takes.
+        """
+        key = f"{namespace}.{job}"
+        before = self._kept.pop(key, {})
+        after = {TaskId(f"{key}.{slot}.0-0"): (agent, need) for agent in sorted(rooms) for slot in rooms[agent]}
+        if after:
+            self._kept[key] = after
+        if before == after:
+            return False
+        for task, (agent, reserve) in before.items():
+            self._hosts[agent].free(task, reserve)
+            self._touch(agent)
+            self._prune(agent)
+        for task, (agent, reserve) in after.items():
+            self._hosts.setdefault(agent, Host()).reserve(task, reserve)
+            self._touch(agent)
+        return bool(before)
+
+    def release(self, job: Job) -> None:
+        """Keep no room for a job: it is the one that may take it."""
+        self.keep(job.namespace, job.name, {}, _NOTHING)
+
     def add(self, placement: Placement) -> None:
         """Count a placement; one that counts already is replaced."""
         task = placement.task
@@ -143,13 +240,11 @@ class Fleet:
             self.remove(task)
             siblings = self._jobs.setdefault(_job_of(task), {})
         siblings[task] = placement
+        self._tenants.setdefault(placement.agent, {})[task] = placement
         host = self._hosts.get(placement.agent)
         if host is None:
             host = self._hosts[placement.agent] = Host()
-        host.cpu += placement.reserve.cpu
-        host.memory += placement.reserve.memory
-        for port in placement.reserve.ports:
-            host.ports.setdefault(port, set()).add(task)
+        host.reserve(task, placement.reserve)
         self._touch(placement.agent)
         if host.agent is None:
             self._prune(placement.agent)
@@ -163,25 +258,38 @@ class Fleet:
             return
         if not siblings:
             del self._jobs[job]
+        tenants = self._tenants[known.agent]
+        del tenants[task]
+        if not tenants:
+            del self._tenants[known.agent]
         host = self._hosts.setdefault(known.agent, Host())
-        host.cpu -= known.reserve.cpu
-        host.memory -= known.reserve.memory
-        for port in known.reserve.ports:
-            host.ports[port].discard(task)
-            if not host.ports[port]:
-                del host.ports[port]
+        host.free(task, known.reserve)
         self._touch(known.agent)
         if host.agent is None:
             self._prune(known.agent)
 
     def _touch(self, name: str) -> None:
-        for ranking in self._rankings.values():
-            ranking.stale.add(name)
+        self._hosts[name].known_room = None
+        for kinds in self._kinds.values():
+            kinds.stale.add(name)
+
+    def _recount(self, agent: Agent | None, more: int) -> None:
+        if agent is None:
+            return
+        for tag, values in self._values.items():
+            value = _value(agent, tag)
+            values[value] += more
+            if not values[value]:
+                del values[value]
 
     def _prune(self, name: str) -> None:
         """Leave no trace of an agent of which there is nothing to know."""
         if self._hosts[name] == Host():
             del self._hosts[name]
+
+
+def _value(agent: Agent, tag: str) -> str:
+    return agent.facts[tag] if tag in agent.facts else agent.tags.get(tag, "")
 
 
 def _job_of(task: TaskId) -> str:

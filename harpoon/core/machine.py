@@ -22,6 +22,7 @@ Rules.
 10. Whoever failed before the agent was reached is left out when it is decided whose it is, until it was reached for
    `PASS_ON_AFTER`: else it would be handed back to where it is not reached from. When its link breaks again, that
    failing proves nothing any more: those are tried once more before it is lost, after the others.
+11. Since when a task has been ready is noted here, by the clock of this instance, and stays as the store has it.
 
 The way back to a dead link waits `DIAL_MIN`, doubling up to `DIAL_MAX`; jitter is the shell's.
 """
@@ -181,7 +182,7 @@ def _open(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
         phase=Phase.ADOPTING,
         boot=snapshot.boot,
         seq=snapshot.seq,
-        reported=_own(state, snapshot.tasks),
+        reported=_own(state, snapshot.tasks, now),
         heard=now.elapsed,
     )
     return after, (signals.Adopt(),)
@@ -192,7 +193,7 @@ def _adopt(state: AgentState, snapshot: wire.Snapshot, now: Instant) -> _Step:
         return _break(state, "the agent started anew while it was being adopted", now)
     # Changes that the agent made after it answered may have overtaken the answer.
     is_latest = snapshot.seq >= state.seq
-    tasks, unclaimed = drift.sift(state, _own(state, snapshot.tasks) if is_latest else state.reported)
+    tasks, unclaimed = drift.sift(state, _own(state, snapshot.tasks, now) if is_latest else state.reported)
     effects = publish(state.tasks, tasks, state.tasks.keys() | tasks.keys())
     left_out = (state.failed_by | state.left_out) & state.others
     state = replace(state, away_since=None, failed_by=frozenset(), left_out=left_out)
@@ -209,7 +210,7 @@ def _change(state: AgentState, changed: wire.Changed, now: Instant) -> _Step:
         return _break(state, "the stream left something out", now)
     if changed.seq <= state.seq:
         return replace(state, heard=now.elapsed), ()
-    told, gone = _own(state, changed.tasks), frozenset(changed.gone)
+    told, gone = _own(state, changed.tasks, now), frozenset(changed.gone)
     if state.phase is Phase.ADOPTING:
         reported = _with(state.reported, told, gone)
         return replace(state, seq=changed.seq, heard=now.elapsed, reported=reported), ()
@@ -288,8 +289,17 @@ def _break(state: AgentState, reason: str, now: Instant) -> _Step:
     return replace(state, phase=RESTS[state.link]), (*effects, *loss, signals.Connect(wait))
 
 
-def _own(state: AgentState, tasks: Iterable[Task]) -> dict[TaskId, Task]:
+def _own(state: AgentState, tasks: Iterable[Task], now: Instant) -> dict[TaskId, Task]:
     """Return the tasks of our cluster; what is as it was stays the very same object, for there are many."""
-    known = state.tasks
     own = (task for task in tasks if task.cluster == state.cluster)
-    return {task.id: known[task.id] if known.get(task.id) == task else task for task in own}
+    return {task.id: _dated(task, state.reported.get(task.id) or state.tasks.get(task.id), now) for task in own}
+
+
+def _dated(task: Task, known: Task | None, now: Instant) -> Task:
+    """Note since when a task has been ready: since we hear of it, for agents' clocks may say anything."""
+    if task.ready:
+        was_ready = known is not None and known.ready and known.restarts == task.restarts
+        since_ms = known.ready_since_ms if known is not None and was_ready else now.wall
+        if since_ms:
+            task = replace(task, ready_since_ms=since_ms)
+    return known if known is not None and known == task else task

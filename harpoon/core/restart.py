@@ -10,9 +10,9 @@ from signal import Signals
 from typing import Final
 
 from harpoon.model.instant import Instant
+from harpoon.model.lifecycle import Backoff, Restart, RestartPolicy
 from harpoon.model.task import TaskState
-from harpoon.model.template import Backoff, Restart, RestartPolicy
-from harpoon.model.units import format_duration
+from harpoon.model.units import format_duration, format_size
 
 #: Restarts so young always count for the backoff, so that not even a policy with a tiny window is a hot loop.
 _CALM: Final = timedelta(minutes=1)
@@ -92,6 +92,20 @@ def describe_exit(code: int | None) -> str:
         return f"was killed by {Signals(-code).name.removeprefix('SIG')}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+def describe_memory_kill(limit: int | None, code: int | None) -> str:
+    """Say in words how a task ended of which processes were killed for want of memory.
+
+    Args:
+        limit: What it was held to, when it had come to that; None: its host had no more.
+        code: How its own first process ended.
+    """
+    why = "its host had no more" if limit is None else f"it used more than {format_size(limit)}"
+    # A shell, and what else passes on how its child ended, makes 137 of KILL.
+    if code in (-Signals.SIGKILL, 128 + Signals.SIGKILL):
+        return f"was killed for memory: {why}"
+    return f"{describe_exit(code)}, after processes of it were killed for memory: {why}"
 
 
 def _younger(history: Sequence[int], now: Instant, span: timedelta) -> int:

@@ -1,64 +1,33 @@
 """Why slots are not placed: the scheduler's own verbs asked again, and every answer told with both values.
 
-It decides nothing. What it says of a slot follows from `core.rollout` and `core.place` on the same state, so it can
-be checked: each blocker it names is real, and the agent of a fix could take the slot but for the blockers it names.
+It decides nothing. What it says of a slot follows from `core.rollout` and `core.place` on the same state, so it can be
+checked: each blocker it names is real, none is left out, an agent that is rid of those named for it takes the slot,
+and what is said is what the scheduler has recorded. What slots wait for whose turn it is not is told by `core.waits`.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from operator import itemgetter
 from typing import Final
 
-from harpoon.core.backoff import BACKOFF_MAX
-from harpoon.core.blockers import NAMED_MAX, Refusal, sentence
+from harpoon.core.batch_waits import batch_waits, batched
+from harpoon.core.blockers import NAMED_MAX, Refusal, Refused
 from harpoon.core.board import Board
-from harpoon.core.eviction import LIMITED, UNLIMITED
-from harpoon.core.exclusive import waits_for_agent
 from harpoon.core.fix import nearest_fix
 from harpoon.core.fleet import Fleet
-from harpoon.core.place import Decision, place, staying
-from harpoon.core.rollout import rollout
-from harpoon.core.standing import Standing
-from harpoon.model.agent import Link
-from harpoon.model.decision import Rollout, Want
-from harpoon.model.instant import Instant
-from harpoon.model.job import SCALE_MAX, Job, OnLost, Update
+from harpoon.core.forms import by_form
+from harpoon.core.place import Decision, fits_nowhere, helped, place, refusals_of
+from harpoon.core.waits import CASES_MAX, Case, waits
+from harpoon.model.decision import Want
+from harpoon.model.job import Job
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Distinct
-from harpoon.model.task import TaskState
-from harpoon.model.why import AgentGroup, FailedPredicate, Fix, SlotsWhy
+from harpoon.model.why import AgentGroup, FailedPredicate, ReasonCode, SlotsWhy
 
 #: Groups of agents told for some slots, the nearest ones.
 GROUPS_MAX: Final = 100
-#: Slots that differ in what stands against them are told apart up to here.
-CASES_MAX: Final = 20
-#: Tasks named in one sentence.
-_NAMED: Final = 3
-#: By then every backoff is over.
-_LATER_MS: Final = BACKOFF_MAX // timedelta(milliseconds=1)
-
-Refusals = Mapping[str, tuple[Refusal, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One job, with everything that its placing depends on."""
-
-    job: Job
-    standings: tuple[Standing, ...]
-    links: Mapping[str, Link]
-    now: Instant
-    #: How many lost tasks may be replaced now.
-    evictable: int = UNLIMITED
-    #: Why none may be, where that is not for their number.
-    halted: str | None = None
-    #: Agents that are being drained → the deadline, if there is one.
-    leaving: Mapping[str, int | None] = field(default_factory=dict)
-    #: A dependency does not hold.
-    is_held: bool = False
-    #: Endpoints of other jobs whose change replaces tasks.
-    replacing: Mapping[str, str]
+#: Tasks that are awaited, of one slot.
+_AWAITED: Final = 3
 
 
 def explain(case: Case, fleet: Fleet) -> tuple[SlotsWhy, ...]:
@@ -68,18 +37,22 @@ def explain(case: Case, fleet: Fleet) -> tuple[SlotsWhy, ...]:
         case: The job, and what its placing depends on.
         fleet: What there is; not changed.
     """
-    rolled = _rolled(case)
-    told = [*_explain_wants(case, rolled.wants, fleet)]
-    if rolled.held:
-        told.append(SlotsWhy(slots=rolled.held, reason="the jobs that this one depends on are not as it needs them"))
-    known = {*rolled.held, *(want.slot for want in rolled.wants)}
-    waits = _waits_exclusively if case.job.spec.exclusive else _waits
-    return (*told, *waits(case, known, rolled.due))
+    if case.batch is not None:
+        found = batched(case, case.batch)
+        return (*_explain_forms(case, found.rolled.wants, fleet), *batch_waits(case, case.batch, found))
+    rolled = case.rolled()
+    return (*_explain_forms(case, rolled.wants, fleet), *waits(case, rolled))
 
 
 def explain_on(case: Case, fleet: Fleet, agent: str) -> tuple[SlotsWhy, ...]:
     """Return the slots that fit nowhere, and of all agents only what this one lacks for them."""
-    return tuple(_explain_wants(case, _rolled(case).wants, fleet, only=agent))
+    rolled = case.rolled() if case.batch is None else batched(case, case.batch).rolled
+    return tuple(_explain_forms(case, rolled.wants, fleet, only=agent))
+
+
+def _explain_forms(case: Case, wants: Sequence[Want], fleet: Fleet, only: str | None = None) -> Iterator[SlotsWhy]:
+    for form, wanted in by_form(case.job, case.brake, wants):
+        yield from _explain_wants(replace(case, job=form), wanted, fleet, only)
 
 
 def _explain_wants(case: Case, wants: Sequence[Want], fleet: Fleet, only: str | None = None) -> Iterator[SlotsWhy]:
@@ -90,22 +63,46 @@ def _explain_wants(case: Case, wants: Sequence[Want], fleet: Fleet, only: str | 
     if not unplaced:
         return
     board = _board(job, wants, fleet, decision)
-    alike = _alike(job, [want for want in wants if want.slot in unplaced], fleet, decision)
-    for (ended, awaited, _), slots in alike[:CASES_MAX]:
-        given = [placement for task in ended if (placement := fleet.placement(task)) is not None]
-        board.give_back(given)
-        refusals = board.refusals(slots[0])
-        board.take_back(given)
-        reason = sentence(len(slots), job.spec.scale, refusals) + staying(job, slots, fleet)
-        if awaited:
-            reason = f"it waits for {' and '.join(awaited)} to go, which makes room; until then {reason}"
-        shown = {name: failed for name, failed in refusals.items() if only in (None, name)}
-        groups, left = group(shown)
-        fix = nearest_fix(job, shown, fleet, case.links)
-        yield SlotsWhy(slots=tuple(slots), reason=reason, groups=groups, agents_left=left, fix=fix)
-    rest = [slot for _, slots in alike[CASES_MAX:] for slot in slots]
+    found = _alike(job, [want for want in wants if want.slot in unplaced], fleet, decision)
+    for (ended, awaited, _), slots in found[:CASES_MAX]:
+        refusals = refusals_of(board, job, Want(slot=slots[0], ended=ended, reason=""), fleet)
+        yield _nowhere(case, fleet, slots, awaited, refusals, only)
+    rest = [slot for _, slots in found[CASES_MAX:] for slot in slots]
     if rest:
-        yield SlotsWhy(slots=tuple(sorted(rest)), reason="they fit nowhere either; it is not told one by one why")
+        reason = "they fit nowhere either; it is not told one by one why"
+        yield SlotsWhy(slots=tuple(sorted(rest)), code=ReasonCode.FITS_NOWHERE, reason=reason)
+
+
+def _nowhere(
+    case: Case,
+    fleet: Fleet,
+    slots: Sequence[int],
+    awaited: Sequence[TaskId],
+    refusals: Sequence[Refused],
+    only: str | None,
+) -> SlotsWhy:
+    """Tell of slots that fit nowhere for the same reasons; of ``only`` one agent, or of all."""
+    reason, code = fits_nowhere(case.job, slots, refusals, fleet), ReasonCode.FITS_NOWHERE
+    if awaited:
+        named = " and ".join(awaited[:_AWAITED])
+        reason, code = f"it waits for {named} to go, which makes room; until then {reason}", ReasonCode.MAKES_ROOM
+    elif case.job.spec.preempt:
+        reason += helped(case.job, len(slots), ())
+    shown = refusals if only is None else [one._replace(agents=[only]) for one in refusals if only in one.agents]
+    groups, left = group(shown)
+    fix = nearest_fix(case.job, shown, fleet, case.links)
+    evidence: dict[str, str | int | tuple[str, ...]] = {
+        "slots": len(slots),
+        "scale": case.job.spec.scale,
+        "agents": sum(len(one.agents) for one in refusals),
+    }
+    if fix.agent is not None:
+        evidence["nearest"] = fix.agent
+    if awaited:
+        evidence["awaited"] = tuple(map(str, awaited[:_AWAITED]))
+    return SlotsWhy(
+        slots=tuple(slots), code=code, reason=reason, evidence=evidence, groups=groups, agents_left=left, fix=fix
+    )
 
 
 _Traits = tuple[tuple[TaskId, ...], tuple[TaskId, ...], int | None]
@@ -113,28 +110,36 @@ _Traits = tuple[tuple[TaskId, ...], tuple[TaskId, ...], int | None]
 
 def _alike(job: Job, wants: Sequence[Want], fleet: Fleet, decision: Decision) -> list[tuple[_Traits, list[int]]]:
     """Return slots together that agents refuse for the same reasons, by what sets them apart from others."""
-    dropped = {drop.task for drop in decision.drops}
     is_distinct = job.spec.placement.distinct is Distinct.AGENT
     taken = {placement.slot for placement in fleet.placements_of(job)}
-    alike: dict[_Traits, list[int]] = {}
+    found: dict[_Traits, list[int]] = {}
     for want in wants:
-        awaited = tuple(task for task in want.replaces if task in dropped)
-        own = want.slot if is_distinct and want.slot in taken else None
-        alike.setdefault((want.ended, awaited, own), []).append(want.slot)
-    return list(alike.items())
+        awaited = decision.awaited.get(want.slot, ())
+        ended = tuple(task for task in want.ended if fleet.placement(task) is not None)
+        own = want.slot if job.members or (is_distinct and want.slot in taken) else None
+        found.setdefault((ended, awaited, own), []).append(want.slot)
+    return list(found.items())
 
 
-def group(refusals: Refusals) -> tuple[tuple[AgentGroup, ...], int]:
+def group(refusals: Iterable[Refused]) -> tuple[tuple[AgentGroup, ...], int]:
     """Return agents grouped by what they refuse, nearest first, and how many are in groups that are not told."""
-    alike: dict[tuple[Refusal, ...], list[str]] = {}
-    for agent in sorted(refusals):
-        alike.setdefault(refusals[agent], []).append(agent)
-    ordered = sorted(alike.items(), key=lambda one: (len(one[0]), _shortage(one[0]), -len(one[1]), one[1]))
+    alike: dict[tuple[Refusal, ...], list[Refused]] = {}
+    for one in refusals:
+        alike.setdefault(one.failed, []).append(one)
+    # No agent is in two of them, so that none is like another up to its names.
+    ordered = sorted([(_nearness(known), failed) for failed, known in alike.items()], key=itemgetter(0))
     groups = tuple(
-        AgentGroup(agents=tuple(agents[:NAMED_MAX]), agents_count=len(agents), failed=failed_of(failed))
-        for failed, agents in ordered[:GROUPS_MAX]
+        AgentGroup(agents=agents, agents_count=-less, failed=failed_of(failed))
+        for (_, less, agents), failed in ordered[:GROUPS_MAX]
     )
-    return groups, sum(len(agents) for _, agents in ordered[GROUPS_MAX:])
+    return groups, sum(-less for (_, less, _), _ in ordered[GROUPS_MAX:])
+
+
+def _nearness(alike: Sequence[Refused]) -> tuple[tuple[int, float], int, tuple[str, ...]]:
+    """Return how little agents need that are told together, less their number, and the first of them."""
+    first = min(alike, key=lambda one: one.agents[0])
+    names = sorted(name for one in alike for name in one.agents[:NAMED_MAX])[:NAMED_MAX]
+    return first.distance, -sum(len(one.agents) for one in alike), tuple(names)
 
 
 def failed_of(refusals: Iterable[Refusal]) -> tuple[FailedPredicate, ...]:
@@ -150,107 +155,3 @@ def _board(job: Job, wants: Sequence[Want], fleet: Fleet, decision: Decision) ->
         board.give_back(one for task in ended[placement.slot] if (one := fleet.placement(task)) is not None)
         board.take_back((placement,))
     return board
-
-
-def _rolled(case: Case) -> Rollout:
-    return rollout(
-        case.job,
-        case.standings,
-        case.now,
-        evictable=case.evictable,
-        is_held=case.is_held,
-        bindings=case.replacing,
-        leaving=case.leaving,
-    )
-
-
-def _waits(case: Case, known: set[int], due: timedelta | None) -> Iterator[SlotsWhy]:
-    """Name the slots whose turn will come: each rule of the rollout is relaxed, and what is wanted then is told."""
-    spec = case.job.spec
-    # Without bounds on how many change at once, what waits for its turn is wanted too.
-    freely = replace(case, job=replace(case.job, spec=replace(spec, update=Update(surge=SCALE_MAX))))
-    turns = [want.slot for want in _rolled(freely).wants if want.slot not in known]
-    if turns:
-        yield SlotsWhy(slots=tuple(turns), reason=_turn(case), fix=_faster(case))
-    later = _later(freely)
-    delayed = [want.slot for want in _rolled(later).wants if want.slot not in known and want.slot not in turns]
-    if delayed and due is not None:
-        yield SlotsWhy(slots=tuple(delayed), reason=_in_time(case, due))
-    always = replace(later.job, spec=replace(later.job.spec, on_lost=OnLost.REPLACE))
-    told = {*known, *turns, *delayed}
-    freed = replace(later, evictable=UNLIMITED, job=always)
-    kept = [want.slot for want in _rolled(freed).wants if want.slot not in told]
-    if kept:
-        why = "on_lost is wait" if spec.on_lost is OnLost.WAIT else case.halted or LIMITED
-        yield SlotsWhy(slots=tuple(kept), reason=f"their tasks are lost and kept: {why}")
-
-
-def _waits_exclusively(case: Case, known: set[int], due: timedelta | None) -> Iterator[SlotsWhy]:
-    """Name the slots of an exclusive job that wait for their agents, or whose turn to be broken will come."""
-    slots = {one.placement.task: one.placement.slot for one in case.standings}
-    waits = sorted((one.placement.slot, said) for one in case.standings if (said := waits_for_agent(*one)))
-    for slot, said in waits[:CASES_MAX]:
-        yield SlotsWhy(slots=(slot,), reason=said)
-    rest = tuple(slot for slot, _ in waits[CASES_MAX:])
-    if rest:
-        yield SlotsWhy(slots=rest, reason="they wait for their agents too; it is not told one by one for which")
-    told = {*known, *(slot for slot, _ in waits)}
-    ending = {one.placement.slot for one in case.standings if one.placement.is_revoked and not one.placement.is_denied}
-    if ending - told:
-        reason = "the task before is ended first, and forgotten by its agent: the job is exclusive"
-        yield SlotsWhy(slots=tuple(sorted(ending - told)), reason=reason)
-    spec = case.job.spec
-    freely = replace(case, job=replace(case.job, spec=replace(spec, update=Update(unavailable=SCALE_MAX))))
-    now = {drop.task for drop in _rolled(case).drops}
-    turns = {drop.task for drop in _rolled(freely).drops} - now
-    if turns:
-        reason = f"the job is exclusive, and update.unavailable {spec.update.unavailable} lets no more change at once"
-        yield SlotsWhy(slots=tuple(sorted(slots[task] for task in turns)), reason=reason)
-    delayed = {drop.task for drop in _rolled(_later(freely)).drops} - now - turns
-    if delayed and due is not None:
-        yield SlotsWhy(slots=tuple(sorted(slots[task] for task in delayed)), reason=_in_time(case, due))
-
-
-def _later(case: Case) -> Case:
-    now = Instant(elapsed=case.now.elapsed + BACKOFF_MAX, wall=case.now.wall + _LATER_MS)
-    return replace(case, now=now)
-
-
-def _in_time(case: Case, due: timedelta) -> str:
-    seconds = max(0.1, round(due / timedelta(seconds=1), 1))
-    return f"the next one is replaced in {seconds:g} s: {_delay(case)}"
-
-
-def _turn(case: Case) -> str:
-    """Say what keeps slots from being replaced now: what is changing, and how much may."""
-    update = case.job.spec.update
-    count = Counter(standing.placement.slot for standing in case.standings)
-    changing = [
-        f"{standing.placement.task} to be ready"
-        for standing in case.standings
-        if count[standing.placement.slot] > 1 and not (standing.task is not None and standing.task.ready)
-    ]
-    awaited = f"; it waits for {' and '.join(sorted(changing)[:_NAMED])}" if changing else ""
-    return (
-        f"update.surge {update.surge} and update.unavailable {update.unavailable} let no more change at once{awaited}"
-    )
-
-
-def _faster(case: Case) -> Fix:
-    update = case.job.spec.update
-    return Fix(
-        agent=None,
-        sentence="more slots could change at once",
-        steps=(f"raise update.surge above {update.surge} or update.unavailable above {update.unavailable}",),
-    )
-
-
-def _delay(case: Case) -> str:
-    has_failed = any(one.task is not None and one.task.state is TaskState.FAILED for one in case.standings)
-    return (
-        "a task that failed again is replaced later each time" if has_failed else "endpoints are followed in few steps"
-    )
-
-
-def _shortage(failed: Sequence[Refusal]) -> int:
-    return max((refusal.shortage or 0 for refusal in failed), default=0)

@@ -7,16 +7,34 @@ never the other way round.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from harpoon.model import agent, job, name, rules, shown, template, versions
+from harpoon.model import (
+    agent,
+    check,
+    container,
+    given,
+    job,
+    lifecycle,
+    name,
+    namespace,
+    rebalance,
+    rules,
+    secret,
+    shown,
+    template,
+    versions,
+)
 
 Schema = Mapping[str, Any]
 
 _NAME: Final = {"pattern": name.NAME_PATTERN}
 _SCALE: Final = {"minimum": 0, "maximum": job.SCALE_MAX}
 _COUNT: Final = {"minimum": 1, "maximum": 100}
+_AMOUNT: Final = {"minimum": 0, "maximum": namespace.COUNT_MAX}
 _PORT: Final = {"minimum": 1, "maximum": 65535}
 _RULES: Final = {"maxItems": rules.RULES_MAX}
 _COMMAND: Final = {"minItems": 1}
+_REFERENCE: Final = {"pattern": f"{name.NAME_PATTERN.removesuffix('$')}/{secret.KEY_PATTERN.removeprefix('^')}"}
+_KEYS: Final = {"maxProperties": secret.KEYS_MAX, "propertyNames": {"pattern": secret.KEY_PATTERN}}
 _TEXT: Final = {"maxLength": template.TEXT_MAX}
 
 #: Beside the type of a field; for a mapping ``values`` is about each of its values.
@@ -36,35 +54,52 @@ FIELDS: Final[Mapping[tuple[type, str], Schema]] = {
     (rules.PlacementRules, "require"): _RULES,
     (rules.PlacementRules, "prefer"): _RULES,
     (rules.PlacementRules, "spread"): _RULES,
+    (rules.PlacementRules, "agents"): {"maxItems": job.COMPLETIONS_MAX},
     (rules.Preference, "weight"): {"minimum": -rules.WEIGHT_MAX, "maximum": rules.WEIGHT_MAX, "not": {"const": 0}},
-    (template.Endpoints, "endpoints"): {
+    (given.Endpoints, "endpoints"): {
         "pattern": f"{name.NAME_PATTERN.removesuffix('$')}/{name.PORT_NAME_PATTERN.removeprefix('^')}"
     },
-    (template.HttpProbe, "path"): {"pattern": r"^/[^\x00-\x20\x7f]*$"},
-    (template.ExecProbe, "command"): _COMMAND,
-    (template.Check, "ready_after"): _COUNT,
-    (template.Check, "fail_after"): _COUNT,
-    (template.Backoff, "factor"): {"minimum": 1, "maximum": 100},
-    (template.Backoff, "jitter"): {"minimum": 0, "maximum": 1},
-    (template.Restart, "attempts"): {"minimum": 0, "maximum": 1000},
-    (template.TaskTemplate, "command"): _COMMAND,
+    (given.SecretVariable, "secret"): _REFERENCE,
+    (given.SecretFile, "secret"): _REFERENCE,
+    (given.SecretFile, "at"): {"pattern": secret.KEY_PATTERN},
+    (check.HttpProbe, "path"): {"pattern": r"^/[^\x00-\x20\x7f]*$"},
+    (check.ExecProbe, "command"): _COMMAND,
+    (check.Check, "ready_after"): _COUNT,
+    (check.Check, "fail_after"): _COUNT,
+    (lifecycle.Backoff, "factor"): {"minimum": 1, "maximum": 100},
+    (lifecycle.Backoff, "jitter"): {"minimum": 0, "maximum": 1},
+    (lifecycle.Restart, "attempts"): {"minimum": 0, "maximum": 1000},
+    (template.TaskTemplate, "image"): {"pattern": container.IMAGE_PATTERN, "maxLength": container.IMAGE_MAX},
+    (template.TaskTemplate, "network"): {"pattern": container.NETWORK_PATTERN},
+    (template.TaskTemplate, "capabilities"): {"maxItems": container.CAPABILITIES_MAX},
     (template.TaskTemplate, "env"): {
         "maxProperties": template.ENV_MAX,
         "propertyNames": {"pattern": name.VARIABLE_PATTERN},
         "values": _TEXT,
     },
+    (template.TaskTemplate, "secrets"): {"maxItems": template.SECRET_FILES_MAX},
     (template.TaskTemplate, "ports"): {
         "maxProperties": template.PORTS_MAX,
         "propertyNames": {"pattern": name.PORT_NAME_PATTERN},
         "values": {"minimum": 0, "maximum": 65535},
     },
     (template.TaskTemplate, "working_directory"): {"pattern": "^/"},
+    (template.TaskTemplate, "user"): {"pattern": template.USER_PATTERN},
+    (template.Resources, "pids"): {"minimum": 0, "maximum": template.PIDS_MAX},
     (template.TaskTemplate, "checks"): {"maxItems": template.CHECKS_MAX},
+    (namespace.NamespaceMetadata, "name"): _NAME,
+    (namespace.Quota, "tasks"): _AMOUNT,
+    (namespace.Quota, "jobs"): _AMOUNT,
+    (secret.SecretChange, "data"): _KEYS,
+    (secret.SecretChange, "base64"): _KEYS,
     (agent.Agent, "name"): _NAME,
     (agent.Agent, "endpoint"): {"pattern": "^https?://"},
     (agent.PortRange, "low"): _PORT,
     (agent.PortRange, "high"): _PORT,
     (shown.Scaling, "scale"): _SCALE,
+    (rebalance.Rebalancing, "max_moves"): {"minimum": 1, "maximum": rebalance.MOVES_MAX},
+    (rebalance.Rebalancing, "namespace"): _NAME,
+    (rebalance.Rebalancing, "job"): _NAME,
     (shown.Documents, "documents"): {"minItems": 1},
     (versions.Rollback, "version"): {"minimum": 1},
 }
@@ -79,7 +114,7 @@ def _exactly_one(*names: str) -> Schema:
 
 #: Beside the fields of a noun.
 NOUNS: Final[Mapping[type, Schema]] = {
-    template.Check: _exactly_one("http", "tcp", "exec"),
+    check.Check: _exactly_one("http", "tcp", "exec"),
     rules.Requirement: _exactly_one("equals", "in", "not_in", "exists"),
     rules.Preference: _exactly_one("equals", "in", "not_in", "exists"),
 }

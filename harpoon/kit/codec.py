@@ -163,7 +163,8 @@ def _validate(kind: Any, extra: Literal["forbid", "ignore"], data: bytes) -> obj
 def _reader(kind: Any, extra: Literal["forbid", "ignore"]) -> TypeAdapter[Any]:
     # Settings are taken for a type that is not itself a dataclass, and handed down to those in it; so None is let
     # in here and refused above.
-    return TypeAdapter(kind | None, config=ConfigDict(strict=True, extra=extra, alias_generator=wire_name))
+    settings = ConfigDict(strict=True, extra=extra, alias_generator=wire_name, hide_input_in_errors=True)
+    return TypeAdapter(kind | None, config=settings)
 
 
 def _name(kind: Any) -> str:

@@ -21,7 +21,7 @@ from harpoon.kit.strict import QUOTE_MAX, Fault, Location, pointer, quote
 #: Problems listed; the message counts them all.
 PROBLEMS_MAX = 100
 #: Known fields that are listed beside an unknown one, when there are no more.
-FIELDS_LISTED_MAX = 12
+FIELDS_LISTED_MAX = 20
 
 #: Expected where the value may be quoted.
 _QUOTED = {
@@ -74,11 +74,26 @@ def complain(language: Language, document: object, faults: Sequence[Fault], erro
     told = {fault.location for fault in faults}
     explained = [_explain(language, document, details) for details in nearest]
     own = [fault for fault in explained if not any(fault.location[:n] in told for n in range(len(fault.location) + 1))]
-    ordered = sorted({*faults, *own}, key=lambda fault: _order(fault.location))
+    ordered = sorted({*faults, *_one_each(own)}, key=lambda fault: _order(fault.location))
     problems = [Problem(pointer=pointer(fault.location), detail=fault.detail) for fault in ordered[:PROBLEMS_MAX]]
     count = len(ordered) + len(found) - len(nearest)
     more = f" (and {count - 1} more)" if count > 1 else ""
     return Invalid(f"{problems[0].pointer or 'the document'}: {problems[0].detail}{more}", problems)
+
+
+def _one_each(faults: Sequence[Fault]) -> list[Fault]:
+    """Tell one fault where one value was taken for several kinds in turn, and is none of them."""
+    told, ways = [], dict[tuple[Location, str], list[str]]()
+    for fault in faults:
+        expected, _, got = fault.detail.partition(", got ")
+        if expected.startswith("expected ") and got:
+            ways.setdefault((fault.location, got), []).append(expected.removeprefix("expected "))
+        else:
+            told.append(fault)
+    for (location, got), all_kinds in ways.items():
+        kinds = [kind for kind in dict.fromkeys(all_kinds) if kind != "a whole number" or "a number" not in all_kinds]
+        told.append(Fault(location, f"expected {', or '.join(kinds)}, got {got}"))
+    return told
 
 
 def _order(location: Location) -> list[tuple[int, str]]:
@@ -127,11 +142,24 @@ def _is_meant(kind: Any, document: object, parts: Location) -> bool:
         kind, members = _strip(kind)
         if members:
             kind = next((member for member in members if getattr(member, "__name__", "") == part), Any)
-            if str in members and is_dataclass(kind) is not isinstance(value, dict):
+            has_nouns = any(is_dataclass(member) for member in members)
+            if has_nouns and str in members and is_dataclass(kind) is not isinstance(value, dict):
+                return False
+            if isinstance(value, dict) and is_dataclass(kind) and kind is not _likeliest(members, value):
                 return False
             continue
         kind, value = _child(kind, part), _look_up(value, (part,))
     return True
+
+
+def _likeliest(members: Sequence[Any], value: Mapping[str, object]) -> Any:
+    """Return the noun that a mapping looks most like, by the names of its fields."""
+    nouns: list[Any] = [member for member in members if is_dataclass(member)]
+    names = [name for name in value if len(name) <= QUOTE_MAX]
+    return max(
+        nouns,
+        key=lambda noun: sum(bool(difflib.get_close_matches(name, list(fields_of(noun)), n=1)) for name in names),
+    )
 
 
 def _strip(kind: Any) -> tuple[Any, tuple[Any, ...]]:

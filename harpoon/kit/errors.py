@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harpoon.model.namespace import Excess
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -40,12 +42,29 @@ class PreconditionFailed(Conflict):
     """An If-Match or If-None-Match did not hold."""
 
 
-class Gone(HarpoonError):
-    """The history asked for is no longer kept; ``oldest`` can still be resumed from."""
+class Outdated(Conflict):
+    """What was to be done was decided on something that has changed since; ``problems`` tells what."""
 
-    def __init__(self, message: str, *, oldest: str) -> None:
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class Exceeded(HarpoonError):
+    """A bound that somebody set would be passed; ``excesses`` are the limits."""
+
+    def __init__(self, message: str, excesses: Sequence[Excess] = ()) -> None:
+        super().__init__(message)
+        self.excesses = tuple(excesses)
+
+
+class Gone(HarpoonError):
+    """The history asked for is no longer kept; ``oldest`` is, except for ``gaps``, if these are known."""
+
+    def __init__(self, message: str, *, oldest: str, gaps: object = None) -> None:
         super().__init__(message)
         self.oldest = oldest
+        self.gaps = gaps
 
 
 class Fenced(HarpoonError):

@@ -1,7 +1,7 @@
 """What a field of the language is: its type, its default, what it is for, and the fields that it has."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
@@ -15,10 +15,11 @@ from harpoon.kit.complaint import fields_of, wire_name
 from harpoon.kit.errors import NotFound
 from harpoon.kit.strict import quote
 from harpoon.model.manifest import Manifest
+from harpoon.model.namespace import NamespaceManifest
 from harpoon.model.units import Unit
 
 #: What can be explained, by the first word of a path.
-TOPICS: Final[Mapping[str, Any]] = {"job": Manifest}
+TOPICS: Final[Mapping[str, Any]] = {"job": Manifest, "namespace": NamespaceManifest}
 _PLAIN: Final[Mapping[Any, str]] = {
     str: "text",
     int: "whole number",
@@ -71,12 +72,12 @@ def explain(kind: Any, path: str = "", *, root: str = "job") -> Explained:
     hint, told = kind, root
     found = ExplainedField(name=root, type=type_name(kind), is_required=True, default=None, description="")
     for name in path.split(".") if path else ():
-        noun = _noun(hint)
-        inner = _fields(noun)
+        nouns = _nouns(hint)
+        inner = _fields(nouns)
         if name not in inner:
             raise NotFound(_absent(told, name, list(inner)))
+        noun = next(noun for noun in nouns if name in fields_of(noun))
         found, hint, told = inner[name], fields_of(noun)[name], f"{told}.{name}"
-    noun = _noun(hint)
     texts = dict.fromkeys((found.description, _about(hint), _words(hint)))
     return Explained(
         path=told,
@@ -84,7 +85,7 @@ def explain(kind: Any, path: str = "", *, root: str = "job") -> Explained:
         is_required=found.is_required,
         default=found.default,
         description="\n\n".join(text for text in texts if text),
-        fields=tuple(_fields(noun).values()),
+        fields=tuple(_fields(_nouns(hint)).values()),
     )
 
 
@@ -108,9 +109,15 @@ def type_name(hint: Any) -> str:
     return " or ".join(member.value for member in hint) if issubclass(hint, Enum) else hint.__name__
 
 
-def _fields(noun: Any) -> dict[str, ExplainedField]:
-    if noun is None:
-        return {}
+def _fields(nouns: Sequence[Any]) -> dict[str, ExplainedField]:
+    """Return the fields of whichever noun there may be; one that several have, as the first has it."""
+    told: dict[str, ExplainedField] = {}
+    for noun in nouns:
+        told |= {name: field for name, field in _own_fields(noun).items() if name not in told}
+    return told
+
+
+def _own_fields(noun: Any) -> dict[str, ExplainedField]:
     said, hints, defaults = comments(noun), fields_of(noun), codec.defaults(noun)
     told = {}
     for field in fields(noun):
@@ -129,11 +136,11 @@ def _written(default: object) -> str:
     return default if isinstance(default, str) else orjson.dumps(default).decode()
 
 
-def _noun(hint: Any) -> Any:
-    """Return the noun that a type is, or holds; None when there is none."""
+def _nouns(hint: Any) -> tuple[Any, ...]:
+    """Return the nouns that a type is, or holds."""
     if _is_noun(hint):
-        return hint
-    return next((noun for argument in get_args(hint) if (noun := _noun(argument)) is not None), None)
+        return (hint,)
+    return tuple(noun for argument in get_args(hint) for noun in _nouns(argument))
 
 
 def _about(hint: Any) -> str:

@@ -42,6 +42,9 @@ def writer_of(hint: Any) -> _Writer | None:
         return None
     write = inner[0]
     origin = get_origin(hint)
+    if origin in (Union, UnionType) and write is _float:
+        # Beside a number there may stand a text, say.
+        return lambda value: write(value) if isinstance(value, float) else value
     if origin in (Union, UnionType):
         return lambda value: None if value is None else write(value)
     if origin is tuple:

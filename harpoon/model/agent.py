@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from harpoon.model.amounts import check_amounts
 from harpoon.model.name import check_name
 from harpoon.model.units import Cpu, Size
+from harpoon.model.volumes import HOST_PATHS_MAX, HostPath
 
 #: What a server can dial: a name or an address, perhaps a port and a path; no user, no query.
 _ENDPOINT = re.compile(
@@ -16,16 +18,21 @@ _ENDPOINT = re.compile(
 #: Tags, and facts; and the characters of each. Agents tell about ten, of some tens of characters.
 _TRAITS_MAX = 256
 _TRAIT_LENGTH_MAX = 4096
+#: The fact by which an agent says that it takes secrets, and where it keeps them: ``memory`` or ``disk``.
+SECRETS_FACT = "secrets"
+_DRIVERS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What an agent offers to reservations."""
+    """What an agent offers to reservations, or what these take of it."""
 
     #: Thousandths of a processor.
     cpu: Cpu
     #: Bytes.
     memory: Size
+    #: What its operator says that there is besides, such as ``gpu``: how many of each.
+    named: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +62,24 @@ class Agent:
     tags: Mapping[str, str] = field(default_factory=dict)
     #: Found by the agent: ``arch``, ``os``, ``name`` and the like; tested like tags.
     facts: Mapping[str, str] = field(default_factory=dict)
+    #: Paths that its operator lets tasks have.
+    host_paths: tuple[HostPath, ...] = ()
+    #: Whether it can mount volumes where a task is to find them.
+    mounts: bool = False
+    #: What it can run tasks with, sorted.
+    drivers: tuple[str, ...] = ("process",)
     v: int = 1
 
     def __post_init__(self) -> None:
         check_name("an agent's name", self.name)
+        if len(self.host_paths) > HOST_PATHS_MAX:
+            raise ValueError(f"host_paths holds at most {HOST_PATHS_MAX}")
+        if len(self.drivers) > _DRIVERS_MAX:
+            raise ValueError(f"drivers are at most {_DRIVERS_MAX}")
+        for driver in self.drivers:
+            check_name("a driver", driver)
         _check_endpoint(self.endpoint)
+        check_amounts(self.capacity.named)
         for traits in (self.tags, self.facts):
             if len(traits) > _TRAITS_MAX or any(len(k) + len(v) > _TRAIT_LENGTH_MAX for k, v in traits.items()):
                 raise ValueError(f"tags and facts are at most {_TRAITS_MAX} of {_TRAIT_LENGTH_MAX} characters each")

@@ -1,9 +1,11 @@
 """Orders to an agent. Each says which task and why; all are safe to repeat."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from harpoon.model.name import TaskId
+from harpoon.model.sensitive import Delivered
 from harpoon.model.template import TaskTemplate
 
 
@@ -17,6 +19,8 @@ class StartTask:
     reason: str
     #: Refused while another task of its slot is not over on this agent.
     is_exclusive: bool = False
+    #: The values of secrets that the template refers to, each as ``<name>/<key>``: put in when the command is sent.
+    secrets: Mapping[str, Delivered] = field(default_factory=dict)
     kind: Literal["start"] = "start"
 
 

@@ -3,7 +3,8 @@
 A placed slot's decision is its placement. `Rollout`, `Want` and `Drop` live for one pass; `Pending` is recorded.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from harpoon.model.name import TaskId
@@ -24,6 +25,8 @@ class Want:
     ended: tuple[TaskId, ...] = ()
     #: One sentence: why now.
     reason: str
+    #: It is to have the form that served before its job's rollout, which waits.
+    is_held_back: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,17 @@ class Drop:
     reason: str
     #: How many placements of this slot and generation have failed in a row, with this one; 0: it does not go for that.
     failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What is to go so that one slot can be placed where that is now."""
+
+    slot: int
+    agent: str
+    #: All that goes, also what had been told to go before.
+    awaited: tuple[TaskId, ...]
+    drops: tuple[Drop, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,5 +97,11 @@ class Pending:
     #: One sentence.
     reason: str
     blockers: tuple[Blocker, ...] = ()
+    #: Tasks of other jobs that are told to go for them.
+    awaited: tuple[TaskId, ...] = ()
+    #: Agent → those of the slots for which room is kept there, made by tasks of other jobs that go.
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     since_ms: int = 0
+    #: Of a system job: the agents of those slots, in their order.
+    members: tuple[str, ...] = ()
     v: int = 1

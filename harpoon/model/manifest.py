@@ -3,32 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from harpoon.model.cron import CRON_NAME_MAX
 from harpoon.model.job import Metadata, Spec
 
 API_VERSION = "harpoon/v1"
 
 #: Fields that the language has but this release does not: refused with "not supported yet", never ignored.
 #: JSON pointers with ``*`` for any index or key.
-NOT_YET = frozenset(
-    {
-        "/spec/completions",
-        "/spec/parallel",
-        "/spec/deadline",
-        "/spec/parameters",
-        "/spec/cron",
-        "/spec/update/healthy_for",
-        "/spec/update/deadline",
-        "/spec/update/on_failure",
-        "/spec/task/image",
-        "/spec/task/volumes",
-        "/spec/task/env/*/secret",
-    }
-)
+NOT_YET: frozenset[str] = frozenset()
 #: Values likewise: pointer → the values of the language that this release refuses.
 NOT_YET_VALUES = {
     "/kind": frozenset({"Workflow", "Batch"}),
-    "/spec/type": frozenset({"batch", "system"}),
-    "/spec/task/driver": frozenset({"docker"}),
 }
 
 
@@ -40,3 +25,7 @@ class Manifest:
     kind: Literal["Job"]
     metadata: Metadata
     spec: Spec
+
+    def __post_init__(self) -> None:
+        if self.spec.cron is not None and len(self.metadata.name) > CRON_NAME_MAX:
+            raise ValueError(f"the name of a cron job is at most {CRON_NAME_MAX} long: its children's are made of it")

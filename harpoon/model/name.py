@@ -34,6 +34,11 @@ def check_name(what: str, name: str) -> str:
     return name
 
 
+def is_name(text: str) -> bool:
+    """Return whether a job, a namespace or an agent may be called so."""
+    return len(text) <= NAME_MAX and _is_name(text)
+
+
 @lru_cache(maxsize=4096)
 def _is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None

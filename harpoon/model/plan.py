@@ -92,4 +92,6 @@ class Plan:
     revision: str
     #: Whether applying would change any job's record.
     has_changes: bool
+    #: Why applying would be refused, in one sentence; null: it would not.
+    refusal: str | None
     plans: tuple[JobPlan, ...]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harpoon.model.name import check_name
+
 RULES_MAX = 32
 WEIGHT_MAX = 100
 
@@ -70,10 +72,19 @@ class PlacementRules:
     prefer: tuple[Preference, ...] = ()
     spread: tuple[Spread, ...] = ()
     distinct: Distinct | None = None
+    #: Batch only, and instead of all the others: each slot runs on the agent in its place here, and nowhere else.
+    agents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if max(len(self.require), len(self.prefer), len(self.spread)) > RULES_MAX:
             raise ValueError(f"require, prefer and spread hold at most {RULES_MAX} each")
+        for name in self.agents:
+            check_name("agents", name)
+        if len(self.agents) != len(set(self.agents)):
+            twice = next(name for number, name in enumerate(self.agents) if name in self.agents[:number])
+            raise ValueError(f"agents names {twice} twice; each is given one slot")
+        if self.agents and (self.require or self.prefer or self.spread or self.distinct):
+            raise ValueError("agents says where each slot runs, and leaves the other rules no meaning; leave them out")
 
 
 def _check_tests(rule: Requirement | Preference) -> None:

@@ -9,8 +9,10 @@ from enum import StrEnum
 from typing import Literal
 
 from harpoon.model.agent import Agent, Capacity, LinkState
-from harpoon.model.job import Spec
+from harpoon.model.job import Owner, Spec
 from harpoon.model.manifest import Manifest
+from harpoon.model.namespace import Excess, NamespaceObject
+from harpoon.model.past import KeptGap
 from harpoon.model.status import JobStatus, TaskObject
 from harpoon.model.upkeep import CordonStatus, DrainStatus
 
@@ -32,6 +34,8 @@ class JobMetadata:
     updated_ms: int
     #: Unscheduled, but tasks are still being stopped.
     is_terminating: bool = False
+    #: Of a child: the cron job that made it.
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,28 @@ class AgentList:
     continue_: str | None = None
     #: How many items the pages after this one have.
     remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceList:
+    """Namespaces that are declared, or that jobs name, sorted by name."""
+
+    revision: str
+    items: tuple[NamespaceObject, ...]
+    #: Give it back as ``continue`` for the next page; absent on the last one.
+    continue_: str | None = None
+    #: How many items the pages after this one have.
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceDeclared:
+    """A namespace is declared; its quota holds for what is declared from now on."""
+
+    #: Of the commit.
+    revision: str
+    outcome: "Outcome"
+    namespace: NamespaceObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +226,8 @@ class Endpoint:
     """Where one ready task can be reached."""
 
     task: str
-    slot: int
+    #: Of a system job: its agent's name.
+    slot: int | str
     agent: str
     address: str
     #: Name → port number.
@@ -323,10 +350,16 @@ class ProblemDetails:
     request_id: str | None
     #: Each fault of an input.
     errors: tuple[Fault, ...] = ()
+    #: What is not as a plan promised, on 409.
+    changed: tuple[Fault, ...] = ()
     #: The job as it stands, on 412 and 409.
     current: JobObject | None = None
-    #: The oldest revision that can be resumed from, on 410.
+    #: The limits that would be passed, on 409 with the code ``quota_exceeded``.
+    quota: tuple[Excess, ...] = ()
+    #: The oldest revision that can be resumed from, or looked back at, on 410.
     oldest: str | None = None
+    #: What is missing after it, on 410 where the past was asked for.
+    gaps: tuple[KeptGap, ...] | None = None
     #: Whether it may have been done all the same, on 503.
     maybe_applied: bool | None = None
 

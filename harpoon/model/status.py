@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harpoon.model.batch import BatchStatus
+from harpoon.model.cron import CronStatus
 from harpoon.model.decision import Pending
 from harpoon.model.task import Task
 
@@ -20,6 +22,14 @@ class JobState(StrEnum):
     DEGRADED = "degraded"
     #: Unscheduled; tasks are still being stopped.
     TERMINATING = "terminating"
+    #: Batch: none of its tasks runs yet.
+    PENDING = "pending"
+    #: Batch: some of its tasks run, or did, and it has not ended.
+    RUNNING = "running"
+    #: Batch: every slot is complete.
+    SUCCEEDED = "succeeded"
+    #: Batch: a slot has used up its attempts, or the deadline passed.
+    FAILED = "failed"
 
 
 class ChangeState(StrEnum):
@@ -28,6 +38,9 @@ class ChangeState(StrEnum):
     #: New tasks ready and old ones gone; for an unscheduled job, everything gone.
     DONE = "done"
     PROGRESSING = "progressing"
+    #: Its rollout missed its deadline: it was taken back, or paused, or goes on without an end in sight. Or it is a
+    #: batch job, and has failed.
+    FAILED = "failed"
     #: A later change took its place.
     SUPERSEDED = "superseded"
 
@@ -44,6 +57,8 @@ class ChangeStatus:
     summary: str
     #: What it waits for, one sentence each.
     waiting: tuple[str, ...] = ()
+    #: Of a plan that was applied: tasks that are not where it promised, one sentence each.
+    unkept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +67,8 @@ class TaskObject(Task):
 
     namespace: str
     job: str
-    #: None: its id is of no form known here.
-    slot: int | None
+    #: Of a system job: its agent's name. None: its id is of no form known here.
+    slot: int | str | None
     #: The placement's number; null for a slot that is not placed.
     placement: str | None
     #: The job's version that it runs; null when it has no placement. Not told by a watch.
@@ -81,11 +96,15 @@ class JobStatus:
     failed: int
     #: The id of the latest change.
     change: str
-    #: The latest change is done: new ones ready *and* old ones gone.
+    #: The latest change is done: new ones ready *and* old ones gone; of a batch job: it has succeeded.
     is_done: bool
     #: What it waits for, one sentence each.
     waiting: tuple[str, ...] = ()
     #: Why slots are not placed.
     pending: Pending | None = None
+    #: Of a batch job: how far it has come.
+    batch: BatchStatus | None = None
+    #: Of a cron job; null: it is none.
+    cron: CronStatus | None = None
     #: Told by the job's ``/status`` only.
     tasks: tuple[TaskObject, ...] = ()

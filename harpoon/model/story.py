@@ -19,6 +19,16 @@ class Happening(StrEnum):
     GONE = "gone"
     #: Slots cannot be placed, or may not yet.
     PENDING = "pending"
+    #: Every slot of a batch job is complete. One that fails is told as tasks are.
+    SUCCEEDED = "succeeded"
+    #: Of a cron job: a child was made, because it was due or an operator asked for it.
+    FIRED = "fired"
+    TRIGGERED = "triggered"
+    #: Dues passed for which no child was made.
+    SKIPPED = "skipped"
+    #: Its dues are not fired, or are again.
+    PAUSED = "paused"
+    RESUMED = "resumed"
     # Of tasks.
     PLACED = "placed"
     #: Its placement was taken back, so it is to stop.

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from harpoon.model.name import TaskId
+from harpoon.model.name import TaskId, is_name
+from harpoon.model.volumes import VolumeStatus
 
 #: Of a slot and of the parts of a placement's number: they fit into 64 bits.
 _DIGITS_MAX = 19
@@ -58,6 +59,14 @@ class Reservation:
     memory: int = 0
     #: Fixed port numbers; ports taken from the agent's range are its own business.
     ports: tuple[int, ...] = ()
+    #: Named resources, sorted by name: how many of each, above 0.
+    named: tuple[tuple[str, int], ...] = ()
+    #: Paths of the host, sorted, with whether they are to be written. They are shared: nothing is used up.
+    paths: tuple[tuple[str, bool], ...] = ()
+    #: Whether the agent must be able to mount.
+    mounts: bool = False
+    #: What is to run it there; this is only asked for, and takes nothing from others.
+    driver: str = "process"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +94,8 @@ class Placement:
     reserve: Reservation = Reservation()
     #: How many placements of this slot and generation failed just before this one; once it is revoked, with it.
     failures: int = 0
-    #: Variable → value, for those that are endpoints of other jobs; None: there are none.
+    #: What the job refers to, as it was then: variable → endpoints of another job, and ``<name>/<key>`` of a secret →
+    #: which of its values, never the value itself; None: it refers to nothing.
     bindings: Mapping[str, str] | None = None
     #: Its job is exclusive.
     is_exclusive: bool = False
@@ -93,6 +103,10 @@ class Placement:
     is_revoked: bool = False
     #: Its agent has confirmed that. Only revoked ones are denied.
     is_denied: bool = False
+    #: Its job is a system job: its slot is its agent's, and ``slot`` only the number by which it was decided.
+    is_system: bool = False
+    #: The agent that a plan promised for it, which could not take it; empty: it is where it was promised, if it was.
+    promised: str = ""
     v: int = 1
 
     @property
@@ -103,7 +117,8 @@ class Placement:
     @property
     def task(self) -> TaskId:
         """The id of the task that this placement makes."""
-        return TaskId(f"{self.namespace}.{self.job}.{self.slot}.{self.incarnation}-{self.revision}")
+        slot = self.agent if self.is_system else self.slot
+        return TaskId(f"{self.namespace}.{self.job}.{slot}.{self.incarnation}-{self.revision}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +140,19 @@ class CheckResult:
     name: str
     is_passing: bool
     detail: str = ""
+    #: Since when it fails, UTC milliseconds; 0: it passes, or its agent does not tell.
+    since_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One limit of a task: whether its agent holds it to that."""
+
+    #: Of the resource: ``memory``, ``cpu``, ``pids``.
+    name: str
+    is_enforced: bool
+    #: How; or why not, and what is done instead.
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +165,8 @@ class Task:
     state: TaskState
     #: Serves: running and every check passed (at once when there is none).
     ready: bool = False
+    #: Since when it has been ready, UTC milliseconds by the server that heard it; 0: it is not, or nobody noted it.
+    ready_since_ms: int = 0
     #: One sentence: why it is in this state, with the evidence.
     reason: str = ""
     #: When it came into this state, UTC milliseconds.
@@ -150,6 +180,9 @@ class Task:
     #: Of the last process that ended; negative: the signal that killed it.
     exit_code: int | None = None
     checks: tuple[CheckResult, ...] = ()
+    volumes: tuple[VolumeStatus, ...] = ()
+    #: Of the last process that was started.
+    limits: tuple[Limit, ...] = ()
     #: Of the cluster that started it; tasks of others are never touched.
     cluster: str = ""
     #: Of an unclaimed task: the state that its agent reports.
@@ -178,8 +211,16 @@ class TaskName(NamedTuple):
 
     namespace: str
     job: str
+    #: 0 if it is of a system job.
     slot: int
     number: Number
+    #: Of a system job: the agent that its slot is of; else empty.
+    agent: str = ""
+
+    @property
+    def place(self) -> str:
+        """What the id tells the slot by: its number, or its agent's name."""
+        return self.agent or str(self.slot)
 
 
 def task_id(namespace: str, job: str, slot: int, number: Number) -> TaskId:
@@ -199,9 +240,14 @@ def parse_task_id(text: str) -> TaskName:
     """
     parts = text.split(".")
     number = parts[-1].split("-")
-    if len(parts) != 4 or len(number) != 2 or not all(map(_is_number, (parts[2], *number))):
+    is_counted = len(parts) == 4 and _is_number(parts[2])
+    is_named = len(parts) == 4 and is_name(parts[2])
+    if not (is_counted or is_named) or len(number) != 2 or not all(map(_is_number, number)):
         raise ValueError(f"a task id is <namespace>.<job>.<slot>.<placement>; got {text[:200]!r}")
-    return TaskName(parts[0], parts[1], int(parts[2]), Number(int(number[0]), int(number[1])))
+    told = Number(int(number[0]), int(number[1]))
+    if is_named:
+        return TaskName(parts[0], parts[1], 0, told, parts[2])
+    return TaskName(parts[0], parts[1], int(parts[2]), told)
 
 
 def stand_in(task: TaskId, agent: str, generation: str) -> Placement:
@@ -217,7 +263,8 @@ def stand_in(task: TaskId, agent: str, generation: str) -> Placement:
         slot=name.slot,
         incarnation=name.number.incarnation,
         revision=name.number.revision,
-        agent=agent,
+        agent=name.agent or agent,
+        is_system=bool(name.agent),
         generation=generation,
         version=0,
         reason="",

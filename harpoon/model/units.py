@@ -26,6 +26,9 @@ _BYTES = {
 }
 _CPU = re.compile(r"(\d{1,9})m|(\d{1,6})(?:\.(\d{1,3}))?", re.ASCII)
 
+#: Modes that a file of a secret may have: its owner reads it, and nobody else writes it.
+_MODES = {f"{mode:04o}": mode for mode in (0o400, 0o440, 0o444, 0o600, 0o640, 0o644)}
+
 #: Longest duration that a manifest may name.
 DURATION_MAX = timedelta(days=3650)
 #: Largest size that a manifest may name: one exbibyte.
@@ -103,13 +106,31 @@ def format_cpu(millicores: int) -> str:
     return f"{millicores}m"
 
 
+def parse_mode(text: object) -> int:
+    """Read ``0400``: octal digits, as text or as a number, which loses the zero. None reads as another one.
+
+    Raises:
+        ValueError: Anything else; the message says what would be right.
+    """
+    plain = str(text) if isinstance(text, int) and not isinstance(text, bool) else text
+    mode = _MODES.get(plain.rjust(4, "0")) if isinstance(plain, str) else None
+    if mode is None:
+        raise ValueError(f"a mode is one of {', '.join(_MODES)}; put it in quotes")
+    return mode
+
+
+def format_mode(mode: int) -> str:
+    """Write a mode in octal digits; the inverse of `parse_mode`."""
+    return f"{mode:04o}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
     """Marks a field whose text form is not its value: how to parse and how to write it. It equals itself alone."""
 
     parse: Callable[[object], Any]
     format: Callable[[Any], str]
-    #: What the value is inside the process: ``timedelta`` or ``int``.
+    #: What the value is inside the process, such as ``timedelta`` or ``int``.
     inner: type
     #: What it is called.
     name: str
@@ -153,6 +174,16 @@ Size = Annotated[
             "maximum": SIZE_MAX,
             "examples": ["64Mi", "1Gi"],
         },
+    ),
+]
+FileMode = Annotated[
+    int,
+    Unit(
+        parse_mode,
+        format_mode,
+        int,
+        "mode",
+        {"type": ["string", "integer"], "examples": list(_MODES)},
     ),
 ]
 Cpu = Annotated[

@@ -1,9 +1,135 @@
 """Why something stands as it does, as it is told: with both values of whatever failed, and the nearest way out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from harpoon.model.name import TaskId
 from harpoon.model.task import CheckResult
+
+
+class ReasonCode(StrEnum):
+    """What decides, for machines: codes are added, never changed; `docs/why.md` tells the evidence of each."""
+
+    # Of slots without the task they should have.
+    FITS_NOWHERE = "fits_nowhere"
+    #: It fits once the task before it has gone, which has been told to.
+    MAKES_ROOM = "makes_room"
+    #: A job that this one depends on is not as it needs it.
+    DEPENDENCY = "dependency"
+    #: A value of a secret that it refers to is not set.
+    NO_SECRET = "no_secret"  # noqa: S105 a word
+    #: ``update`` lets no more change at once.
+    TURN = "turn"
+    #: Batch: as many tasks run as may at once.
+    PARALLEL = "parallel"
+    #: Batch: the slot is complete, and never runs again.
+    COMPLETE = "complete"
+    #: Batch: the slot has used up its attempts, and is not tried again.
+    SPENT = "spent"
+    #: What failed again and again is replaced later each time.
+    BACKOFF = "backoff"
+    #: Endpoints of other jobs have just changed; they are followed in few steps.
+    SETTLING = "settling"
+    #: Lost, and replacing has halted, for too many agents are.
+    EVICTION_HALTED = "eviction_halted"
+    #: Lost, and only so many are replaced a second.
+    EVICTION_LIMITED = "eviction_limited"
+    #: Lost, and its job waits for the agent.
+    WAITS_FOR_AGENT = "waits_for_agent"
+    #: The rollout is paused, by an operator or since it failed.
+    ROLLOUT_PAUSED = "rollout_paused"
+    #: The rollout waits to be promoted beyond its canaries.
+    ON_TRIAL = "on_trial"
+    #: Exclusive: the task before is being stopped.
+    ENDING = "ending"
+    #: Exclusive: the agent has not confirmed that it forgot the task before.
+    UNDENIED = "undenied"
+    #: The record of the task before cannot be read by this release.
+    UNREADABLE = "unreadable"
+    #: System: the job is not for this agent.
+    NO_MEMBER = "no_member"
+    #: Nothing keeps it: it is about to be placed.
+    IMMINENT = "imminent"
+
+    # Of tasks.
+    READY = "ready"
+    FINISHED = "finished"
+    #: Its agent has not reported it yet.
+    UNREPORTED = "unreported"
+    STARTING = "starting"
+    #: Its process ended, and its agent waits before it starts it again.
+    RESTARTING = "restarting"
+    CHECK_FAILING = "check_failing"
+    #: How its last process ended.
+    EXITED = "exited"
+    #: Batch: its agent is drained of it once it has ended.
+    RUNS_TO_END = "runs_to_end"
+    #: System: its agent is drained of it once nothing else is left there.
+    GOES_LAST = "goes_last"
+    #: It runs, and is not ready.
+    NOT_READY = "not_ready"
+    FAILED = "failed"
+    LOST = "lost"
+    STOPPING = "stopping"
+    UNCLAIMED = "unclaimed"
+    #: Batch: it has ended, and is kept for what it wrote.
+    NOTED = "noted"
+    #: It is to stop: its placement is gone, or revoked.
+    WITHDRAWN = "withdrawn"
+    #: It is of an older version, and is to be replaced.
+    OUTDATED = "outdated"
+    #: It is to be replaced elsewhere: tasks are being rebalanced.
+    MOVING = "moving"
+    #: Its agent is being drained.
+    DRAINING = "draining"
+    #: Why it is where it is.
+    PLACED = "placed"
+
+    # Of agents, and of tasks for the sake of theirs.
+    AGENT_UNKNOWN = "agent_unknown"
+    AGENT_INTERRUPTED = "agent_interrupted"
+    AGENT_LOST = "agent_lost"
+    #: What becomes of the tasks of an agent that is lost.
+    LOST_TASKS = "lost_tasks"
+    CORDONED = "cordoned"
+    #: A task that keeps a drain from being done.
+    DRAIN_WAITS = "drain_waits"
+    RESERVED = "reserved"
+    EMPTY = "empty"
+    #: A job that fits nowhere lacks something here.
+    REFUSES = "refuses"
+
+    # Of jobs.
+    #: Batch: it has failed.
+    BATCH_FAILED = "batch_failed"
+    #: Batch: every slot is complete.
+    SUCCEEDED = "succeeded"
+    #: A cron job runs nothing itself: when a child is made of it next.
+    CRON_DUE = "cron_due"
+    #: No due of it is fired until it is resumed.
+    CRON_PAUSED = "cron_paused"
+    #: A child of it is not over.
+    CRON_RUNS = "cron_runs"
+    #: The latest due that was not fired.
+    CRON_SKIPPED = "cron_skipped"
+    TERMINATING = "terminating"
+    SETTLED = "settled"
+    #: Something else that its status waits for.
+    WAITING = "waiting"
+
+
+#: What a reason is told with; moments are UTC milliseconds and end in ``_ms``.
+Evidence = Mapping[str, str | int | tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One thing that decides: in a word, in a sentence, and with the values that it rests on."""
+
+    code: ReasonCode
+    sentence: str
+    evidence: Evidence = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +171,10 @@ class SlotsWhy:
     """Slots of a job that are not placed for the same reason."""
 
     slots: tuple[int, ...]
+    code: ReasonCode
     #: One sentence.
     reason: str
+    evidence: Evidence = field(default_factory=dict)
     #: All agents, nearest first; empty where no agent is the reason.
     groups: tuple[AgentGroup, ...] = ()
     #: Agents in groups beyond the hundred that are told.
@@ -67,6 +195,8 @@ class TaskWhy:
     #: How often its agent started it again.
     restarts: int
     checks: tuple[CheckResult, ...]
+    #: What keeps it, the decisive first.
+    causes: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +222,8 @@ class Why:
     is_fine: bool
     #: One sentence each, the decisive ones first.
     reasons: tuple[str, ...]
+    #: The same, each with its code and the values it rests on.
+    causes: tuple[Reason, ...] = ()
     slots: tuple[SlotsWhy, ...] = ()
     tasks: tuple[TaskWhy, ...] = ()
     dependencies: tuple[DependencyWhy, ...] = ()

@@ -12,11 +12,17 @@ key                                            value                            
 ``/h/1/ctl/placements/<agent>/<task>``         `model.task.Placement`                        the scheduler
 ``/h/1/ctl/slots/<ns>/<job>/<slot>``           `model.task.Occupant`, if it is exclusive     the scheduler
 ``/h/1/ctl/pending/<ns>/<job>``                `model.decision.Pending`: slots not placed    the scheduler
+``/h/1/ctl/rollouts/<ns>/<job>``               `model.rollout.RolloutRecord`                 scheduler, operators
+``/h/1/ctl/batches/<ns>/<job>``                `model.batch.BatchRecord`                     the scheduler
+``/h/1/ctl/cron/<ns>/<job>``                   `model.cron.CronRecord`, of a cron job        scheduler, operators
 ``/h/1/ctl/agents/<agent>``                    `model.agent.Agent`                           the registry
 ``/h/1/ctl/links/<agent>``                     `model.agent.Link`                            the shepherd
 ``/h/1/ctl/actual/<agent>/<task>``             `model.task.Task`; on transitions only        the shepherd
 ``/h/1/ctl/cordons/<agent>``                   `model.agent.Cordon`                          `control.cordons`
 ``/h/1/ctl/dead/<agent>``                      `model.agent.Death`                           `control.cordons`
+``/h/1/ctl/quotas/<ns>``                       `model.namespace.Namespace`, if declared      `control.quotas`
+``/h/1/ctl/secrets/<ns>/<name>``               `model.secret.Secret`, encrypted              `control.secrets`
+``/h/1/ctl/moves/<agent>/<task>``              `model.rebalance.MoveRecord`                  `control.rebalancing`
 ``/h/1/ctl/disowned/<agent>/<task>``           `model.task.Disowned`; goes with the task     an operator
 ``/h/1/ctl/idem/<hash of the key>``            `model.receipt.Receipt`; bounded, for 24 h    `control.receipts`
 ``/h/1/ctl/instances/<instance>``              `model.instance.Instance`, leased             each for itself

@@ -58,6 +58,7 @@ class Mirror:
         self._tables = {table.prefix: table for table in tables}
         assert all(table.prefix.rindex("/", 0, -1) == len(prefix) - 1 for table in tables)
         self._listeners: list[Callable[[int, tuple[RowChange, ...]], None]] = []
+        self._recorders: list[Callable[[int, tuple[Change, ...]], None]] = []
         self._breaks: list[Callable[[int | None], None]] = []
         self._is_loaded = False
         #: Everything up to here is applied, in all tables.
@@ -71,6 +72,11 @@ class Mirror:
         self._is_doubted = asyncio.Event()
         #: What listeners are told is no next revision, but mends what was shown before; see `listen_breaks`.
         self.is_mending = False
+
+    @property
+    def prefix(self) -> str:
+        """What is watched."""
+        return self._prefix
 
     @property
     def oldest(self) -> int:
@@ -91,6 +97,13 @@ class Mirror:
         None: nothing that was told is sure to have been all.
         """
         self._breaks.append(hear)
+
+    def record(self, hear: Callable[[int, tuple[Change, ...]], None]) -> None:
+        """Have ``hear`` called with each revision that the store tells, as it is stored, also of what is no row here.
+
+        It is called when all tables show it; what is loaded or mended is not told so. As to the rest, as `listen`.
+        """
+        self._recorders.append(hear)
 
     @contextmanager
     def listening(self, hear: Callable[[int, tuple[RowChange, ...]], None]) -> Iterator[None]:
@@ -301,6 +314,8 @@ class Mirror:
         async for revision, changes in stream:
             found = tuple(found for key, entry in changes if (found := self._compare(key, entry)))
             self._apply(revision, found, sum(len(entry.value) for _, entry in changes if entry is not None))
+            for hear in self._recorders:
+                hear(revision, changes)
             handled += 1 + len(changes)
             if handled >= _SLICE:
                 handled = 0

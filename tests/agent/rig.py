@@ -18,6 +18,7 @@ from harpoon.agent import processes
 from harpoon.agent.client import AgentClient
 from harpoon.agent.daemon import serve
 from harpoon.agent.drivers import shimfile
+from harpoon.agent.drivers.docker_rules import DockerRules
 from harpoon.agent.settings import AgentSettings
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import Unavailable
@@ -173,6 +174,8 @@ async def agent(state: Path, **told: object) -> AsyncIterator[Rig]:
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     bearer = told.get("token")
     fixed = {"name": "agent-1", "port": free_port(), "state_dir": state, "ports": task_ports()}
+    if isinstance(told.get("docker"), str):
+        told["docker"] = DockerRules(url=told["docker"])
     settings = AgentSettings(**fixed | told)  # type: ignore[arg-type]
     try:
         async with asyncio.TaskGroup() as group:

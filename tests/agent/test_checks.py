@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from harpoon.agent import processes
+from harpoon.model.check import Check, ExecProbe, OnFail, TcpProbe
+from harpoon.model.lifecycle import Backoff, Restart
 from harpoon.model.task import TaskState
-from harpoon.model.template import Backoff, Check, ExecProbe, OnFail, Restart, TcpProbe
 from tests.agent.programs import python, sh
 from tests.agent.rig import agent, clean, connected, daemon, is_alive, pids_of
 

@@ -16,8 +16,9 @@ from harpoon.agent.settings import AgentSettings, advertised_address, describe
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import Fenced, Invalid, Unavailable
 from harpoon.model.agent import PortRange
-from harpoon.model.template import Restart, RestartPolicy
+from harpoon.model.lifecycle import Restart, RestartPolicy
 from harpoon.model.token import Token
+from harpoon.model.volumes import HostPath
 from harpoon.model.wire import Adopt
 from tests.agent.rig import PATIENCE_S, TOKEN, agent, connected, daemon, serving
 from tests.ports import free_port
@@ -40,6 +41,7 @@ def settings(tmp_path, **told: object) -> AgentSettings:
         ({"port": 70_000}, "a port is 0 to 65535"),
         ({"servers": ("127.0.0.1:4450",)}, "write a server's URL"),
         ({"log_bytes_max": 1}, "at least 4096"),
+        ({"named": {"cpu": 2}}, "cpu is no named resource"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(tmp_path, told, words):
@@ -62,7 +64,9 @@ def test_an_agent_knows_where_it_is_reached(tmp_path):
 
 
 def test_an_agent_describes_its_host(tmp_path):
-    told = describe(settings(tmp_path, tags={"zone": "a"}), "uid-1", 4451)
+    paths = (HostPath(path="/srv"),)
+    told = describe(settings(tmp_path, tags={"zone": "a"}, host_paths=paths), "uid-1", 4451, {"x": "y"}, mounts=True)
+    assert (told.facts["x"], told.host_paths, told.mounts) == ("y", paths, True)
     assert told.endpoint == "http://127.0.0.1:4451"
     assert told.capacity.cpu == len(os.sched_getaffinity(0)) * 1000
     assert told.capacity.memory > 1 << 28
@@ -71,10 +75,11 @@ def test_an_agent_describes_its_host(tmp_path):
     assert told.facts["address"] == "127.0.0.1"
     assert told.tags == {"zone": "a"}
     assert told.ports == PortRange(low=20_000, high=29_999)
-    small = describe(settings(tmp_path, cpu=500, memory=1 << 20, address="::1"), "uid-1", 1)
+    small = describe(settings(tmp_path, cpu=500, memory=1 << 20, address="::1"), "uid-1", 1, mounts=False)
     assert (small.capacity.cpu, small.capacity.memory) == (500, 1 << 20)
+    assert not small.mounts
     assert small.endpoint == "http://[::1]:1"
-    assert describe(settings(tmp_path, endpoint="https://x"), "u", 1).endpoint == "https://x"
+    assert describe(settings(tmp_path, endpoint="https://x"), "u", 1, mounts=False).endpoint == "https://x"
 
 
 async def test_only_who_shows_the_token_may_call(tmp_path):

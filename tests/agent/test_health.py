@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from harpoon.agent.health import Standing, check_name
+from harpoon.model.check import Check, ExecProbe, HttpProbe, OnFail, TcpProbe
+from harpoon.model.lifecycle import Backoff, Restart
 from harpoon.model.task import TaskState
-from harpoon.model.template import Backoff, Check, ExecProbe, HttpProbe, OnFail, Restart, TcpProbe
 from tests.agent.programs import WEB, python, sh
 from tests.agent.rig import agent
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from harpoon.agent.drivers import process
 from harpoon.agent.record import Place
+from harpoon.model.lifecycle import Backoff, Restart, RestartPolicy
 from harpoon.model.task import TaskState
-from harpoon.model.template import Backoff, Restart, RestartPolicy, TaskTemplate
+from harpoon.model.template import TaskTemplate
 from tests.agent.rig import agent, is_alive, pids_of
 
 NEVER = Restart(policy=RestartPolicy.NEVER)

@@ -11,8 +11,8 @@ from yarl import URL
 
 from harpoon.agent.logs import Log, Rotator
 from harpoon.kit.errors import NotFound
+from harpoon.model.lifecycle import Restart, RestartPolicy
 from harpoon.model.name import TaskId
-from harpoon.model.template import Restart, RestartPolicy
 from tests.agent.programs import python, sh
 from tests.agent.rig import PATIENCE_S, agent
 

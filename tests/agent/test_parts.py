@@ -17,6 +17,7 @@ from harpoon.agent.drivers.shimfile import Exit
 from harpoon.agent.launch import Whereabouts, prepare
 from harpoon.agent.ports import Ports
 from harpoon.agent.record import Place, Record
+from harpoon.agent.vault import Vault
 from harpoon.kit.errors import Conflict, Invalid
 from harpoon.model.agent import PortRange
 from harpoon.model.name import TaskId
@@ -128,7 +129,7 @@ def prepared(tmp_path, **template: object):
     tmp_path.mkdir(exist_ok=True)
     place = Place(str(tmp_path / TASK))
     place.make(a_record(**template))
-    return prepare(a_record(**template), place, HERE)
+    return prepare(a_record(**template), place, HERE, Vault("none"))
 
 
 def test_a_program_is_found_in_the_tasks_own_path(tmp_path):

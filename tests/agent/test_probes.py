@@ -21,9 +21,11 @@ from harpoon.agent.health import Standing
 from harpoon.agent.launch import Whereabouts, prepare_check
 from harpoon.agent.probes import SystemProber, Target
 from harpoon.agent.record import Place, Record
+from harpoon.agent.vault import Vault
 from harpoon.kit.clock import SystemClock, system_random
+from harpoon.model.check import Check, ExecProbe, OnFail, TcpProbe
 from harpoon.model.name import TaskId
-from harpoon.model.template import Check, ExecProbe, OnFail, TaskTemplate, TcpProbe
+from harpoon.model.template import TaskTemplate
 from tests.agent.programs import sh
 from tests.agent.rig import PATIENCE_S, is_alive
 from tests.ports import free_port
@@ -48,7 +50,7 @@ class Beside:
         self.place.make(self.record)
 
     def program(self, command: tuple[str, ...]) -> Program:
-        return prepare_check(command, self.record, self.place, HERE)
+        return prepare_check(command, self.record, self.place, HERE, Vault("none"))
 
     async def ask(self, *, timeout_ms: int = 15_000, **kind: object) -> str | None:
         """Return what the first answer of a check is told as; None: it passed."""

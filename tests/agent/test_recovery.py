@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from harpoon.agent import home, processes
 from harpoon.agent.record import Place
 from harpoon.kit.errors import Conflict
+from harpoon.model.check import Check, ExecProbe, HttpProbe, TcpProbe
+from harpoon.model.lifecycle import Backoff, Restart, RestartPolicy, Stop
 from harpoon.model.task import TaskState
-from harpoon.model.template import Backoff, Check, ExecProbe, HttpProbe, Restart, RestartPolicy, Stop, TcpProbe
 from tests.agent.programs import WEB, python, sh
 from tests.agent.rig import agent, clean, connected, daemon, is_alive
 
@@ -187,6 +189,9 @@ async def test_a_task_of_another_boot_is_over_whatever_has_its_number_now(tmp_pa
         bystander = await rig.running(await rig.start("sleep", "1000", restart=NEVER))
         again = await rig.running(await rig.start("sleep", "1000"))
         await first.kill()
+    # What has the number now has nothing to do with this agent.
+    for directory in json.loads((tmp_path / "tasks" / bystander.id / "group.1").read_text())["directories"].values():
+        (Path(directory).parents[1] / "cgroup.procs").write_text(str(bystander.pid))
     for task in (bystander, again):
         record = tmp_path / "tasks" / task.id / "task.json"
         record.write_text(record.read_text().replace(processes.boot_id(), "another-boot"))

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from harpoon.agent import processes
+from harpoon.model.lifecycle import Stop, StopSignal
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
-from harpoon.model.template import Stop, StopSignal
 from tests.agent.programs import sh
 from tests.agent.rig import Rig, agent, is_alive
 

@@ -10,9 +10,11 @@ from datetime import timedelta
 import pytest
 
 from harpoon.model.command import StartTask, StopTask
+from harpoon.model.given import Endpoints
+from harpoon.model.lifecycle import Backoff, Restart, RestartPolicy, Stop
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
-from harpoon.model.template import Backoff, Endpoints, Restart, RestartPolicy, Stop, TaskTemplate
+from harpoon.model.template import TaskTemplate
 from tests.agent.programs import SHOW, python, sh
 from tests.agent.rig import agent, is_alive
 from tests.ports import task_ports

@@ -152,8 +152,14 @@ MANIFESTS: dict[str, Row] = {
     ),
     "attempts of 10**9": (with_task(restart={"attempts": 10**9}), REFUSED),
     "a backoff factor of 1e308": (with_task(restart={"backoff": {"factor": 1e308}}), REFUSED),
-    "cron of the 31st of February": (with_spec(schedule="* * 31 2 *"), REFUSED),
-    "cron of every zeroth minute": (with_spec(schedule="*/0 * * * *"), REFUSED),
+    "cron of the 31st of February": (with_spec(type="batch", cron={"at": "* * 31 2 *"}), REFUSED),
+    "cron of every zeroth minute": (with_spec(type="batch", cron={"at": "*/0 * * * *"}), REFUSED),
+    "cron in a zone above the others": (
+        with_spec(type="batch", cron={"at": "0 2 * * *", "timezone": "../../../etc/passwd"}),
+        REFUSED,
+    ),
+    "cron of a thousand fields": (with_spec(type="batch", cron={"at": "* " * 1000}), REFUSED),
+    "cron with digits of another script": (with_spec(type="batch", cron={"at": "٣ 2 * * *"}), REFUSED),
     "a regex that backtracks": (with_spec(placement={"require": [{"tag": "a", "matches": "(a+)+$"}]}), REFUSED),
     "a requirement of two tests": (
         with_spec(placement={"require": [{"tag": "a", "equals": "b", "exists": True}]}),

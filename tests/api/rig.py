@@ -1,10 +1,15 @@
 """A rig for the doors: the real view, registry and store in memory behind a real socket."""
 
 import asyncio
+import atexit
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import mkstemp
 from typing import Any
 
 import aiohttp
@@ -16,25 +21,48 @@ from harpoon.api.limits import Limits
 from harpoon.api.site import run_site
 from harpoon.client.peer import PeerClient
 from harpoon.control.cordons import Cordons
+from harpoon.control.cron_orders import CronOrders
+from harpoon.control.keyring import Keyring, new_key
+from harpoon.control.past import Past
 from harpoon.control.peers import Peer
+from harpoon.control.rebalancing import Rebalancer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
-from harpoon.control.view import ACTUAL, AGENTS, CORDONS, JOBS, LINKS, PENDING, PLACEMENTS, View
+from harpoon.control.steering import Steering
+from harpoon.control.view import (
+    ACTUAL,
+    AGENTS,
+    BATCHES,
+    CORDONS,
+    JOBS,
+    LINKS,
+    MOVES,
+    PENDING,
+    PLACEMENTS,
+    ROLLOUTS,
+    View,
+)
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.model.agent import Agent, Cordon, Link
+from harpoon.model.batch import BatchRecord
 from harpoon.model.decision import Pending
 from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job
+from harpoon.model.rebalance import MoveRecord
+from harpoon.model.rollout import RolloutRecord
 from harpoon.model.task import Placement, Task
+from harpoon.store.cluster import Cluster
 from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.memory import MemoryStore
+from harpoon.store.past.budget import Budget
+from harpoon.store.past.recorder import Recorder, Recording
 from harpoon.store.port import Delete, Put, Store
 from tests.ports import free_port
 
 PATIENCE_S = 10
 TOKEN = "correct-horse-battery"
-Record = Job | Placement | Pending | Agent | Link | Cordon | Task | Instance
+Record = Job | Placement | Pending | Agent | Link | Cordon | Task | Instance | RolloutRecord | MoveRecord | BatchRecord
 
 
 def a_manifest(name: str = "web", *, namespace: str = "default", scale: int = 2, **more: Any) -> dict[str, Any]:
@@ -56,6 +84,12 @@ def key_of(record: Record) -> str:
             return f"{PLACEMENTS}{record.agent}/{record.task}"
         case Pending():
             return f"{PENDING}{record.namespace}/{record.job}"
+        case RolloutRecord():
+            return f"{ROLLOUTS}{record.namespace}/{record.job}"
+        case BatchRecord():
+            return f"{BATCHES}{record.namespace}/{record.job}"
+        case MoveRecord():
+            return f"{MOVES}{record.move.agent}/{record.move.task}"
         case Instance():
             return INSTANCES + record.name
         case Agent():
@@ -196,6 +230,16 @@ class Reader:
         return events
 
 
+@cache
+def key_file() -> Path:
+    """The keys that secrets are encrypted with."""
+    descriptor, path = mkstemp()
+    atexit.register(Path(path).unlink, missing_ok=True)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(new_key("k1"))
+    return Path(path)
+
+
 @asynccontextmanager
 async def a_rig(
     *,
@@ -208,24 +252,31 @@ async def a_rig(
     incarnation: int = 1,
     instance: str = "s1",
     peers: Callable[[], Mapping[str, Peer] | None] = lambda: None,
+    history: Path | None = None,
 ) -> AsyncIterator[Rig]:
     """Doors that are open; several on one store are instances of one registry."""
     store = store or MemoryStore()
     view = View(store, incarnation=incarnation, cluster="c1")
     await view.mirror.load()
     clock = SystemClock()
+    jobs = registry(store, view) if registry else Registry(store, view, clock, Keyring(key_file()))
+    recorder = None if history is None else recording(store, view, history)
     port, session = free_port(), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     doors = Doors(
         view=view,
-        registry=registry(store, view) if registry else Registry(store, view, clock),
+        registry=jobs,
         roster=Roster(store, view),
         cordons=Cordons(store, view, clock),
+        steering=Steering(store, view, jobs, clock),
+        cron_orders=CronOrders(store, view, jobs, clock),
+        rebalancer=Rebalancer(store, view, clock),
         store=store,
         instance=instance,
         url=f"http://127.0.0.1:{port}",
         peers=peers,
         peer_client=PeerClient(session),
         clock=clock,
+        past=None if recorder is None else Past(recorder, view, clock),
         logs=logs or _no_logs,
         drain=asyncio.Event(),
         metrics=CollectorRegistry(),
@@ -235,15 +286,26 @@ async def a_rig(
     is_open = asyncio.Event()
     async with asyncio.TaskGroup() as group, session:
         mirror = group.create_task(view.mirror.run())
+        keeping = None if recorder is None else group.create_task(recorder.run())
         site = group.create_task(
             run_site(make_app(doors), "127.0.0.1", port, grace_s=grace_s, on_ready=lambda _: is_open.set())
         )
         await is_open.wait()
+        while recorder is not None and recorder.condition.state is Recording.CATCHING_UP:
+            await asyncio.sleep(0.001)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         yield Rig(doors, store, port, session, headers)
         doors.drain.set()
         await site
         mirror.cancel()
+        if keeping is not None:
+            keeping.cancel()
+
+
+def recording(store: Store, view: View, directory: Path) -> Recorder:
+    """What keeps the history of a view's registry."""
+    about = Cluster(view.cluster, view.incarnation)
+    return Recorder(store, view.mirror, about=about, directory=directory, budget=Budget(), clock=SystemClock())
 
 
 def _no_logs(agent: str) -> Any:

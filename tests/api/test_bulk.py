@@ -10,6 +10,7 @@ import pytest
 from harpoon.api.limits import Limits
 from harpoon.api.lines import TOO_LONG, Splitter
 from harpoon.control.bulk import PACK_MAX
+from harpoon.control.view import JOBS
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Compare, StoreUnavailable, Write
 from tests.api.rig import PATIENCE_S, Answer, Rig, a_manifest, a_rig
@@ -227,10 +228,11 @@ class RacingStore(MemoryStore):
         self.alone = 0
 
     async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
-        if len(compares) > 1:
+        jobs = sum(compare.key.startswith(JOBS) for compare in compares)
+        if jobs > 1:
             self.packs += 1
             return None
-        self.alone += len(compares)
+        self.alone += jobs
         return await super().commit(compares, writes)
 
 

@@ -26,7 +26,8 @@ async def test_a_put_job_is_accepted_with_its_change_and_shown() -> None:
         assert job["kind"] == "Job"
         assert job["metadata"]["tags"] == {"team": "shop"}
         assert job["metadata"]["version"] == 1
-        assert job["spec"]["update"] == {"surge": 1, "unavailable": 0}, "defaults are shown"
+        defaults = {"healthy_for": "0s", "deadline": "5m", "on_failure": "revert", "canary": 0}
+        assert job["spec"]["update"] == {"surge": 1, "unavailable": 0, **defaults}, "defaults are shown"
         assert job["status"]["scale"] == 2
         assert job["status"]["change"] == "default.web.1-1"
         assert "tasks" not in job["status"]
@@ -114,12 +115,13 @@ async def test_every_fault_of_a_manifest_is_told_with_its_place() -> None:
         manifest = a_manifest()
         manifest["spec"]["scale"] = "three"
         manifest["spec"]["sclae"] = 1
-        manifest["spec"]["cron"] = []
+        manifest["spec"]["cron"] = {"at": "0 0 31 2 *", "timezone": "Europe/berlin"}
         answer = await rig.ask("PUT", WEB, manifest)
         assert answer.status == 400
         told = {fault["pointer"]: fault["detail"] for fault in answer.json["errors"]}
-        assert {"/spec/scale", "/spec/sclae", "/spec/cron"} <= told.keys()
-        assert "not supported yet" in told["/spec/cron"]
+        assert {"/spec/scale", "/spec/sclae", "/spec/cron/at", "/spec/cron/timezone"} <= told.keys()
+        assert "never fires" in told["/spec/cron/at"]
+        assert "did you mean Europe/Berlin?" in told["/spec/cron/timezone"]
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,18 @@ from harpoon.api.openapi import PARTS, TAGS, openapi
 from harpoon.api.operation import Answer, Operation
 from harpoon.api.published import files, main
 from harpoon.kit import codec
+from harpoon.model.cron import Cron
 from harpoon.model.decision import Blocker, Pending
+from harpoon.model.job import JobType, Update
+from harpoon.model.rollout import RolloutRecord
+from harpoon.model.secret import SecretChange
+from harpoon.model.sensitive import Sensitive
 from harpoon.model.shown import ProblemDetails
 from harpoon.model.task import TaskState
 from harpoon.model.watched import EndpointsStreamEvent, WatchEvent
 from tests.api.rig import TOKEN, Rig, a_manifest, a_rig
 from tests.builders import MIB, a_cordon, a_link, a_placement, a_task, an_agent
+from tests.control.test_quotas import a_namespace
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = openapi(ROUTES)
@@ -34,9 +40,18 @@ BY_ID = {operation.operation_id: operation for operation in ROUTES}
 BODIES: dict[str, Any] = {
     "put_job": a_manifest(scale=3),
     "scale_job": {"scale": 3},
+    "put_namespace": {
+        "apiVersion": "harpoon/v1",
+        "kind": "Namespace",
+        "metadata": {"name": "default"},
+        "spec": {"quota": {"cpu": 8, "memory": "16Gi", "tasks": 100, "jobs": 20}},
+    },
+    "put_secret": {"data": {"password": "x"}},
     "apply": {"documents": [a_manifest("other")]},
     "put_agent": json.loads(codec.dump(an_agent("a3", endpoint="http://127.0.0.1:10"))),
+    "rebalance": {"max_moves": 5},
     "plan": {"documents": [a_manifest(scale=3)]},
+    "promise": {"documents": [a_manifest(scale=3)]},
 }
 #: Query parameters without which an operation cannot be asked.
 QUERIES = {"get_diff": "from=1"}
@@ -69,6 +84,8 @@ async def a_cluster() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
         await rig.write(placed, a_task(placed, ports={"http": 8000}))
         nobodys = a_task(replace(placed, slot=3), state=TaskState.UNCLAIMED, reported=TaskState.RUNNING)
         await rig.write(nobodys)
+        await rig.doors.registry.quotas.declare(a_namespace("empty", tasks=5))
+        await rig.doors.registry.secrets.put("default", "web", SecretChange(data={"a": Sensitive(b"x")}))
         parts = {"ns": "default", "name": "web", "id": placed.task, "n": "1", "change": change}
         yield rig, {**parts, "unclaimed": nobodys.id}
 
@@ -78,6 +95,8 @@ def filled(operation: Operation, parts: dict[str, str]) -> str:
     parts = dict(parts)
     if "agents" in operation.path:
         parts["name"] = {"PUT": "a3", "DELETE": "a2"}.get(operation.method, "a1")
+    if operation.operation_id == "delete_namespace":
+        parts["ns"] = "empty"
     if operation.path.endswith("declare-dead"):
         parts["name"] = "a2"
     if operation.operation_id in ("adopt_task", "stop_task"):
@@ -113,6 +132,19 @@ def test_every_operation_is_described_under_an_id_of_its_own() -> None:
 async def test_what_is_answered_is_of_the_declared_noun_and_fits_its_schema(operation: Operation) -> None:
     async with a_cluster() as (rig, parts):
         body = None if operation.body is None else BODIES.get(operation.operation_id, {})
+        if operation.operation_id == "apply_plan":
+            body = (await rig.ask("POST", "/v1/plan/promise", BODIES["promise"])).json
+        if operation.operation_id == "promote_rollout":
+            job = rig.view.jobs.rows["default/web"].value
+            trial = replace(job, spec=replace(job.spec, update=Update(canary=1)))
+            await rig.write(
+                trial, RolloutRecord(namespace="default", job="web", version=job.version, generation=job.generation)
+            )
+        if "/cron/" in operation.path:
+            job = rig.view.jobs.rows["default/web"].value
+            await rig.write(
+                replace(job, spec=replace(job.spec, type=JobType.BATCH, scale=0, cron=Cron(at="0 2 * * *")))
+            )
         answer = await rig.ask(operation.method, filled(operation, parts), body)
         assert answer.status in operation.answers, answer.body
         declared = operation.answers[answer.status]
@@ -121,7 +153,10 @@ async def test_what_is_answered_is_of_the_declared_noun_and_fits_its_schema(oper
             codec.decode(noun, answer.body)
         told = DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"][str(answer.status)]
         fits(told["content"]["application/json"]["schema"], answer.json)
-        assert {name for name in told["headers"] if name not in answer.headers} <= {"Idempotency-Replayed"}
+        assert {name for name in told["headers"] if name not in answer.headers} <= {
+            "Idempotency-Replayed",
+            "Harpoon-At",
+        }
         assert ("ETag" in told["headers"]) == ("ETag" in answer.headers)
 
 

@@ -1,8 +1,17 @@
 """Plans over HTTP: what would come of declaring jobs, and that nothing comes of asking."""
 
+import io
+import json
+from typing import Any
+
 from harpoon.control.planning import bookings_of
-from tests.api.rig import a_manifest, a_rig
-from tests.builders import MIB, a_link, a_placement, a_task, an_agent
+from harpoon.core.verify import verify
+from harpoon.kit import codec
+from harpoon.kit.digest import seal
+from harpoon.model.agent import LinkState
+from harpoon.model.promise import PlanDocument
+from tests.api.rig import Rig, a_manifest, a_rig
+from tests.builders import MIB, a_cordon, a_link, a_placement, a_task, an_agent
 
 WEB = "/v1/namespaces/default/jobs/web"
 
@@ -144,10 +153,159 @@ async def test_documents_that_apply_would_refuse_are_refused_with_where_and_why(
         wrong = a_manifest()
         wrong["spec"]["scale"] = -1
         wrong["spec"]["cron"] = {}
-        assert set(await refused(a_manifest("ok"), wrong)) >= {"/documents/1/spec/cron"}
+        assert set(await refused(a_manifest("ok"), wrong)) >= {"/documents/1/spec/cron/at"}
         circle = a_manifest("web")
         circle["spec"]["depends_on"] = [{"job": "web"}]
         assert await refused(circle) == ["/documents/0/spec/depends_on"]
         many = await rig.ask("POST", "/v1/plan", {"documents": [a_manifest(f"j{n}") for n in range(41)]})
         assert (many.status, many.json["detail"]) == (400, "at most 40 documents are taken at once; got 41")
         assert (await rig.ask("POST", "/v1/plan?x=1", {"documents": []})).status == 400
+
+
+async def promised(rig: Rig, *documents: Any) -> dict[str, Any]:
+    answer = await rig.ask("POST", "/v1/plan/promise", {"documents": list(documents)})
+    assert answer.status == 200, answer.body
+    told: dict[str, Any] = answer.json
+    return told
+
+
+async def test_a_plan_is_applied_just_so_once_and_is_unchanged_the_second_time() -> None:
+    async with a_rig() as rig:
+        await rig.write(an_agent("a1"), a_link("a1"), an_agent("a2"), a_link("a2"))
+        document = await promised(rig, a_manifest(scale=2))
+        assert (document["kind"], document["v"], document["jobs"][0]["base"]) == ("Plan", 1, None)
+        assert document["agents"][0]["names"] == ["a1", "a2"]
+        assert verify(codec.load(PlanDocument, json.dumps(document).encode())) == ()
+        assert rig.view.jobs.rows == {}
+        answer = await rig.ask("POST", "/v1/plan/apply", document)
+        assert (answer.status, answer.json["results"][0]["outcome"]) == (202, "created")
+        promise = rig.view.jobs.rows["default/web"].value.promise
+        assert promise.plan == document["digest"]
+        assert promise.agents == {"a1": (0,), "a2": (1,)}
+        revision = await rig.store.revision()
+        again = await rig.ask("POST", "/v1/plan/apply", document)
+        assert (again.status, again.json["results"][0]["outcome"]) == (202, "unchanged")
+        assert await rig.store.revision() == revision
+        await rig.put(scale=3)
+        assert rig.view.jobs.rows["default/web"].value.promise is None
+
+
+async def refused(rig: Rig, document: Any) -> list[str]:
+    before = await rig.store.revision()
+    answer = await rig.ask("POST", "/v1/plan/apply", document)
+    assert (answer.status, answer.json["code"]) == (409, "plan_outdated"), answer.body
+    assert await rig.store.revision() == before
+    return [one["detail"] for one in answer.json["changed"]]
+
+
+async def test_a_plan_is_refused_with_what_has_changed_and_nothing_is_written() -> None:
+    async with a_rig() as rig:
+        await rig.write(an_agent("a1"), a_link("a1"), an_agent("a2"), a_link("a2"))
+        job = (await rig.put(scale=2)).json["job"]["metadata"]
+        placements = [a_placement(slot=slot, generation=job["generation"]) for slot in range(2)]
+        await rig.write(*placements, *(a_task(one) for one in placements))
+        document = await promised(rig, a_manifest(scale=3, env={"A": "1"}))
+        told = {one["slot"]: one["agent"] for one in document["jobs"][0]["plan"]["placements"]}
+        assert set(told.values()) == {"a1", "a2"}
+        await rig.write(a_cordon("a2"))
+        changed = await refused(rig, document)
+        assert changed[0] == "agent a2 is cordoned now"
+        assert any("would go to a1 instead of a2: " in one for one in changed)
+        await rig.write(a_cordon("a2", is_draining=True), a_link("a1", LinkState.LOST))
+        changed = await refused(rig, document)
+        assert changed[:2] == ["agent a1 is lost now", "agent a2 is being drained now"]
+        assert any("would be without a place: " in one for one in changed)
+        await rig.write(a_link("a1"), gone=[a_cordon("a2")])
+        await rig.put(scale=1)
+        changed = await refused(rig, document)
+        assert changed[0] == "job default/web has changed: version 1 -> 2"
+        assert "job default/web would be changed otherwise than the plan shows" in changed
+
+
+async def test_a_job_that_came_or_went_meanwhile_is_told() -> None:
+    async with a_rig() as rig:
+        await rig.write(an_agent("a1"), a_link("a1"))
+        fresh = await promised(rig, a_manifest(scale=1))
+        await rig.put(scale=2)
+        assert (await refused(rig, fresh))[0] == "job default/web is there now"
+        known = await promised(rig, a_manifest(scale=1))
+        await rig.write(gone=[rig.view.jobs.rows["default/web"].value])
+        changed = await refused(rig, known)
+        assert changed[0] == "job default/web is gone"
+        await rig.write(gone=[an_agent("a1")])
+        assert "agent a1 is gone" in await refused(rig, fresh)
+
+
+async def test_of_two_plans_that_compete_for_room_the_second_is_refused() -> None:
+    async with a_rig() as rig:
+        await rig.write(an_agent("a1", memory=1024 * MIB), a_link("a1"))
+        big = {"resources": {"memory": "1Gi"}}
+        first, second = [await promised(rig, a_manifest(name, scale=1, **big)) for name in ("one", "two")]
+        assert (await rig.ask("POST", "/v1/plan/apply", first)).status == 202
+        # As the scheduler does.
+        await rig.write(a_placement(job="one", memory=1024 * MIB))
+        changed = await refused(rig, second)
+        assert changed[0] == "slot 0 of default/two would not be placed"
+        assert changed[1].startswith("slots [0] of default/two would be without a place: 1 of 1 wanted slots")
+
+
+async def test_of_two_plans_that_do_not_interfere_both_are_applied() -> None:
+    async with a_rig() as rig:
+        for name, zone in (("a1", "north"), ("a2", "south")):
+            await rig.write(an_agent(name, tags={"zone": zone}), a_link(name))
+        documents = []
+        for name, zone in (("one", "north"), ("two", "south")):
+            manifest = a_manifest(name, scale=1)
+            manifest["spec"]["placement"] = {"require": [{"tag": "zone", "equals": zone}]}
+            documents.append(await promised(rig, manifest))
+        assert (await rig.ask("POST", "/v1/plan/apply", documents[0])).status == 202
+        await rig.write(a_placement(job="one", agent="a1"))
+        assert (await rig.ask("POST", "/v1/plan/apply", documents[1])).status == 202
+
+
+async def send(rig: Rig, body: bytes) -> tuple[int, bytes]:
+    """Apply a plan that is too large to be sent at one go."""
+    headers = {"Content-Type": "application/json"}
+    async with rig.session.post(rig.url("/v1/plan/apply"), data=io.BytesIO(body), headers=headers) as response:
+        return response.status, await response.read()
+
+
+async def test_a_document_that_is_no_plan_of_this_registry_is_refused() -> None:
+    async with a_rig() as rig:
+        await rig.write(an_agent("a1"), a_link("a1"))
+        document = await promised(rig, a_manifest(scale=1))
+
+        async def wrong(told: Any) -> list[str]:
+            answer = await rig.ask("POST", "/v1/plan/apply", told)
+            assert answer.status == 400, answer.body
+            return [error["pointer"] for error in answer.json["errors"]]
+
+        def sealed(**fields: Any) -> Any:
+            return json.loads(seal(json.dumps({**document, **fields}).encode()))
+
+        assert await wrong({**document, "made_ms": 1}) == ["/digest"]
+        assert await wrong(sealed(v=2)) == ["/v"]
+        assert await wrong(sealed(documents=[])) == ["/documents"]
+        manifest = json.loads(json.dumps(document["documents"][0]))
+        manifest["spec"]["scael"] = 2
+        assert "/documents/0/spec/scael" in await wrong(sealed(documents=[manifest]))
+        assert await wrong({"kind": "Plan"}) == []
+        assert await refused(rig, sealed(revision="9.1")) == []
+        assert await refused(rig, sealed(cluster="other")) == []
+        # What is told to do otherwise than the documents ask for is not done, though its digest is right.
+        jobs = json.loads(json.dumps(document["jobs"]))
+        jobs[0]["plan"]["changes"] = []
+        assert await refused(rig, sealed(jobs=jobs)) == [
+            "job default/web would be changed otherwise than the plan shows"
+        ]
+        assert (await send(rig, b"x" * ((64 << 20) + 1)))[0] == 413
+
+
+async def test_a_plan_of_ten_thousand_tasks_is_larger_than_other_bodies_and_applied_all_the_same() -> None:
+    async with a_rig() as rig:
+        await rig.write(*(one for n in range(20) for one in (an_agent(f"a{n}", cpu=10**6), a_link(f"a{n}"))))
+        document = await promised(rig, a_manifest(scale=10_000, resources={"cpu": "1m"}))
+        assert len(document["jobs"][0]["plan"]["placements"]) == 10_000
+        assert len(json.dumps(document)) > 1 << 20
+        assert (await send(rig, json.dumps(document).encode()))[0] == 202
+        assert sum(map(len, rig.view.jobs.rows["default/web"].value.promise.agents.values())) == 10_000

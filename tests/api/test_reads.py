@@ -85,8 +85,8 @@ async def test_agents_are_shown_with_their_link_and_what_is_reserved() -> None:
         await a_fleet(rig)
         first, second = (await rig.get("/v1/agents")).json["items"]
         assert (first["name"], first["link"]["state"], first["tasks"]) == ("a1", "connected", 1)
-        assert first["reserved"] == {"cpu": "750m", "memory": "64Mi"}
-        assert first["capacity"] == {"cpu": "4000m", "memory": "4Gi"}
+        assert first["reserved"] == {"cpu": "750m", "memory": "64Mi", "named": {}}
+        assert first["capacity"] == {"cpu": "4000m", "memory": "4Gi", "named": {}}
         assert (second["name"], second["link"]["state"], second["tasks"]) == ("a2", "unknown", 0)
         one = await rig.get("/v1/agents/a1")
         assert one.json == first

@@ -101,7 +101,7 @@ async def test_why_tells_of_a_cordon_and_of_what_a_drain_waits_for() -> None:
         told = (await rig.get(f"{A1}/why")).json
         assert told["reasons"][0] == (
             "it is being drained since 2026-01-01T00:00:00Z, until 2026-01-01T00:01:00Z at the latest, "
-            "and 1 tasks are left"
+            "and 1 task is left"
         )
         assert told["reasons"][1].startswith("default.web.0.1-1 waits for its turn")
         assert not told["is_fine"]

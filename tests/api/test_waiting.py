@@ -35,6 +35,8 @@ async def test_nothing_waits_where_everything_is_well() -> None:
         placement = a_placement()
         await rig.write(a_job(), placement, a_task(placement), an_agent(), a_link())
         await rig.write(a_task(a_placement(slot=1), state=TaskState.FINISHED))
+        # Of a batch job that has ended: kept for its logs.
+        await rig.write(a_task(a_placement(slot=2), state=TaskState.FAILED, since_ms=T0))
         assert await waiting(rig) == []
 
 

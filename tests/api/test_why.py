@@ -1,11 +1,16 @@
 """Why something stands as it does, over HTTP."""
 
 from dataclasses import replace
+from datetime import timedelta
 
+from harpoon.control.view import VERSIONS
+from harpoon.kit import codec
 from harpoon.model.agent import LinkState
+from harpoon.model.check import Check, HttpProbe, OnFail
 from harpoon.model.decision import Blocker, Pending
-from harpoon.model.job import Dependency
+from harpoon.model.job import Dependency, Version
 from harpoon.model.task import CheckResult, TaskState
+from harpoon.store.port import Put
 from tests.api.rig import a_rig
 from tests.builders import MIB, T0, a_job, a_link, a_placement, a_task, an_agent
 
@@ -69,7 +74,10 @@ async def test_tasks_that_are_not_ready_are_told_with_their_checks() -> None:
         told = await why(rig, f"{WEB}/why")
         assert [(one["id"], one["state"]) for one in told["tasks"]] == [(bad.task, "running"), (silent.task, "placed")]
         assert told["tasks"][0]["restarts"] == 2
-        assert told["tasks"][0]["checks"] == [{"name": "http", "is_passing": False, "detail": "connection refused"}]
+        assert told["tasks"][0]["checks"] == [
+            {"name": "http", "is_passing": False, "detail": "connection refused", "since_ms": 0}
+        ]
+        assert [one["code"] for one in told["tasks"][0]["causes"]] == ["not_ready", "check_failing"]
         assert any("check http fails" in reason for reason in told["reasons"])
 
 
@@ -111,13 +119,18 @@ async def test_a_task_is_told_with_its_placement_its_agent_and_its_checks() -> N
         path = f"/v1/namespaces/default/tasks/{placement.task}/why"
         told = await why(rig, path)
         assert (told["subject"], told["state"], told["is_fine"]) == (f"task/{placement.task}", "running", False)
-        assert told["reasons"] == [
+        assert told["reasons"][:5] == [
             "it is running: check http fails",
             "check http fails: refused",
-            "agent a1 is lost: timed out",
+            "agent a1 is lost since 2026-01-01T00:00:00Z: timed out; no server minds it",
             "it was placed on a1 because spread: it had the fewest",
             "it runs version 1; version 2 is to replace it",
         ]
+        codes = ["not_ready", "check_failing", "agent_lost", "placed", "outdated", "fits_nowhere"]
+        assert [one["code"] for one in told["causes"]] == codes
+        assert [one["sentence"] for one in told["causes"]] == told["reasons"]
+        assert told["reasons"][5].startswith("slot 0: 1 of 1 wanted slots cannot be placed: none of 1 agents")
+        assert told["slots"][0]["fix"]["agent"] == "a1"
         await rig.write(a_task(placement), a_link(), gone=[placement])
         assert (await why(rig, path))["reasons"][-1] == "its placement was withdrawn, so it is to stop"
         await rig.write(replace(placement, generation="g1"), a_job(), a_task(placement))
@@ -125,6 +138,59 @@ async def test_a_task_is_told_with_its_placement_its_agent_and_its_checks() -> N
         assert (told["is_fine"], told["summary"]) == (True, "ready on a1")
         await rig.write(gone=[a_task(placement), a_job()])
         assert (await why(rig, path))["state"] == "placed"
+
+
+async def test_a_check_that_never_passed_tells_how_long_its_failures_do_not_count() -> None:
+    async with a_rig() as rig:
+        now_ms = rig.doors.clock.now().wall
+        check = Check(http=HttpProbe(port="http"), start_within=timedelta(minutes=5), on_fail=OnFail.RESTART)
+        job = a_job(ports={"http": 0}, checks=(check,))
+        placement = a_placement()
+        failing = CheckResult(name="http http /", is_passing=False, detail="refused", since_ms=now_ms - 10_000)
+        task = a_task(placement, ready=False, reason="runs", checks=(failing,), since_ms=now_ms - 9_999, restarts=2)
+        version = Version(
+            namespace="default", name="web", version=1, generation=job.generation, spec=job.spec, at_ms=T0
+        )
+        await rig.store.commit((), [Put(VERSIONS + "default/web/1", codec.dump(version))])
+        await rig.write(job, placement, replace(task, exit_code=3), an_agent(), a_link())
+        told = await why(rig, f"/v1/namespaces/default/tasks/{placement.task}/why")
+        assert [one["code"] for one in told["causes"]] == ["not_ready", "exited", "check_failing", "placed"]
+        _, exited, check_told, _ = told["causes"]
+        assert exited["evidence"] == {"exit_code": 3, "restarts": 2}
+        assert exited["sentence"] == (
+            "its last process exited 3, and was started again 2 times; "
+            f"what it wrote: harpoon logs {placement.task} --stream stderr"
+        )
+        assert check_told["sentence"].endswith(
+            "refused; asked each 2s, and 3 failures in a row restart it; "
+            f"it has never passed, and failures count in {round(check_told['evidence']['start_within_left_ms'] / 1000)} s, "
+            "after start_within 5m"
+        )
+        assert 280_000 < check_told["evidence"]["start_within_left_ms"] <= 290_000
+        assert (check_told["evidence"]["check"], check_told["evidence"]["fail_after"]) == ("http http /", 3)
+
+
+async def test_an_agent_that_is_interrupted_tells_when_it_is_lost_and_one_that_is_lost_what_becomes_of_its_tasks() -> (
+    None
+):
+    async with a_rig() as rig:
+        await rig.write(an_agent(), a_link(state=LinkState.INTERRUPTED, reason="connection refused"), an_agent("a2"))
+        await rig.write(a_link("a2"), a_job(), a_job(name="db", exclusive=True))
+        web, db = a_placement(), a_placement(job="db", is_exclusive=True)
+        await rig.write(web, a_task(web), db, a_task(db))
+        told = await why(rig, "/v1/agents/a1/why")
+        assert told["reasons"][0] == (
+            "agent a1 is interrupted since 2026-01-01T00:00:00Z: connection refused; nothing is commanded there, and "
+            "what runs runs on; it counts as lost from 2026-01-01T00:00:30Z on, unless it is reached; no server minds it"
+        )
+        assert told["causes"][0]["evidence"]["lost_at_ms"] == T0 + 30_000
+        await rig.write(a_link(state=LinkState.LOST, reason="connection refused"))
+        told = await why(rig, "/v1/agents/a1/why")
+        assert told["causes"][1]["code"] == "lost_tasks"
+        assert told["causes"][1]["sentence"] == (
+            f"{web.task} is replaced elsewhere, as fast as that may go; {db.task} waits for it (exclusive, or on_lost "
+            "is wait); if it will never come back: harpoon declare-dead a1"
+        )
 
 
 async def test_what_is_not_there_has_no_why() -> None:
@@ -170,6 +236,6 @@ async def test_agents_that_are_lost_together_say_that_nothing_is_evicted() -> No
     async with a_rig() as rig:
         await rig.write(*(an_agent(name) for name in ("a1", "a2")), *(a_link(n, LinkState.LOST) for n in ("a1", "a2")))
         told = await why(rig, "/v1/agents/a1/why")
-        assert told["reasons"][0] == "agent a1 is lost"
+        assert told["reasons"][0] == "agent a1 is lost since 2026-01-01T00:00:00Z; no server minds it"
         assert told["reasons"][1].startswith("replacing lost tasks is halted: 2 of 2 agents are lost")
         assert told["reasons"][-1] == "no task is placed on it"

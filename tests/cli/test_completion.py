@@ -68,6 +68,7 @@ def shell(tmp_path: Path, server: FakeServer) -> Iterator[Shell]:
     server.tell("GET /v1/namespaces/default/jobs", items(a_job("web"), a_job("api")))
     server.tell("GET /v1/namespaces/shop/jobs", items(a_job("cart", "shop")))
     server.tell("GET /v1/jobs", items(a_job("web"), a_job("cart", "shop")))
+    server.tell("GET /v1/namespaces", items({"metadata": {"name": "default"}}, {"metadata": {"name": "shop"}}))
     server.tell("GET /v1/namespaces/default/tasks", items({"id": "default.web.0.1-9"}, {"id": "default.web.1.1-9"}))
     server.tell("GET /v1/agents", items({"name": "a1"}, {"name": "b1"}))
     return Shell(tmp_path, server.url)
@@ -88,15 +89,20 @@ def test_every_verb_is_offered_and_no_server_is_asked(shell: Shell, server: Fake
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("harpoon get ", {"jobs", "tasks", "agents", "endpoints", "waiting"}),
+        ("harpoon get ", {"jobs", "tasks", "agents", "endpoints", "waiting", "namespaces"}),
         ("harpoon get jobs ", {"web", "api"}),
         ("harpoon get jobs w", {"web"}),
         ("harpoon get tasks ", {"default.web.0.1-9", "default.web.1.1-9"}),
         ("harpoon get agents ", {"a1", "b1"}),
         ("harpoon get endpoints a", {"api"}),
         ("harpoon get waiting ", set()),
+        ("harpoon get namespaces ", {"default", "shop"}),
+        ("harpoon delete namespace/", {"namespace/default", "namespace/shop"}),
         ("harpoon get job/", {"job/web", "job/api"}),
-        ("harpoon describe ", {"job/web", "job/api", "agent/a1", "agent/b1", "web", "api"}),
+        (
+            "harpoon describe ",
+            {"job/web", "job/api", "agent/a1", "agent/b1", "namespace/default", "namespace/shop", "web", "api"},
+        ),
         ("harpoon describe task/default.web.1", {"task/default.web.1.1-9"}),
         ("harpoon why ag", {"agent/a1", "agent/b1"}),
         ("harpoon events agent/b", {"agent/b1"}),
@@ -104,7 +110,7 @@ def test_every_verb_is_offered_and_no_server_is_asked(shell: Shell, server: Fake
         ("harpoon wait change/default.w", {"change/default.web.1-7"}),
         ("harpoon logs ", {"web", "api"}),
         ("harpoon logs default.web.0", {"default.web.0.1-9"}),
-        ("harpoon delete ", {"job/web", "job/api", "agent/a1", "agent/b1"}),
+        ("harpoon delete ", {"job/web", "job/api", "agent/a1", "agent/b1", "namespace/default", "namespace/shop"}),
         ("harpoon scale ", {"web", "api"}),
         ("harpoon rollback w", {"web"}),
         ("harpoon versions job/w", {"job/web"}),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harpoon.cli.run import ServerOptions
+from harpoon.cli.server_options import ServerOptions
 from harpoon.config import Listen, ServerSettings, instance_name, parse_listen, read_token
 from harpoon.model.lease import LeaseTimes
 from harpoon.store.url import parse_url

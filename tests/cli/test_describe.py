@@ -54,6 +54,25 @@ def test_of_an_exclusive_job_it_is_told_how_it_is_replaced(
     assert f"  Update      exclusive: a task is gone before its successor is placed, in {slots} at a time" in out
 
 
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"priority": 50, "preempt": False}, ""),
+        ({"priority": 10}, "  Priority    10"),
+        ({"priority": 50, "preempt": True}, "  Priority    50, and tasks of lower priority make room"),
+    ],
+)
+def test_a_priority_is_told_that_is_not_the_usual_one(
+    terminal: Terminal, server: FakeServer, spec: dict[str, Any], told: str
+) -> None:
+    tell(server, a_status())
+    job = a_job()
+    job["spec"] |= spec
+    server.tell(f"GET {WEB}", Told(body=job))
+    out = terminal.run("describe", "job/web", server=server.url).out
+    assert [line for line in out.splitlines() if "Priority" in line] == ([told] if told else [])
+
+
 def test_a_job_is_told_on_one_screen(terminal: Terminal, server: FakeServer) -> None:
     blocker = {"predicate": "memory", "wanted": "900Gi", "found": "8Gi free", "agents": ["a1"], "agents_count": 3}
     pending = {"slots": [1], "reason": "no agent has the memory", "since_ms": 0, "blockers": [blocker]}
@@ -144,6 +163,10 @@ def test_events_that_cannot_be_read_do_not_hide_the_rest(terminal: Terminal, ser
 def test_a_task_is_told_with_its_checks_its_exit_code_and_its_log(terminal: Terminal, server: FakeServer) -> None:
     task = a_task(state="failed", ready=False, reason="it ended", restarts=5, exit_code=-9, checks=[CHECK], pid=None)
     task |= {"placement_reason": "it had the fewest tasks", "version": 2, "generation": "abc"}
+    task["limits"] = [
+        {"name": "memory", "is_enforced": True, "detail": "64Mi, then it is killed"},
+        {"name": "pids", "is_enforced": False, "detail": "no control group"},
+    ]
     server.tell("GET /v1/namespaces/default/tasks/default.web.0.1-7", Told(body=task))
     event = {"revision": "1.8", "at_ms": 0, "subject": "task/x", "event": "failed", "detail": "it ended"}
     path = "/v1/namespaces/default/tasks/default.web.0.1-7/events"
@@ -158,6 +181,8 @@ def test_a_task_is_told_with_its_checks_its_exit_code_and_its_log(terminal: Term
         "  Address     http=127.0.0.1:8000",
         "  Restarts    5",
         "  Last exit   killed by signal 9",
+        "  Limits      memory enforced: 64Mi, then it is killed",
+        "              pids not enforced: no control group",
         "",
         "Checks:",
         "  http / failing: connection refused   (default.web.0.1-7)",
@@ -183,9 +208,11 @@ def test_an_agent_is_told_with_what_it_has_and_what_runs_there(terminal: Termina
         "endpoint": "http://127.0.0.1:4451",
         "tags": {"zone": "a"},
         "facts": {"os": "linux"},
-        "capacity": {"cpu": "4000m", "memory": "24684084Ki"},
+        "capacity": {"cpu": "4000m", "memory": "24684084Ki", "named": {"gpu": 2}},
         "reserved": {"cpu": "100m", "memory": "64Mi"},
         "ports": {"low": 20000, "high": 20999},
+        "host_paths": [{"path": "/srv"}, {"path": "/etc/ssl", "read_only": True}],
+        "mounts": True,
         "link": {"state": "lost", "since_ms": 0, "reason": "not reached for 30s"},
         "tasks": 1,
     }
@@ -199,13 +226,31 @@ def test_an_agent_is_told_with_what_it_has_and_what_runs_there(terminal: Termina
         "  Facts       os=linux",
         "  Cpu         100m reserved of 4000m",
         "  Memory      64Mi reserved of 23.5Gi",
+        "  Resources   gpu=0/2",
         "  Task ports  20000-20999",
+        "  Host paths  /srv, /etc/ssl (read only)",
         "  Scheduling  yes",
         "  Tasks       1",
         "",
         "TASK                STATE     READY   AGENT   ADDRESS               RESTARTS   SINCE   WHY",
         "default.web.0.1-7   running   yes     a1      http=127.0.0.1:8000   0          -       -",
     ]
+
+
+def test_an_agent_that_allows_what_it_cannot_mount_says_so(terminal: Terminal, server: FakeServer) -> None:
+    link = {"state": "connected", "since_ms": 0}
+    server.tell("GET /v1/agents/a1", Told(body={"name": "a1", "link": link, "host_paths": [{"path": "/srv"}]}))
+    server.tell("GET /v1/agents/a1/events", Told(body={"revision": "1.9", "items": []}))
+    server.tell("GET /v1/tasks", Told(body={"revision": "1.9", "items": []}))
+    out = terminal.run("describe", "agent/a1", server=server.url).out
+    assert "  Host paths  /srv; it cannot mount them\n" in out
+
+
+def test_a_task_is_told_with_its_volumes_and_whether_it_is_held_to_them(terminal: Terminal, server: FakeServer) -> None:
+    volumes = [{"at": "/data", "is_enforced": True, "detail": "/srv/db: a mount that only this task sees"}]
+    server.tell("GET /v1/namespaces/default/tasks/default.web.0.1-7", Told(body=a_task(volumes=volumes)))
+    out = terminal.run("describe", "task/default.web.0.1-7", server=server.url).out
+    assert "\nVolumes:\n  /data   /srv/db: a mount that only this task sees\n" in out
 
 
 def test_a_slot_without_an_agent_has_no_events_to_ask_for(terminal: Terminal, server: FakeServer) -> None:

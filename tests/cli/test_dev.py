@@ -68,6 +68,13 @@ def test_an_address_that_is_taken_is_4_and_nothing_is_started(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_path_that_no_task_could_have_is_2_and_nothing_is_started(terminal: Terminal, tmp_path: Path) -> None:
+    done = terminal.run("dev", "--allow-host-path", "srv", "--data", str(tmp_path / "data"))
+    assert done.code == 2
+    assert "a host path" in done.err
+    assert not (tmp_path / "data").exists()
+
+
 def test_without_etcd_one_is_told_how_to_get_it_and_nothing_is_started(
     terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

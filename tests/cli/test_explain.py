@@ -12,13 +12,22 @@ def test_a_field_is_told_with_those_in_it(terminal: Terminal) -> None:
     assert done.code == 0
     assert done.out.splitlines() == [
         "job.spec.update   Update",
-        "  How far a migrate may deviate from `scale` while it is under way.",
+        "  How a migrate goes on, how far it may deviate from `scale` on the way, and when it has failed.",
         "",
         "Fields:",
         "  surge   whole number, default 1",
         "      Tasks above `scale` at once.",
         "  unavailable   whole number, default 0",
         "      Ready tasks below `scale` at once.",
+        "  healthy_for   duration, default 0s",
+        "      A new task counts as healthy once it has been ready for so long; until then the old one stays.",
+        "  deadline   duration, default 5m",
+        "      It has failed when no further slot has become healthy for so long.",
+        "  on_failure   revert or pause, default revert",
+        "      What becomes of a rollout that misses its deadline.",
+        "  canary   whole number, default 0",
+        "      So many slots are given a new task beside the old one, and then it waits to be promoted; 0: it",
+        "      does not.",
     ]
 
 
@@ -30,7 +39,7 @@ def test_the_word_job_may_be_left_out(terminal: Terminal, word: str) -> None:
 
 
 def test_what_is_required_says_so(terminal: Terminal) -> None:
-    assert "  command   list of text, required\n" in terminal.run("explain", "job.spec.task").out
+    assert "  command   list of text, required\n" in terminal.run("explain", "job.spec.task.checks.exec").out
 
 
 def test_a_field_that_is_none_is_3_and_the_near_one_is_named(terminal: Terminal) -> None:

@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 
+from harpoon.core.foretold import Outset
+from harpoon.kit import codec
+from harpoon.kit.digest import seal
+from tests.builders import a_job, an_agent
 from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.terminal_rig import Terminal
+from tests.core.placing import a_fleet
+from tests.core.test_verify import a_plan as a_document
 
 PLAN = "POST /v1/plan"
 DIFF = "GET /v1/namespaces/default/jobs/web/diff"
@@ -176,3 +182,126 @@ def test_plan_as_json_is_the_answer_and_keeps_its_exit_code(
     done = terminal.run("plan", manifest, "-o", "json", server=server.url)
     assert done.code == 10
     assert json.loads(done.out) == answer.body
+
+
+APPLY = "POST /v1/plan/apply"
+PROMISE = "POST /v1/plan/promise"
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    """A plan as a server makes it."""
+    fleet = a_fleet(an_agent("a1"), an_agent("a2"))
+    job = a_job(scale=3, cpu=1500)
+    made: dict[str, Any] = json.loads(seal(codec.dump_full(a_document([Outset(job=job)], fleet))))
+    return made
+
+
+@pytest.mark.parametrize("options", [("-o", "plan.json"), ("-o", "./plan"), ("--out", "plan")])
+def test_a_plan_is_written_to_a_file_that_can_be_checked_and_applied(  # noqa: PLR0917 they are fixtures
+    terminal: Terminal,
+    server: FakeServer,
+    manifest: str,
+    document: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server.tell(PROMISE, Told(body=document))
+    done = terminal.run("plan", "-f", manifest, *options, server=server.url)
+    assert done.code == 10
+    assert done.out.splitlines()[:2] == ["job/web: change, new generation", "  Places:"]
+    assert done.err.endswith(f"written to {options[1]}; to do just that: harpoon apply --plan {options[1]}\n")
+    assert json.loads((tmp_path / options[1]).read_bytes()) == document
+    checked = terminal.run("verify-plan", options[1])
+    assert (checked.code, checked.out) == (0, "")
+    assert checked.err == (
+        f"{options[1]} holds together: jobs: 1; tasks: 3 to start, 0 to stop; on 2 agents as they were at revision 1.50\n"
+    )
+    results = [{"namespace": "default", "job": "web", "change": "default.web.1-9", "outcome": "changed"}]
+    server.tell(APPLY, Told(status=202, body={"revision": "1.9", "results": results}))
+    applied = terminal.run("apply", "--plan", options[1], "--no-wait", server=server.url)
+    assert (applied.code, applied.out) == (0, "job/web changed\n")
+    assert server.of(APPLY)[0].body == document
+
+
+def test_a_plan_that_does_not_hold_together_is_1_with_every_fault(
+    terminal: Terminal, document: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    document["jobs"][0]["plan"]["placements"][0]["agent"] = "a9"
+    path.write_text(json.dumps(document))
+    done = terminal.run("verify-plan", str(path))
+    assert done.code == 1
+    assert done.out.splitlines()[:2] == [
+        "/digest: the plan was changed after it was made",
+        "/jobs/0/plan/placements/0: there is no slot 0, or no agent a9",
+    ]
+    assert f"{path} does not hold together: " in done.err
+
+
+def test_a_plan_that_cannot_be_kept_is_4_with_what_has_changed(
+    terminal: Terminal, server: FakeServer, document: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document))
+    changed = [{"pointer": "/agents", "detail": "agent a1 is cordoned now"}]
+    server.tell(APPLY, problem(409, "plan anew", code="plan_outdated", changed=changed))
+    done = terminal.run("apply", "--plan", str(path), server=server.url)
+    assert (done.code, done.out) == (4, "")
+    assert done.err == "error: plan anew\n  agent a1 is cordoned now\n"
+
+
+def test_what_did_not_come_as_promised_is_said_at_the_end(
+    terminal: Terminal, server: FakeServer, document: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document))
+    results = [{"namespace": "default", "job": "web", "change": "default.web.1-9", "outcome": "changed"}]
+    server.tell(APPLY, Told(status=202, body={"revision": "1.9", "results": results}))
+    status = {"state": "done", "is_done": True, "summary": "3/3 ready", "unkept": ["slot 1 is on a1"]}
+    server.tell("GET /v1/changes/default.web.1-9", Told(body=status))
+    done = terminal.run("apply", "--plan", str(path), server=server.url)
+    assert done.code == 0
+    assert "\n  slot 1 is on a1\n" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("apply",), "name what to apply"),
+        (("apply", "-f", "x.yaml", "--plan", "plan.json"), "name what to apply"),
+        (("apply", "--plan", "plan.json", "-n", "shop"), "leave --namespace out"),
+        (("apply", "--plan", "missing.json"), "No such file"),
+        (("plan",), "name the manifests"),
+        (("plan", "x.yaml", "-o", "pdf"), "it is one of table, wide, json, yaml, name"),
+        (("plan", "x.yaml", "-o", "a.json", "--out", "b.json"), "leave one out"),
+        (("verify-plan", "text.json"), "holds no JSON"),
+        (("verify-plan", "list.json"), "holds no plan"),
+        (("verify-plan", "empty.json"), "not a PlanDocument"),
+    ],
+)
+def test_what_cannot_be_meant_is_2_and_says_what_can(
+    terminal: Terminal,
+    server: FakeServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("text.json", "x"), ("list.json", "[]"), ("empty.json", '{"kind": "Plan"}')):
+        (tmp_path / name).write_text(text)
+    done = terminal.run(*words, server=server.url)
+    assert done.code == 2
+    assert told in done.err
+    assert server.asked == []
+
+
+def test_a_plan_that_cannot_be_written_is_2(
+    terminal: Terminal, server: FakeServer, manifest: str, document: dict[str, Any], tmp_path: Path
+) -> None:
+    server.tell(PROMISE, Told(body=document))
+    done = terminal.run("plan", manifest, "-o", str(tmp_path / "missing" / "plan.json"), server=server.url)
+    assert (done.code, "No such file" in done.err) == (2, True)

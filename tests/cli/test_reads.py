@@ -88,6 +88,13 @@ def test_long_reasons_are_whole_in_a_wide_table_only(terminal: Terminal, server:
     assert reason in terminal.run("get", "tasks", "-o", "wide", server=server.url).out
 
 
+def test_a_wide_table_of_tasks_tells_which_limits_are_enforced(terminal: Terminal, server: FakeServer) -> None:
+    limits = [{"name": "memory", "is_enforced": True}, {"name": "pids", "is_enforced": False, "detail": "no group"}]
+    server.tell(TASKS, items(a_task(limits=limits)))
+    assert "memory=yes,pids=no" in terminal.run("get", "tasks", "-o", "wide", server=server.url).out
+    assert "memory" not in terminal.run("get", "tasks", server=server.url).out
+
+
 def test_agents_show_what_is_reserved_of_what_they_have(terminal: Terminal, server: FakeServer) -> None:
     agent = {
         "name": "a1",
@@ -96,11 +103,14 @@ def test_agents_show_what_is_reserved_of_what_they_have(terminal: Terminal, serv
         "tasks": 2,
     }
     agent |= {"reserved": {"cpu": "200m", "memory": "128Mi"}, "capacity": {"cpu": "2000m", "memory": "24684084Ki"}}
+    agent["capacity"]["named"], agent["reserved"]["named"] = {"gpu": 2}, {"gpu": 1}
     server.tell("GET /v1/agents", items(agent, {**agent, "name": "a2", "tags": {}}))
     out = terminal.run("get", "agents", "-l", "zone=a", server=server.url).out
     assert "200m/2000m" in out
     assert "128Mi/23.5Gi" in out
+    assert "gpu" not in out
     assert server.asked[0].query == {"tag": ["zone=a"]}
+    assert "gpu=1/2" in terminal.run("get", "agents", "-o", "wide", server=server.url).out
 
 
 def test_endpoints_are_those_of_one_job(terminal: Terminal, server: FakeServer) -> None:

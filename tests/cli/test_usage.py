@@ -13,11 +13,11 @@ from tests.cli.terminal_rig import Terminal
     [
         ("frob", "there is no verb 'frob'; harpoon --help lists them"),
         ("schedul web.yaml", "there is no verb 'schedul'; did you mean 'schedule' or 'unschedule'?"),
-        ("get jobs --wathc", "there is no option --wathc; did you mean '--watch'?"),
+        ("get jobs --wathc", "there is no option --wathc; did you mean '--watch' or '--at'?"),
         ("get jobs --frob", "there is no option --frob"),
         ("-n shop get jobs", "there is no option -n before the verb; options stand after it: harpoon VERB -n …"),
         ("get", "KIND is missing"),
-        ("apply", "--file is missing"),
+        ("apply", "name what to apply: manifests with -f FILE, or a plan with --plan FILE"),
         ("get jbos", "there is no kind 'jbos'; did you mean 'jobs'?"),
         ("describe tsak/x", "there is no kind 'tsak'; did you mean 'task' or 'tasks'?"),
         ("scale web many", "N: a whole number is wanted"),
@@ -28,6 +28,17 @@ from tests.cli.terminal_rig import Terminal
             "get jobs -o jsn",
             "--output: 'jsn' is not one of 'table', 'wide', 'json', 'yaml', 'name'; did you mean 'json'?",
         ),
+        ("agent --name a1 --resource gpu=two", "--resource: write a whole number, such as gpu=2; got 'gpu=two'"),
+        ("agent --name a1 --resource gpu", "--resource: write NAME=VALUE; got 'gpu'"),
+        (
+            "agent --name a1 --resource cpu=2",
+            "cpu is no named resource: write resources.cpu of a task, --cpu of an agent",
+        ),
+        (
+            "agent --name a1 --allow-host-path srv",
+            "a host path is an absolute path without '.', '..', '//' or a '/' at its end; got 'srv'",
+        ),
+        ("agent --name a1 --artifact-max 0", "--artifact-max is more than 0, such as 1Gi"),
         ("get jobs -l team", "write a tag as key=value; got 'team'"),
     ],
 )

@@ -51,9 +51,8 @@ class House:
         means = Means(
             store=self.store,
             connect=lambda endpoint: self.agents[endpoint],
-            clock=SystemClock(),
             rng=Random(1),
-            **{"instance": "test", "pace": Pace(resync=timedelta(seconds=60)), **self.settings},
+            **{"clock": SystemClock(), "instance": "test", "pace": Pace(resync=timedelta(seconds=60)), **self.settings},
         )
         controller = await Controller.open(means, self.metrics)
         async with asyncio.TaskGroup() as group:
@@ -77,7 +76,7 @@ def an_agent(agent: FakeAgent, endpoint: str) -> Agent:
         endpoint=endpoint,
         capacity=Capacity(cpu=4000, memory=1 << 30),
         ports=PortRange(low=20000, high=21000),
-        facts={"name": agent.name},
+        facts={"name": agent.name, "secrets": "memory"},
     )
 
 
@@ -400,3 +399,17 @@ async def test_requirements_keep_tasks_on_matching_agents() -> None:
         await settled(controller)
         assert a1.tasks == {}
         assert len(a2.tasks) == 3
+
+
+async def test_a_task_that_its_agent_forgets_again_and_again_is_started_again_each_time() -> None:
+    a1 = FakeAgent("a1")
+    async with House(MemoryStore(), (a1,)).running() as controller:
+        await controller.registry.put(a_manifest(scale=1))
+        await settled(controller)
+        [task] = a1.tasks
+        for _ in range(5):
+            a1.forget(task)
+            async with asyncio.timeout(5):
+                while task not in a1.tasks:
+                    await asyncio.sleep(0.001)
+        await settled(controller)

@@ -153,7 +153,8 @@ async def test_a_drain_taken_back_leaves_tasks_where_they_are() -> None:
         told = drain_status(controller.view, "a1")
         assert "stays until default.web.0." in told.waiting[0]
         assert told.waiting[1].endswith(
-            "waits for its turn: update.surge 1 and update.unavailable 0 let only so many tasks of web change at once"
+            "waits for its turn: update.surge 1 and update.unavailable 0 let only so many tasks of web change at once; "
+            f"{next(iter(a2.tasks))} is not ready"
         )
         await controller.cordons.uncordon("a1")
         a2.report(next(iter(a2.tasks)), state=TaskState.RUNNING, ready=True)

@@ -104,7 +104,7 @@ async def is_lost(controller: Controller, *agents: str) -> None:
 
 
 def explained(controller: Controller, task: TaskId) -> tuple[str, ...]:
-    told = explain_task(controller.view, task)
+    told = explain_task(controller.view, task, SystemClock().now())
     return () if told is None else told.reasons
 
 
@@ -120,6 +120,7 @@ async def test_a_migrate_stops_and_denies_before_it_starts_and_then_is_silent() 
         assert len(a1.denials_asked() + a2.denials_asked()) == 3
         assert {task.generation for host in (a1, a2) for task in host.tasks.values()} == {accepted.job.generation}
         assert len(a1.tasks) + len(a2.tasks) == len(controller.view.placements.rows) == 3
+        assert controller.view.rollouts.rows["default/web"].value.is_complete
         obeyed, revision = len(a1.obeyed) + len(a2.obeyed), controller.view.revision
         await asyncio.sleep(1.5)
         assert (len(a1.obeyed) + len(a2.obeyed), controller.view.revision) == (obeyed, revision)

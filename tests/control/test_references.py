@@ -7,11 +7,12 @@ import pytest
 from harpoon.control.references import References, check_references
 from harpoon.kit.errors import Invalid
 from harpoon.model.command import StartTask
+from harpoon.model.given import Endpoints, OnChange
 from harpoon.model.job import Dependency, Metadata, OnLost, Spec
 from harpoon.model.manifest import Manifest
 from harpoon.model.status import JobState
 from harpoon.model.task import TaskState
-from harpoon.model.template import Endpoints, OnChange, TaskTemplate
+from harpoon.model.template import TaskTemplate
 from harpoon.store.memory import MemoryStore
 from harpoon.store.table import Row, RowChange
 from tests.builders import a_job

@@ -88,7 +88,7 @@ async def test_agents_obey_again_no_task_is_touched_and_what_came_later_is_uncla
         assert controller.registry.status("default", "web").is_done
         await in_harmony(controller, a1)
         assert a1.obeyed == []
-        why = explain_task(controller.view, late[0])
+        why = explain_task(controller.view, late[0], SystemClock().now())
         assert "before a backup was restored" in why.reasons[-1]
         assert not why.is_fine
         (group,) = (await standstill(controller.view, 0)).items

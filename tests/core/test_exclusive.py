@@ -8,10 +8,12 @@ import pytest
 from harpoon.core.exclusive import revoked, waits_for_agent
 from harpoon.core.rollout import rollout
 from harpoon.core.standing import Standing
+from harpoon.core.waits import agents_word
 from harpoon.model.decision import Drop, Rollout
 from harpoon.model.job import OnLost
+from harpoon.model.lifecycle import RestartPolicy
 from harpoon.model.task import TaskState
-from harpoon.model.template import RestartPolicy
+from harpoon.model.why import ReasonCode
 from tests.builders import T0, a_job, a_placement, a_task, at
 
 READY, STARTING, FAILED, FINISHED, LOST = (
@@ -95,7 +97,8 @@ def test_a_slot_whose_task_runs_unclaimed_waits_for_an_operator():
     said = (
         f"slot 0 waits for an operator's word on {unclaimed.placement.task}: running since yesterday; adopt or stop it"
     )
-    assert waits_for_agent(*unclaimed) == said
+    assert waits_for_agent(unclaimed.placement, unclaimed.task) == said
+    assert agents_word(unclaimed.placement, unclaimed.task) is ReasonCode.UNCLAIMED
 
 
 def test_a_migrate_breaks_before_it_makes():
@@ -254,11 +257,11 @@ END = "; if a1 will never come back: harpoon declare-dead a1"
     ],
 )
 def test_what_a_slot_waits_for_is_said(standing, said):
-    assert waits_for_agent(*standing) == said
+    assert waits_for_agent(standing.placement, standing.task) == said
 
 
 def test_a_slot_whose_record_cannot_be_read_waits_and_says_so():
     unread = going(version=0)
     assert wanted(roll(a_single(), unread)) == []
     said = f"slot 0 waits: the record of {unread.placement.task} cannot be read by this release"
-    assert waits_for_agent(*unread) == said
+    assert waits_for_agent(unread.placement, unread.task) == said

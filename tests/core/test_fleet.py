@@ -32,7 +32,7 @@ changes = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(changes, max_size=30))
 def test_the_kept_index_equals_one_built_afresh(history):
     kept, agents, links, cordons, placed = Fleet(), {}, {}, {}, {}
@@ -86,7 +86,7 @@ def test_it_tells_the_placements_of_a_job():
     assert not fleet.placements_of(a_job(name="other"))
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(changes, max_size=20), st.lists(changes, max_size=20))
 def test_a_fork_changes_apart(history, future):
     def play(fleet, changes):
@@ -99,6 +99,38 @@ def test_a_fork_changes_apart(history, future):
     assert fork == kept
     play(fork, future)
     assert kept == play(Fleet(), history)
+
+
+def test_it_knows_the_priorities_of_jobs_and_says_when_one_falls():
+    fleet, task = Fleet(), a_placement()
+    assert fleet.priority(task) == 50
+    assert [fleet.set_priority("default", "web", priority) for priority in (80, 80, 20, 50, 50)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert fleet == Fleet()
+    assert not fleet.set_priority("default", "web", 60)
+    assert (fleet.priority(task), fleet.fork().priority(task)) == (60, 60)
+    assert fleet.priority(a_placement(job="other")) == 50
+
+
+def test_room_that_is_kept_is_taken_until_it_is_given_up():
+    fleet, need = Fleet(), Reservation(cpu=100, ports=(80,))
+    fleet.set_agent(an_agent("a1"))
+    assert not fleet.keep("default", "web", {"a1": (0, 2), "a2": (1,)}, need)
+    assert (fleet.host("a1").cpu, fleet.host("a2").ports) == (200, {80: {"default.web.1.0-0"}})
+    assert list(fleet.kept()) == [("default/web", "a1")]
+    assert not fleet.placements_of(a_job())
+    assert not fleet.keep("default", "web", {"a2": (1,), "a1": (0, 2)}, need)
+    fork = fleet.fork()
+    assert fork == fleet
+    assert fleet.keep("default", "web", {"a1": (0,)}, need)
+    assert (fleet.host("a1").cpu, fleet.host("a2")) == (100, None)
+    fleet.release(a_job())
+    assert (fleet.host("a1").cpu, list(fleet.kept()), fork.host("a1").cpu) == (0, [], 200)
 
 
 def test_it_is_no_other_thing():

@@ -1,6 +1,6 @@
 """Slots that wait for other jobs."""
 
-from harpoon.core.held import Unmet, hold_back
+from harpoon.core.held import NoSecret, Unmet, hold_back
 from harpoon.model.decision import Blocker, Pending
 from harpoon.model.job import Dependency
 from tests.builders import T0, a_job, at
@@ -42,3 +42,15 @@ def test_slots_held_back_and_slots_without_room_are_told_together():
     assert pending.reason.startswith("1 of 3 wanted slots wait for job db")
     assert pending.reason.endswith("; 1 of 3 wanted slots cannot be placed")
     assert [b.predicate for b in pending.blockers] == ["depends_on db", "cpu"]
+
+
+def test_what_waits_for_a_secret_names_it_and_says_what_is_lacking():
+    lacking = NoSecret(name="db/password", found="secret db has no key password")
+    pending = hold_back(a_job(scale=2), (0, 1), (DB, lacking), None, at())
+    assert pending.reason.endswith(" and for secret db/password to be set (secret db has no key password)")
+    told = pending.blockers[1]
+    assert (told.predicate, told.wanted, told.found) == (
+        "secret db/password",
+        "set",
+        "secret db has no key password",
+    )

@@ -124,7 +124,8 @@ def test_whatever_happens_the_store_shows_what_the_agent_has_once_it_is_adopted(
     for deed in history:
         do(world, deed)
     world.settle()
-    assert world.actual == world.own()
+    assert {key: replace(task, ready_since_ms=0) for key, task in world.actual.items()} == world.own()
+    assert all((task.ready_since_ms > 0) is task.ready for task in world.actual.values())
     assert world.link is LinkState.CONNECTED
 
 

@@ -221,13 +221,13 @@ def test_what_has_ended_makes_room_for_its_successor():
     assert decision.placements[0].reason.endswith("a1 has 0 of this job's tasks; 1 of 1 agents could")
 
 
-def test_what_has_ended_makes_no_room_while_its_own_slot_cannot_be_placed():
+def test_what_has_ended_makes_room_for_its_own_slot_alone_and_that_is_what_is_told():
     failed = a_placement(slot=0, revision=1, cpu=1000)
     fleet = a_fleet(an_agent(cpu=2000), placements=[failed, *others("a1", 1, cpu=500)])
     decision = put(a_job(scale=2, cpu=1800), fleet, a_want(0, replaces=(failed.task,), ended=(failed.task,)), a_want(1))
     assert decision.pending.slots == (0, 1)
     (blocker,) = decision.pending.blockers
-    assert blocker.found == "500m free of 2000m"
+    assert blocker.found == "1500m free of 2000m"
 
 
 def test_room_that_a_later_slot_gives_back_serves_an_earlier_one():

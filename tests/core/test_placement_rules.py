@@ -10,6 +10,7 @@ from harpoon.core.fleet import Fleet
 from harpoon.core.place import place
 from harpoon.model.rules import Distinct, Preference, Requirement
 from tests.builders import a_job, a_link, a_placement, a_want, an_agent, at
+from tests.core.placing import put
 
 
 def a_fleet(*agents, placements=()):
@@ -107,6 +108,24 @@ def test_a_slot_is_replaced_beside_its_own_old_task_though_slots_are_distinct():
     decision = decide(a_job(scale=2, distinct=Distinct.AGENT), fleet)
     assert {placement.slot: placement.agent for placement in decision.placements} == {0: "a0", 1: "a1"}
     assert "1 of 2 agents could" in decision.placements[0].reason
+
+
+@pytest.mark.parametrize("spread", [["zone"], ["zone", "rack"]])
+def test_what_a_slot_gives_back_counts_for_the_spread_at_once(spread):
+    agents = [an_agent(f"a{number}", tags={"zone": "ab"[number % 2], "rack": "r"}) for number in range(4)]
+    ended = a_placement(slot=1, agent="a0")
+    fleet = a_fleet(*agents, placements=[ended])
+    decision = put(
+        a_job(scale=2, spread=spread), fleet, a_want(0), a_want(1, replaces=(ended.task,), ended=(ended.task,))
+    )
+    assert agents_of(decision) == ["a1", "a0"]
+
+
+def test_the_agent_of_its_own_old_task_is_avoided_like_any_other():
+    old = a_placement(slot=0, agent="a1")
+    fleet = a_fleet(an_agent("a1"), an_agent("a2"), placements=[old])
+    job = a_job(distinct=Distinct.AGENT)
+    assert agents_of(put(job, fleet, a_want(0, replaces=(old.task,), avoid=("a1",)))) == ["a2"]
 
 
 def test_other_jobs_do_not_make_an_agent_taken():

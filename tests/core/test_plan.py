@@ -4,12 +4,14 @@ from collections import Counter
 from dataclasses import replace
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from harpoon.core import plan
+from harpoon.core.foretold import Outset
 from harpoon.core.held import Unmet
 from harpoon.core.place import place
-from harpoon.core.plan import Outset, foretell
+from harpoon.core.plan import foretell
 from harpoon.core.rollout import rollout
 from harpoon.core.standing import Standing
 from harpoon.model.agent import LinkState
@@ -409,3 +411,38 @@ def test_an_exclusive_task_that_failed_is_replaced_elsewhere_after_its_backoff()
     course = tell_one(a_job(exclusive=True), with_room([an_agent("a1"), an_agent("a2")], [failed]), failed)
     assert dropped(course) == [(2, failed.placement.task)]
     assert placed(course) == [(3, 0, "a2")]
+
+
+# What is preempted.
+
+
+def test_tasks_of_jobs_that_are_not_planned_go_for_one_that_preempts():
+    low = a_placement(job="low", cpu=4000)
+    fleet = a_fleet(an_agent(), placements=[low])
+    course = tell_one(a_job(cpu=2000, priority=80, preempt=True), fleet)
+    assert dropped(course) == [(1, low.task)]
+    assert placed(course) == [(2, 0, "a1")]
+    assert (course.pending, course.is_whole) == (None, True)
+    assert not fleet.placement(low.task).is_revoked
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_what_is_planned_with_it_is_placed_again_elsewhere_or_waits(exclusive):
+    lows = running(1, job="low", cpu=4000, is_exclusive=exclusive)
+    low = a_job(name="low", cpu=4000, priority=10, exclusive=exclusive)
+    urgent = a_job(name="urgent", cpu=2000, priority=80, preempt=True)
+    outsets = [Outset(job=low, standings=tuple(lows)), Outset(job=urgent)]
+    fate, course = tell(outsets, with_room([an_agent()], lows))
+    assert dropped(course) == [(1, lows[0].placement.task)]
+    assert placed(course) == [(2, 0, "a1")]
+    assert (placed(fate), fate.pending.slots) == ([], (0,))
+    fate, course = tell(outsets, with_room([an_agent("a1"), an_agent("a2", cpu=4000, tags={"x": "y"})], lows))
+    assert (dropped(course), placed(course)) == ([], [(1, 0, "a2")])
+
+
+def test_the_more_urgent_job_is_placed_first_whatever_the_order_of_the_documents():
+    low = a_job(name="low", cpu=4000, priority=10)
+    urgent = a_job(name="urgent", cpu=2000, priority=80, preempt=True)
+    fate, course = tell([Outset(job=low), Outset(job=urgent)], a_fleet(an_agent()))
+    assert (placed(fate), dropped(course), placed(course)) == ([], [], [(1, 0, "a1")])
+    assert fate.pending.slots == (0,)

@@ -6,10 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpoon.core.restart import Ended, LeaveEnded, StartAgain, describe_exit, kept_history, next_restart
+from harpoon.core.restart import (
+    Ended,
+    LeaveEnded,
+    StartAgain,
+    describe_exit,
+    describe_memory_kill,
+    kept_history,
+    next_restart,
+)
 from harpoon.model.instant import Instant
+from harpoon.model.lifecycle import Backoff, Restart, RestartPolicy
 from harpoon.model.task import TaskState
-from harpoon.model.template import Backoff, Restart, RestartPolicy
 
 NOW = Instant(elapsed=timedelta(seconds=5), wall=1_000_000_000)
 CRASH = Ended(is_failure=True, detail="exited 1")
@@ -119,6 +127,24 @@ def test_an_empty_window_is_no_hot_loop():
 )
 def test_an_exit_is_told_in_words(code, words):
     assert describe_exit(code) == words
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "words"),
+    [
+        (64 << 20, -9, "was killed for memory: it used more than 64Mi"),
+        (64 << 20, 137, "was killed for memory: it used more than 64Mi"),
+        (None, -9, "was killed for memory: its host had no more"),
+        (1 << 30, 1, "exited 1, after processes of it were killed for memory: it used more than 1Gi"),
+        (
+            1,
+            None,
+            "ended, and its exit code is not known, after processes of it were killed for memory: it used more than 1",
+        ),
+    ],
+)
+def test_a_death_for_memory_is_told_from_others_with_what_the_limit_was(limit, code, words):
+    assert describe_memory_kill(limit, code) == words
 
 
 @given(POLICIES, HISTORIES, ENDS, st.floats(0, 1))

@@ -1,18 +1,21 @@
 """Which slots want a placement, which placements go: rule by rule. `test_rollout_world` runs them against a world."""
 
+from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import patch
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from harpoon.core import glance
 from harpoon.core.eviction import UNLIMITED
 from harpoon.core.rollout import NOBODY, _roll, rollout
-from harpoon.core.standing import Standing
+from harpoon.core.standing import Brake, Standing, aims
 from harpoon.model.decision import Drop
 from harpoon.model.job import OnLost
+from harpoon.model.lifecycle import RestartPolicy
 from harpoon.model.task import TaskState
-from harpoon.model.template import RestartPolicy
 from tests.builders import a_job, a_placement, a_task, at
 
 READY, STARTING, FAILED, FINISHED, LOST = (
@@ -325,6 +328,14 @@ def test_tasks_with_outdated_endpoints_are_replaced_as_in_a_migrate():
     assert dropped(rollout(a_job(), [stale, ready], at(60), bindings={"API": "h:2"})) == [stale.placement.task]
 
 
+def test_tasks_with_another_value_of_a_secret_are_replaced_and_nothing_tells_the_value():
+    now = {"db/password": "2-bb", "db/user": "1-aa", "API": "h:2"}
+    stale = new(0, bindings={"db/password": "1-aa", "db/user": "1-aa", "API": "h:1"})
+    assert rebound(stale, seconds=60, bindings=now).wants[0].reason == "secret db/password has changed"
+    older = new(0, bindings={"API": "h:2"})
+    assert rebound(older, seconds=60, bindings=now).wants[0].reason == "secret db/password (and 1 more) has changed"
+
+
 def test_endpoints_that_keep_changing_replace_a_task_only_so_often():
     rolled = rebound(new(0, bindings={"API": "h:1"}), seconds=2, bindings={"API": "h:2"})
     assert (slots(rolled), rolled.due) == ([], timedelta(seconds=3))
@@ -364,8 +375,34 @@ def test_finding_at_a_glance_that_all_is_well_comes_to_the_same(scale, fates, is
     ]
     known = list({one.placement.task: one for one in standings}.values())
     job = a_job(scale=scale, is_terminating=is_terminating)
-    in_full = _roll(job, known, at(), evictable=UNLIMITED, is_held=is_held, bindings={}, leaving={})
+    aimed = aims(job, known, at(), bindings={}, leaving={}, brake=None)
+    in_full = _roll(job, aimed, known, at(), evictable=UNLIMITED, is_held=is_held, leaving={})
     assert rollout(job, known, at(), is_held=is_held) == in_full
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.integers(0, 3),
+    st.lists(FATES, max_size=6),
+    st.booleans(),
+    st.sampled_from([0, 1, 2]),
+    st.sampled_from([NOBODY, {"a1": None}, {"a1": at(-1).wall}]),
+    st.sampled_from([None, False, True]),
+)
+def test_what_is_plain_at_a_glance_comes_to_the_same(scale, fates, is_held, surge, leaving, is_paused):
+    """Each slot is judged in full where nothing is plain."""
+    standings = [
+        standing(slot, state, ready=ready, generation=generation, revision=revision)
+        for slot, state, ready, generation, revision in fates
+    ]
+    known = list({one.placement.task: one for one in standings}.values())
+    job = a_job(scale=scale, generation="g1", surge=surge, unavailable=1 if surge == 0 else 0)
+    former = replace(job, generation="g0")
+    brake = None if is_paused is None else Brake(form=former, bindings={}, canaries=1, is_paused=is_paused)
+    how = {"is_held": is_held, "leaving": leaving, "brake": brake}
+    at_a_glance = rollout(job, known, at(), **how)
+    with patch.object(glance, "_kind", lambda *_: glance._Kind.ODD):
+        assert rollout(job, known, at(), **how) == at_a_glance
 
 
 # Evicting.
@@ -467,3 +504,19 @@ def test_beyond_the_deadline_everything_that_still_runs_there_goes_at_once():
     rolled = roll(a_job(scale=4), *here, now=at(1), leaving={"a1": at(1).wall})
     assert dropped(rolled) == [one.placement.task for one in here]
     assert slots(rolled) == [0, 1, 2, 3]
+
+
+def test_what_was_bound_to_other_endpoints_is_replaced_for_that():
+    bound = a_placement(bindings={"API": "127.0.0.1:80"})
+    standing = Standing(placement=bound, task=a_task(bound, ready=True))
+    [want] = rollout(a_job(), [standing], at(60), bindings={"API": "127.0.0.1:81"}).wants
+    assert want.reason == "endpoints that its environment names have changed"
+
+
+def test_what_fails_while_a_rollout_waits_gives_way_to_what_served_before():
+    job, form = a_job(generation="g2", version=2), a_job(generation="g1")
+    failed = a_placement(generation="g2", version=2)
+    standing = Standing(placement=failed, task=a_task(failed, state=TaskState.FAILED))
+    [want] = rollout(job, [standing], at(60), brake=Brake(form=form, bindings={}, is_paused=True)).wants
+    assert (want.is_held_back, want.replaces) == (True, (failed.task,))
+    assert want.reason == "the rollout waits, and version 1 stays meanwhile"

@@ -2,26 +2,27 @@
 what placing says)."""
 
 from dataclasses import replace
+from datetime import timedelta
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
 
-from harpoon.core import why
-from harpoon.core.board import Board
+from harpoon.core import waits, why
 from harpoon.core.fleet import Fleet
+from harpoon.core.held import NoSecret, Unmet
 from harpoon.core.place import place
-from harpoon.core.rollout import rollout
-from harpoon.core.standing import Standing
-from harpoon.core.why import Case, explain, explain_on, group
+from harpoon.core.standing import Brake, Standing
+from harpoon.core.waits import Case
+from harpoon.core.why import explain, explain_on
 from harpoon.model.agent import LinkState
-from harpoon.model.job import OnLost
+from harpoon.model.job import Dependency, OnLost, Update
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
 from harpoon.model.task import TaskState
+from harpoon.model.why import ReasonCode
 from tests.builders import MIB, a_cordon, a_job, a_link, a_placement, a_task, an_agent, at
 from tests.core.placing import a_fleet, others
 
 NOW = at(3600)
+BACKOFF = "the next one is replaced in 3.5 s: it has failed 4 times in a row, and waits longer each time"
 
 
 def a_case(job, *standings, links=(), **more):
@@ -104,11 +105,66 @@ def test_a_slot_that_is_to_leave_a_draining_agent_says_where_it_stays_and_what_t
     assert predicates(told) == [["cordon"], ["cpu"]]
 
 
-@pytest.mark.parametrize("rule", [{"not_in": ("b",)}, {"exists": False}])
-def test_a_tag_that_is_in_the_way_can_be_left_out(rule):
-    job = with_rules(a_job(), require=(Requirement(tag="zone", **rule),))
+@pytest.mark.parametrize(
+    ("rules", "step"),
+    [
+        ([{"exists": False}], "start agent a1 without --tag zone, or drop placement.require[0]"),
+        (
+            [{"not_in": ("b", "c")}],
+            "start agent a1 without --tag zone or with a value other than b, c, or drop placement.require[0]",
+        ),
+        (
+            [{"not_in": ("b",)}, {"exists": True}],
+            "start agent a1 with --tag zone=VALUE other than b, or drop placement.require[0]",
+        ),
+        ([{"in_": ("a", "c")}, {"not_in": ("a",)}], "start agent a1 with --tag zone=c, or drop placement.require[0]"),
+        (
+            [{"equals": "c"}, {"not_in": ("b", "c")}],
+            "drop placement.require[0] and placement.require[1]: nothing is all that is required of zone",
+        ),
+    ],
+)
+def test_a_tag_is_to_be_as_all_its_requirements_want_it_not_only_those_that_fail(rules, step):
+    job = with_rules(a_job(), require=tuple(Requirement(tag="zone", **rule) for rule in rules))
     (told,) = ask(job, a_fleet(an_agent(tags={"zone": "b"})))
-    assert told.fix.steps == ("start agent a1 without that value of tag zone, or drop placement.require[0]",)
+    assert told.fix.steps == (step,)
+
+
+def test_a_fact_that_nothing_can_be_as_required_is_no_reason_to_start_an_agent():
+    rules = (Requirement(tag="arch", equals="arm64"), Requirement(tag="arch", exists=False))
+    (told,) = ask(with_rules(a_job(), require=rules), a_fleet(an_agent()))
+    drop = "drop placement.require[0] and placement.require[1]: arch is a fact of a1, not a tag"
+    assert told.fix.steps == (drop,)
+
+
+def test_what_would_do_by_itself_is_offered_only_where_nothing_else_is_needed():
+    job = with_rules(a_job(scale=2, cpu=8000, ports={"http": 80}), distinct=Distinct.AGENT)
+    here = a_placement(slot=0, cpu=1000, ports=[80])
+    fleet = a_fleet(an_agent(), placements=[here], cordons=[a_cordon()])
+    (told,) = ask(job, fleet, standing(here))
+    assert told.fix.steps == (
+        "agent a1 is cordoned: put it to use again with `harpoon uncordon a1`",
+        "lower scale, or leave placement.distinct out",
+        ("lower task.resources.cpu to 3000m, or start agent a1 with --cpu 9000m or more; a1 has 4000m in all"),
+        "port 80 of a1 is this job's own: write 0 for the port: any free one",
+    )
+
+
+def test_the_nearest_agent_lacks_the_smallest_share_of_what_is_needed_not_the_smallest_number():
+    fleet = a_fleet(an_agent("a1", cpu=100), an_agent("a2", memory=1000 * MIB))
+    (told,) = ask(a_job(cpu=1000, memory=1024 * MIB), fleet)
+    assert told.fix.agent == "a2"
+
+
+def test_what_has_ended_of_the_slot_itself_is_no_blocker_of_it():
+    failed = standing(a_placement(cpu=4000), TaskState.FAILED)
+    fleet = a_fleet(an_agent(), placements=[failed.placement])
+    job = with_rules(a_job(cpu=4000), require=(Requirement(tag="zone", equals="b"),))
+    (told,) = ask(job, fleet, failed)
+    assert predicates(told) == [["tag zone"]]
+    decision = place(job, a_case(job, failed).rolled().wants, fleet, NOW, incarnation=1, revision=1)
+    assert [one.predicate for one in decision.pending.blockers] == ["tag zone"]
+    assert decision.pending.reason == told.reason
 
 
 def test_a_fact_cannot_be_given_and_requirements_that_hold_are_not_told():
@@ -200,8 +256,31 @@ def test_what_one_agent_lacks_can_be_asked_alone():
 
 
 def test_slots_that_are_held_back_by_dependencies_are_told():
-    (told,) = ask(a_job(scale=2), a_fleet(an_agent()), is_held=True)
-    assert (told.slots, told.reason) == ((0, 1), "the jobs that this one depends on are not as it needs them")
+    unmet = Unmet(dependency=Dependency(job="db"), found="1/3 ready")
+    (told,) = ask(a_job(scale=2), a_fleet(an_agent()), unmet=[unmet])
+    assert (told.slots, told.reason) == ((0, 1), "it waits for job db to be ready (found 1/3 ready)")
+    assert told.evidence == {"jobs": ("db",), "wanted": ("ready",), "found": ("1/3 ready",)}
+
+
+def test_slots_that_wait_for_secrets_say_which_and_how_to_set_them():
+    lacking = [NoSecret(name=f"db/{key}", found="there is no such secret") for key in ("user", "password")]
+    (told,) = ask(a_job(scale=1), a_fleet(an_agent()), unmet=lacking)
+    assert (told.slots, told.code) == ((0,), ReasonCode.NO_SECRET)
+    assert told.reason.startswith(
+        "it waits for secret db/user to be set (there is no such secret) and for secret db/pass"
+    )
+    assert told.evidence == {"secrets": ("db/user", "db/password"), "secrets_found": ("there is no such secret",) * 2}
+    assert told.fix.steps == ("harpoon secret set db user=- password=-",)
+    (elsewhere,) = ask(replace(a_job(), namespace="shop"), a_fleet(an_agent()), unmet=lacking[:1])
+    assert elsewhere.fix.steps == ("harpoon secret set -n shop db user=-",)
+
+
+def test_slots_that_wait_for_a_job_and_a_secret_tell_both():
+    unmet = [Unmet(dependency=Dependency(job="db"), found="1/3 ready"), NoSecret(name="db/a", found="none")]
+    (told,) = ask(a_job(), a_fleet(an_agent()), unmet=unmet)
+    assert (told.code, told.fix) == (ReasonCode.DEPENDENCY, None)
+    assert told.evidence["jobs"] == ("db",)
+    assert told.evidence["secrets"] == ("db/a",)
 
 
 def test_slots_that_wait_for_their_turn_say_what_for_and_how_to_go_faster():
@@ -227,7 +306,38 @@ def test_a_backoff_is_told_with_what_is_left_of_it():
     failed = standing(a_placement(failures=3, decided_ms=NOW.wall - 1000), TaskState.FAILED, since_ms=NOW.wall - 500)
     (told,) = ask(a_job(), a_fleet(an_agent(), placements=[failed.placement]), failed)
     assert told.slots == (0,)
-    assert told.reason == "the next one is replaced in 3.5 s: a task that failed again is replaced later each time"
+    assert told.reason == BACKOFF
+
+
+def test_a_backoff_ends_when_it_does_whatever_deadline_a_drain_has_meanwhile():
+    failed = standing(a_placement(failures=3, decided_ms=NOW.wall - 1000), TaskState.FAILED, since_ms=NOW.wall - 500)
+    leaves = standing(a_placement(slot=1, agent="a2"), TaskState.RUNNING)
+    fleet = a_fleet(an_agent(), placements=[failed.placement, leaves.placement])
+    told = ask(a_job(scale=2), fleet, failed, leaves, leaving={"a2": NOW.wall + 1000})
+    assert [(one.code, one.reason) for one in told if 0 in one.slots] == [(ReasonCode.BACKOFF, BACKOFF)]
+    assert told[-1].evidence == {"due_ms": NOW.wall + 3500, "failures": 4, "tasks": (failed.placement.task,)}
+
+
+def test_what_is_to_run_always_and_ended_is_replaced_later_each_time_like_what_failed():
+    ended = standing(a_placement(failures=3, decided_ms=NOW.wall - 1000), TaskState.FINISHED, since_ms=NOW.wall - 500)
+    (told,) = ask(a_job(), a_fleet(an_agent(), placements=[ended.placement]), ended)
+    assert told.reason == BACKOFF
+
+
+def test_a_lost_task_of_an_older_version_is_told_though_its_job_waits_for_another():
+    lost = standing(a_placement(generation="g0"), TaskState.LOST)
+    unmet = Unmet(dependency=Dependency(job="db"), found="1/3 ready")
+    (told,) = ask(a_job(), a_fleet(an_agent(), placements=[lost.placement]), lost, evictable=0, unmet=[unmet])
+    assert (told.slots, told.code, told.evidence["agents"]) == ((0,), ReasonCode.EVICTION_LIMITED, ("a1",))
+
+
+def test_a_slot_that_another_uses_up_the_allowance_for_names_it():
+    failing = standing(a_placement(slot=0, generation="g2"), TaskState.RUNNING, ready=False)
+    old = [standing(a_placement(slot=slot)) for slot in (1, 2)]
+    fleet = a_fleet(an_agent(), placements=[one.placement for one in (failing, *old)])
+    (told,) = ask(a_job(scale=4, generation="g2", surge=0, unavailable=1), fleet, failing, *old)
+    assert told.evidence["awaited"] == ("default.web.0.1-1 to be ready", "slot 3 to be placed")
+    assert told.reason.endswith("it waits for default.web.0.1-1 to be ready and slot 3 to be placed")
 
 
 def test_endpoints_that_have_just_changed_are_followed_later():
@@ -247,143 +357,6 @@ def test_lost_tasks_that_are_kept_say_why():
     job = a_job()
     (told,) = ask(replace(job, spec=replace(job.spec, on_lost=OnLost.WAIT)), fleet, lost)
     assert (told.slots, told.reason) == ((0,), "their tasks are lost and kept: on_lost is wait")
-
-
-@st.composite
-def crowded(draw):
-    """A fleet with little room, and a job that asks for some of it."""
-    agents = [
-        an_agent(
-            f"a{index}",
-            cpu=draw(st.sampled_from([0, 1000, 2000])),
-            memory=draw(st.sampled_from([0, 512, 1024])) * MIB,
-            tags=draw(st.sampled_from([{}, {"zone": "b"}, {"zone": "c"}])),
-        )
-        for index in range(draw(st.integers(0, 4)))
-    ]
-    links = [a_link(one.name, draw(st.sampled_from([LinkState.CONNECTED] * 3 + [LinkState.LOST]))) for one in agents]
-    placements = [
-        one
-        for agent in agents
-        for one in others(
-            agent.name,
-            draw(st.integers(0, 2)),
-            cpu=600,
-            memory=300 * MIB,
-            ports=draw(st.sampled_from([[], [80]])),
-            revision=1 + int(agent.name[1:]),
-        )
-    ]
-    job = a_job(
-        scale=draw(st.integers(1, 4)),
-        generation="g2",
-        cpu=draw(st.sampled_from([0, 500, 1500, 3000])),
-        memory=draw(st.sampled_from([0, 400])) * MIB,
-        ports=draw(st.sampled_from([{}, {"http": 80}])),
-        unavailable=draw(st.integers(0, 2)),
-    )
-    job = with_rules(
-        job,
-        require=draw(
-            st.sampled_from([(), (Requirement(tag="zone", equals="b"),), (Requirement(tag="zone", not_in=("c",)),)])
-        ),
-        distinct=draw(st.sampled_from([None, Distinct.AGENT])),
-    )
-    standings = []
-    for number, slot in enumerate(draw(st.lists(st.integers(0, 4), max_size=4 if agents else 0)), 20):
-        placement = a_placement(
-            slot=slot,
-            revision=number,
-            generation=draw(st.sampled_from(["g1", "g2"])),
-            agent=draw(st.sampled_from(agents)).name,
-            cpu=500,
-        )
-        standings.append(
-            standing(placement, draw(st.sampled_from([None, TaskState.RUNNING, TaskState.FAILED, TaskState.LOST])))
-        )
-    return (
-        job,
-        tuple(standings),
-        a_fleet(*agents, placements=[*placements, *(s.placement for s in standings)], links=links),
-    )
-
-
-def without(fleet, agent, failed, job, slot, ended):
-    """The fleet when one agent fails none of these predicates any more; everything else is as it was."""
-    changed = fleet.fork()
-    for task in ended:
-        changed.remove(task)
-    host = changed.host(agent)
-    own = host.agent
-    for one in failed:
-        match one.predicate.partition(" ")[0]:
-            case "cpu" | "memory" as what:
-                own = replace(own, capacity=replace(own.capacity, **{what: getattr(own.capacity, what) + 10**12}))
-            case "link":
-                changed.set_link(a_link(agent))
-            case "tag":
-                own = replace(own, tags={"zone": "b"})
-            case "port":
-                for task in list(host.ports.get(80, ())):
-                    holder = changed.placement(task)
-                    changed.add(replace(holder, reserve=replace(holder.reserve, ports=())))
-            case "distinct":
-                for placement in list(changed.placements_of(job)):
-                    if placement.agent == agent and placement.slot != slot:
-                        changed.remove(placement.task)
-    changed.set_agent(own)
-    return changed
-
-
-@settings(max_examples=400, deadline=None)
-@given(crowded())
-def test_every_blocker_is_real_none_is_missing_and_without_those_of_the_fix_the_slot_fits(situation):
-    job, standings, fleet = situation
-    before = fleet.fork()
-    told = ask(job, fleet, *standings)
-    assert fleet == before
-    wants = {want.slot: want for want in rollout(job, standings, NOW).wants}
-    decision = place(job, list(wants.values()), fleet, NOW, incarnation=1, revision=1)
-    unplaced = [one for one in told if one.fix is not None and one.reason.find("update.surge") < 0]
-    # Honest: just the slots that placing leaves out.
-    assert sorted(slot for one in unplaced for slot in one.slots) == sorted(
-        decision.pending.slots if decision.pending else ()
-    )
-    taken = fleet.fork()
-    for placement in decision.placements:
-        for task in wants[placement.slot].ended:
-            taken.remove(task)
-        taken.add(placement)
-    for one in unplaced:
-        assert sum(known.agents_count for known in one.groups) == len(fleet.agents())
-        want = wants[one.slots[0]]
-        for slot in one.slots:
-            # Complete: of each slot, each agent and each predicate, as a fresh board tells them.
-            bare = taken.fork()
-            for task in wants[slot].ended:
-                bare.remove(task)
-            assert one.groups == group(Board(job, bare).refusals(slot))[0]
-        if one.groups:
-            check(job, want, taken, one)
-        else:
-            assert fleet.agents() == []
-
-
-def check(job, want, fleet, told):
-    """Every agent alone refuses, for each of its predicates, and the fix's agent takes the slot without all of them."""
-    failed = {agent: known.failed for known in told.groups for agent in known.agents}
-    assert all(failed.values())
-    agent = told.fix.agent
-    assert told.groups[0].agents[0] <= agent or len(failed[agent]) == len(told.groups[0].failed)
-    alone = without(fleet, agent, failed[agent], job, want.slot, want.ended)
-    assert [one.agent for one in place(job, [want], alone, NOW, incarnation=1, revision=2).placements] == [agent]
-    for left_out in failed[agent]:
-        # Without the others alone it still does not fit: this one is real, too.
-        rest = tuple(one for one in failed[agent] if one is not left_out)
-        if not any(one.predicate.startswith("distinct") for one in failed[agent]):
-            still = without(fleet, agent, rest, job, want.slot, want.ended)
-            assert place(job, [want], still, NOW, incarnation=1, revision=2).placements == ()
-    assert told.fix.steps
 
 
 # Exclusive jobs.
@@ -419,7 +392,7 @@ def test_slots_that_wait_for_their_agents_say_for_which_and_what_can_be_done(mon
         ),
         ((2,), "the task before is ended first, and forgotten by its agent: the job is exclusive"),
     ]
-    monkeypatch.setattr(why, "CASES_MAX", 1)
+    monkeypatch.setattr(waits, "CASES_MAX", 1)
     shortened = ask(a_job(scale=4, exclusive=True), fleet, *standings)
     assert shortened[1].slots == (1,)
     assert shortened[1].reason == "they wait for their agents too; it is not told one by one for which"
@@ -430,11 +403,63 @@ def test_exclusive_slots_whose_turn_comes_say_what_they_wait_for():
     fleet = a_fleet(an_agent(), placements=[one.placement for one in broken])
     (told,) = ask(a_job(scale=3, generation="g2", exclusive=True), fleet, *broken)
     assert told.slots == (1, 2)
-    assert told.reason == "the job is exclusive, and update.unavailable 0 lets no more change at once"
+    assert told.reason == (
+        "the job is exclusive, and update.unavailable 0 lets no more change at once; "
+        "it waits for default.web.0.1-1 to be ready"
+    )
+    assert told.fix.steps == ("raise update.unavailable above 1",)
 
 
 def test_an_exclusive_slot_that_failed_again_says_when_it_is_replaced():
     placement = a_placement(is_exclusive=True, failures=3, decided_ms=NOW.wall - 1000)
     failed = standing(placement, TaskState.FAILED, since_ms=NOW.wall - 500)
     (told,) = ask(a_job(exclusive=True), a_fleet(an_agent(), placements=[placement]), failed)
-    assert told.reason == "the next one is replaced in 3.5 s: a task that failed again is replaced later each time"
+    assert told.reason == BACKOFF
+
+
+def braked(**how):
+    """A job of three slots whose rollout waits: every slot has a ready task of before."""
+    job = a_job(scale=3, generation="g2", version=2, update=Update(canary=1))
+    there = [standing(a_placement(slot=slot, generation="g1", revision=slot + 1), ready=True) for slot in range(3)]
+    return job, there, Brake(form=a_job(scale=3, generation="g1", update=Update(canary=1)), bindings={}, **how)
+
+
+def test_slots_of_a_paused_rollout_wait_for_people():
+    job, there, brake = braked(is_paused=True)
+    (told,) = ask(job, a_fleet(an_agent()), *there, brake=brake)
+    assert (told.slots, told.code) == ((0, 1, 2), ReasonCode.ROLLOUT_PAUSED)
+    assert told.reason == "the rollout of version 2 is paused, and version 1 stays meanwhile"
+    assert told.evidence == {"version": 2, "stable": 1}
+    assert told.fix.steps == ("harpoon rollout resume web",)
+
+
+def test_slots_beside_canaries_wait_to_be_promoted():
+    job, there, brake = braked(canaries=1)
+    canary = standing(a_placement(generation="g2", revision=9), ready=True)
+    (told,) = ask(job, a_fleet(an_agent()), *there, canary, brake=brake)
+    assert (told.slots, told.code) == ((1, 2), ReasonCode.ON_TRIAL)
+    assert told.reason == "version 2 is on trial elsewhere, and version 1 stays until it is promoted"
+    assert told.evidence == {"version": 2, "stable": 1, "canaries": 1}
+    assert told.fix.steps == ("harpoon rollout promote web, or to go back: harpoon rollout undo web",)
+
+
+def test_both_forms_of_a_job_are_explained_when_neither_fits():
+    job, there, brake = braked(canaries=1)
+    gone = [standing(one.placement, TaskState.FAILED) for one in there]
+    form = replace(brake.form, spec=replace(brake.form.spec, task=a_job(memory=1 << 50).spec.task))
+    job = replace(job, spec=replace(job.spec, task=a_job(cpu=1 << 20).spec.task))
+    told = ask(job, a_fleet(an_agent()), *gone, brake=replace(brake, form=form))
+    assert [(one.slots, one.code) for one in told] == [
+        ((0,), ReasonCode.FITS_NOWHERE),
+        ((1, 2), ReasonCode.FITS_NOWHERE),
+    ]
+    assert [predicates(one) for one in told] == [[["cpu"]], [["memory"]]]
+
+
+def test_a_turn_waits_for_what_is_ready_to_be_healthy():
+    job = a_job(scale=2, generation="g2", version=2, update=Update(healthy_for=timedelta(minutes=1)))
+    olds = [standing(a_placement(slot=slot, generation="g1", revision=slot + 1), ready=True) for slot in range(2)]
+    new = standing(a_placement(generation="g2", revision=9), ready=True, ready_since_ms=NOW.wall - 1000)
+    (told,) = ask(job, a_fleet(an_agent()), *olds, new)
+    assert (told.slots, told.code) == ((1,), ReasonCode.TURN)
+    assert told.evidence["awaited"] == (f"{new.placement.task} to be healthy",)

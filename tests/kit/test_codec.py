@@ -1,7 +1,7 @@
 """Nouns to bytes and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from enum import StrEnum
 from types import UnionType
@@ -14,32 +14,31 @@ from hypothesis import strategies as st
 
 from harpoon.kit.codec import canonical, decode, dump, dump_full, load
 from harpoon.kit.errors import Invalid
-from harpoon.model.agent import Agent, Link, PortRange
+from harpoon.model.agent import Agent, Capacity, Link, PortRange
+from harpoon.model.check import Check, ExecProbe, HttpProbe, TcpProbe
+from harpoon.model.container import Pull
+from harpoon.model.cron import Cron, CronRecord, Expression, Timezone
 from harpoon.model.decision import Pending
-from harpoon.model.job import Dependency, Job, Metadata, Spec, Update, Version
+from harpoon.model.given import Endpoints, OnChange, SecretFile, SecretVariable
+from harpoon.model.job import Dependency, Job, JobType, Metadata, Spec, Update, Version
+from harpoon.model.lifecycle import Backoff, Restart
 from harpoon.model.manifest import Manifest
-from harpoon.model.rules import Preference, Requirement
-from harpoon.model.task import Placement, Task, TaskState
-from harpoon.model.template import (
-    Backoff,
-    Check,
-    Endpoints,
-    ExecProbe,
-    HttpProbe,
-    OnChange,
-    Resources,
-    Restart,
-    TaskTemplate,
-    TcpProbe,
-)
+from harpoon.model.parameters import Parameter, ParameterType
+from harpoon.model.rules import PlacementRules, Preference, Requirement
+from harpoon.model.secret import Secret
+from harpoon.model.sensitive import Delivered, Sensitive
+from harpoon.model.task import Placement, Reservation, Task, TaskState
+from harpoon.model.template import PIDS_MAX, Driver, Resources, TaskTemplate
 from harpoon.model.token import Token
-from harpoon.model.units import Cpu, Duration, Size
+from harpoon.model.units import Cpu, Duration, FileMode, Size
+from harpoon.model.volumes import Artifact, ArtifactMode, HostPath, Volume
 from harpoon.model.wire import Adopt, Changed, Commands, Results, Snapshot
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
 NAMES = st.text("abcdefghij", min_size=1, max_size=6)
+AMOUNTS = st.dictionaries(NAMES, st.integers(0, 10**9), max_size=3)
 PORTS = st.dictionaries(NAMES, st.just(0), max_size=3)
-STORED = [Job, Version, Placement, Pending, Agent, Link, Task, Manifest]
+STORED = [Job, Version, Placement, Pending, Agent, Link, Task, Manifest, Secret, Cron, CronRecord]
 SENT = [Snapshot, Changed, Adopt, Commands, Results]
 
 #: Types that the field alone does not describe.
@@ -50,6 +49,24 @@ SPECIAL: dict[Any, st.SearchStrategy[Any]] = {
     Duration: st.integers(1000, 3650 * 86_400_000).map(lambda count: timedelta(milliseconds=count)),
     Size: st.integers(0, 1 << 60),
     Cpu: st.integers(0, 999_999_000),
+    FileMode: st.sampled_from([0o400, 0o440, 0o644]),
+    Delivered: st.builds(Sensitive, st.binary(max_size=8)),
+    Resources: st.builds(
+        Resources,
+        cpu=st.integers(0, 999_999_000),
+        memory=st.integers(0, 1 << 60),
+        pids=st.integers(0, PIDS_MAX),
+        named=AMOUNTS,
+    ),
+    Expression: st.sampled_from(["0 2 * * *", "*/15 * L 2 mon"]),
+    Timezone: st.sampled_from(["UTC", "Europe/Berlin", "Etc/GMT+5"]),
+    Reservation: st.builds(
+        Reservation,
+        cpu=st.integers(0, 1 << 40),
+        ports=st.lists(st.integers(1, 65535), max_size=2).map(tuple),
+        named=AMOUNTS.map(lambda amounts: tuple(sorted(amounts.items()))),
+    ),
+    Capacity: st.builds(Capacity, cpu=st.integers(0, 999_999_000), memory=st.integers(0, 1 << 60), named=AMOUNTS),
     HttpProbe: st.builds(HttpProbe, port=st.just("http"), path=st.just("/") | st.just("/health?deep=1")),
     PortRange: st.builds(PortRange, low=st.integers(1, 100), high=st.integers(100, 65535)),
     Requirement: st.builds(Requirement, tag=TEXT, in_=st.lists(TEXT).map(tuple))
@@ -57,21 +74,66 @@ SPECIAL: dict[Any, st.SearchStrategy[Any]] = {
     | st.builds(Requirement, tag=TEXT, equals=TEXT),
     Preference: st.builds(Preference, tag=TEXT, not_in=st.lists(TEXT).map(tuple), weight=st.integers(1, 100)),
     Endpoints: st.builds(Endpoints, endpoints=st.just("api/http"), on_change=st.sampled_from(OnChange)),
+    SecretVariable: st.builds(SecretVariable, secret=st.just("db/password"), on_change=st.sampled_from(OnChange)),
+    SecretFile: st.builds(
+        SecretFile,
+        secret=st.just("db/password"),
+        at=NAMES,
+        mode=st.sampled_from([0o400, 0o600]),
+        on_change=st.sampled_from(OnChange),
+    ),
     ExecProbe: st.builds(ExecProbe, command=st.just(("true", "$HOME"))),
     TcpProbe: st.just(TcpProbe(port="http")),
     Dependency: st.builds(Dependency, job=NAMES),
+    Parameter: st.builds(Parameter, type=st.just(ParameterType.STRING), default=NAMES)
+    | st.builds(Parameter, type=st.just(ParameterType.NUMBER), default=st.floats(-9, 9) | st.integers(-9, 9))
+    | st.builds(Parameter, type=st.just(ParameterType.BOOLEAN), default=st.booleans(), enum=st.just((True, False))),
+    HostPath: st.builds(HostPath, path=st.just("/srv"), read_only=st.booleans()),
+    Volume: st.builds(Volume, at=NAMES.map("/v/{}".format), host=st.just("/srv/db"), read_only=st.booleans())
+    | st.builds(Volume, at=NAMES.map("v/{}".format), scratch=st.integers(1, 1 << 60)),
+    Artifact: st.builds(
+        Artifact,
+        url=st.just("https://files.example.org/app.tar.gz"),
+        sha256=st.just("5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"),
+        at=NAMES.map("a/{}".format),
+        mode=st.sampled_from(ArtifactMode),
+    ),
 }
 #: Fields whose noun allows less than their type: noun → field → values.
 NARROW: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
-    Agent: {"name": NAMES, "endpoint": st.just("http://127.0.0.1:4451")},
+    Agent: {
+        "name": NAMES,
+        "endpoint": st.just("http://127.0.0.1:4451"),
+        "drivers": st.lists(NAMES, max_size=2).map(tuple),
+    },
     Metadata: {"name": NAMES, "namespace": NAMES, "tags": st.dictionaries(NAMES, TEXT, max_size=3)},
     Spec: {
         "scale": st.integers(0, 10_000),
+        "priority": st.integers(0, 100),
         "depends_on": st.lists(SPECIAL[Dependency], max_size=2, unique_by=lambda one: one.job).map(tuple),
         # It excludes some of what the others may be; tried apart.
         "exclusive": st.just(False),
+        # Likewise what is of batch jobs only.
+        "type": st.just(JobType.SERVICE),
+        "completions": st.none(),
+        "parallel": st.none(),
+        "attempts": st.none(),
+        "on_failure": st.none(),
+        "deadline": st.none(),
+        "keep": st.none(),
+        "parameters": st.dictionaries(NAMES, SPECIAL[Parameter], max_size=2),
+        "arguments": st.just({}),
+        "cron": st.none(),
     },
-    Update: {"surge": st.integers(1, 9), "unavailable": st.integers(0, 9)},
+    PlacementRules: {"agents": st.just(())},
+    Cron: {"catch_up": st.integers(10, 168 * 3600).map(lambda count: timedelta(seconds=count))},
+    Update: {
+        "surge": st.integers(1, 9),
+        "unavailable": st.integers(0, 9),
+        "canary": st.integers(0, 9),
+        "healthy_for": st.integers(0, 999).map(lambda count: timedelta(milliseconds=count)),
+        "deadline": st.integers(1, 168).map(lambda count: timedelta(hours=count)),
+    },
     Check: {"ready_after": st.integers(1, 100), "fail_after": st.integers(1, 100)},
     Restart: {"attempts": st.integers(0, 1000)},
     Backoff: {
@@ -81,10 +143,35 @@ NARROW: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     },
     TaskTemplate: {
         "command": st.lists(st.just("python3") | st.just("$PORT_HTTP"), min_size=1, max_size=3).map(tuple),
-        "env": st.dictionaries(NAMES, TEXT | SPECIAL[Endpoints], max_size=3),
+        "env": st.dictionaries(NAMES, TEXT | SPECIAL[Endpoints] | SPECIAL[SecretVariable], max_size=3),
+        "secrets": st.lists(SPECIAL[SecretFile], max_size=2, unique_by=lambda one: one.at).map(tuple),
         "ports": PORTS.map(lambda ports: {**ports, "http": 8080}),
         "working_directory": st.none() | st.just("/srv"),
+        "volumes": st.lists(SPECIAL[Volume], max_size=2, unique_by=lambda one: one.at).map(tuple),
+        "artifacts": st.lists(SPECIAL[Artifact], max_size=2, unique_by=lambda one: one.at).map(tuple),
+        "user": st.none() | st.sampled_from(["web", "1000", "1000:0"]),
     },
+}
+
+
+#: Of a task's template, what goes with its driver.
+OF_PROCESSES: dict[str, st.SearchStrategy[Any]] = {
+    "driver": st.just(Driver.PROCESS),
+    "image": st.none(),
+    "pull": st.just(Pull.MISSING),
+    "read_only_root": st.just(False),
+    "capabilities": st.just(()),
+    "network": st.none(),
+}
+OF_CONTAINERS: dict[str, st.SearchStrategy[Any]] = {
+    "driver": st.just(Driver.DOCKER),
+    "command": st.just(()) | st.just(("serve", "$PORT_HTTP")),
+    "image": st.just("nginx:1.25"),
+    "env": st.dictionaries(NAMES, TEXT | SPECIAL[SecretVariable], max_size=3).map(lambda env: {**env, "HOME": "/srv"}),
+    "volumes": st.just(()) | st.just((Volume(host="/srv", at="/data"), Volume(scratch=1, at="/cache"))),
+    "artifacts": st.just(()),
+    "capabilities": st.just(()) | st.just(("CHOWN", "SETUID")),
+    "network": st.none() | st.just("backend"),
 }
 
 
@@ -112,10 +199,19 @@ def nouns(kind: Any) -> st.SearchStrategy[Any]:
         return SPECIAL[kind]
     hints = get_type_hints(kind, include_extras=True)
     narrow = NARROW.get(kind, {})
+    if kind is TaskTemplate:
+        return st.one_of([templates(hints, narrow | only) for only in (OF_PROCESSES, OF_CONTAINERS)])
     if kind is Check:
         return st.one_of([checks(hints, narrow, probe) for probe in ("http", "tcp", "exec_")])
     return st.builds(
         kind, **{f.name: narrow[f.name] if f.name in narrow else of_type(hints[f.name]) for f in fields(kind)}
+    )
+
+
+def templates(hints: Any, narrow: Any) -> st.SearchStrategy[Any]:
+    return st.builds(
+        TaskTemplate,
+        **{f.name: narrow[f.name] if f.name in narrow else of_type(hints[f.name]) for f in fields(TaskTemplate)},
     )
 
 
@@ -177,6 +273,11 @@ def test_canonical_bytes_do_not_depend_on_how_a_template_was_spelled(template: T
             '{"command":["a"],"restart":{"backoff":{"jitter":-0.0}}}',
         ),
         ('{"command":["a"],"driver":"process","env":{},"checks":[],"restart":{}}', '{"command":["a"]}'),
+        ('{"command":["a"],"resources":{"named":{}}}', '{"command":["a"]}'),
+        (
+            '{"command":["a"],"resources":{"named":{"b":1,"a":2}}}',
+            '{"command":["a"],"resources":{"named":{"a":2,"b":1}}}',
+        ),
         ('{"ports":{"b":0,"a":0},"command":["a"]}', '{"command":["a"],"ports":{"a":0,"b":0}}'),
     ],
 )
@@ -198,7 +299,7 @@ def test_fields_at_their_default_are_left_out_and_the_kind_of_a_command_is_not()
 
 def test_the_full_form_has_every_field_in_the_units_users_write() -> None:
     full = orjson.loads(dump_full(a_template(resources=Resources(cpu=250, memory=1 << 20))))
-    assert full["resources"] == {"cpu": "250m", "memory": "1Mi"}
+    assert full["resources"] == {"cpu": "250m", "memory": "1Mi", "pids": 0, "named": {}}
     assert full["stop"] == {"drain": "1s", "signal": "TERM", "grace": "10s"}
     assert full["working_directory"] is None
 
@@ -209,6 +310,18 @@ def test_a_trailing_underscore_is_dropped_outside() -> None:
     assert decode(Requirement, dump(rule)) == rule
     with pytest.raises(Invalid, match="unknown field 'in_'; did you mean 'in'"):
         decode(Requirement, b'{"tag":"zone","in_":["a"]}')
+
+
+def test_a_record_from_before_there_were_named_resources_reads_and_is_written_as_it_was() -> None:
+    placed = b'{"namespace":"default","job":"web","slot":0,"incarnation":1,"revision":42,"agent":"a1",'
+    placed += b'"generation":"g1","version":1,"reason":"r","decided_ms":5,"reserve":{"cpu":100}}'
+    old = load(Placement, placed)
+    assert old.reserve.named == ()
+    assert dump(old) == placed
+    new = replace(old, reserve=Reservation(named=(("gpu", 2),)))
+    assert load(Placement, dump(new)) == new
+    template = b'{"command":["a"],"resources":{"cpu":"100m"}}'
+    assert canonical(load(TaskTemplate, template)) == template
 
 
 def test_lists_and_mappings_of_nouns_can_be_written() -> None:

@@ -53,8 +53,9 @@ def test_lists_and_mappings_are_passed_through() -> None:
     assert explain(Manifest, "spec.task.checks").type == "list of Check"
     assert explain(Manifest, "spec.task.checks.tcp.port").path == "job.spec.task.checks.tcp.port"
     env = explain(Manifest, "spec.task.env")
-    assert env.type == "mapping of text or Endpoints"
-    assert [field.name for field in env.fields] == ["endpoints", "on_change"]
+    assert env.type == "mapping of text or Endpoints or SecretVariable"
+    assert [field.name for field in env.fields] == ["endpoints", "on_change", "secret"]
+    assert explain(Manifest, "spec.task.env.secret").description == "`<name>/<key>`, of a secret in the same namespace."
     assert explain(Manifest, "spec.task.ports").type == "mapping of whole number"
 
 

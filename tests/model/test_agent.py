@@ -22,6 +22,7 @@ def test_an_agent_has_a_name_a_url_and_a_range_of_ports() -> None:
     assert an_agent(endpoint="https://host").ports.high == 29_999
     assert an_agent(endpoint="http://[::1]:65535/below/a-proxy").uid == "u"
     assert PortRange(low=1, high=1).low == 1
+    assert an_agent(capacity=Capacity(cpu=0, memory=0, named={"gpu": 0, "a_b-c": 10**9})).capacity.named["gpu"] == 0
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,8 @@ def test_an_agent_has_a_name_a_url_and_a_range_of_ports() -> None:
         ({"endpoint": "http://a..b"}, "endpoint is a URL"),
         ({"endpoint": "http://host:0"}, "the port of an endpoint"),
         ({"endpoint": "http://host:65536"}, "the port of an endpoint"),
+        ({"capacity": Capacity(cpu=0, memory=0, named={"GPU": 1})}, "a resource's name is 1 to 63"),
+        ({"capacity": Capacity(cpu=0, memory=0, named={"gpu": -1})}, "gpu is a whole number from 0"),
         ({"facts": {"a": "x" * 5000}}, "tags and facts are at most"),
         ({"tags": {str(number): "" for number in range(300)}}, "tags and facts are at most"),
     ],

@@ -8,19 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpoon.model.job import SCALE_MAX, Dependency, Metadata, Spec, Update
+from harpoon.kit import codec
+from harpoon.model.check import Check, HttpProbe
+from harpoon.model.given import Endpoints
+from harpoon.model.job import SCALE_MAX, Batch, Dependency, JobType, Metadata, OnLost, OnSpent, Spec, Update
+from harpoon.model.lifecycle import Backoff, Restart, RestartPolicy
 from harpoon.model.rules import PlacementRules, Requirement, Spread
-from harpoon.model.template import (
-    CHECKS_MAX,
-    ENV_MAX,
-    PORTS_MAX,
-    TEXT_MAX,
-    Backoff,
-    Check,
-    HttpProbe,
-    Restart,
-    TaskTemplate,
-)
+from harpoon.model.template import CHECKS_MAX, ENV_MAX, PORTS_MAX, TEXT_MAX, Resources, TaskTemplate
 from harpoon.model.variables import expand, port_variable
 
 HTTP = Check(http=HttpProbe(port="http"))
@@ -40,7 +34,7 @@ def a_template(**changes: Any) -> TaskTemplate:
         ({"command": ("a", LONG)}, "at most 131072 characters"),
         ({"command": ("a", "$NOPE")}, r"\$NOPE is not in the task's environment"),
         ({"command": ("a", "100$")}, r"a lone '\$'"),
-        ({"command": ("a", "${inputs.image}")}, "not supported yet"),
+        ({"command": ("a", "${inputs.image}")}, r"only \$\{parameters\.NAME\} is supported"),
         ({"ports": {f"p{n}": 0 for n in range(PORTS_MAX + 1)}}, "ports holds at most 32"),
         ({"ports": {"Http": 0}}, "a port's name is"),
         ({"ports": {"../x": 0}}, "a port's name is"),
@@ -96,6 +90,22 @@ def test_a_template_may_use_all_it_has() -> None:
         (lambda: Update(surge=-1), "surge and unavailable are 0 to"),
         (lambda: Update(unavailable=SCALE_MAX + 1), "surge and unavailable are 0 to"),
         (lambda: Update(surge=0), "not both 0"),
+        (lambda: Resources(named={f"r{n}": 1 for n in range(17)}), "named holds at most 16"),
+        (lambda: Resources(pids=-1), "pids is 1 to 4194304, or 0"),
+        (lambda: Resources(pids=4_194_305), "pids is 1 to 4194304, or 0"),
+        (lambda: a_template(user=""), "user is a name, or numbers"),
+        (lambda: a_template(user="-x"), "user is a name, or numbers"),
+        (lambda: a_template(user="a b"), "user is a name, or numbers"),
+        (lambda: a_template(user="web:www"), "user is a name, or numbers"),
+        (lambda: a_template(user="1:"), "user is a name, or numbers"),
+        (lambda: a_template(user="4294967295"), "user is a name, or numbers"),
+        (lambda: a_template(user="1:4294967295"), "user is a name, or numbers"),
+        (lambda: Resources(named={"cpu": 1}), "write resources.cpu of a task, --cpu of an agent"),
+        (lambda: Resources(named={"memory": 1}), "memory is no named resource"),
+        (lambda: Resources(named={"a b": 1}), "a resource's name is 1 to 63"),
+        (lambda: Resources(named={"gpu-": 1}), "a resource's name is 1 to 63"),
+        (lambda: Resources(named={"gpu": -1}), "gpu is a whole number from 0 to 1000000000; got -1"),
+        (lambda: Resources(named={"gpu": 10**9 + 1}), "gpu is a whole number"),
         (lambda: Spec(task=a_template(), scale=-1), "scale is 0 to 10000"),
         (lambda: Spec(task=a_template(), scale=SCALE_MAX + 1), "scale is 0 to 10000"),
         (lambda: Metadata(name="Web"), "name is 1 to 63"),
@@ -106,6 +116,9 @@ def test_a_template_may_use_all_it_has() -> None:
         ),
         (lambda: Dependency(job="A"), "job is 1 to 63"),
         (lambda: PlacementRules(spread=(Spread(tag="zone"),) * 33), "at most 32 each"),
+        (lambda: PlacementRules(agents=("a1", "A2")), "agents is 1 to 63 of a-z"),
+        (lambda: PlacementRules(agents=("a1", "a2", "a1")), "agents names a1 twice"),
+        (lambda: PlacementRules(agents=("a1",), spread=(Spread(tag="zone"),)), "leaves the other rules no meaning"),
         (lambda: Metadata(name="web", namespace="a/b"), "namespace is 1 to 63"),
         (lambda: Metadata(name="web", tags={str(n): "" for n in range(65)}), "tags holds at most 64"),
         (lambda: Metadata(name="web", tags={"": ""}), "keys of 1 to 63"),
@@ -146,3 +159,93 @@ def test_a_text_with_its_dollars_doubled_stands_for_itself(text: str) -> None:
 
 def test_a_port_has_a_variable_of_its_name() -> None:
     assert port_variable("http_2") == "PORT_HTTP_2"
+
+
+ONCE = Restart(policy=RestartPolicy.NEVER)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"completions": 0}, "completions is 1 to 1000"),
+        ({"completions": 1001}, "completions is 1 to 1000"),
+        ({"completions": 2, "scale": 3}, "a batch job says completions"),
+        ({"parallel": 0}, "parallel is 1 to 1000"),
+        ({"attempts": 0}, "attempts is 1 to 100"),
+        ({"attempts": 101}, "attempts is 1 to 100"),
+        ({"deadline": timedelta(milliseconds=999)}, "deadline is 1s to 90d"),
+        ({"deadline": timedelta(days=91)}, "deadline is 1s to 90d"),
+        ({"keep": timedelta(days=91)}, "keep is 0s to 90d"),
+        ({"update": Update(surge=2)}, "a batch job whose template changes starts over"),
+        ({"placement": PlacementRules(agents=("a1", "a2")), "completions": 3}, "completions is 2, one for each of"),
+        ({"placement": PlacementRules(agents=("a1",)), "on_lost": OnLost.REPLACE}, "a slot is for its agent; leave it"),
+        (
+            {"placement": PlacementRules(agents=tuple(f"a{number}" for number in range(1001)))},
+            "placement.agents names at most 1000",
+        ),
+    ],
+)
+def test_what_a_batch_job_may_not_say_is_refused_with_the_fix(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Spec(type=JobType.BATCH, task=a_template(), **fields)
+
+
+def test_a_batch_task_is_not_started_again_unless_that_is_said_and_never_always() -> None:
+    assert Spec(type=JobType.BATCH, task=a_template()).task.restart == ONCE
+    again = Restart(policy=RestartPolicy.ON_FAILURE)
+    assert Spec(type=JobType.BATCH, task=a_template(restart=again)).task.restart == again
+    with pytest.raises(ValueError, match="always would never let a batch job end"):
+        Spec(type=JobType.BATCH, task=a_template(restart=Restart()))
+
+
+def test_a_batch_job_means_by_what_it_leaves_out_one_task_with_one_attempt_kept_for_a_day() -> None:
+    spec = Spec(type=JobType.BATCH, task=a_template())
+    assert (spec.scale, spec.batch) == (
+        1,
+        Batch(
+            completions=1,
+            parallel=1,
+            attempts=1,
+            deadline=None,
+            keep=timedelta(hours=24),
+            on_failure=OnSpent.STOP,
+        ),
+    )
+    many = Spec(type=JobType.BATCH, task=a_template(), completions=4, parallel=9, keep=timedelta(0))
+    assert (many.scale, many.batch.parallel, many.batch.keep) == (4, 4, timedelta(0))
+
+
+def test_a_batch_job_that_names_its_agents_has_a_slot_for_each_and_waits_for_those_that_are_lost() -> None:
+    rules = PlacementRules(agents=("a2", "a1"))
+    for spec in (
+        Spec(type=JobType.BATCH, task=a_template(), placement=rules),
+        Spec(type=JobType.BATCH, task=a_template(), placement=rules, completions=2, scale=2),
+    ):
+        assert (spec.scale, spec.batch.completions, spec.batch.parallel, spec.waits_for_lost) == (2, 2, 2, True)
+    assert not Spec(type=JobType.BATCH, task=a_template()).waits_for_lost
+
+
+def test_a_batch_job_that_names_its_agents_is_read_as_it_is_written() -> None:
+    rules = PlacementRules(agents=("a2", "a1"))
+    spec = Spec(type=JobType.BATCH, task=a_template(), placement=rules, on_failure=OnSpent.FINISH)
+    for data in (codec.dump(spec), codec.dump_full(spec)):
+        assert codec.decode(Spec, data) == spec
+
+
+def test_what_is_for_batch_jobs_is_refused_elsewhere() -> None:
+    for other in (JobType.SERVICE, JobType.SYSTEM):
+        with pytest.raises(ValueError, match=r"placement\.agents is for type: batch"):
+            Spec(task=a_template(), type=other, placement=PlacementRules(agents=("a1",)))
+    with pytest.raises(ValueError, match="on_failure is for type: batch"):
+        Spec(task=a_template(), on_failure=OnSpent.STOP)
+    with pytest.raises(ValueError, match="completions and keep are for type: batch"):
+        Spec(task=a_template(), completions=2, keep=timedelta(hours=1))
+    with pytest.raises(ValueError, match="attempts is for type: batch"):
+        Spec(task=a_template(), attempts=2)
+
+
+def test_a_job_names_those_that_it_waits_for_and_those_whose_endpoints_it_is_given():
+    api = Endpoints(endpoints="api/http")
+    assert (api.job, api.port) == ("api", "http")
+    spec = Spec(task=TaskTemplate(command=("true",), env={"API": api}), depends_on=(Dependency(job="db"),))
+    assert spec.others() == {"api", "db"}

@@ -13,14 +13,22 @@ from harpoon.kit.complaint import fields_of, wire_name
 from harpoon.kit.plain import writer_of
 from harpoon.model.job import Metadata, Spec
 from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
+from harpoon.model.namespace import NamespaceManifest, NamespaceMetadata, NamespaceSpec
 from tests.documents import FENCED, ROOT
 
-TEXT = (ROOT / "docs" / "manifest.md").read_text()
+WHOLE = (ROOT / "docs" / "manifest.md").read_text()
+TEXT, _, OF_NAMESPACES = WHOLE.partition("## The namespace")
 EXAMPLES = [body for language, body in FENCED.findall(TEXT) if language == "yaml"]
 #: The path of a field → its default, as the tables write them.
-TOLD = re.findall(r"^\| `((?:metadata|spec)\.[^`]+)` \| ([^|]*?) ?\|", TEXT, re.MULTILINE)
+_ROW = re.compile(r"^\| `((?:metadata|spec)\.[^`]+)` \| ([^|]*?) ?\|", re.MULTILINE)
+TOLD = _ROW.findall(TEXT)
 #: Absent means something here that a word tells better.
-IN_WORDS = {"spec.task.working_directory": "its scratch directory"}
+IN_WORDS = {
+    "spec.task.working_directory": "its scratch directory",
+    "spec.task.user": "as its agent",
+    "spec.task.image": "none",
+    "spec.task.network": "the engine's bridge",
+}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
@@ -28,6 +36,18 @@ def test_every_example_is_a_manifest(example):
     (document,) = yaml.load_documents(example, "docs/manifest.md")
     data = orjson.dumps(document.value)
     codec.decode(Manifest, data, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+
+
+def test_the_example_of_a_namespace_is_one():
+    [example] = [body for language, body in FENCED.findall(OF_NAMESPACES) if language == "yaml"]
+    (document,) = yaml.load_documents(example, "docs/manifest.md")
+    assert codec.decode(NamespaceManifest, orjson.dumps(document.value)).spec.quota.jobs == 20
+
+
+def test_the_table_of_a_namespace_has_every_field_with_its_default():
+    known = dict([*_fields("metadata", NamespaceMetadata), *_fields("spec", NamespaceSpec)])
+    del known["spec.quota"]
+    assert dict(_ROW.findall(OF_NAMESPACES)) == known
 
 
 def test_the_examples_leave_no_kind_of_check_out():
@@ -56,21 +76,17 @@ def _fields(path: str, kind: Any) -> Iterator[tuple[str, str]]:
         name = wire_name(field.name)
         default = field.default if field.default_factory is MISSING else field.default_factory()
         yield f"{path}.{name}", _written(default, writer_of(fields_of(kind)[name]))
-        mark, inner = _inner(fields_of(kind)[name])
-        if inner is not None:
+        for mark, inner in _inner(fields_of(kind)[name]):
             yield from _fields(f"{path}.{name}{mark}", inner)
 
 
-def _inner(hint: Any) -> tuple[str, Any]:
-    """Return how a path leads into what a field holds, and the noun that it holds there, if any."""
+def _inner(hint: Any) -> list[tuple[str, Any]]:
+    """Return how a path leads into what a field holds, and the nouns that it may hold there."""
     if isinstance(hint, type) and is_dataclass(hint):
-        return "", hint
-    found = next((inner for argument in get_args(hint) if (inner := _inner(argument))[1] is not None), None)
-    if found is None:
-        return "", None
+        return [("", hint)]
     holder = get_origin(hint)
     mark = "[]" if holder is tuple else ".*" if hasattr(holder, "keys") else ""
-    return mark + found[0], found[1]
+    return [(mark + way, noun) for argument in get_args(hint) for way, noun in _inner(argument)]
 
 
 def _written(default: object, write: Any) -> str:

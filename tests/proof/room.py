@@ -1,5 +1,6 @@
 """Room on agents, told from the store alone."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -16,17 +17,25 @@ def capacity(agent: Mapping[str, Any]) -> tuple[int, int]:
     return parse_cpu(offered["cpu"]), parse_size(offered["memory"])
 
 
-def taken(state: State, agent: str, without: Collection[str] = ()) -> tuple[int, int, list[int]]:
-    """Return what is reserved on an agent: processor, memory, and each fixed port as often as it is."""
+def named(agent: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return what an agent offers of named resources."""
+    offered: Mapping[str, int] = agent["capacity"].get("named", {})
+    return offered
+
+
+def taken(state: State, agent: str, without: Collection[str] = ()) -> tuple[int, int, list[int], Counter[str]]:
+    """Return what is reserved on an agent: processor, memory, each fixed port as often as it is, named resources."""
     cpu = memory = 0
     ports: list[int] = []
+    counted: Counter[str] = Counter()
     for task in state.tasks_on.get(agent, ()):
         if task not in without:
             reserve = reservation(state, agent, task)
             cpu += reserve.get("cpu", 0)
             memory += reserve.get("memory", 0)
             ports += reserve.get("ports", ())
-    return cpu, memory, ports
+            counted.update(dict(reserve.get("named", ())))
+    return cpu, memory, ports, counted
 
 
 def has_room(state: State, agent: str, spec: Mapping[str, Any]) -> bool:
@@ -35,10 +44,11 @@ def has_room(state: State, agent: str, spec: Mapping[str, Any]) -> bool:
     if found is None or state.link(agent) != "connected" or state.row("cordons", agent) is not None:
         return False
     wanted = reservation_of(codec.load(Spec, codec.dump(spec)).task)
-    cpu, memory, ports = taken(state, agent)
+    cpu, memory, ports, counted = taken(state, agent)
     cpu_offered, memory_offered = capacity(found)
     fits = cpu + wanted.cpu <= cpu_offered and memory + wanted.memory <= memory_offered
-    return fits and not set(ports) & set(wanted.ports)
+    has_named = all(counted[name] + count <= named(found).get(name, 0) for name, count in wanted.named)
+    return fits and has_named and not set(ports) & set(wanted.ports)
 
 
 def is_plain(spec: Mapping[str, Any]) -> bool:

@@ -6,7 +6,6 @@ Nothing here is what the system says of itself: it is the store's own word, revi
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from harpoon.model.task import TaskName, parse_task_id
 from tests.proof.history import Committed, Pair
 
 ROOT: Final = "/h/1/ctl/"
@@ -134,6 +133,10 @@ class State:
         for task, agent in self.slots.get(slot, _NOTHING).items():
             yield agent, task, self.placement(agent, task)
 
+    def is_preempted(self, task: str) -> bool:
+        """Return whether a job that waits for room says that a task of another one goes for its sake."""
+        return any(task in row.value.get("awaited", ()) for row in self.table("pending").values())
+
     def fold(self, event: Committed) -> None:
         """Take one revision."""
         self.went_back = event.revision <= self.revision and not event.is_anew
@@ -224,11 +227,6 @@ def number_of(task: str) -> Pair:
     """Return the number of a task's placement."""
     incarnation, _, revision = task.rpartition(".")[2].partition("-")
     return int(incarnation), int(revision)
-
-
-def name_of(task: str) -> TaskName:
-    """Take a task's id apart."""
-    return parse_task_id(task)
 
 
 def is_over(report: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 import pytest
 
 from harpoon.model.job import Spec
+from harpoon.model.rollout import Failure, RolloutRecord
 from tests.builders import a_cordon, a_job, a_template
 from tests.proof.checks.answering import ComparedAndOnce
 from tests.proof.told import REAL, Told, a_house, refuted
@@ -220,6 +221,17 @@ def test_one_idempotency_key_makes_one_change():
     told.job(scale=2, version=2)
     with refuted("S6"):
         told.job(scale=1, version=3)
+
+
+def test_what_a_failed_rollout_brings_back_was_asked_for_by_nobody():
+    told = a_house(None, ComparedAndOnce)
+    op = told.invoke("put", spec=spec(), idempotency_key="k")
+    told.answer(op, revision=told.job())
+    told.job(scale=2, version=2)
+    failure = Failure(version=2, revision=told.revision, at_ms=0, reason="it did not come up", reverted_by=3)
+    record = RolloutRecord(namespace="default", job="web", version=3, generation="g1", failure=failure)
+    told.commit({"jobs/default/web": a_job(version=3), "rollouts/default/web": record})
+    told.end()
 
 
 def test_one_idempotency_key_with_two_answers_is_refuted():

@@ -320,6 +320,20 @@ def test_what_does_not_fit_any_more_is_refuted(field, each):
         told.placed("a1", slot=1, **{field: each})
 
 
+def test_named_resources_are_reserved_like_any_other():
+    told = a_house()
+    told.agent("a1", named={"gpu": 2})
+    told.job(scale=4)
+    told.placed("a1", slot=0, named={"gpu": 2})
+    told.placed("a1", slot=1)
+    with refuted("S17"):
+        told.placed("a1", slot=2, named={"gpu": 1})
+    told = a_house()
+    told.job(scale=1)
+    with refuted("S17"):
+        told.placed("a1", slot=0, named={"licence": 1})
+
+
 def test_a_task_reserves_until_it_is_over_whatever_became_of_its_placement():
     for state, is_wrong in ((TaskState.STOPPING, True), (TaskState.FINISHED, False)):
         told = a_house()
@@ -430,7 +444,7 @@ def test_what_is_old_or_has_failed_may_make_room_for_its_successor():
     told.place(drop=[one])
     two = told.placed("a1")
     told.report(two)
-    told.job(generation="g2", version=2)
+    told.job(generation="g2", version=2, unavailable=1)
     told.place(drop=[two])
     told.end()
 
@@ -448,6 +462,30 @@ def test_what_replaces_it_or_an_operator_who_ends_it_are_reasons():
     told.place(drop=[three])
     told.dead("a1")
     told.job(is_terminating=True, version=2)
+    told.end()
+
+
+def test_that_an_operator_has_it_moved_is_a_reason():
+    for is_moved in (True, False):
+        told = a_house(None, FailStatic)
+        told.job(exclusive=True)
+        one = told.placed("a1", is_exclusive=True)
+        if is_moved:
+            told.commit({f"moves/a1/{one.task}": {"move": {"task": one.task, "agent": "a1"}, "at_ms": 0}})
+            told.revoke(one)
+            told.commit({f"moves/a1/{one.task}": None, f"placements/a1/{one.task}": None})
+            told.end()
+        else:
+            with refuted("S18"):
+                told.revoke(one)
+
+
+def test_that_a_more_urgent_job_takes_its_room_is_a_reason():
+    told = a_house(None, FailStatic)
+    told.job(priority=10)
+    one = told.placed("a1")
+    pending = {"namespace": "default", "job": "urgent", "generation": "g1", "slots": [0], "awaited": [one.task]}
+    told.commit({f"placements/a1/{one.task}": None, "pending/default/urgent": pending})
     told.end()
 
 

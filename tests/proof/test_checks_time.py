@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from harpoon.model.agent import LinkState
-from harpoon.model.template import Backoff, Restart, RestartPolicy
+from harpoon.model.lifecycle import Backoff, Restart, RestartPolicy
 from tests.builders import T0, a_job, a_template
 from tests.proof.checks.owning import OneLiveOwner
+from tests.proof.checks.timing import TimersHold
 from tests.proof.history import Down, Up
 from tests.proof.told import Told, a_house, refuted
 
@@ -144,6 +145,18 @@ def test_a_task_that_is_started_again_too_often_is_refuted():
 def test_a_task_that_is_never_to_start_again_is_refuted_when_it_does():
     with refuted("L4"):
         restarting(600, policy=RestartPolicy.NEVER)
+
+
+def test_what_an_agent_was_told_to_forget_starts_for_the_first_time_when_the_order_to_start_it_comes_again():
+    told = a_house(None, TimersHold)
+    token = told.hold("a1", "i1")
+    told.job(a_job(task=replace(a_template(), restart=Restart(policy=RestartPolicy.NEVER))))
+    one = told.placed("a1")
+    told.exit("a1", one.task, told.start("a1", one.task))
+    told.place(drop=[one])
+    told.apply("a1", token, "i1", "forget", one.task)
+    told.start("a1", one.task)
+    told.end()
 
 
 def test_on_another_agent_of_the_name_it_starts_for_the_first_time():

@@ -13,7 +13,7 @@ from harpoon.agent.service import AgentService
 from harpoon.agent.settings import AGENT_PORT, AgentSettings
 from harpoon.kit.clock import Clock
 from harpoon.model.agent import Agent, PortRange
-from tests.sim.drivers import SimDriver, SimProber
+from tests.sim.drivers import SimDriver, SimProber, SimSupplier
 from tests.sim.hosts import Host
 
 #: What an agent has to give unless told otherwise.
@@ -64,6 +64,7 @@ async def boot(host: Host, *, name: str, clock: Clock, rng: Random, **told: Any)
         rng=rng,
         driver=driver,
         prober=SimProber(host, clock, rng),
+        supplier=SimSupplier(),
         ports=Ports(settings.ports, host.why_taken),
         boot=host.boot,
     )

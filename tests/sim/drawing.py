@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tests.sim.plan import CHAOS_S, Fault, Op, Plan, a_spec
+from tests.sim.toil import toiled
 
 #: What can break, and how likely each is; what each means is told in `tests.sim.nemesis`.
 FAULTS: Final[Mapping[str, int]] = {
@@ -49,6 +50,9 @@ FAULTS: Final[Mapping[str, int]] = {
     "task_dies": 3,
     "cordon": 1,
     "drain": 2,
+    "pause_rollout": 3,
+    "promote_rollout": 3,
+    "rebalance": 3,
 }
 #: Those that befall an agent, or its host, or whoever minds it.
 OF_AGENTS: Final = frozenset(
@@ -62,20 +66,23 @@ def drawn(seed: int) -> Plan:
     rng = random.Random(seed)
     instances = tuple(f"s{number}" for number in range(1, rng.choice((2, 2, 3)) + 1))
     agents = tuple(f"a{number}" for number in range(1, rng.choice((2, 3, 3)) + 1))
+    # Apart from the rest, so that most of the plans are what they were without.
+    urgency = random.Random(f"urgency of {seed}")
+    is_tight = urgency.random() < 0.3
     plan = Plan(
         seed=seed,
         instances=instances,
         agents=agents,
-        ops=_ops(rng, instances, agents),
+        ops=_ops(rng, instances, agents, urgency if is_tight else None),
         faults=(),
         unlisted=tuple(agent for agent in agents if rng.random() < 0.3),
-        cpu=rng.choice((8000, 8000, 8000, 1000)),
+        cpu=min(rng.choice((8000, 8000, 8000, 1000)), 1000 if is_tight else 8000),
     )
     faults = [_fault(rng, plan) for _ in range(rng.randint(4, 12))]
     if rng.random() < 0.5:
         faults += rng.choice(CHORDS)(rng, plan)
     plan = replace(plan, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
-    return _break_for_ever(rng, plan) if rng.random() < 0.3 else plan
+    return toiled(_break_for_ever(rng, plan) if rng.random() < 0.3 else plan)
 
 
 # What is asked for.
@@ -109,11 +116,36 @@ def _kinds(rng: random.Random, agents: tuple[str, ...]) -> dict[str, dict[str, A
             kind["SIM_FAILS"] = "0.3"
         if rng.random() < 0.1:
             kind["SIM_START"] = "0.1..2"
+        if rng.random() < 0.4:
+            kind["update"] = _update(rng, is_exclusive=bool(kind.get("exclusive")))
     return kinds
 
 
-def _ops(rng: random.Random, instances: tuple[str, ...], agents: tuple[str, ...]) -> tuple[Op, ...]:
+def _update(rng: random.Random, *, is_exclusive: bool) -> dict[str, Any]:
+    """Draw how rollouts go: some so that they fail, or wait for people."""
+    update: dict[str, Any] = {"deadline": rng.choice(("3s", "8s", "5m")), "on_failure": rng.choice(("revert", "pause"))}
+    if rng.random() < 0.5:
+        update["healthy_for"] = rng.choice(("500ms", "2s"))
+    if not is_exclusive:
+        update["surge"], update["unavailable"] = rng.choice(((1, 0), (2, 0), (0, 1), (1, 1)))
+        update["canary"] = rng.choice((0, 0, 1))
+    return update
+
+
+def _press(rng: random.Random, kinds: Mapping[str, dict[str, Any]]) -> None:
+    """Let the jobs want more than there is, and some of them more urgently than others."""
+    for kind in kinds.values():
+        kind["cpu"] = rng.choice((100, 300, 600))
+        kind["priority"] = rng.choice((10, 50, 90))
+        kind["preempt"] = rng.random() < 0.5
+
+
+def _ops(
+    rng: random.Random, instances: tuple[str, ...], agents: tuple[str, ...], urgency: random.Random | None
+) -> tuple[Op, ...]:
     kinds = _kinds(rng, agents)
+    if urgency is not None:
+        _press(urgency, kinds)
     ops = [
         Op(at=1.0 + 0.1 * number, session="c1", verb="put", job=job, to=rng.choice(instances), spec=a_spec(**kind))
         for number, (job, kind) in enumerate(kinds.items())
@@ -186,12 +218,12 @@ def _of_kind(rng: random.Random, plan: Plan, what: str, at: float) -> Fault:
             amount = rng.choice((1, 2, 5))
         case "store_away" | "leases_extended" | "watch_compacted":
             target = "store"
+        case "pause_rollout" | "promote_rollout":
+            target = rng.choice(plan.ops).job
         case "move_agent":
             target = rng.choice(plan.unlisted or plan.agents)
         case "mistake_for_dead":
             span += 18
-        case _:
-            pass
     return Fault(at=at, what=what, target=target, span=span, other=other, amount=amount)
 
 

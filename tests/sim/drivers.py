@@ -8,13 +8,16 @@ from pathlib import Path
 from random import Random
 
 from harpoon.agent.drivers.driver import Handle
-from harpoon.agent.drivers.handle import Launch
+from harpoon.agent.drivers.handle import Launch, Program
 from harpoon.agent.drivers.shimfile import Exit
 from harpoon.agent.probes import Ask, SystemProber, Target
+from harpoon.agent.record import Place, Record
+from harpoon.agent.volumes import Mount
 from harpoon.core.restart import describe_exit
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Invalid
-from harpoon.model.template import Check
+from harpoon.model.check import Check
+from harpoon.model.task import Limit
 from tests.sim.hosts import Host, Run
 
 #: How often one who waits for what is left of a group looks again, and for how long.
@@ -27,10 +30,13 @@ class SimHandle:
     """A launch, as the daemon knows it: a moment after what became of it."""
 
     def __init__(self, host: Host, run: Run | None, changed: Callable[[], None]) -> None:
+        self.note = ""
+        self.beside = None
         self.run = run
         self.changed = changed
         self.pid: int | None = None
         self.exit: Exit | None = None
+        self.limits: tuple[Limit, ...] = ()
         self._host = host
         self.look()
 
@@ -97,6 +103,9 @@ class SimDriver:
             self._host.sweep(run)
             await asyncio.sleep(_LOOK_S)
 
+    def clear_strays(self) -> None:
+        """Nothing runs here that its daemon does not find."""
+
     def hear(self, run: Run) -> None:
         """Tell the task's life that its process has changed."""
         handle = self._handles.get(run.name)
@@ -143,3 +152,20 @@ class SimProber(SystemProber):
             return "no answer in time" if host.rng.random() < flaps else None
 
         return ask
+
+
+class SimSupplier:
+    """Provides what tasks need that have neither volumes nor artifacts."""
+
+    async def provide(self, record: Record, place: Place, tell: Callable[[str], None]) -> tuple[Mount, ...]:
+        raise AssertionError("no task here needs anything")
+
+    def dress(self, launch: Launch, place: Place, found: tuple[Mount, ...]) -> Launch:
+        assert not found
+        return launch
+
+    def enter(self, program: Program, record: Record, pid: int | None) -> Program:
+        return program
+
+    async def watch(self, record: Record, place: Place) -> str:
+        raise AssertionError("no task here has scratch space")

@@ -30,7 +30,7 @@ class Behaviour:
     #: ``SIM_EXIT_AFTER``: seconds until it ends by itself; None: it does not. ``SIM_CRASHES`` is the chance that it
     #: does though, within a minute; ``SIM_FAILS`` that it does at once; both with 1.
     exit_s: float | None
-    #: ``SIM_EXIT_CODE``.
+    #: ``SIM_EXIT_CODE``; of several, as ``0|0|3``, any.
     code: int
     #: ``SIM_STOP``: seconds from the first signal that asks it to end until it does; ``ignore``: it does not.
     stop_s: float | None
@@ -46,7 +46,8 @@ def draw(variables: Mapping[str, str], rng: Random) -> Behaviour:
         return rng.uniform(float(low), float(high)) if high else float(low)
 
     exit_s = number("SIM_EXIT_AFTER", "0") if "SIM_EXIT_AFTER" in variables else None
-    code = int(variables.get("SIM_EXIT_CODE", "0"))
+    codes = variables.get("SIM_EXIT_CODE", "0").split("|")
+    code = int(codes[0] if len(codes) == 1 else rng.choice(codes))
     if rng.random() < number("SIM_CRASHES", "0"):
         exit_s, code = min(rng.uniform(0, 60), 60 if exit_s is None else exit_s), 1
     if rng.random() < number("SIM_FAILS", "0"):

@@ -1,11 +1,13 @@
 """What each fault of a plan does to a world, and undoes. The table of faults is `tests.sim.drawing.FAULTS`."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harpoon.kit.errors import HarpoonError
+from harpoon.kit.errors import Conflict, HarpoonError, NotFound
+from harpoon.model.rebalance import Rebalancing
 from harpoon.store.port import StoreUnavailable
 from tests.proof.history import Fault as Told
 from tests.proof.history import Healed
@@ -288,6 +290,35 @@ class Nemesis:
             await world.insist(lambda instance: instance.controller.cordons.uncordon(agent))
 
         world.begin(work())
+
+    def pause_rollout(self, fault: Fault) -> None:
+        """An operator pauses the rollouts of a job, and lets them go on later."""
+        self._world.begin(self._steer(fault.target, "pause", fault.span, "resume"))
+
+    def promote_rollout(self, fault: Fault) -> None:
+        """An operator promotes whatever is on trial."""
+        self._world.begin(self._steer(fault.target, "promote"))
+
+    def rebalance(self, _fault: Fault) -> None:
+        """An operator has tasks moved to where they would be placed now, of exclusive jobs, too."""
+        order = Rebalancing(max_moves=3, exclusive=True)
+
+        async def ask(instance: Any) -> None:
+            with contextlib.suppress(Conflict):
+                await instance.controller.rebalancer.rebalance(order, instance.controller.bookings())
+
+        self._world.begin(self._world.insist(ask))
+
+    async def _steer(self, job: str, order: str, span: float = 0.0, undo: str = "") -> None:
+        async def ask(instance: Any) -> None:
+            # There may be no such job, or nothing to decide of it.
+            with contextlib.suppress(NotFound, Conflict):
+                await getattr(instance.controller.steering, order)("default", job)
+
+        await self._world.insist(ask)
+        if undo:
+            await asyncio.sleep(span)
+            await self._steer(job, undo)
 
     # Within.
 

@@ -4,7 +4,7 @@ A plan is plain data, so that it can be shown, made smaller, and kept as a case 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -106,9 +106,16 @@ def a_spec(
     distinct: bool = False,
     spread: bool = False,
     on_fail: str = "",
+    update: Mapping[str, Any] | None = None,
+    priority: int | None = None,
+    preempt: bool = False,
+    batch: Mapping[str, Any] | None = None,
+    retries: int = 0,
+    system: bool = False,
+    among: Sequence[str] = (),
     **behaves: str,
 ) -> dict[str, Any]:
-    """Return what is declared of a job whose tasks run until they are stopped.
+    """Return what is declared of a job: its tasks run until they are stopped, unless they are said to end by themselves.
 
     Args:
         scale: How many slots.
@@ -123,6 +130,13 @@ def a_spec(
         distinct: No two slots on one agent.
         spread: Slots are spread over agents.
         on_fail: What its check does that fails; empty: it has none.
+        update: How its rollouts go.
+        priority: Of those that wait for room it is placed by that.
+        preempt: Tasks of lower priority make room for it.
+        batch: It is a batch job: ``completions``, ``parallel``, ``attempts``, ``deadline``, ``keep``, ``cron``.
+        retries: Of a batch job: how often an agent starts a task again that fails.
+        system: It has a slot on each agent.
+        among: Only these agents may have it; none: all.
         behaves: Variables that say what its processes do (`tests.sim.hosts.Behaviour`, `tests.sim.drivers.SimProber`).
     """
     env: dict[str, Any] = {"VERSION": str(version), **behaves}
@@ -133,8 +147,11 @@ def a_spec(
         "stop": {"drain": "0s", "grace": "2s"},
         "restart": {"policy": "always", "attempts": 5, "within": "10m", "backoff": {"initial": "500ms", "max": "4s"}},
     }
-    spec: dict[str, Any] = {"scale": scale, "task": task}
-    placement: dict[str, Any] = {}
+    spec: dict[str, Any] = {"task": task} if batch is not None or system else {"scale": scale, "task": task}
+    if batch is not None:
+        spec |= {"type": "batch", **batch}
+        task["restart"] |= {"policy": "on_failure" if retries else "never", "attempts": max(1, retries)}
+    spec |= {"type": "system"} if system else {}
     if uses:
         env["PEERS"] = {"endpoints": f"{uses}/http"}
     if port is not None:
@@ -143,14 +160,24 @@ def a_spec(
         task["checks"] = [{"exec": {"command": ["/bin/true"]}, "every": "1s", "on_fail": on_fail}]
     if exclusive:
         spec["exclusive"] = True
-    if waits:
-        spec["on_lost"] = "wait"
-    if needs:
-        spec["depends_on"] = [{"job": needs}]
-    if agent:
-        placement["require"] = [{"tag": "name", "equals": agent}]
-    if distinct:
-        placement["distinct"] = "agent"
-    if spread:
-        placement["spread"] = [{"tag": "name"}]
+    if update:
+        spec["update"] = dict(update)
+    if priority is not None:
+        spec["priority"] = priority
+    spec |= {"preempt": True} if preempt else {}
+    spec |= {"on_lost": "wait"} if waits else {}
+    spec |= {"depends_on": [{"job": needs}]} if needs else {}
+    placement = _rules((agent,) if agent else among, distinct=distinct, spread=spread)
     return spec | ({"placement": placement} if placement else {})
+
+
+def _rules(among: Sequence[str], *, distinct: bool, spread: bool) -> dict[str, Any]:
+    rules: dict[str, Any] = {}
+    if among:
+        one = {"equals": among[0]} if len(among) == 1 else {"in": list(among)}
+        rules["require"] = [{"tag": "name", **one}]
+    if distinct:
+        rules["distinct"] = "agent"
+    if spread:
+        rules["spread"] = [{"tag": "name"}]
+    return rules

@@ -38,6 +38,21 @@ def a_plan(*events: Op | Fault, instances: int = 2, agents: int = 2, chaos_s: fl
     )
 
 
+#: Twice within a minute of the first; then not before another year.
+TWICE_A_YEAR: Final = "1,2 0 1 1 *"
+
+
+def cron(
+    at: float, job: str, to: str = "s1", *, expression: str = TWICE_A_YEAR, overlap: str = "allow", **spec: Any
+) -> Op:
+    """Ask for a job of which children are made."""
+    told = a_spec(**spec)
+    del told["scale"]
+    told |= {"type": "batch", "cron": {"at": expression, "overlap": overlap}}
+    told["task"]["restart"] |= {"policy": "on_failure"}
+    return Op(at=at, session="c1", verb="put", job=job, to=to, spec=told)
+
+
 SCENARIOS: Final[Mapping[str, Plan]] = {
     "a job is scheduled, migrated and unscheduled": a_plan(
         put(1, "web", scale=2), put(3, "web", scale=2, version=2), delete(6, "web")
@@ -47,6 +62,22 @@ SCENARIOS: Final[Mapping[str, Plan]] = {
     ),
     "an instance leaves, and another joins": a_plan(
         put(1, "web", scale=2), put(1.2, "db", exclusive=True), fault(3, "stop_instance", "s1", 1.0), chaos_s=10
+    ),
+    "a cron job is due, and due again": a_plan(
+        cron(57, "nightly"), fault(90, "stop_instance", "s1", 1.0), delete(125, "nightly", "s2"), chaos_s=128
+    ),
+    "a batch job is tried again, and comes to its end": a_plan(
+        put(
+            1,
+            "sum",
+            batch={"completions": 3, "parallel": 2, "attempts": 9},
+            SIM_EXIT_AFTER="0.3..1.2",
+            SIM_EXIT_CODE="0|0|3",
+        ),
+        put(1.5, "sums", batch={"completions": 2, "parallel": 1}, exclusive=True, SIM_EXIT_AFTER="0.3..1.2"),
+    ),
+    "a system job follows its agents": a_plan(
+        put(1, "shipper", system=True), put(3, "shipper", system=True, version=2), fault(5, "drain", "a1", 2.0)
     ),
     "an agent is lost, and comes back": a_plan(
         put(1, "web", scale=2), put(1.2, "db", exclusive=True), fault(2, "kill_agent", "a1", 16.0), chaos_s=20

@@ -23,6 +23,7 @@ from harpoon.store.port import (
     Delete,
     Entry,
     Lease,
+    Put,
     Renewal,
     StoreUnavailable,
     Trouble,
@@ -41,6 +42,8 @@ LATE_S: Final = 1.0
 ELECTION_S: Final = 1.0
 #: Of the commits that wait while there is no quorum, so many are carried out when there is one.
 SURVIVING: Final = 0.5
+#: Of a job that waits for room, the record in which it says that tasks of others go for it.
+_PREEMPTS: Final = b'"awaited":["'
 
 Hear = Callable[[int, tuple[Change, ...]], None]
 
@@ -225,6 +228,8 @@ class SimStore(MemoryStore):
             raise StoreUnavailable(told, maybe_applied=False, trouble=Trouble.LEASE_OVER)
         if changes:
             self.happened["commit applied late"] += is_late
+            puts = (write for write in order.writes if isinstance(write, Put))
+            self.happened["waits for what it preempts"] += sum(_PREEMPTS in put.value for put in puts)
             self._apply(changes)
             for key, number in order.leases.items():
                 self._leased[key] = self.leases[number]

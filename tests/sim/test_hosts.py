@@ -11,10 +11,11 @@ import pytest
 
 from harpoon.agent.stream import event_of
 from harpoon.kit.errors import Fenced, Unavailable
+from harpoon.model.check import Check, HttpProbe
 from harpoon.model.command import ForgetTask, StopTask
+from harpoon.model.lifecycle import Restart, RestartPolicy, Stop
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
-from harpoon.model.template import Check, HttpProbe, Restart, RestartPolicy, Stop
 from harpoon.model.token import Token
 from harpoon.model.wire import Snapshot
 from tests.sim.disks import disk_of, install
@@ -316,6 +317,8 @@ def test_a_behaviour_is_a_number_or_any_in_a_range():
     assert {one.start_s for one in drawn} == {4}
     assert {one.stop_s for one in drawn} == {None}
     assert {draw({}, rng).exit_s for _ in range(50)} == {None}
+    assert {draw({"SIM_EXIT_CODE": "0|3"}, rng).code for _ in range(50)} == {0, 3}
+    assert {draw({"SIM_EXIT_CODE": "7"}, rng).code for _ in range(50)} == {7}
 
 
 def test_after_a_restart_of_the_host_nothing_is_started_that_a_later_daemon_would_not_find(play):

@@ -32,6 +32,7 @@ from tests.sim.point import Point
 from tests.sim.record import Record
 from tests.sim.registering import Registration
 from tests.sim.store import SimStore
+from tests.sim.tallies import tallies
 
 #: After the calm everything is as desired within so long; the longest that leases, losses and backoffs can take.
 CALM_S = 150.0
@@ -40,7 +41,7 @@ VERIFIED_S = 680.0
 #: So quiet, it is settled; and stays so for as long again.
 QUIET_S = 35.0
 #: What nobody can promise whose store leaves out events of a watch, and does not say so: a view that misses a placement.
-UNSURE = frozenset({"L2", "S17", "S5", "S11", "S12", "S18", "L6"})
+UNSURE = frozenset({"L2", "S17", "S5", "S11", "S12", "S18", "S24", "S26", "L6"})
 #: An agent that nobody has followed for so long registers again.
 REGISTER_AFTER = timedelta(seconds=5)
 #: An operator tries so often, a second apart: longer than a view can be wrong.
@@ -153,6 +154,7 @@ class World:
     def _hear_store(self, revision: int, changes: Any) -> None:
         self.point.revision(revision)
         told = {key: None if entry is None else orjson.loads(entry.value) for key, entry in changes}
+        self.net.happened.update(tallies(told))
         self.tell(history.Committed(t=self.loop.now, node="store", revision=revision, changes=told))
 
     # Who is there.

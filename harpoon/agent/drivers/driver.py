@@ -1,10 +1,15 @@
-"""What runs tasks: the port that a task's life goes through. On processes of this host: `drivers.process`."""
+"""What runs tasks: the port that a task's life goes through. On processes of this host: `drivers.process`.
+
+In containers of its engine: `drivers.docker`.
+"""
 
 from collections.abc import Callable
 from typing import Protocol
 
 from harpoon.agent.drivers.handle import Launch
+from harpoon.agent.drivers.programs import Runs
 from harpoon.agent.drivers.shimfile import Exit
+from harpoon.model.task import Limit
 
 
 class Handle(Protocol):
@@ -17,6 +22,18 @@ class Handle(Protocol):
     @property
     def exit(self) -> Exit | None:
         """How it ended; None while it runs."""
+
+    @property
+    def note(self) -> str:
+        """Why it does not run yet, or what is not known of it; nothing, as a rule."""
+
+    @property
+    def beside(self) -> Runs | None:
+        """Runs a program beside the task where the agent itself cannot; None: it can."""
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Which of its limits are enforced; known once it is launched."""
 
     @property
     def began_ms(self) -> int:
@@ -41,6 +58,7 @@ class Driver(Protocol):
 
         Raises:
             OSError: It could not be begun; nothing runs.
+            Invalid: Likewise, and trying again would not help.
         """
 
     def find(self, file: str, changed: Callable[[], None]) -> Handle | None:
@@ -60,3 +78,23 @@ class Driver(Protocol):
             handle: The launch; this driver's.
             is_thorough: Wait for all of it. Otherwise only for what could keep the task from being started again.
         """
+
+    def clear_strays(self) -> None:
+        """Kill what an earlier daemon of this agent started and nobody has found. To be called once, after all were."""
+
+
+class Containers(Driver, Protocol):
+    """A driver that has an engine do it."""
+
+    @property
+    def version(self) -> str | None:
+        """Return the engine's version; None: it has not answered yet."""
+
+    def when_met(self, told: Callable[[], None]) -> None:
+        """Have it told when the engine turns out to be of another version."""
+
+    async def tried(self) -> None:
+        """Wait until it is known whether the engine answers."""
+
+    async def run(self) -> None:
+        """Do all that is to be done with the engine until cancelled. What runs in it runs on."""

@@ -4,13 +4,17 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from harpoon.agent import processes
+from harpoon.agent.drivers.box import Box
+from harpoon.agent.drivers.cgroup import Group
 from harpoon.agent.drivers.shimfile import Exit
 from harpoon.agent.processes import Stat
+from harpoon.model.task import Limit
+from harpoon.model.template import Resources
 
 #: Stands for a process that was never known.
 NOBODY: Final = -1
@@ -40,10 +44,18 @@ class Launch(Program):
     stderr: str
     #: Where the shim of this very launch writes what it has to say; must not exist.
     shim_file: str
+    #: What its container is made of; None: it has none.
+    container: Box | None = None
+    #: What it is held to.
+    resources: Resources = field(default_factory=Resources)
 
 
 class Process:
     """One launch of a task. It tells of a change by calling what it was given; then its attributes are to be read."""
+
+    #: See `driver.Handle`.
+    note = ""
+    beside = None
 
     def __init__(self, file: str, changed: Callable[[], None], shim: int = NOBODY) -> None:
         #: What its shim says.
@@ -58,6 +70,8 @@ class Process:
         self.orphaned_s: float | None = None
         #: Whether its shim was gone when it was taken up, so that the session's number may be another's by now.
         self.is_old = False
+        #: What it is held to; None: nothing, and nobody looked.
+        self.group: Group | None = None
         self.changed = changed
         #: Other sessions that the task's process was seen in.
         self._sessions: set[int] = set()
@@ -80,6 +94,11 @@ class Process:
             OSError: The host does not let it be found out.
         """
         return os.stat(self.file).st_mtime_ns // 1_000_000  # noqa: PTH116
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Which of its limits are enforced."""
+        return () if self.group is None else self.group.kept.limits
 
     def hear(self, pid: int) -> None:
         """Take note of which process is the task's, if it is: the shim's child, or known by its environment."""

@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -27,7 +27,7 @@ MARK: Final = "HARPOON_CHECK"
 _SCRIPT: Final = 'cd -- "$1" || exit 126; ulimit -S -n "$2"; shift 2; unset PWD OLDPWD; exec "$@"'
 _PREFACE: Final = (SHELL, "-c", _SCRIPT, "harpoon-check")
 #: The last line is looked for in so much of what was printed last.
-_KEPT: Final = 4096
+KEPT: Final = 4096
 #: A pipe holds so much. One that was full is read again only after a rest, so that it cannot keep this daemon busy.
 _CHUNK: Final = 64 << 10
 _REST_S: Final = 0.01
@@ -48,6 +48,10 @@ class Outcome:
     last_line: str
     #: Set once the process is gone; not yet where even KILL did not end it.
     gone: asyncio.Event
+
+
+#: Runs a program, no longer than so.
+Runs = Callable[[Program, timedelta], Awaitable[Outcome]]
 
 
 class _Running:
@@ -166,7 +170,7 @@ class Programs:
             chunk = os.read(running.output, _CHUNK)
         except BlockingIOError:
             return None
-        running.printed = (running.printed + chunk)[-_KEPT:]
+        running.printed = (running.printed + chunk)[-KEPT:]
         return len(chunk)
 
     def _ended(self, running: _Running) -> None:

@@ -24,6 +24,10 @@ class Exit:
     #: Negative: the signal that killed it. None: nobody knows.
     code: int | None
     detail: str
+    #: Whether the kernel killed it, or a process of it, for want of memory.
+    is_for_memory: bool = False
+    #: Whether nothing ran, because its agent ended before; it is begun once more, and that is no restart.
+    is_void: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,17 @@
 from typing import Final
 
 from tests.proof.checks.answering import ComparedAndOnce, DurableAnswers, MonotoneSessions
+from tests.proof.checks.completing import CompleteForGood, EndsRightly, FewAtOnce
 from tests.proof.checks.converging import Converges, CoreConverges
+from tests.proof.checks.ending import BatchesEnd
+from tests.proof.checks.everywhere import OncePerAgent
 from tests.proof.checks.failing import FailStatic
 from tests.proof.checks.fencing import Fence, OneOwner
 from tests.proof.checks.limits import EvictionsBounded, NeverOverCommitted
 from tests.proof.checks.owning import OneLiveOwner
 from tests.proof.checks.placing import ClaimFirst
+from tests.proof.checks.recurring import DuesDecided, FiredOnce
+from tests.proof.checks.rolling import CanariesFew, MakesBeforeItBreaks, PreemptsLower
 from tests.proof.checks.running import NoDoubleRun, NoOrphans
 from tests.proof.checks.timing import TimersHold
 from tests.proof.checks.waiting import NoLastingOverload, NoStarvation
@@ -28,10 +33,20 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     EvictionsBounded,
     NeverOverCommitted,
     FailStatic,
+    MakesBeforeItBreaks,
+    CanariesFew,
+    PreemptsLower,
+    FiredOnce,
+    CompleteForGood,
+    FewAtOnce,
+    EndsRightly,
+    OncePerAgent,
     Converges,
     OneLiveOwner,
     TimersHold,
     CoreConverges,
     NoStarvation,
     NoLastingOverload,
+    DuesDecided,
+    BatchesEnd,
 )

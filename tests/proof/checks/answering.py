@@ -183,8 +183,8 @@ class ComparedAndOnce(Check):
                     if self._is_written_over(change.old.value, change.new.value):
                         raise self.refute(f"a change of job {change.key} was written over, unseen", event)
                     continue
-                if change.new.value.get("is_terminating"):
-                    # A delete leaves the spec as it was; nobody has asked for that.
+                if change.new.value.get("is_terminating") or self._is_revert(change.key, change.new.value["version"]):
+                    # A delete leaves the spec as it was, and a rollout that fails brings one back; nobody asks for that.
                     continue
                 key = change.key, canonical(change.new.value["spec"])
                 form = self._forms.get(key)
@@ -210,6 +210,11 @@ class ComparedAndOnce(Check):
                 self._early.append(event)
         elif event.outcome == "refused" and "spec" in asked.args:
             self._judge_form(asked.job, self._forms[asked.job, canonical(asked.args["spec"])])
+
+    def _is_revert(self, job: str, version: int) -> bool:
+        """Whether a version of a job was written by its rollout, which has failed."""
+        record = self.state.value("rollouts", job)
+        return record is not None and (record.get("failure") or {}).get("reverted_by") == version
 
     def _is_written_over(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         """Whether a job's record was written by one who had not seen the former: its version did not rise."""

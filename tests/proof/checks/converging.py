@@ -6,7 +6,8 @@ from typing import Any
 from tests.proof.history import Calm, Committed, Ended, Event, Exited, Sent, Settled, Started
 from tests.proof.judge import Check, Terms
 from tests.proof.room import has_room, is_plain
-from tests.proof.state import LEASED, Change, State
+from tests.proof.state import LEASED, Change, State, is_over
+from tests.proof.wanted import busy_tasks, is_batch, is_noted, is_system, parallel_of, slots_of
 
 #: Written by nobody who converges, and by time alone.
 _TIMELESS = LEASED | {"meta", "idem"}
@@ -66,7 +67,7 @@ class _Converged(Check):
                     amiss = self._amiss_of(agent, task, placed, report)
                     if amiss:
                         yield amiss
-                elif report["state"] != "unclaimed":
+                elif report["state"] != "unclaimed" and not (is_over(report) and is_noted(state, task)):
                     yield f"agent {agent} still has {task}, which nothing places there: it is {report['state']}"
 
     def _amiss_of(self, agent: str, task: str, placed: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
@@ -92,19 +93,43 @@ class _Converged(Check):
 
     def _amiss_in_job(self, key: str, job: Mapping[str, Any]) -> Iterator[str]:
         core, of = set(self._core()), key.replace("/", ".")
-        scale = 0 if job.get("is_terminating") else job["spec"].get("scale", 1)
+        wanted = slots_of(self.state, key, job, core)
         slots = {slot for slot in self.state.slots if slot.rpartition(".")[0] == of and self.state.slots[slot]}
         placed = {slot: list(self.state.placements_of(slot)) for slot in slots}
         is_away = any(agent not in core for found in placed.values() for agent, _, _ in found)
         if job.get("is_terminating") and not is_away and not self._is_left_away(of, core):
             yield f"job {key} is unscheduled, and still there"
         for slot, found in sorted(placed.items()):
-            if int(slot.rpartition(".")[2]) >= scale and any(agent in core for agent, _, _ in found):
+            if slot.rpartition(".")[2] not in wanted and any(agent in core for agent, _, _ in found):
                 yield f"slot {slot} is not wanted, and still placed: {found[0][1]}"
-        for number in range(scale):
-            amiss = self._amiss_in_slot(key, job, number, placed.get(f"{of}.{number}", []), core)
+        for name in wanted:
+            amiss = self._amiss_in_slot(key, job, name, placed.get(f"{of}.{name}", []), core)
             if amiss:
                 yield amiss
+        # Where nothing is missing: a slot that waits for room, for an agent or for people keeps it open.
+        everywhere = slots_of(self.state, key, job, self.state.table("agents"))
+        if all(self._is_current(job, placed.get(f"{of}.{name}", [])) for name in everywhere):
+            amiss = "" if job.get("is_terminating") else self._amiss_in_rollout(key, job)
+            if amiss:
+                yield amiss
+
+    def _is_current(self, job: Mapping[str, Any], found: list[tuple[str, str, Any]]) -> bool:
+        """Whether a slot has what it should, and nothing else."""
+        if [placement["generation"] for _, _, placement in found] != [job["generation"]]:
+            return False
+        agent, task, _ = found[0]
+        report = self.state.reported(agent, task)
+        return report is not None and (bool(report.get("ready")) or report["state"] == "finished")
+
+    def _amiss_in_rollout(self, key: str, job: Mapping[str, Any]) -> str:
+        """Say of a rollout that has come about that it is not said to be complete."""
+        record = self.state.value("rollouts", key)
+        if record is None or record.get("is_complete") or record["generation"] != job["generation"]:
+            return ""
+        # A task that is to be replaced since endpoints have changed may fit nowhere beside the old one.
+        if self._waits_for_people(key, job) or self.state.value("pending", key) is not None:
+            return ""
+        return f"the rollout of job {key} came about, and is not complete"
 
     def _is_left_away(self, of: str, core: set[str]) -> bool:
         """Whether agents outside the core have tasks of a job."""
@@ -112,31 +137,42 @@ class _Converged(Check):
         return any(task.startswith(f"{of}.") for agent in tasks_on.keys() - core for task in tasks_on[agent])
 
     def _amiss_in_slot(
-        self, key: str, job: Mapping[str, Any], number: int, found: list[tuple[str, str, Any]], core: set[str]
+        self, key: str, job: Mapping[str, Any], name: str, found: list[tuple[str, str, Any]], core: set[str]
     ) -> str:
         live = [one for one in found if not one[2].get("is_denied")]
         if any(agent not in core for agent, _, _ in live):
             # What becomes of it is not for the core alone to say: it may wait, or be reached after all.
             return self._amiss_lost(job, live, core) if is_plain(job["spec"]) else ""
         if not live:
-            return self._amiss_unplaced(key, job, number)
+            return self._amiss_unplaced(key, job, name)
+        if self._waits_for_people(key, job):
+            return ""
         if len(live) > 1:
-            return f"slot {key}/{number} has {len(live)} placements: {', '.join(task for _, task, _ in live)}"
+            return f"slot {key}/{name} has {len(live)} placements: {', '.join(task for _, task, _ in live)}"
         agent, task, placement = live[0]
         if placement["generation"] != job["generation"]:
             amiss = f"{task} is of generation {placement['generation']}, and the job's is {job['generation']}"
             return amiss if self._may_go_on(key, job, core) else ""
         cordon = self.state.value("cordons", agent)
-        if cordon is not None and cordon["is_draining"] and is_plain(job["spec"]):
+        # Those of batch jobs run to their end where they are, and those of system jobs go nowhere else.
+        is_movable = is_plain(job["spec"]) and not is_batch(job) and not is_system(job)
+        if cordon is not None and cordon["is_draining"] and is_movable:
             better = self._roomy(job, core)
             return f"{task} is still on {agent}, which is being drained, and {better} has room" if better else ""
         return ""
+
+    def _waits_for_people(self, key: str, job: Mapping[str, Any]) -> bool:
+        """Whether a rollout is paused, or on trial: then slots have either form, and canaries both."""
+        record = self.state.value("rollouts", key)
+        if record is None or record.get("is_complete") or record["generation"] != job["generation"]:
+            return False
+        return bool(record.get("paused_by") or not record.get("is_promoted"))
 
     def _may_go_on(self, key: str, job: Mapping[str, Any], core: set[str]) -> bool:
         """Whether a migrate is not held up: by a successor that fits nowhere beside the old, or by a slot elsewhere."""
         pending, of = self.state.value("pending", key), key.replace("/", ".")
         if pending is not None and pending["generation"] == job["generation"]:
-            return bool(is_plain(job["spec"]) and self._roomy(job, core))
+            return bool(is_plain(job["spec"]) and not is_system(job) and self._roomy(job, core))
         slots = (slot for slot in self.state.slots if slot.rpartition(".")[0] == of)
         return all(agent in core for slot in slots for agent, _, _ in self.state.placements_of(slot))
 
@@ -151,14 +187,18 @@ class _Converged(Check):
         better = self._roomy(job, core)
         return f"{live[0][1]} is lost with agent {live[0][0]}, and {better} has room" if better else ""
 
-    def _amiss_unplaced(self, key: str, job: Mapping[str, Any], number: int) -> str:
-        pending = self.state.value("pending", key)
-        if pending is None or number not in pending.get("slots", ()):
-            return f"slot {number} of job {key} is not placed, and nothing says what it waits for"
-        better = self._roomy(job, core=set(self._core())) if is_plain(job["spec"]) else ""
-        return (
-            f"slot {number} of job {key} is not placed ({pending['reason']}), and {better} has room" if better else ""
-        )
+    def _amiss_unplaced(self, key: str, job: Mapping[str, Any], name: str) -> str:
+        pending = self.state.value("pending", key) or {}
+        waiting = pending.get("members", ()) if is_system(job) else tuple(map(str, pending.get("slots", ())))
+        if name not in waiting:
+            # As many as may run at once do, or wait for what they say.
+            is_full = is_batch(job) and sum(1 for _ in busy_tasks(self.state, key)) + len(waiting) >= parallel_of(job)
+            return "" if is_full else f"slot {name} of job {key} is not placed, and nothing says what it waits for"
+        core = {name} if is_system(job) else set(self._core())
+        # That an agent is one that a system job is for is all that the job asks for beside room.
+        is_judged = not job["spec"].get("depends_on") if is_system(job) else is_plain(job["spec"])
+        better = self._roomy(job, core) if is_judged else ""
+        return f"slot {name} of job {key} is not placed ({pending['reason']}), and {better} has room" if better else ""
 
     def _roomy(self, job: Mapping[str, Any], core: set[str]) -> str:
         return next((agent for agent in sorted(core) if has_room(self.state, agent, job["spec"])), "")

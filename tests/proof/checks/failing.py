@@ -7,6 +7,7 @@ from tests.proof.checks.placing import Words
 from tests.proof.history import Applied, Committed, Ended, Fault, Settled
 from tests.proof.judge import Check, Terms
 from tests.proof.state import Change, State, job_of, slot_of
+from tests.proof.wanted import is_wanted
 
 #: A cordon that was lifted may still be what was decided on so long after.
 _LIFTED_S = 10.0
@@ -88,7 +89,7 @@ class FailStatic(Check):
         assert change.old is not None
         agent, _, task = change.key.partition("/")
         job = self.state.value("jobs", job_of(task))
-        if job is None or job.get("is_terminating") or change.old.value["slot"] >= job["spec"].get("scale", 1):
+        if job is None or not is_wanted(self.state, job_of(task), job, change.old.value, task):
             return
         if not self._is_as_wanted(agent, task, change.old.value, job, event):
             return
@@ -104,6 +105,8 @@ class FailStatic(Check):
         if old["generation"] != job["generation"] or old.get("bindings") or _refers(job):
             return False
         if self.state.row("cordons", agent) is not None or self._is_just_lifted(agent, event):
+            return False
+        if self._is_moving(f"{agent}/{task}") or self.state.is_preempted(task):
             return False
         report = self.state.reported(agent, task)
         return report is None or report["state"] not in ("failed", "finished")
@@ -131,6 +134,11 @@ class FailStatic(Check):
         # A start that was refused as denied is recorded as revoked and denied at once: the store had been set back.
         if len(self.state.slots.get(slot_of(task), ())) == 1 and not new.get("is_denied"):
             raise self.refute(f"{task} on {agent} is as wanted, and is revoked", event)
+
+    def _is_moving(self, key: str) -> bool:
+        """Whether an operator has it moved; that word goes with the placement."""
+        is_gone = any(change.table == "moves" and change.key == key for change in self.state.changed)
+        return is_gone or self.state.row("moves", key) is not None
 
     def _is_just_lifted(self, agent: str, event: Committed) -> bool:
         return event.t - self._lifted.get(agent, float("-inf")) <= _LIFTED_S + self.terms.grace_s

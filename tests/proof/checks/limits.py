@@ -6,7 +6,7 @@ from typing import Final
 from harpoon.core.eviction import BURST, PER_SECOND
 from tests.proof.history import Committed, Pair
 from tests.proof.judge import Check, Terms
-from tests.proof.room import capacity, taken
+from tests.proof.room import capacity, named, taken
 from tests.proof.state import SCHEDULER, State, job_of, number_of, slot_of
 
 #: Decided, and not committed yet, at most: a commit's answer is waited for so long.
@@ -124,12 +124,16 @@ class NeverOverCommitted(Check):
     def _over(self, agent: str, task: str, without: tuple[str, ...]) -> str:
         state = self.state
         wants = state.placement(agent, task).get("reserve", {})
-        cpu_offered, memory_offered = capacity(state.value("agents", agent))
-        cpu, memory, ports = taken(state, agent, without)
+        found = state.value("agents", agent)
+        cpu_offered, memory_offered = capacity(found)
+        cpu, memory, ports, counted = taken(state, agent, without)
         if cpu > cpu_offered and wants.get("cpu"):
             return f"{cpu} of {cpu_offered} thousandths of a processor"
         if memory > memory_offered and wants.get("memory"):
             return f"{memory} of {memory_offered} bytes"
+        for name, _ in wants.get("named", ()):
+            if counted[name] > (offered := named(found).get(name, 0)):
+                return f"{counted[name]} of {offered} {name}"
         twice = [port for port in wants.get("ports", ()) if ports.count(port) > 1]
         return f"port {twice[0]} is taken" if twice else ""
 

@@ -117,7 +117,8 @@ class ClaimFirst(Check):
                 self._rise(change.new.value)
 
     def _rise(self, placement: Mapping[str, Any]) -> None:
-        slot = f"{placement['namespace']}.{placement['job']}.{placement['slot']}"
+        name = placement["agent"] if placement.get("is_system") else placement["slot"]
+        slot = f"{placement['namespace']}.{placement['job']}.{name}"
         number = (placement["incarnation"], placement["revision"])
         self._highest[slot] = max(number, self._highest.get(slot, number))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from harpoon.model.units import parse_duration
-from tests.proof.history import Booted, Committed, Event, Exited, Fault, Started
+from tests.proof.history import Applied, Booted, Committed, Event, Exited, Fault, Started
 from tests.proof.judge import Check, Terms
 from tests.proof.state import State
 
@@ -50,7 +50,7 @@ class TimersHold(Check):
     agent that it was done to. How often a task was started again is counted by its processes, a little too low rather
     than too high, since when the agent heard of an end is not known. That a timer fires late is L1's and L6's to see.
     A host that lost power (a fault called something with *power*) may have lost its count of them, which is not written
-    durably.
+    durably. What an agent was told to forget is new to it when an order to start it comes again, as late as may be.
     """
 
     name = "L4"
@@ -83,6 +83,11 @@ class TimersHold(Check):
             self._forget(event.node)
         self._unpowered.discard(event.node)
         self._uids[event.node] = event.uid
+
+    def on_applied(self, event: Applied) -> None:
+        if event.command == "forget" and event.is_ok:
+            self._ends.pop((event.node, event.task), None)
+            self._restarts.pop((event.node, event.task), None)
 
     def _forget(self, agent: str) -> None:
         """Take all that starts there for new."""

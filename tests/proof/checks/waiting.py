@@ -6,6 +6,7 @@ from tests.proof.checks.watching import WATCH_GAP
 from tests.proof.history import Calm, Committed, Down, Ended, Event, Fault, Healed, Settled, Up
 from tests.proof.judge import Check, Terms
 from tests.proof.state import State, job_of
+from tests.proof.wanted import is_batch, record_of, slots_of
 
 #: A job is looked at within so long when nothing is in the way; in a simulation it takes milliseconds.
 _PATIENCE_S = 10.0
@@ -25,12 +26,15 @@ class _Wait(NamedTuple):
 
 
 class _Waits(Check):
-    """Follows each job from its being changed until something is decided of it: a placement, a drop, or what it waits for.
+    """Follows each job from its being changed until something is decided of it: a placement, a drop, what it waits for,
+    how its rollout stands, or what came of its run.
 
-    A job whose slots are all placed as they should be waits for nothing; one that is exclusive, for its agents, too.
+    A job whose slots are all placed as they should be waits for nothing; one that is exclusive, for its agents, too. Of
+    a batch job it is asked only until something of its run was placed, or came to something: then it may be the turn of
+    others, or nobody's for a while.
     """
 
-    tables = ("jobs", "placements", "pending", "links")
+    tables = ("jobs", "placements", "pending", "rollouts", "batches", "links")
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
@@ -42,7 +46,7 @@ class _Waits(Check):
         for change in self.state.changed:
             if change.table == "placements":
                 decided.append(job_of(change.key.partition("/")[2]))
-            elif change.table == "pending":
+            elif change.table in ("pending", "rollouts", "batches"):
                 decided.append(change.key)
         for key in decided:
             wait = self._waiting.pop(key, None)
@@ -67,23 +71,30 @@ class _Waits(Check):
             return
 
     def _has_all(self, key: str, job: Any) -> bool:
-        scale = 0 if job.get("is_terminating") else job["spec"].get("scale", 1)
+        wanted = slots_of(self.state, key, job, self.state.table("agents"))
         of, slots = key.replace("/", "."), self.state.slots
-        for number in range(scale):
-            placed = [self.state.placement(agent, task) for task, agent in slots.get(f"{of}.{number}", {}).items()]
+        if is_batch(job) and wanted and self._is_begun(key, job):
+            return True
+        for name in wanted:
+            placed = [self.state.placement(agent, task) for task, agent in slots.get(f"{of}.{name}", {}).items()]
             if any(one.get("is_revoked") for one in placed):
                 return True
             if len(placed) != 1 or placed[0]["generation"] != job["generation"]:
                 return self._is_pending(key, job)
-        return not any(slots[slot] for slot in slots if slot.rpartition(".")[0] == of and self._number(slot) >= scale)
+        mine = (slot for slot in slots if slot.rpartition(".")[0] == of)
+        return not any(slots[slot] for slot in mine if slot.rpartition(".")[2] not in wanted)
+
+    def _is_begun(self, key: str, job: Any) -> bool:
+        if record_of(self.state, key, job):
+            return True
+        prefix = f"{key.replace('/', '.')}."
+        tasks = (task for slot, found in self.state.slots.items() if slot.startswith(prefix) for task in found.items())
+        placed = (self.state.placement(agent, task) for task, agent in tasks)
+        return any(one["version"] >= job["run"]["version"] for one in placed)
 
     def _is_pending(self, key: str, job: Any) -> bool:
         pending = self.state.value("pending", key)
         return pending is not None and bool(pending["generation"] == job["generation"])
-
-    @staticmethod
-    def _number(slot: str) -> int:
-        return int(slot.rpartition(".")[2])
 
     def _judge(self, key: str, wait: _Wait, event: Event) -> None:
         raise NotImplementedError

@@ -7,11 +7,29 @@ schedules, and from 5.1 s on ``s1`` has all agents.
 from collections.abc import Mapping
 from typing import Final
 
-from tests.sim.directed import commits, losses, orders, requests, watches
+from tests.sim.directed import commits, losses, orders, pressing, recurring, requests, rolling, toiling, watches
 from tests.sim.directed.making import Family, kept, tight
 
 #: Variant → what kills it.
 DIRECTED: Final[Mapping[str, Family]] = {
+    "fires_beside_its_record": recurring.due,
+    "fires_what_passed_again": recurring.due,
+    "decides_and_does_nothing": recurring.due,
+    "fires_without_compare": recurring.fired_late,
+    "passed_over_in_silence": recurring.nobody,
+    "withdrawn_before_noted": toiling.ended,
+    "noted_without_compare": toiling.noted_late,
+    "noted_again": toiling.failing,
+    "stopping_takes_no_turn": toiling.another_run,
+    "one_attempt_more": toiling.failing,
+    "complete_is_tried_again": toiling.ended,
+    "placed_by_an_old_record": toiling.note_missed,
+    "each_version_is_a_run": toiling.more,
+    "failed_goes_on": toiling.failing,
+    "run_before_is_kept": toiling.another_run,
+    "deadline_passed_unseen": toiling.late,
+    "ended_is_kept": toiling.over,
+    "numbered_for_good": toiling.joined,
     "no_fence": orders.late_order,
     "no_adoption": orders.late_order,
     "mark_not_persisted": orders.late_order_of_the_former,
@@ -69,6 +87,15 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "tried_again_blindly": requests.overtaken,
     "unchanged_by_an_old_view": requests.there_and_back,
     "stale_is_not_found": requests.made_and_gone,
+    "breaks_before_it_makes": rolling.changed,
+    "placed_is_enough": rolling.changed,
+    "ready_is_healthy": rolling.watched,
+    "canaries_without_number": rolling.tried,
+    "promoted_by_nobody": rolling.tried,
+    "never_complete": rolling.changed,
+    "equals_make_room": pressing.equal,
+    "others_make_room_unasked": pressing.unasked,
+    "room_not_kept": pressing.urgent,
     "old_snapshot_taken": losses.adopted_late,
     "occupant_not_compared": watches.placement_missed,
     "job_gone_is_ignored": watches.placed_unseen,

@@ -107,7 +107,7 @@ AGENTS: Final = (
             ),
             Edit(
                 life.Life._attend,
-                "await self._means.driver.sweep(process, is_thorough=self._is_stopping)\n",
+                "await self._driver.sweep(process, is_thorough=self._is_stopping)\n",
                 "pass\n",
             ),
         ),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from harpoon.control import records
+from harpoon.control import drafts, records
 from harpoon.control.cordons import Cordons
 from harpoon.control.freshness import Freshness
 from harpoon.control.registry import Registry
@@ -24,7 +24,7 @@ DOORS: Final = (
         kills=_ACKNOWLEDGED | {"S4"},
         edits=(
             Edit(
-                Registry._commit,
+                drafts.drafted,
                 "compares.append(Compare(JOBS + key, mod=0 if row is None else row.mod_revision))",
                 "pass",
             ),
@@ -36,9 +36,9 @@ DOORS: Final = (
         kills=_ACKNOWLEDGED,
         edits=(
             Edit(
-                Registry._commit,
+                Registry._write,
                 "await settle.commit(self._store, compares, (writes + prunes)[:WRITES_MAX])",
-                "self._view.revision\n        import asyncio\n        self._sent = asyncio.ensure_future("
+                "self._view.revision\n    import asyncio\n    self._sent = asyncio.ensure_future("
                 "settle.commit(self._store, compares, (writes + prunes)[:WRITES_MAX]))",
             ),
         ),

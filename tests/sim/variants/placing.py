@@ -2,13 +2,17 @@
 
 from typing import Final
 
-from harpoon.control import deed, occupancy
+from harpoon.control import deed, occupancy, placing
 from harpoon.control.bookings import Bookings
 from harpoon.control.scheduler import Scheduler
 from harpoon.control.view import View
 from harpoon.core import exclusive, rollout, standing
-from harpoon.core.ranking import has_room
+from harpoon.core.candidate import Candidate
+from harpoon.core.hosts import Room
 from tests.sim.variants.variant import CONVERGES, Edit, Variant
+
+#: The revision at which a job was last written.
+_OF_THE_JOB: Final = "view.jobs.rows[f'{job.namespace}/{job.name}'].mod_revision"
 
 PLACING: Final = (
     Variant(
@@ -56,7 +60,7 @@ PLACING: Final = (
         name="revoked_without_guard",
         says="A placement is revoked whatever has become of its record meanwhile.",
         kills=frozenset({"S3", "S4", *CONVERGES}),
-        edits=(Edit(deed.guards, "return rewritten | {", "return {"),),
+        edits=(Edit(deed.guards, "if rewritten else ()", "if False else ()"),),
     ),
     Variant(
         name="occupant_not_compared",
@@ -113,13 +117,17 @@ PLACING: Final = (
         name="room_ignored",
         says="An agent takes tasks whatever processor they want.",
         kills=frozenset({"S17"}),
-        edits=(Edit(has_room, "not 0 < need.cpu > capacity.cpu - cpu and ", ""),),
+        edits=(
+            Edit(Room.fits, "0 < need.cpu > self.cpu_capacity - self.cpu or ", ""),
+            Edit(Room.lacks, "if 0 < need.cpu > cpu:", "if False:"),
+            Edit(Candidate.fits, "0 < need.cpu > room.cpu_capacity - self._cpu or ", ""),
+        ),
     ),
     Variant(
         name="number_of_the_job",
         says="A placement is numbered by the revision of its job, which does not rise with each.",
         kills=frozenset({"S4"}),
-        edits=(Edit(Scheduler._decide, "revision=view.revision,", "revision=row.mod_revision,"),),
+        edits=(Edit(placing.place_slots, "revision=view.revision,", f"revision={_OF_THE_JOB},"),),
     ),
     Variant(
         name="generation_ignored",
@@ -134,24 +142,18 @@ PLACING: Final = (
         name="unscheduled_is_kept",
         says="The placements of a job that is unscheduled are kept.",
         kills=CONVERGES,
-        edits=(Edit(rollout._roll, "0 if job.is_terminating else job.spec.scale", "job.spec.scale"),),
+        edits=(Edit(standing.aims, "0 if job.is_terminating else job.spec.scale", "job.spec.scale"),),
     ),
     Variant(
         name="job_gone_is_ignored",
         says="What is placed for a job that is gone is nobody's business.",
         kills=frozenset({"S15", *CONVERGES}),
-        edits=(
-            Edit(
-                Scheduler._decide,
-                "return self._deed(key, abandon(view, key)",
-                "return None and self._deed(key, abandon(view, key)",
-            ),
-        ),
+        edits=(Edit(Scheduler._decide, "return compose(", "return None and compose("),),
     ),
     Variant(
         name="old_is_kept",
         says="Of two placements of a slot the older one is kept beside the newer one that is ready.",
         kills=CONVERGES,
-        edits=(Edit(rollout._drops, "if current is not None and current.health in ARRIVED:", "if False:"),),
+        edits=(Edit(rollout._drops, "current.is_healthy and not ", "False and not "),),
     ),
 )

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = Path(__file__).with_name("task.py")
+#: Jobs whose rollouts people decide of.
+ROLLED = ("web", "trial")
 Make = Callable[[random.Random], dict[str, Any]]
 
 
@@ -26,7 +28,8 @@ def jobs(census: Path) -> Mapping[str, Make]:
         return {"scale": rng.choice(scales), "task": task, **spec}
 
     return {
-        "web": lambda rng: make(rng, (1, 2, 3, 4), "0", update={"surge": 2}),
+        "web": lambda rng: make(rng, (1, 2, 3, 4), "0", update={"surge": 2, "healthy_for": "1s"}),
+        "trial": lambda rng: make(rng, (1, 2, 3), "0.1", update={"canary": 1, "deadline": rng.choice(("4s", "5m"))}),
         "api": lambda rng: make(rng, (0, 1, 2, 3), "0.2"),
         "keep": lambda rng: make(rng, (2, 3), "0.1", on_lost="wait"),
         "heavy": lambda rng: make(rng, (1, 2), "5", update={"surge": 0, "unavailable": 1}),

@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 
+from harpoon.client.answer import Answer
+from harpoon.client.client import Client
 from harpoon.kit.errors import HarpoonError
 from tests.network import US, Way
 from tests.proof.history import Fault, Healed
 from tests.system.chaos.census import Census
 from tests.system.chaos.clients import Doors
 from tests.system.chaos.hosts import AGENTS, ETCDS, SERVERS, Hosts
-from tests.system.chaos.jobs import PROGRAM
+from tests.system.chaos.jobs import PROGRAM, ROLLED
 from tests.system.chaos.plan import Planned
 from tests.system.chaos.recorder import Recorder
 
@@ -194,6 +196,41 @@ class Nemesis:
         finally:
             # If nobody takes it now, it is said again when all is made whole.
             await self._say(one.target, "uncordon", {})
+
+    @asynccontextmanager
+    async def _pause_rollout(self, number: str, one: Planned) -> AsyncIterator[None]:
+        await self._decide(one.target, "pause")
+        try:
+            yield
+        finally:
+            await self._decide(one.target, "resume")
+
+    @asynccontextmanager
+    async def _promote_rollout(self, number: str, one: Planned) -> AsyncIterator[None]:
+        await self._decide(one.target, "promote")
+        yield
+
+    async def let_go(self) -> None:
+        """Have all rollouts go on that wait for people."""
+        for job in ROLLED:
+            told = await self._ask(lambda client, job=job: client.get("namespaces", "default", "jobs", job, "rollout"))
+            # What is decided for nothing is written all the same, and the store is to come to rest.
+            if told is not None and told.body["paused_by"] is not None:
+                await self._decide(job, "resume")
+            elif told is not None and told.body["phase"] == "awaiting_promotion":
+                await self._decide(job, "promote")
+
+    async def _decide(self, job: str, order: str) -> None:
+        """Tell any server what an operator decides of a rollout; there may be none, and nobody to take it."""
+        await self._ask(lambda client: client.post("namespaces", "default", "jobs", job, order, body={}))
+
+    async def _ask(self, question: Callable[[Client], Awaitable[Answer]]) -> Answer | None:
+        """Ask one server after the other until one answers; None: none does, or it refuses."""
+        for client in self._doors.clients:
+            with suppress(HarpoonError, TimeoutError):
+                async with asyncio.timeout(3):
+                    return await question(client)
+        return None
 
     @asynccontextmanager
     async def _fill_disk(self, number: str, one: Planned) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from tests.system.chaos.hosts import AGENTS, ETCDS, SERVERS
+from tests.system.chaos.jobs import ROLLED
 
 #: How long a fault may last, in seconds; "ttl" is that of the lease.
 _MOMENT, _WHILE, _LONG = (0.3, 3.0), (2.0, 8.0), (6.0, 14.0)
@@ -42,6 +43,9 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble(what="fill_disk", whom=AGENTS, span=_WHILE, weight=3, is_outage=False),
     # An operator's doing, with a deadline or without.
     Trouble(what="drain_agent", whom=AGENTS, span=_LONG, weight=2, is_outage=False),
+    # Of a job: whom the clients ask for is not known here, so there may be nothing to decide.
+    Trouble(what="pause_rollout", whom=ROLLED, span=_WHILE, weight=2, is_outage=False),
+    Trouble(what="promote_rollout", whom=ROLLED, span=(0.0, 0.0), weight=3, is_outage=False),
     Trouble(what="kill_task", whom=("",), span=(0.0, 0.0), weight=4, is_outage=False),
     Trouble(what="kill_shim", whom=("",), span=(0.0, 0.0), weight=3, is_outage=False),
     Trouble(what="kill_etcd", whom=ETCDS, span=_MOMENT, weight=2),

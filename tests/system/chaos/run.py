@@ -132,7 +132,7 @@ async def _run(setting: Setting, faults: Sequence[Planned], outcome: Outcome, re
             await nemesis.make_whole()
             recorder.note(Calm(t=recorder.now(), node=NODE, core=(*ETCDS, *SERVERS, *AGENTS)))
             calm = recorder.now()
-            reason = await _converged(doors, follower, hosts, setting)
+            reason = await _converged(doors, follower, nemesis, setting)
             outcome.settled_s = recorder.now() - calm
             if reason:
                 outcome.wrong.append(f"L1: not converged {setting.settle_s:g} s after all was mended: {reason}")
@@ -188,13 +188,14 @@ async def _chaos(
             task.cancel()
 
 
-async def _converged(doors: Doors, follower: Follower, hosts: Hosts, setting: Setting) -> str:
+async def _converged(doors: Doors, follower: Follower, nemesis: Nemesis, setting: Setting) -> str:
     """Wait until every server says that all is as desired, and nothing more is written; return what is not, in the end."""
     until = time.monotonic() + setting.settle_s
     # What nobody asked for is to be gone after two resyncs.
     since = calm = time.monotonic()
     reason, revision = "", 0
     while time.monotonic() < until:
+        await nemesis.let_go()
         reason = await _missing(doors)
         if reason or follower.revision != revision:
             since, revision = time.monotonic(), follower.revision

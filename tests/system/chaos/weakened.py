@@ -50,6 +50,8 @@ def no_memory() -> None:
     from harpoon.agent.drivers.process import ProcessDriver
 
     ProcessDriver.find = lambda self, file, changed: None
+    # Or it would kill them, as nobody's.
+    ProcessDriver.clear_strays = lambda self: None
 
 
 WEAKENED: Mapping[str, Callable[[], None]] = {

@@ -1,0 +1,334 @@
+"""Secrets, written: the one writer of their records; and read, for the agent that starts a task.
+
+A value is encrypted before it is written, and decrypted where it is compared with one that is to be set, where it is
+encrypted anew, and where it is sent to the agent that starts a task which refers to it. Nothing here logs one, and no
+error holds one.
+
+A record is read from the store, not from the view: what is refused or seems to change nothing is not compared by any
+commit, so it has to be decided on what is there now.
+"""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from harpoon.control.keyring import Box, Keyring, NoKeys, Unopened
+from harpoon.control.view import SECRETS, View, job_key
+from harpoon.kit import codec
+from harpoon.kit.clock import Clock
+from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed, Problem, Unavailable
+from harpoon.model.agent import SECRETS_FACT
+from harpoon.model.command import Command, CommandResult, StartTask
+from harpoon.model.secret import (
+    KEYS_MAX,
+    SECRETS_MAX,
+    Sealed,
+    Secret,
+    SecretChange,
+    SecretKey,
+    SecretObject,
+    SecretOutcome,
+    bound_to,
+)
+from harpoon.model.sensitive import Sensitive
+from harpoon.model.task import parse_task_id
+from harpoon.store import settle
+from harpoon.store.port import COMMIT_BYTES_MAX, Compare, Delete, Put, Store, Write
+
+#: Tries of a change against others of the same secret.
+TRIES: Final = 5
+#: Of one record: base64 makes values longer by a third.
+RECORD_MAX: Final = COMMIT_BYTES_MAX - 4096
+#: Jobs that are named where a secret is not deleted.
+_NAMED_MAX: Final = 5
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A change that is durable."""
+
+    revision: int
+    outcome: SecretOutcome
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A record in the store; ``mod`` 0 and None: there is none."""
+
+    secret: Secret | None
+    mod: int
+
+
+class Secrets:
+    """The one writer of secrets."""
+
+    def __init__(self, store: Store, view: View, clock: Clock, keyring: Keyring) -> None:
+        self._store = store
+        self._view = view
+        self._clock = clock
+        self._keyring = keyring
+
+    async def put(
+        self, namespace: str, name: str, change: SecretChange, *, if_match: int | None = None, is_new: bool = False
+    ) -> Written:
+        """Set values of a secret; one that has them already is left alone, so that nothing is restarted for it.
+
+        Raises:
+            Invalid: It would have no keys, or too many.
+            NoKeys: This server cannot encrypt.
+            PreconditionFailed: ``if_match`` or ``is_new`` does not hold.
+            Unavailable: Others keep changing it.
+        """
+        newest = self._keyring.newest
+        for _ in range(TRIES):
+            found = await self._find(namespace, name)
+            _check_precondition(name, found, if_match=if_match, is_new=is_new)
+            self._check_count(namespace, found)
+            secret = self._changed(namespace, name, change, found.secret)
+            if secret is found.secret:
+                await self._view.mirror.shows(found.mod)
+                return Written(revision=found.mod, outcome=SecretOutcome.UNCHANGED, secret=secret)
+            revision = await self._commit(secret, found.mod)
+            if revision is not None:
+                outcome = SecretOutcome.CREATED if found.secret is None else SecretOutcome.CHANGED
+                told = {"version": secret.version, "keys": sorted(secret.keys), "key_id": newest}
+                _log.info("secret_set", namespace=namespace, secret=name, outcome=outcome, **told)
+                return Written(revision=revision, outcome=outcome, secret=secret)
+        raise Unavailable("others keep changing this secret; try again")
+
+    async def delete(self, namespace: str, name: str, *, if_match: int | None = None, is_forced: bool = False) -> int:
+        """Delete a secret; return the revision of that.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: Jobs refer to it, and it is not forced.
+            PreconditionFailed: ``if_match`` does not hold.
+            Unavailable: Others keep changing it.
+        """
+        for _ in range(TRIES):
+            found = await self._find(namespace, name)
+            if found.secret is None and not found.mod:
+                raise NotFound(f"there is no secret {name} in namespace {namespace}")
+            _check_precondition(name, found, if_match=if_match, is_new=False)
+            users = self._view.secret_users(job_key(namespace, name))
+            if users and not is_forced:
+                told = ", ".join(users[:_NAMED_MAX]) + (", …" if len(users) > _NAMED_MAX else "")
+                raise Conflict(
+                    f"{len(users)} job{'s' * (len(users) > 1)} could start no task without secret {name} ({told}); "
+                    "change what refers to it before, or force it"
+                )
+            compare = Compare(SECRETS + job_key(namespace, name), mod=found.mod)
+            revision = await settle.commit(self._store, (compare,), (Delete(compare.key),))
+            if revision is not None:
+                await self._view.mirror.shows(revision)
+                _log.info("secret_deleted", namespace=namespace, secret=name)
+                return revision
+        raise Unavailable("others keep changing this secret; try again")
+
+    async def rotate(self) -> tuple[int, str, int]:
+        """Encrypt every value with the newest key that is not; no task is restarted for it.
+
+        Returns:
+            The revision at which all are, the key's id, and how many secrets were encrypted anew.
+
+        Raises:
+            NoKeys: This server cannot encrypt.
+            Conflict: Some could not be decrypted; the others are encrypted anew.
+            Unavailable: Others keep changing one of them.
+        """
+        key_id, count = self._keyring.newest, 0
+        await self._view.mirror.shows(await self._store.revision())
+        failed = [f"{key}: its record cannot be read by this release" for key in self._view.secrets.unreadable]
+        for key in sorted(self._view.secrets.rows):
+            namespace, _, name = key.partition("/")
+            try:
+                count += await self._rotate(namespace, name, key_id)
+            except Unopened as error:
+                failed.append(f"{key}: {error}")
+        _log.info("secrets_rotated", key_id=key_id, rotated=count, failed=len(failed))
+        if failed:
+            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            raise Conflict(f"{count} secrets were encrypted anew, {len(failed)} could not be: {failed[0]}{more}")
+        return self._view.revision, key_id, count
+
+    async def _rotate(self, namespace: str, name: str, key_id: str) -> bool:
+        for _ in range(TRIES):
+            found = await self._find(namespace, name)
+            secret = found.secret
+            if secret is None or all(sealed.key_id == key_id for sealed in secret.keys.values()):
+                return False
+            anew = {key: self._sealed_anew(secret, key, sealed) for key, sealed in secret.keys.items()}
+            if await self._commit(replace(secret, keys=anew), found.mod) is not None:
+                return True
+        raise Unavailable(f"others keep changing secret {name}; try again")
+
+    def _sealed_anew(self, secret: Secret, key: str, sealed: Sealed) -> Sealed:
+        box = self._keyring.seal(
+            opened(self._keyring, secret, key), bound_to(secret.namespace, secret.name, key, sealed)
+        )
+        return replace(sealed, **box._asdict())
+
+    def _changed(self, namespace: str, name: str, change: SecretChange, old: Secret | None) -> Secret:
+        """Return the secret as it is to be; the very same one when it has these values already."""
+        values, now_ms = change.values(), self._clock.now().wall
+        version = 1 if old is None else old.version + 1
+        known = {} if old is None else old.keys
+        kept = {key: one for key, one in known.items() if change.keep_others and key not in change.remove}
+        for key, value in sorted(values.items()):
+            is_same = old is not None and key in known and self._is(old, key, value)
+            kept[key] = known[key] if is_same else self._seal((namespace, name, key), value, version, now_ms)
+        if not kept:
+            raise _invalid("/data", f"secret {name} would have no key; to be rid of it: harpoon secret delete {name}")
+        if len(kept) > KEYS_MAX:
+            raise _invalid("/data", f"secret {name} would have {len(kept)} keys; at most {KEYS_MAX}")
+        if old is not None and kept == dict(known):
+            return old
+        created_ms = now_ms if old is None else old.created_ms
+        keys = dict(sorted(kept.items()))
+        return Secret(
+            namespace=namespace, name=name, version=version, created_ms=created_ms, updated_ms=now_ms, keys=keys
+        )
+
+    def _seal(self, where: tuple[str, str, str], value: Sensitive, version: int, now_ms: int) -> Sealed:
+        bare = Sealed(
+            version=version,
+            stamp=secrets.token_hex(4),
+            key_id="",
+            nonce="",
+            data="",
+            set_ms=now_ms,
+            is_text=_is_text(value),
+        )
+        return replace(bare, **self._keyring.seal(value, bound_to(*where, bare))._asdict())
+
+    def _is(self, secret: Secret, key: str, value: Sensitive) -> bool:
+        try:
+            return opened(self._keyring, secret, key) == value
+        except (Unopened, NoKeys):
+            # Whatever it was, it is set anew.
+            return False
+
+    def _check_count(self, namespace: str, found: _Found) -> None:
+        if (
+            found.secret is None
+            and sum(key.startswith(f"{namespace}/") for key in self._view.secrets.rows) >= SECRETS_MAX
+        ):
+            raise Conflict(f"namespace {namespace} has {SECRETS_MAX} secrets, and cannot have more; delete one before")
+
+    async def _find(self, namespace: str, name: str) -> _Found:
+        entry = await self._store.get(SECRETS + job_key(namespace, name))
+        if entry is None:
+            return _Found(secret=None, mod=0)
+        try:
+            return _Found(secret=codec.load(Secret, entry.value), mod=entry.mod_revision)
+        except Invalid as error:
+            raise Unavailable(f"the record of secret {name} cannot be read by this release; use a later one") from error
+
+    async def _commit(self, secret: Secret, mod: int) -> int | None:
+        key, record = SECRETS + job_key(secret.namespace, secret.name), codec.dump(secret)
+        if len(record) > RECORD_MAX:
+            raise _invalid(
+                "/data", f"secret {secret.name} takes {len(record)} bytes, encrypted; at most {RECORD_MAX} fit"
+            )
+        writes: tuple[Write, ...] = (Put(key, record),)
+        revision = await settle.commit(self._store, (Compare(key, mod=mod),), writes)
+        if revision is not None:
+            await self._view.mirror.shows(revision)
+        return revision
+
+
+def opened(keyring: Keyring, secret: Secret, key: str) -> Sensitive:
+    """Decrypt a value that a secret has.
+
+    Raises:
+        NoKeys: This server has none.
+        Unopened: It does not have the right one, or the record is not what was written.
+    """
+    sealed = secret.keys[key]
+    bound = bound_to(secret.namespace, secret.name, key, sealed)
+    return keyring.open(Box(sealed.key_id, sealed.nonce, sealed.data), bound)
+
+
+def deliver(
+    view: View, keyring: Keyring, agent: str, commands: Iterable[Command]
+) -> tuple[tuple[Command, ...], tuple[CommandResult, ...]]:
+    """Give commands the values of secrets that their tasks refer to; to be called when they are sent, and not before.
+
+    Returns:
+        The commands that can be sent, and why others cannot.
+    """
+    registered = view.agents.rows.get(agent)
+    takes = registered is not None and SECRETS_FACT in registered.value.facts
+    sent: list[Command] = []
+    withheld: list[CommandResult] = []
+    for command in commands:
+        wanted = command.template.secret_values() if isinstance(command, StartTask) else {}
+        if not wanted or not isinstance(command, StartTask):
+            sent.append(command)
+            continue
+        if not takes:
+            # One of an earlier release could not read any command that comes along with it.
+            reason = f"agent {agent} takes no secrets: it is of an earlier release, or has no memory to keep them in"
+            withheld.append(CommandResult(task=command.task, is_ok=False, reason=reason))
+            continue
+        try:
+            sent.append(replace(command, secrets=_values(view, keyring, command, wanted)))
+        except (NotFound, NoKeys, Unopened) as error:
+            withheld.append(CommandResult(task=command.task, is_ok=False, reason=str(error)))
+    return tuple(sent), tuple(withheld)
+
+
+def _values(view: View, keyring: Keyring, command: StartTask, wanted: Iterable[str]) -> dict[str, Sensitive]:
+    namespace, found = parse_task_id(command.task).namespace, {}
+    for reference in wanted:
+        name, _, key = reference.partition("/")
+        row = view.secrets.rows.get(job_key(namespace, name))
+        if row is None or key not in row.value.keys:
+            raise NotFound(f"there is no secret {reference} in namespace {namespace}")
+        try:
+            found[reference] = opened(keyring, row.value, key)
+        except Unopened as error:
+            raise Unopened(f"secret {reference}: {error}") from error
+    return found
+
+
+def shown(secret: Secret, revision: str, used_by: Iterable[str]) -> SecretObject:
+    """Return what may be seen of a secret."""
+    return SecretObject(
+        namespace=secret.namespace,
+        name=secret.name,
+        version=secret.version,
+        revision=revision,
+        created_ms=secret.created_ms,
+        updated_ms=secret.updated_ms,
+        keys=tuple(
+            SecretKey(key=key, version=one.version, set_ms=one.set_ms, encrypted_with=one.key_id)
+            for key, one in sorted(secret.keys.items())
+        ),
+        used_by=tuple(used_by),
+    )
+
+
+def _check_precondition(name: str, found: _Found, *, if_match: int | None, is_new: bool) -> None:
+    if is_new and found.mod:
+        raise PreconditionFailed(f"secret {name} exists already")
+    if if_match is not None and found.mod != if_match:
+        what = "does not exist" if not found.mod else "was changed by someone else meanwhile"
+        raise PreconditionFailed(f"secret {name} {what}")
+
+
+def _is_text(value: Sensitive) -> bool:
+    try:
+        return "\x00" not in value.reveal().decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def _invalid(pointer: str, detail: str) -> Invalid:
+    return Invalid(detail, [Problem(pointer=pointer, detail=detail)])
