@@ -99,8 +99,17 @@ class Session:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
             return self._runner.run(coroutine)
+        except KeyboardInterrupt:
+            self._settle()
+            raise
         finally:
             coroutine.close()  # when the loop is closed already, it has not been begun
+
+    def _settle(self) -> None:
+        """Let the loop end the turn that Ctrl-C broke off: were the call done in it, the next one would be stopped."""
+        loop = self._runner.get_loop()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
 
 
 async def _next(items: AsyncGenerator[T, None]) -> T | None:

@@ -47,7 +47,7 @@ class House:
 
     @asynccontextmanager
     async def running(self, *, registers: bool = True) -> AsyncIterator[Controller]:
-        """Run the controller, with all agents registered and connected unless told otherwise."""
+        """Run the controller, with all agents registered, and connected as far as it sees, unless told otherwise."""
         means = Means(
             store=self.store,
             connect=lambda endpoint: self.agents[endpoint],
@@ -61,12 +61,18 @@ class House:
             for endpoint, agent in self.agents.items() if registers else ():
                 await controller.roster.register(an_agent(agent, endpoint))
             async with asyncio.timeout(5):
-                while registers and not all(map(controller.is_commandable, self.names())):
+                while registers and not all(is_usable(controller, name) for name in self.names()):
                     await asyncio.sleep(0.001)
             yield controller
             running.cancel()
             await asyncio.wait((running,))
             following.cancel()
+
+
+def is_usable(controller: Controller, agent: str) -> bool:
+    """Whether an agent may be commanded, and placing sees that it is connected."""
+    link = controller.view.links.rows.get(agent)
+    return controller.is_commandable(agent) and link is not None and link.value.state is LinkState.CONNECTED
 
 
 def an_agent(agent: FakeAgent, endpoint: str) -> Agent:

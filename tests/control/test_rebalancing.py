@@ -16,7 +16,7 @@ from harpoon.model.task import TaskState
 from harpoon.model.template import Resources
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Put
-from tests.control.test_controller import House, a_manifest, an_agent, settled, until
+from tests.control.test_controller import House, a_manifest, an_agent, is_usable, settled, until
 from tests.control.test_cordons import quiet, ready, slots
 from tests.fakes import FakeAgent
 
@@ -26,7 +26,7 @@ async def join(house: House, controller: Controller, *agents: FakeAgent) -> None
     for agent in agents:
         house.agents[f"http://{agent.name}"] = agent
         await controller.roster.register(an_agent(agent, f"http://{agent.name}"))
-    await until(controller, lambda: all(controller.is_commandable(agent.name) for agent in agents))
+    await until(controller, lambda: all(is_usable(controller, agent.name) for agent in agents))
 
 
 async def moves(controller: Controller, most: int = 90, **order: object) -> list[str]:
@@ -79,7 +79,7 @@ async def test_a_server_that_is_replaced_in_the_middle_loses_no_move() -> None:
         assert ready(a1) == 6
     a2.makes_ready = True
     async with house.running(registers=False) as controller:
-        await until(controller, lambda: all(map(controller.is_commandable, house.names())))
+        await until(controller, lambda: all(is_usable(controller, name) for name in house.names()))
         assert len(controller.view.moves.rows) == 3
         for task in list(a2.tasks):
             a2.report(task, state=TaskState.RUNNING, ready=True)
