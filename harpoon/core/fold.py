@@ -175,7 +175,7 @@ def _try_again(run: Run, attempt: Attempt, event: Closed, retry_ms: int) -> None
         opened_ms=attempt.opened_ms,
         ready_ms=retry_ms,
         key=attempt.key,
-        spent={**attempt.spent, event.label: attempt.spent.get(event.label, 0) + 1},
+        spent=(*attempt.spent, event.label),
         claimed_ms=attempt.claimed_ms,
         last_error=event.error,
     )
