@@ -139,7 +139,7 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     node = run.graph.nodes[op]
     del run.open[key]
     run.ready.pop(key, None)
-    if node.kind is Kind.WAIT:
+    if node.kind is Kind.WAIT and not is_at_once(node, attempt):
         _wait_no_more(run, node, attempt)
     progress = run.ops[op]
     progress.closed += visit <= node.spec.visits

@@ -142,9 +142,7 @@ class Step:
     def _look(self, key: VisitKey) -> None:
         """Close what was opened, if it closes by itself."""
         run = self.run
-        attempt = run.open.get(key)
-        if attempt is None:
-            return
+        attempt = run.open[key]
         node = run.graph.nodes[attempt.ref.op]
         if attempt.ref.visit > node.spec.visits:
             self.close(attempt, EXHAUSTED, error=f"{node.name} was fired more than {node.spec.visits} times")

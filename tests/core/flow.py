@@ -85,12 +85,12 @@ def spec(start=None, outputs=None, inputs=None, on_failure=OnFailed.CANCEL, dead
 class Flow:
     """One run, its log, and its clock."""
 
-    def __init__(self, told, given=None, id="r1", graph=None):
+    def __init__(self, told, given=None, run="r1", graph=None):
         self.spec = told
         self.graph = graph or compile_graph(told)
         self.now = T0
         self.given = given or {}
-        self.id = id
+        self.id = run
         self.run = self._begin()
         self.log = []
         self.tokens = 0
@@ -132,9 +132,9 @@ class Flow:
         """Claim an attempt of an operation, and close it."""
         return self.close(*self.claim(op, visit), label, output, error, retryable)
 
-    def send(self, name, label=DONE, payload=None, key=None, id=None):
+    def send(self, name, label=DONE, payload=None, key=None, named=None):
         self.tokens += 1
-        sent = Signal(id or f"m{self.tokens}", name, key, label, payload)
+        sent = Signal(named or f"m{self.tokens}", name, key, label, payload)
         return self.take(step.signal(self.run, sent, self.now))
 
     def pass_(self, milliseconds):

@@ -49,7 +49,7 @@ def test_of_five_claimers_of_one_attempt_one_wins():
         try:
             won += step.claim(flow.run, ref, f"t{worker}", f"w{worker}", "s", flow.now)
         except Refused as error:
-            assert error.code == "taken"  # noqa: PT017
+            assert error.code == "taken"
     assert [event.worker for event in won] == ["w0"]
     assert flow.run.open["a", 1].claim.token == "t0"
     assert flow.run.ready == {}
