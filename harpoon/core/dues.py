@@ -52,9 +52,14 @@ def pace_of(run: Run, op: str) -> Pace:
     return pace
 
 
+def is_at_once(node: Node, attempt: Attempt) -> bool:
+    """Whether an open visit closes in the very next step, without anybody doing anything."""
+    return node.kind is Kind.CHOOSE or attempt.error is not None or attempt.ref.visit > node.spec.visits
+
+
 def clocks(node: Node, attempt: Attempt, pace: Pace) -> list[Running]:
     """Return the clocks of an attempt that run, in no order; one that closes by itself has none."""
-    if node.kind is Kind.CHOOSE or attempt.error is not None or attempt.ref.visit > node.spec.visits:
+    if is_at_once(node, attempt):
         return []
     if node.kind is Kind.WAIT:
         running = [Running(attempt.opened_ms + pace.timeout_ms, Clock.TIMEOUT, pace.timeout_ms)]

@@ -11,8 +11,8 @@ from harpoon.model.operation import Retry
 from harpoon.model.units import format_duration
 
 
-def conclude(  # noqa: PLR0913 all that a worker tells
-    step: Step, attempt: Attempt, label: str, output: object = None, error: str = "", retryable: bool = True
+def conclude(
+    step: Step, attempt: Attempt, label: str, output: object = None, error: str = "", *, retryable: bool = True
 ) -> None:
     """Close an attempt, and its visit, unless it is tried again."""
     run, ref = step.run, attempt.ref

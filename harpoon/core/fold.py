@@ -8,7 +8,7 @@ claim, so that whoever takes a run over calls `core.step.adopt`; and outdated en
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from harpoon.core.dues import look_again, pace_of
+from harpoon.core.dues import is_at_once, look_again, pace_of
 from harpoon.core.event import (
     CancelAsked,
     Claimed,
@@ -47,11 +47,6 @@ def open_visits(run: Run, opened: Iterable[Opened], now_ms: int) -> None:
         fired = run.pending.popleft()
         assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
         _open(run, each, now_ms)
-
-
-def is_at_once(node: Node, attempt: Attempt) -> bool:
-    """Whether an open visit closes in the very next step, without anybody doing anything."""
-    return node.kind is Kind.CHOOSE or attempt.error is not None or attempt.ref.visit > node.spec.visits
 
 
 def _open(run: Run, opened: Opened, now_ms: int) -> None:

@@ -90,7 +90,7 @@ def start(run: Run, now_ms: int) -> list[Event]:
     return step.events
 
 
-def claim(run: Run, ref: Ref, token: str, worker: str, session: str, now_ms: int) -> list[Event]:  # noqa: PLR0913 a claim
+def claim(run: Run, ref: Ref, token: str, worker: str, session: str, now_ms: int) -> list[Event]:
     """Give an attempt to a worker; again under the same token changes nothing.
 
     Raises:
@@ -129,7 +129,7 @@ def close(run: Run, ref: Ref, token: str, result: Result, now_ms: int) -> list[E
     if size > node.spec.output_max:
         raise Refused("output", f"the output has {size} bytes, and output_max of {ref.op} is {node.spec.output_max}")
     step = Step(run, now_ms)
-    conclude(step, attempt, *result)
+    conclude(step, attempt, *result[:3], retryable=result.retryable)
     step.settle()
     return step.events
 

@@ -10,10 +10,10 @@ from heapq import merge
 from typing import Final, TypeVar
 
 from harpoon.core.event import Closed, Ended, Event, Fired, Opened, Resumed, Started
-from harpoon.core.fold import SIGNAL_KEPT_MS, fold, is_at_once, open_visits
+from harpoon.core.fold import SIGNAL_KEPT_MS, fold, open_visits
 from harpoon.core.graph import Kind, Node
-from harpoon.core.opening import VALUE_MAX, open_next
 from harpoon.core.measure import json_bytes
+from harpoon.core.opening import VALUE_MAX, open_next
 from harpoon.core.run import Attempt, Kept, Run, VisitKey
 from harpoon.kit.expression import Failed
 from harpoon.model.label import DONE, EXHAUSTED, FAIL
@@ -86,7 +86,9 @@ class Step:
             if run.is_broken and run.graph.spec.on_failure is OnFailed.CANCEL:
                 self.end(Status.FAILED, run.failure or "")
             elif len(self.events) > EVENTS_MAX:
-                self.end(Status.FAILED, f"it did not come to rest within {EVENTS_MAX} events; name the bounds of its cycles")
+                self.end(
+                    Status.FAILED, f"it did not come to rest within {EVENTS_MAX} events; name the bounds of its cycles"
+                )
             elif self.fresh:
                 self._look(self.fresh.popleft())
             elif run.open or run.pending:
@@ -96,7 +98,9 @@ class Step:
             else:
                 self._succeed()
 
-    def close(self, attempt: Attempt, label: str, output: object = None, error: str = "", signal: str | None = None) -> None:
+    def close(
+        self, attempt: Attempt, label: str, output: object = None, error: str = "", signal: str | None = None
+    ) -> None:
         """Close a visit for good."""
         op, visit, number = attempt.ref
         token = "" if attempt.claim is None else attempt.claim.token
