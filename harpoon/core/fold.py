@@ -139,7 +139,7 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     node = run.graph.nodes[op]
     del run.open[key]
     run.ready.pop(key, None)
-    if node.kind is Kind.WAIT:
+    if node.kind is Kind.WAIT and not is_at_once(node, attempt):
         _wait_no_more(run, node, attempt)
     progress = run.ops[op]
     progress.closed += visit <= node.spec.visits
@@ -175,7 +175,7 @@ def _try_again(run: Run, attempt: Attempt, event: Closed, retry_ms: int) -> None
         opened_ms=attempt.opened_ms,
         ready_ms=retry_ms,
         key=attempt.key,
-        spent={**attempt.spent, event.label: attempt.spent.get(event.label, 0) + 1},
+        spent=(*attempt.spent, event.label),
         claimed_ms=attempt.claimed_ms,
         last_error=event.error,
     )

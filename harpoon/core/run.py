@@ -8,13 +8,10 @@ claimed, what waits for which signal, which triggers are complete, whose clock i
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from harpoon.core.graph import Graph
 from harpoon.model.run import Status
-
-#: The kinds of failures that are counted for retries, none of them so far.
-_NONE_SPENT: Final[Mapping[str, int]] = {}
 
 
 class Ref(NamedTuple):
@@ -67,8 +64,8 @@ class Attempt:
     #: Of a wait for a time.
     due_ms: int | None = None
     claim: Claim | None = None
-    #: Condition → attempts of this visit that closed with it.
-    spent: Mapping[str, int] = _NONE_SPENT
+    #: What the attempts of this visit before it closed with.
+    spent: tuple[str, ...] = ()
     #: When the visit was first claimed.
     claimed_ms: int | None = None
     #: What the attempt before this one failed with.
