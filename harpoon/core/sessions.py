@@ -104,7 +104,8 @@ class Sessions:
     def is_superseded(self, session: Session, now_ms: int) -> bool:
         """Whether a later session of the same worker is heard."""
         return any(
-            other.number > session.number and not other.is_quiet(now_ms) for other in self._of_worker[_worker(session.id)]
+            other.number > session.number and not other.is_quiet(now_ms)
+            for other in self._of_worker[_worker(session.id)]
         )
 
     def forget(self, now_ms: int) -> list[Session]:
