@@ -39,6 +39,7 @@ from harpoon.api import (
     watch,
     why,
     work,
+    workers,
 )
 from harpoon.api.blocking import caught_up
 from harpoon.api.body import DECODING
@@ -81,6 +82,7 @@ ROUTES: Final = (
     *apply.ROUTES,
     *plan.ROUTES,
     *work.ROUTES,
+    *workers.ROUTES,
     *watch.ROUTES,
     *backup.ROUTES,
     *past.ROUTES,

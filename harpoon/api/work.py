@@ -1,4 +1,4 @@
-"""Work: what workers bring back and take. It is the way that every attempt of a worker's operation goes, so it is short.
+"""Work: what workers bring back and take. Every attempt of a worker's operation goes this way, so it is short.
 
 Whoever may write to a namespace may do its work: the answers hold inputs of runs, and the closings decide them. There
 is one token so far, so a worker shows the same as everybody else.
