@@ -38,6 +38,8 @@ from harpoon.api import (
     waiting,
     watch,
     why,
+    work,
+    workers,
 )
 from harpoon.api.blocking import caught_up
 from harpoon.api.body import DECODING
@@ -79,6 +81,8 @@ ROUTES: Final = (
     *changes.ROUTES,
     *apply.ROUTES,
     *plan.ROUTES,
+    *work.ROUTES,
+    *workers.ROUTES,
     *watch.ROUTES,
     *backup.ROUTES,
     *past.ROUTES,
