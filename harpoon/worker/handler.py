@@ -9,7 +9,7 @@ from typing import Any, Final
 from harpoon.worker.parameters import Parameters
 
 #: As in an operation's ``worker``.
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,126}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,9 @@ def make_handler(name: str, function: Callable[..., Any], limit: int | None) -> 
         ValueError: The name or the limit is none.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(f"a handler's name is 1 to 128 of A-Z, a-z, 0-9, '_', '-' and '.'; got {name[:80]!r}")
+        raise ValueError(
+            f"a handler's name is 1 to 127 of a-z, 0-9, '_', '-' and '.', starting with a letter; got {name[:80]!r}"
+        )
     if limit is not None and limit < 1:
         raise ValueError(f"handler {name}: its limit is at least 1; got {limit}")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):

@@ -24,6 +24,8 @@ WAIT: Final = timedelta(seconds=20)
 SHOW_EVERY_S: Final = 10.0
 #: Pause after a request that was refused whole, for what is not in it but in the worker.
 REFUSED_S: Final = 5.0
+#: Claims that one request may ask for.
+WANT_MAX: Final = 1000
 #: So many closings waiting to be returned, and no more work is asked for.
 BACKLOG_MAX: Final = 2000
 
@@ -39,6 +41,7 @@ class Lane:
         self._places = places
         self._taken = 0
         self._is_draining = False
+        self._is_superseded = False
         self._has_room = asyncio.Event()
         #: While a request waits at the server: its end, which can be brought forward.
         self._waiting: asyncio.Timeout | None = None
@@ -95,7 +98,7 @@ class Lane:
                 await self._has_room.wait()
 
     def _want(self, crew: Crew) -> int:
-        return max(0, self._places - self._taken) if len(crew.outbox) < BACKLOG_MAX else 0
+        return max(0, min(self._places - self._taken, WANT_MAX)) if len(crew.outbox) < BACKLOG_MAX else 0
 
     async def _ask(self, closings: Sequence[Closing], want: int) -> WorkAnswer | None:
         """Make a request; None: it waited, and was broken off."""
@@ -121,3 +124,6 @@ class Lane:
         crew.outbox.answered(closings, answer.results)
         crew.lose(answer.lost)
         self._taken += len(crew.accept(answer.claims, group))
+        if answer.superseded and not self._is_superseded:
+            _log.error("worker_superseded", reason="another process goes by the same name: give each its own")
+        self._is_superseded = answer.superseded

@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 import structlog
 
-from harpoon.kit.errors import HarpoonError
+from harpoon.kit.errors import HarpoonError, Invalid
 from harpoon.worker.attempt import BEATS, Attempt, now_s
 from harpoon.worker.servers import Servers
 from harpoon.worker.session import Caller, Session
@@ -58,6 +58,7 @@ class Pulse:
         self._is_woken = asyncio.Event()
         self._is_ending = False
         self._is_sending = False
+        self._tells_progress = True
         #: When it looks next. Whoever adds an attempt reads this afterwards; here it is set before those are read.
         self._next_s = 0.0
         #: Since when the loop has owed an answer; None: it does not.
@@ -146,7 +147,12 @@ class Pulse:
     async def _send(self, session: Session, due: Sequence[Attempt]) -> None:
         sent_s = now_s()
         try:
-            answer = await session.exchange({"heartbeats": [_beat_of(one) for one in due]})
+            answer = await session.exchange({"heartbeats": [self._beat_of(one) for one in due]})
+        except Invalid as error:
+            # A server that knows of no progress is to know at least that they live.
+            _log.error("heartbeats_refused", reason=str(error))
+            self._tells_progress = False
+            await asyncio.sleep(PROBE_S)
         except HarpoonError as error:
             _log.error("heartbeats_refused", reason=str(error))
             await asyncio.sleep(PROBE_S)
@@ -157,6 +163,12 @@ class Pulse:
         finally:
             self._is_sending = False
             self._is_woken.set()
+
+    def _beat_of(self, attempt: Attempt) -> Mapping[str, object]:
+        beat = named(attempt.claim)
+        if attempt.progress and self._tells_progress:
+            beat["progress"] = orjson.Fragment(attempt.progress)
+        return beat
 
     def _tell(self, lost: Sequence[Lost]) -> None:
         """Let handlers in threads know at once, the loop when it has time."""
@@ -173,8 +185,3 @@ def _due(alive: Sequence[Attempt], now: float) -> list[Attempt]:
     if not any(one.beat_due_s <= now for one in alive):
         return []
     return [one for one in alive if one.beat_due_s <= now + one.heartbeat_s / (2 * BEATS)][:COUNT_MAX]
-
-
-def _beat_of(attempt: Attempt) -> Mapping[str, object]:
-    beat = named(attempt.claim)
-    return {**beat, "progress": orjson.Fragment(attempt.progress)} if attempt.progress else beat

@@ -62,7 +62,7 @@ class _House:
 
     def __init__(self, worker: Worker, settings: Settings) -> None:
         self._settings = settings
-        self._name = process_name(worker.name)
+        self._name = settings.name or process_name(worker.name)
         self._lane_of: dict[str, Lane] = {}
         handlers = worker.handlers
         common = settings.concurrency or worker.concurrency

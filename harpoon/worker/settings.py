@@ -23,6 +23,8 @@ class Settings:
     servers: tuple[str, ...] = (DEFAULT_URL,)
     token: str | None = None
     namespace: str = DEFAULT_NAMESPACE
+    #: What this process calls itself, unlike any other; None: after the worker, the host and the process's number.
+    name: str | None = None
     #: Attempts at once, of handlers without a limit of their own; None: as the worker itself says.
     concurrency: int | None = None
     #: Told to stop, it lets attempts run on for so long.
@@ -34,6 +36,8 @@ class Settings:
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"concurrency is at least 1; got {self.concurrency}")
         check_name("a namespace", self.namespace)
+        if self.name is not None:
+            check_name("a worker's name", self.name)
 
 
 def process_name(worker: str) -> str:

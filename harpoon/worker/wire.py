@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from harpoon.worker.outcome import Result
+from harpoon.worker.outcome import FAIL, Result
 
 
 class Ref(NamedTuple):
@@ -93,6 +93,8 @@ class WorkAnswer:
     results: tuple[Told, ...] = ()
     claims: tuple[Claim, ...] = ()
     lost: tuple[Lost, ...] = ()
+    #: A later process of the same name is heard: this one is given nothing more.
+    superseded: bool = False
 
 
 class Closing(NamedTuple):
@@ -117,7 +119,7 @@ def closing_of(closing: Closing) -> Mapping[str, object]:
     sent: dict[str, object] = {**named(claim), "label": result.label}
     if result.output:
         sent["output"] = orjson.Fragment(result.output)
-    if result.error:
+    if result.label == FAIL:
         sent["error"] = result.error
         sent["retryable"] = result.retryable
     return sent

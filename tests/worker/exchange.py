@@ -86,6 +86,8 @@ class Exchange:
         self.lives: dict[tuple[str, str], Life] = {}
         self._sites: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._tokens = 0
+        #: Whether workers are told that a later one goes by their name.
+        self.superseded = False
 
     def offer(self, handler: str, given: object = None, **told) -> Ref:
         """Have something done."""
@@ -172,7 +174,8 @@ class Exchange:
                     await news.wait()
         except TimeoutError:
             pass
-        return {"seq": body["seq"], "results": results, "claims": claims, "lost": lost}
+        told = {"seq": body["seq"], "results": results, "claims": claims, "lost": lost}
+        return {**told, "superseded": True} if self.superseded else told
 
     def _claim(self, body: dict) -> list[dict]:
         with self.said:

@@ -211,3 +211,20 @@ async def test_heartbeats_go_on_after_a_server_was_away(exchange: Exchange, site
         await exchange.seen(lambda: exchange.beats[ref] > before + 1)
         go.set()
         await exchange.closed(ref)
+
+
+async def test_a_server_that_knows_of_no_progress_is_told_none(exchange: Exchange, site: Site) -> None:
+    app, go = Worker("shop"), asyncio.Event()
+
+    @app.handler
+    async def work(ctx: Context) -> None:
+        ctx.progress(1)
+        await go.wait()
+
+    exchange.faults.append(Fault(status=422, when=beats))
+    ref = exchange.offer("work", heartbeat_ms=60)
+    async with working(app, site):
+        await exchange.seen(lambda: exchange.beats[ref] >= 2)
+        go.set()
+        await exchange.closed(ref)
+    assert ref not in exchange.progress

@@ -523,3 +523,32 @@ async def test_what_never_ends_is_abandoned(exchange: Exchange, site: Site, monk
         stop.set()
         await task
     assert go.is_set()
+
+
+async def test_a_process_may_have_a_name_of_its_own_and_learns_that_another_has_it(
+    exchange: Exchange, site: Site, log: list[dict]
+) -> None:
+    app = Worker("shop")
+
+    @app.handler
+    async def work() -> None:
+        return None
+
+    exchange.superseded = True
+    async with working(app, site, name="shop-1") as worker:
+        await exchange.closed(exchange.offer("work"), exchange.offer("work"))
+        await worker.end()
+    assert {body["worker"] for body in exchange.requests} <= {"shop-1", "shop-1-returns", "shop-1-beats"}
+    assert [one["event"] for one in log].count("worker_superseded") == 1
+
+
+async def test_a_failure_without_a_word_is_still_for_good(exchange: Exchange, site: Site) -> None:
+    app = Worker("shop")
+
+    @app.handler
+    async def work() -> None:
+        raise Fail("")
+
+    async with working(app, site):
+        (closing,) = await exchange.closed(exchange.offer("work"))
+    assert closing["retryable"] is False
