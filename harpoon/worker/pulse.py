@@ -8,6 +8,7 @@ than an attempt's heartbeat, that attempt is kept alive no more if it needs the 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from threading import Thread
 from typing import Final
 
@@ -17,13 +18,15 @@ import structlog
 from harpoon.kit.errors import HarpoonError, Invalid
 from harpoon.worker.attempt import BEATS, Attempt, now_s
 from harpoon.worker.servers import Servers
-from harpoon.worker.session import Caller, Session
+from harpoon.worker.session import ANSWER_WITHIN, Caller, Session
 from harpoon.worker.wire import Lost, Ref, named
 
 #: The loop is asked so often, at least.
 PROBE_S: Final = 0.5
 #: Heartbeats of one request.
 COUNT_MAX: Final = 1000
+#: A server has so long at least to answer a heartbeat.
+PATIENCE_MIN: Final = timedelta(seconds=1)
 #: Nothing to do until told.
 _NEVER_S: Final = float("inf")
 #: The thread has so long to end.
@@ -64,17 +67,20 @@ class Pulse:
         #: Since when the loop has owed an answer; None: it does not.
         self._asked_s: float | None = None
         self._is_blocked = False
-        self._thread = Thread(target=self._run, name="heartbeats", daemon=True)
+        #: What the thread ended by, if by anything.
+        self._ended: asyncio.Future[BaseException | None] = self._watched.create_future()
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    async def stop(self) -> None:
-        """End, and wait for it."""
-        self._is_ending = True
-        self._wake()
-        await asyncio.to_thread(self._thread.join, _END_WITHIN_S)
+    async def run(self) -> None:
+        """Keep attempts alive until cancelled."""
+        Thread(target=self._run, name="heartbeats", daemon=True).start()
+        try:
+            error = await asyncio.shield(self._ended)
+        finally:
+            self._is_ending = True
+            self._wake()
+            await asyncio.wait((self._ended,), timeout=_END_WITHIN_S)
+        if error is not None:  # without heartbeats, a worker does more harm than good
+            raise error
 
     def hurry(self, due_s: float) -> None:
         """Have the heartbeats looked at if the next one is due before what was known. From any thread."""
@@ -86,8 +92,14 @@ class Pulse:
             self._own.call_soon_threadsafe(self._is_woken.set)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._own) as runner:
-            runner.run(self._keep())
+        ended: BaseException | None = None
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._own) as runner:
+                runner.run(self._keep())
+        except BaseException as error:  # noqa: BLE001 it is handed to who waits
+            ended = error
+        with suppress(RuntimeError):  # the loop has ended
+            self._watched.call_soon_threadsafe(self._ended.set_result, ended)
 
     async def _keep(self) -> None:
         async with self._connect() as servers, asyncio.TaskGroup() as group:
@@ -147,7 +159,8 @@ class Pulse:
     async def _send(self, session: Session, due: Sequence[Attempt]) -> None:
         sent_s = now_s()
         try:
-            answer = await session.exchange({"heartbeats": [self._beat_of(one) for one in due]})
+            beats = [self._beat_of(one) for one in due]
+            answer = await session.exchange({"heartbeats": beats}, within=_patience(due))
         except Invalid as error:
             # A server that knows of no progress is to know at least that they live.
             _log.error("heartbeats_refused", reason=str(error))
@@ -178,6 +191,11 @@ class Pulse:
         if lost:
             with suppress(RuntimeError):  # the loop has ended
                 self._watched.call_soon_threadsafe(self._lose, lost)
+
+
+def _patience(due: Sequence[Attempt]) -> timedelta:
+    """Return how long a server has to answer: with another one there is to be time enough still."""
+    return min(ANSWER_WITHIN, max(PATIENCE_MIN, timedelta(seconds=min(one.heartbeat_s for one in due) / BEATS)))
 
 
 def _due(alive: Sequence[Attempt], now: float) -> list[Attempt]:

@@ -22,6 +22,8 @@ from harpoon.worker.threads import Threads
 
 #: What was cancelled at the end of the grace has so long to clean up and to be returned.
 CLEANUP_S: Final = 5.0
+#: A server is told that the worker leaves within so long, or not at all.
+FAREWELL_S: Final = 5.0
 STOPPING: Final = "the worker is stopping"
 
 _log = structlog.get_logger(__name__)
@@ -85,17 +87,14 @@ class _House:
     async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Work until told to stop, then drain; ``group`` is for the attempts."""
         _log.info("worker_started", worker=self._name, handlers=sorted(self._lane_of), servers=self._settings.servers)
-        self._pulse.start()
-        try:
-            async with asyncio.TaskGroup() as own:
-                returning = own.create_task(self._returning.run(), name="returns")
-                lanes = [own.create_task(self._claim(*one, group), name="claims") for one in self._lanes]
-                await stop.wait()
-                await self._drain(lanes)
-                for task in (returning, *lanes):
-                    task.cancel()
-        finally:
-            await self._pulse.stop()
+        async with asyncio.TaskGroup() as own:
+            beating = own.create_task(self._pulse.run(), name="heartbeats")
+            returning = own.create_task(self._returning.run(), name="returns")
+            lanes = [own.create_task(self._claim(*one, group), name="claims") for one in self._lanes]
+            await stop.wait()
+            await self._drain(lanes)
+            for task in (beating, returning, *lanes):
+                task.cancel()
 
     async def _claim(self, servers: Servers, lane: Lane, group: asyncio.TaskGroup) -> None:
         async with servers:
@@ -108,7 +107,8 @@ class _House:
             lane.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace.total_seconds()):
-                await asyncio.wait(list(lanes))
+                # What a request had been answered that was broken off comes now, unless no server answers at all.
+                await asyncio.wait(list(lanes), timeout=FAREWELL_S)
                 await crew.idle()
         if crew.attempts:
             for attempt in list(crew.attempts.values()):

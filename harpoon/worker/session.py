@@ -53,8 +53,12 @@ class Session:
         self._path = ("namespaces", caller.namespace, "work")
         self._begin()
 
-    async def exchange(self, asked: Mapping[str, object], *, wait: timedelta = AT_ONCE) -> WorkAnswer:
+    async def exchange(
+        self, asked: Mapping[str, object], *, wait: timedelta = AT_ONCE, within: timedelta = ANSWER_WITHIN
+    ) -> WorkAnswer:
         """Return what is answered to a request, which a server may keep for ``wait`` until it has work.
+
+        A server that has not answered ``within`` so long after that is given up for the next one.
 
         Cancelled, it may have been answered: then the next request is this one again, whatever it asks; a server that
         has answered it does so alike, and one that has not answers what is asked last.
@@ -65,7 +69,7 @@ class Session:
         renewals = 0
         while True:
             try:
-                answer = await self._servers.post(self._path, self._body(asked, wait), wait + ANSWER_WITHIN)
+                answer = await self._servers.post(self._path, self._body(asked, wait), wait + within)
             except Conflict as error:
                 renewals += 1
                 if renewals > _RENEWALS_MAX:

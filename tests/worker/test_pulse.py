@@ -3,7 +3,11 @@
 import asyncio
 import threading
 
-from harpoon.worker import Context, Worker
+import pytest
+
+from harpoon.kit.errors import leaves
+from harpoon.worker import Context, Settings, Worker
+from harpoon.worker.serving import serve
 from tests.worker.exchange import Exchange, Fault, Site
 from tests.worker.working import working
 
@@ -228,3 +232,19 @@ async def test_a_server_that_knows_of_no_progress_is_told_none(exchange: Exchang
         go.set()
         await exchange.closed(ref)
     assert ref not in exchange.progress
+
+
+async def test_a_worker_whose_heartbeats_cannot_go_on_ends(
+    exchange: Exchange, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harpoon.worker.pulse.named", lambda claim: {}[claim])
+    app = Worker("shop")
+
+    @app.handler
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    exchange.offer("work", heartbeat_ms=60)
+    with pytest.raises(ExceptionGroup) as raised:
+        await serve(app, Settings(servers=(site.url,)), stop=asyncio.Event())
+    assert isinstance(leaves(raised.value)[0], KeyError)

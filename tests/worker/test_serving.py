@@ -552,3 +552,19 @@ async def test_a_failure_without_a_word_is_still_for_good(exchange: Exchange, si
     async with working(app, site):
         (closing,) = await exchange.closed(exchange.offer("work"))
     assert closing["retryable"] is False
+
+
+async def test_draining_without_a_server_does_not_take_long(
+    exchange: Exchange, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harpoon.worker.serving.FAREWELL_S", 0.05)
+    app = Worker("shop")
+
+    @app.handler
+    async def work() -> None:
+        return None
+
+    async with working(app, site, grace_s=3600) as worker:
+        await exchange.closed(exchange.offer("work"))
+        site.stop()
+        await worker.end()
