@@ -148,10 +148,12 @@ class Crew:
     def _drop(self, attempt: Attempt) -> None:
         """Leave an attempt that is not to be closed."""
         _log.info("attempt_left", **attempt.claim.ref._asdict(), reason=attempt.cause)
-        if self.attempts.get(attempt.claim.ref) is attempt:
-            self._forget(attempt.claim.ref)
+        self._forget(attempt.claim)
 
-    def _forget(self, ref: Ref) -> None:
-        self.attempts.pop(ref, None)
+    def _forget(self, claim: Claim) -> None:
+        """Forget an attempt that is settled, but not one that was claimed anew meanwhile."""
+        attempt = self.attempts.get(claim.ref)
+        if attempt is not None and attempt.claim.token == claim.token:
+            del self.attempts[claim.ref]
         if not self.attempts:
             self._is_idle.set()

@@ -46,11 +46,6 @@ class Lane:
         #: While a request waits at the server: its end, which can be brought forward.
         self._waiting: asyncio.Timeout | None = None
 
-    @property
-    def is_asking(self) -> bool:
-        """Whether a request waits at a server."""
-        return self._waiting is not None
-
     def free(self) -> None:
         """Take note that a handler has ended."""
         self._taken -= 1

@@ -14,7 +14,7 @@ import structlog
 from harpoon.kit.errors import HarpoonError
 from harpoon.worker.attempt import now_s
 from harpoon.worker.outcome import failed
-from harpoon.worker.wire import Closing, Ref, Told
+from harpoon.worker.wire import Claim, Closing, Told
 
 #: Closings of one request, and bytes of them; one that is larger goes alone.
 COUNT_MAX: Final = 200
@@ -24,7 +24,7 @@ AGAIN_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 #: Is told what is settled: its place is free, and it need not be kept alive.
-Settled = Callable[[Ref], None]
+Settled = Callable[[Claim], None]
 
 
 class Outbox:
@@ -66,8 +66,7 @@ class Outbox:
     def give_back(self, taken: Sequence[Closing]) -> None:
         """Have closings sent by someone else."""
         self._kept.extendleft(reversed(taken))
-        if self._kept:
-            self._is_there.set()
+        self._is_there.set()
 
     def answered(self, taken: Sequence[Closing], results: Sequence[Told]) -> None:
         """Settle what a request had taken along, by what is told of it."""
@@ -87,7 +86,7 @@ class Outbox:
         if told is None or told.status >= 500 or told.status == 429:
             self._try_again(closing, "it was not answered" if told is None else told.detail or told.title)
         elif told.status < 300:
-            self._settled(closing.claim.ref)
+            self._settled(closing.claim)
         elif told.status in (404, 409, 410):
             self._drop(closing, "closing_came_late", told.detail or told.title)
         else:
@@ -113,4 +112,4 @@ class Outbox:
 
     def _drop(self, closing: Closing, event: str, reason: str) -> None:
         _log.warning(event, **closing.claim.ref._asdict(), label=closing.result.label, reason=reason)
-        self._settled(closing.claim.ref)
+        self._settled(closing.claim)

@@ -14,7 +14,6 @@ class Returning:
     def __init__(self, session: Session, outbox: Outbox) -> None:
         self._session = session
         self._outbox = outbox
-        self.is_busy = False
 
     async def run(self) -> None:
         """Bring back until cancelled."""
@@ -25,12 +24,9 @@ class Returning:
             closings = self._outbox.take()
             if not closings:
                 continue
-            self.is_busy = True
             try:
                 answer = await self._session.exchange({"closings": [closing_of(one) for one in closings]})
             except Invalid as error:
                 self._outbox.refused(closings, error)
             else:
                 self._outbox.answered(closings, answer.results)
-            finally:
-                self.is_busy = False

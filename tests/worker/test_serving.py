@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from harpoon.kit.errors import HarpoonError, Invalid, leaves
+from harpoon.kit.errors import Conflict, HarpoonError, Invalid, leaves
 from harpoon.worker import Context, Fail, Label, Retry, Settings, Worker
 from harpoon.worker.serving import serve
+from harpoon.worker.settings import process_name
 from harpoon.worker.wire import Ref
 from tests.worker.exchange import Exchange, Fault, Site, a_site
 from tests.worker.working import working
@@ -568,3 +569,94 @@ async def test_draining_without_a_server_does_not_take_long(
         await exchange.closed(exchange.offer("work"))
         site.stop()
         await worker.end()
+
+
+async def test_an_attempt_that_is_claimed_anew_takes_the_place_of_the_earlier_one(
+    exchange: Exchange, site: Site
+) -> None:
+    app, cancelled, go = Worker("shop"), [], asyncio.Event()
+
+    @app.handler
+    async def work() -> str:
+        try:
+            await go.wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+        return "second"
+
+    ref = exchange.offer("work")
+    async with working(app, site):
+        await exchange.seen(lambda: bool(exchange.pieces[ref].token))
+        exchange.pieces[ref].token = ""
+        exchange.wake()
+        await exchange.seen(lambda: exchange.pieces[ref].claims == 2)
+        while not cancelled:
+            await asyncio.sleep(0.001)
+        go.set()
+        (closing,) = await exchange.closed(ref)
+    assert closing["output"] == "second"
+    assert closing["token"] == "1.2"
+
+
+async def test_a_server_that_always_knows_better_is_not_asked_for_ever(exchange: Exchange, site: Site) -> None:
+    app = Worker("shop")
+
+    @app.handler
+    async def work() -> None:
+        return None
+
+    exchange.faults.extend([Fault(status=409, detail="older")] * 4)
+    with pytest.raises(ExceptionGroup) as raised:
+        await serve(app, Settings(servers=(site.url,)), stop=asyncio.Event())
+    assert isinstance(leaves(raised.value)[0], Conflict)
+
+
+async def test_a_worker_that_is_refused_later_on_asks_again(
+    exchange: Exchange, site: Site, monkeypatch: pytest.MonkeyPatch, log: list[dict]
+) -> None:
+    monkeypatch.setattr("harpoon.worker.lane.REFUSED_S", 0.01)
+    app = Worker("shop")
+
+    @app.handler
+    async def work() -> None:
+        return None
+
+    async with working(app, site):
+        await exchange.closed(exchange.offer("work"))
+        exchange.faults.append(Fault(status=422, detail="no more", when=claims))
+        exchange.offer("work")
+        await exchange.seen(lambda: not exchange.faults)
+        await exchange.closed(*exchange.pieces)
+    assert [one["reason"] for one in log if one["event"] == "worker_refused"] == ["no more"]
+
+
+async def test_a_full_worker_still_shows_itself(
+    exchange: Exchange, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harpoon.worker.lane.SHOW_EVERY_S", 0.01)
+    app, go = Worker("shop", concurrency=1), asyncio.Event()
+
+    @app.handler
+    async def work() -> None:
+        await go.wait()
+
+    ref = exchange.offer("work")
+    async with working(app, site):
+        await exchange.seen(
+            lambda: sum(body["handlers"] == ["work"] and not body["want"] for body in exchange.requests) > 2
+        )
+        go.set()
+        await exchange.closed(ref)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    for wrong, told in (
+        ({"servers": ()}, "at least one server"),
+        ({"concurrency": 0}, "at least 1"),
+        ({"namespace": "No"}, "a namespace"),
+        ({"name": "No"}, "a worker's name"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Settings(**wrong)
+    assert len(process_name("a" * 63)) <= 48
