@@ -1,7 +1,8 @@
 """Asking for work: one long-polled request after another, for as many attempts as there is room for.
 
 Each request takes along what is finished. One that does is answered at once; only one that brings nothing waits at the
-server until there is work. While it waits, what is finished goes another way (`returning`).
+server until there is work. While it waits, what is finished goes another way (`returning`). With no room left, a
+request waits all the same, for word of attempts that are lost, until there is room again.
 """
 
 import asyncio
@@ -20,8 +21,8 @@ from harpoon.worker.wire import Closing, WorkAnswer, closing_of
 
 #: A server keeps a request for so long when there is no work.
 WAIT: Final = timedelta(seconds=20)
-#: With no room left, a worker still shows itself so often.
-SHOW_EVERY_S: Final = 10.0
+#: Without room for so long, it asks for nothing but word of what is lost: while work is short, there is room before.
+FULL_S: Final = 0.5
 #: Pause after a request that was refused whole, for what is not in it but in the worker.
 REFUSED_S: Final = 5.0
 #: Claims that one request may ask for.
@@ -43,20 +44,22 @@ class Lane:
         self._is_draining = False
         self._is_superseded = False
         self._has_room = asyncio.Event()
-        #: While a request waits at the server: its end, which can be brought forward.
+        #: While a request waits at the server: its end, which can be brought forward; and whether it asks for work.
         self._waiting: asyncio.Timeout | None = None
+        self._is_wanting = False
 
     def free(self) -> None:
         """Take note that a handler has ended."""
         self._taken -= 1
         self._has_room.set()
+        if not self._is_wanting:
+            self._break_off()
 
     def drain(self) -> None:
         """Ask for no more, and say so at the server."""
         self._is_draining = True
         self._has_room.set()
-        if self._waiting is not None:
-            self._waiting.reschedule(asyncio.get_running_loop().time())
+        self._break_off()
 
     async def run(self, crew: Crew, group: asyncio.TaskGroup) -> None:
         """Claim until drained; ``group`` is for the attempts.
@@ -84,13 +87,19 @@ class Lane:
         self._take(answer, (), crew, group)
 
     async def _room(self, crew: Crew) -> None:
-        """Wait for room, though not so long that servers take the worker for gone."""
+        """Wait for room, for a while."""
         self._has_room.clear()
         if self._want(crew) or self._is_draining:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(SHOW_EVERY_S):
+            async with asyncio.timeout(FULL_S):
                 await self._has_room.wait()
+
+    def _break_off(self) -> None:
+        """Have a request that waits wait no longer."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.reschedule(asyncio.get_running_loop().time())
 
     def _want(self, crew: Crew) -> int:
         return max(0, min(self._places - self._taken, WANT_MAX)) if len(crew.outbox) < BACKLOG_MAX else 0
@@ -98,8 +107,9 @@ class Lane:
     async def _ask(self, closings: Sequence[Closing], want: int) -> WorkAnswer | None:
         """Make a request; None: it waited, and was broken off."""
         asked: Mapping[str, object] = {"want": want}
-        if closings or not want:
+        if closings:
             return await self._session.exchange({**asked, "closings": [closing_of(one) for one in closings]})
+        self._is_wanting = want > 0
         try:
             async with asyncio.timeout(None) as self._waiting:
                 return await self._session.exchange(asked, wait=AT_ONCE if self._is_draining else WAIT)

@@ -32,6 +32,8 @@ class Piece:
     closing: dict | None = None
     lost: str = ""
     claims: int = 0
+    #: Of the session that claimed it.
+    life: "Life | None" = None
 
     @property
     def is_ready(self) -> bool:
@@ -98,9 +100,13 @@ class Exchange:
         return ref
 
     def lose(self, ref: Ref, reason: str) -> None:
-        """Have whoever claimed it learn with its next heartbeat that it is lost."""
+        """Have whoever claimed it learn that it is lost."""
         with self.said:
-            self.pieces[ref].lost = reason
+            piece = self.pieces[ref]
+            piece.lost = reason
+            if piece.life is not None:
+                piece.life.lost.append({**ref._asdict(), "reason": reason})
+        self.wake()
 
     def closing(self, ref: Ref) -> dict | None:
         return self.pieces[ref].closing
@@ -169,21 +175,26 @@ class Exchange:
         claims = []
         try:
             async with asyncio.timeout(wait_s or 0.001):
-                while not (claims := self._claim(body)) and wait_s and not (results or lost) and life.turn == turn:
+                while not (claims := self._claim(body, life)) and wait_s:
+                    if results or lost or life.lost or life.turn != turn:
+                        break
                     news.clear()
                     await news.wait()
         except TimeoutError:
             pass
+        with self.said:
+            if life.turn == turn:
+                lost, life.lost = lost + life.lost, []
         told = {"seq": body["seq"], "results": results, "claims": claims, "lost": lost}
         return {**told, "superseded": True} if self.superseded else told
 
-    def _claim(self, body: dict) -> list[dict]:
+    def _claim(self, body: dict, life: Life) -> list[dict]:
         with self.said:
             ready = [one for one in self.pieces.values() if one.is_ready and one.handler in body["handlers"]]
             taken = [] if body.get("draining") else ready[: body["want"]]
             for piece in taken:
                 self._tokens += 1
-                piece.token, piece.claims = f"1.{self._tokens}", piece.claims + 1
+                piece.token, piece.claims, piece.life = f"1.{self._tokens}", piece.claims + 1, life
             self.said.notify_all()
             return [piece.claim() for piece in taken]
 

@@ -631,23 +631,33 @@ async def test_a_worker_that_is_refused_later_on_asks_again(
     assert [one["reason"] for one in log if one["event"] == "worker_refused"] == ["no more"]
 
 
-async def test_a_full_worker_still_shows_itself(
+async def test_a_full_worker_learns_at_once_what_is_lost_and_asks_again_when_it_has_room(
     exchange: Exchange, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harpoon.worker.lane.SHOW_EVERY_S", 0.01)
-    app, go = Worker("shop", concurrency=1), asyncio.Event()
+    monkeypatch.setattr("harpoon.worker.lane.FULL_S", 0.01)
+    app, ended, go = Worker("shop", concurrency=2), asyncio.Event(), asyncio.Event()
+
+    def is_idle(body: dict) -> bool:
+        return body["wait"] == "20s" and not body["want"]
 
     @app.handler
     async def work() -> None:
-        await go.wait()
+        try:
+            await go.wait()
+        finally:
+            ended.set()
 
-    ref = exchange.offer("work")
+    first, second = exchange.offer("work"), exchange.offer("work")
     async with working(app, site):
-        await exchange.seen(
-            lambda: sum(body["handlers"] == ["work"] and not body["want"] for body in exchange.requests) > 2
-        )
+        await exchange.seen(lambda: any(map(is_idle, exchange.requests)), "a request that asks for nothing")
+        exchange.lose(first, "cancelled")
+        await ended.wait()
+        assert not exchange.beats[first], "no heartbeat was due so soon"
+        third = exchange.offer("work")
+        await exchange.seen(lambda: sum(map(is_idle, exchange.requests)) >= 2, "another, with no room again")
         go.set()
-        await exchange.closed(ref)
+        await exchange.closed(second, third)
+    assert exchange.closing(first) is None
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
