@@ -1,0 +1,369 @@
+"""An operation: a node of a workflow's graph, what it does, its clocks, its retries, and the edges out of it.
+
+A noun checks what it can know of itself. Whether the operations that it names exist, and everything else about the
+graph, `core.flaws` finds out.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+
+from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
+from harpoon.model.lifecycle import Backoff
+from harpoon.model.units import Duration, Size, Unit, format_duration
+
+#: Any value that JSON has.
+Json = Any
+
+VISITS_MAX: Final = 1000
+ATTEMPTS_MAX: Final = 100
+#: Operations that one label may open, or one ``needs`` may join.
+TARGETS_MAX: Final = 10_000
+LABELS_MAX: Final = 100
+CHOICES_MAX: Final = 100
+CONCURRENCY_MAX: Final = 10_000
+#: Characters of an expression.
+EXPRESSION_MAX: Final = 4096
+OUTPUT_MAX: Final = 64 << 10
+OUTPUT_LARGEST: Final = 1 << 20
+
+TIMEOUT_DEFAULT: Final = timedelta(minutes=5)
+WAIT_DEFAULT: Final = timedelta(hours=24)
+QUEUE_TIMEOUT_DEFAULT: Final = timedelta(hours=1)
+HEARTBEAT_DEFAULT: Final = timedelta(seconds=30)
+#: What a wait for a fixed time is given beyond that time, so that it ends by itself.
+WAIT_MARGIN: Final = timedelta(minutes=1)
+CLOCK_MIN: Final = timedelta(milliseconds=10)
+CLOCK_MAX: Final = timedelta(days=90)
+HEARTBEAT_MIN: Final = timedelta(milliseconds=100)
+HEARTBEAT_MAX: Final = timedelta(hours=1)
+
+#: Of handlers and signals.
+HANDLER_PATTERN: Final = r"^[a-z][a-z0-9_.-]{0,126}$"
+_HANDLER: Final = re.compile(HANDLER_PATTERN, re.ASCII)
+_PERCENT: Final = re.compile(r"([1-9][0-9]?)%", re.ASCII)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def check_handler(what: str, name: str) -> str:
+    """Return ``name`` if a handler or a signal may be called so.
+
+    Raises:
+        ValueError: It may not.
+    """
+    if not _HANDLER.fullmatch(name):
+        raise ValueError(
+            f"{what} is 1 to 127 of a-z, 0-9, '_', '-' and '.', starting with a letter, such as payments.refund; "
+            f"got {name[:80]!r}"
+        )
+    return name
+
+
+def parse_targets(text: object) -> tuple[str, ...]:
+    """Read the name of one operation, or a list of them.
+
+    Raises:
+        ValueError: It is neither, empty, or names one twice.
+    """
+    names = [text] if isinstance(text, str) else text
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("write the name of an operation, or a list of at least one: next: {done: tell, fail: [a, b]}")
+    if len(names) > TARGETS_MAX:
+        raise ValueError(f"one label opens at most {TARGETS_MAX} operations")
+    _check_each_once("an edge", tuple(names))
+    return tuple(names)
+
+
+def format_targets(targets: tuple[str, ...]) -> str | list[str]:
+    """Write targets as they are written by hand: one as its name."""
+    return targets[0] if len(targets) == 1 else list(targets)
+
+
+def parse_percent(text: object) -> int:
+    """Read ``80%``.
+
+    Raises:
+        ValueError: It is not 1% to 99%.
+    """
+    match = _PERCENT.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError('write a share of a clock as "1%" to "99%", such as "80%"')
+    return int(match[1])
+
+
+def format_percent(percent: int) -> str:
+    """Write a share of a hundred; the inverse of `parse_percent`."""
+    return f"{percent}%"
+
+
+Targets = Annotated[
+    tuple[str, ...],
+    Unit(
+        parse_targets,
+        format_targets,
+        tuple,
+        "name or list of names",
+        {
+            "type": ["string", "array"],
+            "items": {"type": "string"},
+            "minItems": 1,
+            "maxItems": TARGETS_MAX,
+            "uniqueItems": True,
+            "examples": ["tell", ["a", "b"]],
+        },
+    ),
+]
+Percent = Annotated[
+    int,
+    Unit(
+        parse_percent,
+        format_percent,
+        int,
+        "percent",
+        {"type": "string", "pattern": "^[1-9][0-9]?%$", "examples": ["80%"]},
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """How often something is tried that keeps ending in one way."""
+
+    #: The first one included; 1 to 100.
+    attempts: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.attempts <= ATTEMPTS_MAX:
+            raise ValueError(f"attempts is 1 to {ATTEMPTS_MAX}, the first one included")
+
+
+_ONE: Final = Attempts(attempts=1)
+_FIVE: Final = Attempts(attempts=5)
+_BACKOFF: Final = Backoff()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often one visit is tried, by how an attempt ended, and how long is waited between."""
+
+    #: The handler said that it failed.
+    fail: Attempts = _ONE
+    #: It took longer than ``timeout``, or waited longer than ``queue_timeout`` for a worker.
+    timeout: Attempts = _ONE
+    #: Its worker fell silent.
+    lost: Attempts = _FIVE
+    backoff: Backoff = _BACKOFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What is waited for; exactly one of ``signal``, ``until`` and ``for`` is set."""
+
+    #: The name of a signal; it brings a label and a payload.
+    signal: str | None = None
+    #: An expression, whose value finds a signal that does not name the run. Of ``signal``.
+    key: str | None = None
+    #: An expression, whose value is a moment: UTC milliseconds, a timestamp, or such a time as text.
+    until: str | None = None
+    for_: Duration | None = None
+
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.signal, self.until, self.for_)) != 1:
+            raise ValueError("a wait sets exactly one of signal, until, for")
+        if self.signal is not None:
+            check_handler("signal", self.signal)
+        if self.key is not None and self.signal is None:
+            raise ValueError("key is for signal; leave it out")
+        _check_expression("key", self.key)
+        _check_expression("until", self.until)
+        if self.for_ is not None and not CLOCK_MIN <= self.for_ <= CLOCK_MAX:
+            raise ValueError(f"for is {format_duration(CLOCK_MIN)} to {format_duration(CLOCK_MAX)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One way of a ``choose``: ``{when: …, label: …}``, or, last, ``{else: …}``."""
+
+    #: An expression that is true or false. The first that is true picks its label.
+    when: str | None = None
+    label: str | None = None
+    #: The label where no other is picked.
+    else_: str | None = None
+
+    def __post_init__(self) -> None:
+        is_otherwise = self.else_ is not None
+        if is_otherwise is not (self.when is None and self.label is None) or (self.when is None) != (
+            self.label is None
+        ):
+            raise ValueError('a choice is {when: "${…}", label: name}, or {else: name}')
+        _check_expression("when", self.when)
+        check_word("a label", self.given)
+        if self.given in OF_THE_ENGINE:
+            raise ValueError(f"{self.given} is a label that the engine alone gives; call it otherwise")
+
+    @property
+    def given(self) -> str:
+        """The label that it gives."""
+        return self.label or self.else_ or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """How many attempts run at once, over all runs, of those that have one key."""
+
+    #: An expression.
+    key: str
+    limit: int
+
+    def __post_init__(self) -> None:
+        _check_expression("key", self.key)
+        if not 1 <= self.limit <= CONCURRENCY_MAX:
+            raise ValueError(f"limit is 1 to {CONCURRENCY_MAX}")
+
+
+#: Shared, as all defaults are.
+RETRY_DEFAULT: Final = Retry()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A node of the graph; exactly one of ``worker``, ``wait`` and ``choose`` says what it does."""
+
+    #: The name of a handler that workers offer, such as ``payments.refund``.
+    worker: str | None = None
+    wait: Wait | None = None
+    #: Labels, each with its condition; the first that holds closes the visit.
+    choose: tuple[Choice, ...] | None = None
+    #: What the handler is given: any value, with ``${…}`` in its texts.
+    input: Json = None
+    #: How long one attempt may take. Left out: 5m; of a wait, 24h.
+    timeout: Duration | None = None
+    #: How long an attempt may wait for a worker.
+    queue_timeout: Duration = QUEUE_TIMEOUT_DEFAULT
+    #: How long a worker may be silent before its attempt is lost.
+    heartbeat: Duration = HEARTBEAT_DEFAULT
+    retry: Retry = RETRY_DEFAULT
+    #: How often it may fire in one run; one firing more closes as ``exhausted``.
+    visits: int = 1
+    #: It fires when each of these has been closed so: ``<operation>``, which means done, or ``<operation>.<label>``.
+    needs: tuple[str, ...] = ()
+    #: Label → the operations that it opens.
+    next: Mapping[str, Targets] = field(default_factory=dict)
+    #: Labels that it may be closed with beside ``done``, ``fail`` and those in ``next``.
+    labels: tuple[str, ...] = ()
+    #: Once it has been closed, the run ends as failed.
+    end: Literal["failed"] | None = None
+    #: Bytes that its output may have, as JSON.
+    output_max: Size = OUTPUT_MAX
+    concurrency: Concurrency | None = None
+    #: The share of each of its clocks at which a warning is logged.
+    warn: Percent | None = None
+
+    def __post_init__(self) -> None:
+        kinds = {"worker": self.worker, "wait": self.wait, "choose": self.choose}
+        if sum(one is not None for one in kinds.values()) != 1:
+            raise ValueError("an operation sets exactly one of worker, wait, choose")
+        if self.worker is not None:
+            check_handler("worker", self.worker)
+        kind = next(name for name, one in kinds.items() if one is not None)
+        self._check_meaning(kind)
+        self._check_clocks()
+        self._check_choices()
+        self._check_edges()
+        if not 1 <= self.visits <= VISITS_MAX:
+            raise ValueError(f"visits is 1 to {VISITS_MAX}")
+        if not 1 <= self.output_max <= OUTPUT_LARGEST:
+            raise ValueError("output_max is 1 to 1Mi")
+
+    def _check_meaning(self, kind: str) -> None:
+        told = {one.name for one in fields(self) if one.name in _MEANS_NOTHING[kind]}
+        told = {name for name in told if getattr(self, name) != _DEFAULTS[name]}
+        if told:
+            names = " and ".join(sorted(told))
+            raise ValueError(f"{names} {'has' if len(told) == 1 else 'have'} no meaning with {kind}; leave out")
+        if self.wait is not None and self.wait.for_ is not None and self.timeout is not None:
+            raise ValueError("timeout has no meaning with wait.for, which ends by itself; leave it out")
+        if self.wait is not None and self.wait.signal is None and self.labels:
+            raise ValueError("labels is for a wait for a signal, which brings one; leave it out")
+
+    def _check_clocks(self) -> None:
+        for name, span in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
+            if span is not None and not CLOCK_MIN <= span <= CLOCK_MAX:
+                raise ValueError(f"{name} is {format_duration(CLOCK_MIN)} to {format_duration(CLOCK_MAX)}")
+        if not HEARTBEAT_MIN <= self.heartbeat <= HEARTBEAT_MAX:
+            raise ValueError(f"heartbeat is {format_duration(HEARTBEAT_MIN)} to {format_duration(HEARTBEAT_MAX)}")
+
+    def _check_choices(self) -> None:
+        if self.choose is None:
+            return
+        if not 1 <= len(self.choose) <= CHOICES_MAX:
+            raise ValueError(f"choose holds 1 to {CHOICES_MAX} choices")
+        if any(choice.else_ is not None for choice in self.choose[:-1]):
+            raise ValueError("else is the last of choose: what stands after it could never be picked")
+        if self.labels:
+            raise ValueError("the labels of a choose are those of its choices; leave labels out")
+
+    def _check_edges(self) -> None:
+        for label, targets in self.next.items():
+            check_word("a label", label)
+            for target in targets:
+                check_word("an operation's name", target)
+        if len(self.labels) > LABELS_MAX or len(self.next) > LABELS_MAX:
+            raise ValueError(f"labels and next hold at most {LABELS_MAX} each")
+        _check_each_once("labels", self.labels)
+        for label in self.labels:
+            check_word("a label", label)
+            if label in OF_THE_ENGINE:
+                raise ValueError(f"labels: {label} is given by the engine alone; leave it out")
+        if len(self.needs) > TARGETS_MAX:
+            raise ValueError(f"needs holds at most {TARGETS_MAX}")
+        _check_each_once("needs", tuple(map(str, self.members())))
+
+    def members(self) -> tuple[Member, ...]:
+        """Return what it needs."""
+        return tuple(map(read_member, self.needs))
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long one attempt may take, by what it is; of a choice, 0."""
+        if self.choose is not None:
+            return 0
+        if self.timeout is not None:
+            return self.timeout // _MILLISECOND
+        if self.wait is None:
+            return TIMEOUT_DEFAULT // _MILLISECOND
+        return max(WAIT_DEFAULT, (self.wait.for_ or timedelta(0)) + WAIT_MARGIN) // _MILLISECOND
+
+    @property
+    def queue_timeout_ms(self) -> int:
+        """How long an attempt may wait for a worker."""
+        return self.queue_timeout // _MILLISECOND
+
+    @property
+    def heartbeat_ms(self) -> int:
+        """How long its worker may be silent."""
+        return self.heartbeat // _MILLISECOND
+
+
+#: Of each kind of operation: fields that could only be ignored.
+_OF_WORKERS: Final = frozenset({"input", "queue_timeout", "heartbeat", "retry", "output_max", "concurrency"})
+_MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
+    "worker": frozenset(),
+    "wait": _OF_WORKERS,
+    "choose": _OF_WORKERS | {"timeout", "warn"},
+}
+_DEFAULTS: Final = {one.name: one.default for one in fields(Operation)}
+
+
+def _check_each_once(what: str, names: tuple[str, ...]) -> None:
+    if len(names) != len(set(names)):
+        seen = set[str]()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{what} names {twice[:80]} twice; name it once")
+
+
+def _check_expression(what: str, text: str | None) -> None:
+    if text is not None and not 0 < len(text) <= EXPRESSION_MAX:
+        raise ValueError(f"{what} is an expression of 1 to {EXPRESSION_MAX} characters")

@@ -1,0 +1,110 @@
+"""A workflow: a graph of operations with labelled edges, what its runs are started with, and what they come to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from harpoon.model.inputs import INPUTS_MAX, SCHEMA_DEPTH_MAX, InputSchema, depth_of
+from harpoon.model.job import Metadata
+from harpoon.model.label import check_word
+from harpoon.model.operation import Operation
+from harpoon.model.units import Duration
+
+#: Any value that JSON has.
+Json = Any
+
+OPERATIONS_MAX: Final = 10_000
+OUTPUTS_MAX: Final = 100
+DEADLINE_DEFAULT: Final = timedelta(days=7)
+DEADLINE_MIN: Final = timedelta(seconds=1)
+DEADLINE_MAX: Final = timedelta(days=365)
+
+_OPERATION: Final = "/spec/operations/*"
+#: Fields that the language has but this release does not: refused with "not supported yet", never ignored.
+NOT_YET: Final = frozenset(
+    {*(f"{_OPERATION}/{name}" for name in ("task", "job", "http", "call", "foreach")), f"{_OPERATION}/wait/callback"}
+)
+#: Values likewise: pointer → the values of the language that this release refuses.
+NOT_YET_VALUES: Final[Mapping[str, frozenset[str]]] = {"/kind": frozenset({"Batch"})}
+
+
+class OnFailed(StrEnum):
+    """What becomes of a run when an operation fails and no edge takes the failure. Either way it ends as failed."""
+
+    #: What is open is cancelled.
+    CANCEL = "cancel"
+    #: What does not depend on it goes on first.
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowSpec:
+    """All that a user declares about a workflow beside its name."""
+
+    #: Name → operation; 1 to 10,000.
+    operations: Mapping[str, Operation]
+    #: Name → what a run is given: ``${inputs.<name>}`` in expressions.
+    inputs: Mapping[str, InputSchema] = field(default_factory=dict)
+    #: A run that has not ended so long after it was started ends as timed out.
+    deadline: Duration = DEADLINE_DEFAULT
+    #: The operation that a run begins with. Left out: those that nothing leads to.
+    start: str | None = None
+    #: Name → what a run that succeeded came to: any value, with ``${…}`` in its texts.
+    outputs: Mapping[str, Json] = field(default_factory=dict)
+    on_failure: OnFailed = OnFailed.CANCEL
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.operations) <= OPERATIONS_MAX:
+            raise ValueError(f"operations holds 1 to {OPERATIONS_MAX}")
+        if len(self.inputs) > INPUTS_MAX or len(self.outputs) > OUTPUTS_MAX:
+            raise ValueError(f"inputs and outputs hold at most {INPUTS_MAX} each")
+        for what, names in (("operation's", self.operations), ("input's", self.inputs), ("output's", self.outputs)):
+            for name in names:
+                check_word(f"an {what} name", name)
+        for name, schema in self.inputs.items():
+            if depth_of(schema) > SCHEMA_DEPTH_MAX:
+                raise ValueError(f"inputs.{name} holds more than {SCHEMA_DEPTH_MAX} schemas within each other")
+        if not DEADLINE_MIN <= self.deadline <= DEADLINE_MAX:
+            raise ValueError("deadline is 1s to 365d")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowManifest:
+    """A workflow as a user writes it."""
+
+    apiVersion: Literal["harpoon/v1"]  # noqa: N815 the field's name on the wire
+    kind: Literal["Workflow"]
+    metadata: Metadata
+    spec: WorkflowSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowRecord:
+    """A workflow as accepted: the record in the registry."""
+
+    namespace: str
+    name: str
+    spec: WorkflowSpec
+    #: Hash of ``spec``; made once, when accepted.
+    generation: str
+    #: Counts the user's mutations from 1.
+    version: int
+    created_ms: int
+    updated_ms: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+    #: Schema of this record.
+    v: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphRecord:
+    """One generation of a workflow, kept for as long as it is the present one, or runs are on it."""
+
+    namespace: str
+    name: str
+    generation: str
+    spec: WorkflowSpec
+    at_ms: int
+    v: int = 1
