@@ -1,0 +1,151 @@
+"""The clocks of a run: when each is due, when it is to be warned of, and how long a retry waits.
+
+An attempt has at most two clocks at a time. A run keeps one heap of moments at which an attempt's clocks are to be
+looked at; a heartbeat moves its clock without touching the heap, so a look may come early and find nothing due.
+"""
+
+from enum import StrEnum
+from hashlib import blake2b
+from heapq import heapify, heappop, heappush
+from typing import Final, NamedTuple
+
+from harpoon.core.graph import Kind, Node
+from harpoon.core.run import Attempt, Pace, Ref, Run
+from harpoon.model.lifecycle import Backoff
+
+#: Percent of a clock at which it is warned of.
+WARN: Final = 80
+#: Outdated entries of a heap that are let be.
+_SLACK: Final = 64
+
+
+class Clock(StrEnum):
+    """What may run out. All but `TIME` are warned of."""
+
+    #: No worker claimed it.
+    QUEUE = "queue"
+    #: It was claimed and not closed; or no signal came.
+    TIMEOUT = "timeout"
+    #: Its worker was not heard of.
+    HEARTBEAT = "heartbeat"
+    #: It waits for this moment.
+    TIME = "time"
+    #: The run's own.
+    DEADLINE = "deadline"
+
+
+class Running(NamedTuple):
+    """A clock that runs."""
+
+    due_ms: int
+    clock: Clock
+    span_ms: int
+
+
+def pace_of(run: Run, op: str) -> Pace:
+    """Return the clocks of an operation; they are worked out once in a run."""
+    pace = run.paces.get(op)
+    if pace is None:
+        spec = run.graph.nodes[op].spec
+        pace = Pace(spec.queue_timeout_ms, spec.timeout_ms, spec.heartbeat_ms, spec.warn or WARN)
+        run.paces[op] = pace
+    return pace
+
+
+def is_at_once(node: Node, attempt: Attempt) -> bool:
+    """Whether an open visit closes in the very next step, without anybody doing anything."""
+    return node.kind is Kind.CHOOSE or attempt.error is not None or attempt.ref.visit > node.spec.visits
+
+
+def clocks(node: Node, attempt: Attempt, pace: Pace) -> list[Running]:
+    """Return the clocks of an attempt that run, in no order; one that closes by itself has none."""
+    if is_at_once(node, attempt):
+        return []
+    if node.kind is Kind.WAIT:
+        running = [Running(attempt.opened_ms + pace.timeout_ms, Clock.TIMEOUT, pace.timeout_ms)]
+        if attempt.due_ms is not None:
+            running.append(Running(attempt.due_ms, Clock.TIME, 0))
+        return running
+    claim = attempt.claim
+    if claim is None:
+        return [Running(attempt.ready_ms + pace.queue_ms, Clock.QUEUE, pace.queue_ms)]
+    return [
+        Running(claim.due_ms, Clock.TIMEOUT, pace.timeout_ms),
+        Running(claim.beat_due_ms, Clock.HEARTBEAT, pace.heartbeat_ms),
+    ]
+
+
+def warned_from(running: Running, pace: Pace) -> int:
+    """Return from when on a clock is warned of."""
+    return running.due_ms - running.span_ms * (100 - pace.warn) // 100
+
+
+def is_warned_of(running: Running, attempt: Attempt) -> bool:
+    """Whether nothing has to be told of a clock any more before it is due."""
+    return running.clock is Clock.TIME or running.clock in attempt.warned
+
+
+def look_again(run: Run, attempt: Attempt) -> None:
+    """Take note of when an attempt's clocks are to be looked at next, after they changed."""
+    op = attempt.ref.op
+    pace = pace_of(run, op)
+    wake_ms = None
+    for running in clocks(run.graph.nodes[op], attempt, pace):
+        next_ms = running.due_ms if is_warned_of(running, attempt) else warned_from(running, pace)
+        if wake_ms is None or next_ms < wake_ms:
+            wake_ms = next_ms
+    if wake_ms is None or wake_ms == attempt.wake_ms:
+        return
+    attempt.wake_ms = wake_ms
+    heappush(run.wakes, (wake_ms, op, attempt.ref.visit))
+    if len(run.wakes) > _SLACK + 4 * len(run.open):
+        _tidy(run)
+
+
+def look_due(run: Run, now_ms: int) -> Attempt | None:
+    """Take from the heap the attempt that is to be looked at first, if that is by now."""
+    while run.wakes and run.wakes[0][0] <= now_ms:
+        wake_ms, op, visit = heappop(run.wakes)
+        attempt = run.open.get((op, visit))
+        if attempt is not None and attempt.wake_ms == wake_ms:
+            attempt.wake_ms = None
+            return attempt
+    return None
+
+
+def next_due_ms(run: Run) -> int | None:
+    """Return when `core.step.tick` may find something due, if nothing else happens before; None: the run is over."""
+    if run.status.is_over:
+        return None
+    first = run.deadline_ms if run.is_warned else min(deadline_warned_from(run), run.deadline_ms)
+    while run.wakes:
+        wake_ms, op, visit = run.wakes[0]
+        attempt = run.open.get((op, visit))
+        if attempt is not None and attempt.wake_ms == wake_ms:
+            return min(first, wake_ms)
+        heappop(run.wakes)
+    return first
+
+
+def deadline_warned_from(run: Run) -> int:
+    """Return from when on the deadline of a run is warned of."""
+    return run.deadline_ms - (run.deadline_ms - run.created_ms) * (100 - WARN) // 100
+
+
+def _tidy(run: Run) -> None:
+    """Throw out what is outdated. It takes as long as there are entries, and comes once in as many steps."""
+    wakes = [(attempt.wake_ms, *key) for key, attempt in run.open.items() if attempt.wake_ms is not None]
+    run.wakes = wakes
+    heapify(run.wakes)
+
+
+def retry_after_ms(backoff: Backoff, namespace: str, run: str, ref: Ref) -> int:
+    """Return how long the attempt after ``ref`` waits.
+
+    Less or more by the jitter, which is the same wherever it is worked out, and never more than ``backoff.max``.
+    """
+    most = backoff.max.total_seconds()
+    span = min(most, backoff.initial.total_seconds() * backoff.factor ** min(ref.attempt - 1, 64))
+    seed = blake2b(f"{namespace}/{run}/{ref.op}/{ref.visit}/{ref.attempt}".encode(), digest_size=4).digest()
+    spread = int.from_bytes(seed) / 0xFFFFFFFF
+    return round(min(most, span * (1 + backoff.jitter * (2 * spread - 1))) * 1000)

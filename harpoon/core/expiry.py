@@ -1,0 +1,59 @@
+"""How attempts close: by what their workers say, or because a clock ran out; and whether they are tried again."""
+
+from datetime import timedelta
+
+from harpoon.core.dues import Clock, Running, clocks, is_warned_of, look_again, pace_of, retry_after_ms, warned_from
+from harpoon.core.event import Warned
+from harpoon.core.run import Attempt
+from harpoon.core.stepping import Step
+from harpoon.model.label import DONE, FAIL, LOST, RETRIED, TIMEOUT
+from harpoon.model.operation import Retry
+from harpoon.model.units import format_duration
+
+
+def conclude(
+    step: Step, attempt: Attempt, label: str, output: object = None, error: str = "", *, retryable: bool = True
+) -> None:
+    """Close an attempt, and its visit, unless it is tried again."""
+    run, ref = step.run, attempt.ref
+    policy = run.graph.nodes[ref.op].spec.retry
+    if not retryable or label not in RETRIED or attempt.spent.get(label, 0) + 1 >= _attempts(policy, label):
+        step.close(attempt, label, output, error)
+        return
+    # The worker of a lost attempt did not fail: another one may have it at once.
+    wait_ms = 0 if label == LOST else retry_after_ms(policy.backoff, run.namespace, run.id, ref)
+    step.try_again(attempt, label, output, error, step.now_ms + wait_ms)
+
+
+def expire(step: Step, attempt: Attempt) -> None:
+    """Close an attempt of which a clock has run out, or note what is about to."""
+    run, ref = step.run, attempt.ref
+    pace = pace_of(run, ref.op)
+    running = sorted(clocks(run.graph.nodes[ref.op], attempt, pace), key=lambda each: each.due_ms)
+    if running[0].due_ms <= step.now_ms:
+        _run_out(step, attempt, running[0])
+        return
+    for each in running:
+        if not is_warned_of(each, attempt) and warned_from(each, pace) <= step.now_ms:
+            step.happen(Warned(step.seq, step.now_ms, *ref, each.clock))
+    look_again(run, attempt)
+
+
+def _run_out(step: Step, attempt: Attempt, running: Running) -> None:
+    span = format_duration(timedelta(milliseconds=running.span_ms))
+    node = step.run.graph.nodes[attempt.ref.op]
+    if running.clock is Clock.TIME:
+        step.close(attempt, DONE)
+    elif node.spec.wait is not None:
+        awaited = "its moment" if node.spec.wait.signal is None else f"signal {node.spec.wait.signal}"
+        step.close(attempt, TIMEOUT, error=f"{awaited} did not come within {span}")
+    elif attempt.claim is None:
+        conclude(step, attempt, TIMEOUT, error=f"no worker claimed it within {span}")
+    elif running.clock is Clock.HEARTBEAT:
+        conclude(step, attempt, LOST, error=f"nothing was heard of worker {attempt.claim.worker} for {span}")
+    else:
+        conclude(step, attempt, TIMEOUT, error=f"worker {attempt.claim.worker} did not close it within {span}")
+
+
+def _attempts(policy: Retry, label: str) -> int:
+    return {FAIL: policy.fail, TIMEOUT: policy.timeout, LOST: policy.lost}[label].attempts

@@ -1,0 +1,276 @@
+"""The fold of a run's log: the one place where a run changes, and where nothing is decided.
+
+Each event is taken in as it is, at a cost that goes by its size and not by that of the run or its workflow. Folding
+the log of a run again gives the same run, but for two things that are not in it: of heartbeats only that there was a
+claim, so that whoever takes a run over calls `core.step.adopt`; and outdated entries among its clocks.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from harpoon.core.dues import is_at_once, look_again, pace_of
+from harpoon.core.event import (
+    CancelAsked,
+    Claimed,
+    Closed,
+    Ended,
+    Event,
+    Fired,
+    Opened,
+    Paused,
+    Resumed,
+    Signalled,
+    Started,
+    Warned,
+)
+from harpoon.core.graph import Kind, Node
+from harpoon.core.measure import json_bytes
+from harpoon.core.run import Attempt, Claim, Kept, Latest, Progress, Ref, Run, SignalKey
+from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
+
+#: How long a signal waits to be consumed, and its id is remembered.
+SIGNAL_KEPT_MS: Final = 7 * 24 * 3600 * 1000
+
+
+def fold(run: Run, event: Event) -> None:
+    """Take in the next event of a run."""
+    assert event.seq == run.seq + 1, f"event {event.seq} of run {run.id} after {run.seq}"
+    assert event.now_ms >= run.now_ms, f"event {event.seq} of run {run.id} is earlier than the one before"
+    run.seq = event.seq
+    run.now_ms = event.now_ms
+    _FOLDS[type(event)](run, event)
+
+
+def open_visits(run: Run, opened: Iterable[Opened], now_ms: int) -> None:
+    """Open what an event opens; each is the next of what is pending."""
+    for each in opened:
+        fired = run.pending.popleft()
+        assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
+        _open(run, each, now_ms)
+
+
+def _open(run: Run, opened: Opened, now_ms: int) -> None:
+    op, visit = key = (opened.op, opened.visit)
+    node = run.graph.nodes[op]
+    attempt = Attempt(
+        Ref(op, visit, 1),
+        opened.input,
+        opened_ms=now_ms,
+        ready_ms=now_ms,
+        error=opened.error,
+        key=opened.key,
+        due_ms=opened.due_ms,
+    )
+    progress = run.ops.get(op)
+    if progress is None:
+        progress = run.ops[op] = Progress()
+    progress.fired = visit
+    run.open[key] = attempt
+    run.bytes_total += json_bytes(opened.input) + len(opened.error or "")
+    if visit <= node.spec.visits:
+        progress.attempts += 1
+        run.attempts_total += 1
+    if is_at_once(node, attempt):
+        return
+    if node.kind is Kind.WORKER:
+        run.ready[key] = attempt
+    else:
+        for name in _awaited(node, attempt.key):
+            run.waiting.setdefault(name, {})[key] = None
+    look_again(run, attempt)
+
+
+def _awaited(node: Node, key: str | None) -> set[SignalKey]:
+    """Return under what a wait is looked for: every signal of its name without a key may be for it."""
+    wait = node.spec.wait
+    return {(wait.signal, None), (wait.signal, key)} if wait is not None and wait.signal is not None else set()
+
+
+def _started(run: Run, event: Started) -> None:
+    run.pending.extend([~index for index in range(len(run.graph.starts))])
+    open_visits(run, event.opened, event.now_ms)
+
+
+def _fired(run: Run, event: Fired) -> None:
+    open_visits(run, event.opened, event.now_ms)
+
+
+def _claimed(run: Run, event: Claimed) -> None:
+    key = (event.op, event.visit)
+    attempt = run.ready.pop(key)
+    pace = pace_of(run, event.op)
+    now_ms = event.now_ms
+    attempt.claim = Claim(
+        event.token, event.worker, event.session, now_ms, now_ms + pace.timeout_ms, now_ms + pace.heartbeat_ms
+    )
+    attempt.warned = ()
+    if attempt.claimed_ms is None:
+        attempt.claimed_ms = now_ms
+    look_again(run, attempt)
+
+
+def _closed(run: Run, event: Closed) -> None:
+    key = (event.op, event.visit)
+    attempt = run.open[key]
+    node = run.graph.nodes[event.op]
+    if event.token:
+        run.past[attempt.ref] = (event.token, event.label)
+    run.bytes_total += json_bytes(event.output) + len(event.error)
+    if event.retry_ms is not None:
+        _try_again(run, attempt, event, event.retry_ms)
+        return
+    output = event.output if event.signal is None else _take(run, event.signal).payload
+    _close(run, attempt, event.label, output, event.error)
+    edges = node.edges.get(event.label)
+    if edges:
+        _occur(run, node.name, event.label)
+    elif event.label in FAILURES:
+        run.is_broken = True
+        run.failure = run.failure or _describe_failure(attempt.ref, event.label, event.error)
+    if node.spec.end is not None:
+        run.failure = run.failure or f"{event.op} was reached, which ends the run as failed"
+    open_visits(run, event.opened, event.now_ms)
+
+
+def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -> None:
+    """Close a visit, whatever it waited for."""
+    op, visit, number = attempt.ref
+    key = (op, visit)
+    node = run.graph.nodes[op]
+    del run.open[key]
+    run.ready.pop(key, None)
+    if node.kind is Kind.WAIT:
+        _wait_no_more(run, node, attempt)
+    progress = run.ops[op]
+    progress.closed += visit <= node.spec.visits
+    if label == EXHAUSTED and progress.latest is not None:
+        # Nothing ran: what the visits before came to is still to be had.
+        output = progress.latest.output
+    claim = attempt.claim
+    worker = "" if claim is None else claim.worker
+    progress.latest = Latest(
+        visit, number, label, output, error, worker, attempt.opened_ms, attempt.claimed_ms, run.now_ms
+    )
+    told: dict[str, object] = {"label": label, "visits": progress.closed}
+    if output is not None or label not in FAILURES:
+        told["output"] = output
+    run.scope["ops"][op] = told
+
+
+def _wait_no_more(run: Run, node: Node, attempt: Attempt) -> None:
+    key = (attempt.ref.op, attempt.ref.visit)
+    for name in _awaited(node, attempt.key):
+        waits = run.waiting[name]
+        del waits[key]
+        if not waits:
+            del run.waiting[name]
+
+
+def _try_again(run: Run, attempt: Attempt, event: Closed, retry_ms: int) -> None:
+    """Replace an attempt by the next one of its visit."""
+    op, visit, number = attempt.ref
+    again = Attempt(
+        Ref(op, visit, number + 1),
+        attempt.input,
+        opened_ms=attempt.opened_ms,
+        ready_ms=retry_ms,
+        key=attempt.key,
+        spent={**attempt.spent, event.label: attempt.spent.get(event.label, 0) + 1},
+        claimed_ms=attempt.claimed_ms,
+        last_error=event.error,
+    )
+    key = (op, visit)
+    run.open[key] = again
+    run.ready.pop(key, None)
+    run.ready[key] = again
+    run.ops[op].attempts += 1
+    run.attempts_total += 1
+    look_again(run, again)
+
+
+def _occur(run: Run, op: str, label: str) -> None:
+    """Note an occurrence for each trigger that it is a member of; those that are complete are pending then."""
+    for trigger in run.graph.nodes[op].edges[label]:
+        if len(trigger.members) > 1:
+            members = run.occurred.setdefault(trigger.index, set())
+            members.add((op, label))
+            if len(members) < len(trigger.members):
+                continue
+            del run.occurred[trigger.index]
+        run.pending.append(trigger.index)
+
+
+def _describe_failure(ref: Ref, label: str, error: str) -> str:
+    which = ref.op if ref.visit == 1 else f"visit {ref.visit} of {ref.op}"
+    return f"{which} closed as {label}, which no edge takes{': ' if error else ''}{error}"
+
+
+def _warned(run: Run, event: Warned) -> None:
+    if not event.op:
+        run.is_warned = True
+        return
+    attempt = run.open[event.op, event.visit]
+    attempt.warned = (*attempt.warned, event.clock)
+    look_again(run, attempt)
+
+
+def _signalled(run: Run, event: Signalled) -> None:
+    while run.seen and run.seen[oldest := next(iter(run.seen))] <= event.now_ms - SIGNAL_KEPT_MS:
+        del run.seen[oldest]
+        if oldest in run.kept:
+            _take(run, oldest)
+    size = json_bytes(event.payload)
+    run.seen[event.id] = event.now_ms
+    run.kept[event.id] = Kept(
+        event.id, event.name, event.key, event.label, event.payload, event.seq, event.now_ms, size
+    )
+    run.kept_by.setdefault((event.name, event.key), {})[event.id] = None
+    run.bytes_total += size
+
+
+def _take(run: Run, id_: str) -> Kept:
+    kept = run.kept.pop(id_)
+    name = (kept.name, kept.key)
+    del run.kept_by[name][id_]
+    if not run.kept_by[name]:
+        del run.kept_by[name]
+    return kept
+
+
+def _paused(run: Run, _: Paused) -> None:
+    run.is_paused = True
+
+
+def _resumed(run: Run, event: Resumed) -> None:
+    run.is_paused = False
+    open_visits(run, event.opened, event.now_ms)
+
+
+def _cancel_asked(run: Run, event: CancelAsked) -> None:
+    run.cancel_reason = event.reason
+
+
+def _ended(run: Run, event: Ended) -> None:
+    run.status = event.status
+    run.ended_ms = event.now_ms
+    run.outputs = event.outputs
+    run.reason = event.reason
+    run.bytes_total += json_bytes(event.outputs)
+    for attempt in list(run.open.values()):
+        _close(run, attempt, CANCELLED, None, "")
+    run.pending.clear()
+    run.wakes.clear()
+
+
+_FOLDS: Final[dict[type[Event], Callable[[Run, Any], None]]] = {
+    Started: _started,
+    Claimed: _claimed,
+    Closed: _closed,
+    Fired: _fired,
+    Warned: _warned,
+    Signalled: _signalled,
+    Paused: _paused,
+    Resumed: _resumed,
+    CancelAsked: _cancel_asked,
+    Ended: _ended,
+}

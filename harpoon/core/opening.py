@@ -1,0 +1,77 @@
+"""What a visit is opened with: the values of its operation's expressions, at the moment its trigger fires."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from harpoon.core.event import Opened
+from harpoon.core.graph import Kind, Node
+from harpoon.core.measure import json_bytes
+from harpoon.core.run import Run
+from harpoon.kit.expression import Failed
+
+#: Bytes of one input, and of the outputs of a run.
+VALUE_MAX: Final = 1 << 20
+#: Characters of the key of a wait, or of a limit.
+KEY_MAX: Final = 256
+#: What an opened visit takes in a log beside its input.
+_OVERHEAD: Final = 64
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_MS_MAX: Final = 253_402_300_799_999
+
+
+def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
+    """Return what the first pending trigger opens, and about how many bytes that takes."""
+    first = run.pending[0]
+    trigger, op = (None, run.graph.starts[~first]) if first < 0 else (first, run.graph.triggers[first].op)
+    node = run.graph.nodes[op]
+    progress = run.ops.get(op)
+    visit = 1 if progress is None else progress.fired + 1
+    if visit > node.spec.visits:
+        return Opened(op, visit, trigger), _OVERHEAD
+    try:
+        value = None if node.input is None else node.input.value(run.scope)
+        key = _key(node, run)
+        due_ms = _due_ms(node, run, now_ms)
+    except Failed as error:
+        return Opened(op, visit, trigger, error=str(error)), _OVERHEAD
+    size = json_bytes(value)
+    if size > VALUE_MAX:
+        error_ = f"input comes to {size} bytes, and {VALUE_MAX} is the most"
+        return Opened(op, visit, trigger, error=error_), _OVERHEAD
+    return Opened(op, visit, trigger, value, None, key, due_ms), size + _OVERHEAD
+
+
+def _key(node: Node, run: Run) -> str | None:
+    if node.key is None:
+        return None
+    value = node.key.value(run.scope)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise Failed("key came to neither a text nor a whole number")
+    key = str(value)
+    if len(key) > KEY_MAX:
+        raise Failed(f"key came to {len(key)} characters, and {KEY_MAX} is the most")
+    return key
+
+
+def _due_ms(node: Node, run: Run, now_ms: int) -> int | None:
+    wait = node.spec.wait
+    if node.kind is not Kind.WAIT or wait is None:
+        return None
+    if wait.for_ is not None:
+        return now_ms + wait.for_ // _MILLISECOND
+    return None if node.until is None else _moment(node.until.value(run.scope))
+
+
+def _moment(value: object) -> int:
+    """Return a moment as UTC milliseconds, written as that or as a text with its offset."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise Failed("until came to a text that is no moment; write it like 2026-01-31T12:00:00Z") from error
+        if moment.tzinfo is None:
+            raise Failed("until came to a moment without an offset from UTC; write it like 2026-01-31T12:00:00Z")
+        value = round(moment.timestamp() * 1000)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MS_MAX:
+        raise Failed("until came to no moment; write UTC milliseconds, or a text like 2026-01-31T12:00:00Z")
+    return value

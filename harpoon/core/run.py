@@ -1,0 +1,228 @@
+"""A run as it stands: what the fold of its log has made of it.
+
+These are nouns only. Nothing but `core.fold` changes a run, and it decides nothing; `core.step` decides. What is kept
+here beside the record itself are indexes, so that no step has to look through the run or its workflow: what may be
+claimed, what waits for which signal, which triggers are complete, whose clock is next.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from harpoon.core.graph import Graph
+from harpoon.model.run import Status
+
+#: The kinds of failures that are counted for retries, none of them so far.
+_NONE_SPENT: Final[Mapping[str, int]] = {}
+
+
+class Ref(NamedTuple):
+    """Names an attempt within its run."""
+
+    op: str
+    #: From 1.
+    visit: int
+    #: From 1, within its visit.
+    attempt: int
+
+
+class Pace(NamedTuple):
+    """The clocks of an operation, in milliseconds, and the percent of them at which they are warned of."""
+
+    queue_ms: int
+    timeout_ms: int
+    heartbeat_ms: int
+    warn: int
+
+
+@dataclass(slots=True)
+class Claim:
+    """A worker's hold on an attempt."""
+
+    token: str
+    worker: str
+    session: str
+    at_ms: int
+    #: The attempt times out then.
+    due_ms: int
+    #: It is lost then, unless its worker is heard of. Not in the log: after a take-over it begins anew.
+    beat_due_ms: int
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An open visit, in its present attempt."""
+
+    ref: Ref
+    input: object
+    #: The visit was.
+    opened_ms: int
+    #: It may be claimed from then on; its clock in the queue runs from then on.
+    ready_ms: int
+    #: Why its input could not be evaluated.
+    error: str | None = None
+    #: Of a wait for a signal, the key that it must have; of a worker's operation, that its concurrency counts under.
+    key: str | None = None
+    #: Of a wait for a time.
+    due_ms: int | None = None
+    claim: Claim | None = None
+    #: Condition → attempts of this visit that closed with it.
+    spent: Mapping[str, int] = _NONE_SPENT
+    #: When the visit was first claimed.
+    claimed_ms: int | None = None
+    #: What the attempt before this one failed with.
+    last_error: str = ""
+    #: Clocks that were warned of; see `core.dues.Clock`.
+    warned: tuple[str, ...] = ()
+    #: When its clocks are to be looked at next, or earlier; None: it has none.
+    wake_ms: int | None = None
+
+
+class Latest(NamedTuple):
+    """How the visit of an operation closed that closed last."""
+
+    visit: int
+    attempt: int
+    label: str
+    output: object
+    error: str
+    worker: str
+    opened_ms: int
+    claimed_ms: int | None
+    closed_ms: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """What an operation has come to."""
+
+    #: Firings, also beyond its visits.
+    fired: int = 0
+    #: Of its visits; not of firings beyond them.
+    attempts: int = 0
+    closed: int = 0
+    latest: Latest | None = None
+
+
+class Kept(NamedTuple):
+    """A signal that came and is not consumed."""
+
+    id: str
+    name: str
+    key: str | None
+    label: str
+    payload: object
+    #: Of its event: signals are consumed in this order.
+    seq: int
+    at_ms: int
+    bytes: int
+
+
+#: An operation and the number of one of its visits.
+VisitKey = tuple[str, int]
+#: The name of a signal, and its key.
+SignalKey = tuple[str, str | None]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Run:
+    """One execution of a workflow."""
+
+    namespace: str
+    id: str
+    workflow: str
+    generation: str
+    graph: Graph
+    inputs: Mapping[str, object]
+    tags: Mapping[str, str]
+    created_ms: int
+    #: By then it is over.
+    deadline_ms: int
+    #: What expressions see: ``inputs``, ``ops``, ``run``.
+    scope: dict[str, dict[str, object]]
+
+    #: Of the last event, and when that was.
+    seq: int = 0
+    now_ms: int = 0
+    status: Status = Status.RUNNING
+    is_paused: bool = False
+    cancel_reason: str | None = None
+    #: Why it will end as failed; None: it will not, so far.
+    failure: str | None = None
+    #: A failure was taken by no edge.
+    is_broken: bool = False
+    ended_ms: int | None = None
+    outputs: object = None
+    reason: str = ""
+
+    open: dict[VisitKey, Attempt] = field(default_factory=dict)
+    #: Those of them that a worker may claim now, or from their ``ready_ms`` on; in the order in which they came.
+    ready: dict[VisitKey, Attempt] = field(default_factory=dict)
+    #: Operations that were ever fired.
+    ops: dict[str, Progress] = field(default_factory=dict)
+    #: Trigger of several members → which of them have occurred since it was last complete.
+    occurred: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
+    #: Triggers that are complete and have not fired, in this order; ``~i``: the i-th operation that the run starts at.
+    pending: deque[int] = field(default_factory=deque)
+    #: Claimed attempts that closed → the claim's token, and the label that its worker was answered for.
+    past: dict[Ref, tuple[str, str]] = field(default_factory=dict)
+    #: Signal and key → the open waits for it, the first opened first; under no key: all for that signal.
+    waiting: dict[SignalKey, dict[VisitKey, None]] = field(default_factory=dict)
+    #: Signals that wait to be consumed, as they came; and their ids by name and own key.
+    kept: dict[str, Kept] = field(default_factory=dict)
+    kept_by: dict[SignalKey, dict[str, None]] = field(default_factory=dict)
+    #: Ids of signals, as they came → when: one that comes again is not another.
+    seen: dict[str, int] = field(default_factory=dict)
+    #: Signal → the operations of the workflow that wait for it; None: nobody has asked.
+    awaited: Mapping[str, Sequence[str]] | None = None
+    attempts_total: int = 0
+    #: Of inputs, outputs, errors and payloads.
+    bytes_total: int = 0
+    #: Most of the time until its deadline has passed, and that was told.
+    is_warned: bool = False
+    #: Of operations that were ever fired.
+    paces: dict[str, Pace] = field(default_factory=dict)
+    #: A heap of (when, operation, visit): whose clocks are to be looked at next. Some are outdated.
+    wakes: list[tuple[int, str, int]] = field(default_factory=list)
+
+    def find(self, ref: Ref) -> Attempt | None:
+        """Return an attempt, if it is open."""
+        attempt = self.open.get((ref.op, ref.visit))
+        return attempt if attempt is not None and attempt.ref == ref else None
+
+
+def begin(  # noqa: PLR0913 all that a run is made of
+    *,
+    namespace: str,
+    id: str,  # noqa: A002 its name everywhere
+    workflow: str,
+    generation: str,
+    graph: Graph,
+    inputs: Mapping[str, object],
+    created_ms: int,
+    deadline_ms: int,
+    tags: Mapping[str, str] | None = None,
+) -> Run:
+    """Return a run in which nothing has happened: `core.step.start` it, or fold its log into it."""
+    about: dict[str, object] = {
+        "id": id,
+        "namespace": namespace,
+        "workflow": workflow,
+        "generation": generation,
+        "started_ms": created_ms,
+        "deadline_ms": deadline_ms,
+    }
+    return Run(
+        namespace=namespace,
+        id=id,
+        workflow=workflow,
+        generation=generation,
+        graph=graph,
+        inputs=inputs,
+        tags=tags or {},
+        created_ms=created_ms,
+        deadline_ms=deadline_ms,
+        scope={"inputs": dict(inputs), "ops": {}, "run": about},
+        now_ms=created_ms,
+    )

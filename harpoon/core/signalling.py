@@ -1,0 +1,70 @@
+"""Signals of a run: which are taken, and which wait consumes one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from harpoon.core.event import Signalled
+from harpoon.core.fold import SIGNAL_KEPT_MS
+from harpoon.core.measure import json_bytes
+from harpoon.core.opening import KEY_MAX
+from harpoon.core.run import Kept, Run
+from harpoon.core.stepping import Step
+
+#: Signals that are kept for one run.
+SIGNALS_MAX: Final = 1000
+#: Characters of the id of a signal.
+ID_MAX: Final = 256
+
+
+def objection(run: Run, event: Signalled) -> tuple[str, str] | None:
+    """Return the code and the words by which a signal is refused; None: it is taken.
+
+    What no wait of the workflow could consume, whenever it is opened, is refused at once.
+    """
+    nodes = [run.graph.nodes[op] for op in _awaited(run).get(event.name, ())]
+    if not nodes:
+        return "signal", f"no operation of {run.workflow} waits for signal {event.name[:80]!r}"
+    offering = [node for node in nodes if event.label in node.offered]
+    if not offering:
+        offered = ", ".join(sorted(frozenset().union(*(node.offered for node in nodes))))
+        return "label", f"no wait for {event.name} is closed as {event.label[:80]!r}; they offer {offered}"
+    size = json_bytes(event.payload)
+    most = max(node.spec.output_max for node in offering)
+    if size > most:
+        return "payload", f"the payload has {size} bytes, and {most} is the most"
+    if len(event.id) > ID_MAX or len(event.key or "") > KEY_MAX:
+        return "payload", f"a signal's id has at most {ID_MAX} characters, and its key {KEY_MAX}"
+    if len(run.kept) >= SIGNALS_MAX and next(iter(run.kept.values())).at_ms > event.now_ms - SIGNAL_KEPT_MS:
+        return "full", f"the run keeps {SIGNALS_MAX} signals that nothing has consumed, and that is the most"
+    return None
+
+
+def consume(step: Step, kept: Kept) -> None:
+    """Let the first open wait that it is for have a signal."""
+    run = step.run
+    if run.is_paused:
+        return
+    for op, visit in run.waiting.get((kept.name, kept.key), ()):
+        if step.suits(run.graph.nodes[op], kept):
+            step.close(run.open[op, visit], kept.label, signal=kept.id)
+            return
+
+
+def consume_kept(step: Step) -> None:
+    """Let waits have what came while nothing was consumed."""
+    run = step.run
+    for kept in list(run.kept.values()):
+        if kept.id in run.kept and not run.status.is_over:
+            consume(step, kept)
+            step.settle()
+
+
+def _awaited(run: Run) -> Mapping[str, Sequence[str]]:
+    """Return the operations that wait for each signal; the workflow is looked through once in a run."""
+    if run.awaited is None:
+        awaited: dict[str, list[str]] = {}
+        for node in run.graph.nodes.values():
+            if node.spec.wait is not None and node.spec.wait.signal is not None:
+                awaited.setdefault(node.spec.wait.signal, []).append(node.name)
+        run.awaited = awaited
+    return run.awaited

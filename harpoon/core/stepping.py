@@ -1,0 +1,199 @@
+"""What follows in a run from what has just happened in it, down to where it waits for the world again.
+
+An event completes triggers; these fire, which opens visits; some of those close by themselves, which are further
+events. That goes on as a loop over what was opened and not by recursion, and ends since the visits of every operation
+are bounded; should a graph get here that has no end, a run fails after `EVENTS_MAX` events of one step.
+"""
+
+from collections import deque
+from heapq import merge
+from typing import Final, TypeVar
+
+from harpoon.core.event import Closed, Ended, Event, Fired, Opened, Resumed, Started
+from harpoon.core.fold import SIGNAL_KEPT_MS, fold, open_visits
+from harpoon.core.graph import Kind, Node
+from harpoon.core.measure import json_bytes
+from harpoon.core.opening import VALUE_MAX, open_next
+from harpoon.core.run import Attempt, Kept, Run, VisitKey
+from harpoon.kit.expression import Failed
+from harpoon.model.label import DONE, EXHAUSTED, FAIL
+from harpoon.model.run import Status
+from harpoon.model.workflow import OnFailed
+
+#: Bytes of inputs beyond which what an event opens is continued in further events.
+OPENED_BYTES_MAX: Final = 256 << 10
+#: Characters of an error that are kept.
+ERROR_MAX: Final = 4096
+#: Of one step.
+EVENTS_MAX: Final = 100_000
+
+_Opening = TypeVar("_Opening", Started, Closed, Fired, Resumed)
+
+
+class Step:
+    """The events of one step of a run, as they are decided; each is folded at once."""
+
+    __slots__ = ("events", "fresh", "now_ms", "run")
+
+    def __init__(self, run: Run, now_ms: int) -> None:
+        self.run = run
+        #: Never earlier than the last event: a clock that was set back stands still.
+        self.now_ms = max(now_ms, run.now_ms)
+        self.events: list[Event] = []
+        #: Opened in this step, and not looked at.
+        self.fresh: deque[VisitKey] = deque()
+
+    @property
+    def seq(self) -> int:
+        """The number of the next event."""
+        return self.run.seq + 1
+
+    def happen(self, event: Event) -> None:
+        """Take in an event that opens nothing."""
+        fold(self.run, event)
+        self.events.append(event)
+
+    def advance(self, event: _Opening) -> None:
+        """Take in an event, and let fire what it completes; it holds what that opens."""
+        fold(self.run, event)
+        run = self.run
+        if not run.pending or not _may_fire(run):
+            self.events.append(event)
+            return
+        self.events.append(event._replace(opened=self._fire()))
+        while run.pending:
+            more = Fired(self.seq, self.now_ms)
+            fold(run, more)
+            self.events.append(more._replace(opened=self._fire()))
+
+    def _fire(self) -> tuple[Opened, ...]:
+        """Open what is pending, as far as it goes into one event."""
+        run, size = self.run, 0
+        told = []
+        while run.pending and size < OPENED_BYTES_MAX:
+            opened, taken = open_next(run, self.now_ms)
+            open_visits(run, (opened,), self.now_ms)
+            told.append(opened)
+            size += taken
+            if run.graph.nodes[opened.op].kind is not Kind.WORKER or (opened.op, opened.visit) not in run.ready:
+                self.fresh.append((opened.op, opened.visit))
+        return tuple(told)
+
+    def settle(self) -> None:
+        """Do what follows by itself, until the run waits for the world, or is over."""
+        run = self.run
+        while not run.status.is_over:
+            if run.is_broken and run.graph.spec.on_failure is OnFailed.CANCEL:
+                self.end(Status.FAILED, run.failure or "")
+            elif len(self.events) > EVENTS_MAX:
+                self.end(
+                    Status.FAILED, f"it did not come to rest within {EVENTS_MAX} events; name the bounds of its cycles"
+                )
+            elif self.fresh:
+                self._look(self.fresh.popleft())
+            elif run.open or run.pending:
+                return
+            elif run.failure is not None:
+                self.end(Status.FAILED, run.failure)
+            else:
+                self._succeed()
+
+    def close(
+        self, attempt: Attempt, label: str, output: object = None, error: str = "", signal: str | None = None
+    ) -> None:
+        """Close a visit for good."""
+        op, visit, number = attempt.ref
+        token = "" if attempt.claim is None else attempt.claim.token
+        self.advance(
+            Closed(self.seq, self.now_ms, op, visit, number, token, label, output, error[:ERROR_MAX], (), None, signal)
+        )
+
+    def try_again(self, attempt: Attempt, label: str, output: object, error: str, retry_ms: int) -> None:
+        """Close an attempt, but not its visit: the next one may be claimed from ``retry_ms`` on."""
+        op, visit, number = attempt.ref
+        token = "" if attempt.claim is None else attempt.claim.token
+        self.happen(
+            Closed(self.seq, self.now_ms, op, visit, number, token, label, output, error[:ERROR_MAX], (), retry_ms)
+        )
+
+    def go_on(self) -> None:
+        """Let fire what is complete and has not fired."""
+        if self.run.pending and _may_fire(self.run):
+            self.advance(Fired(self.seq, self.now_ms))
+
+    def end(self, status: Status, reason: str, outputs: object = None) -> None:
+        """End the run."""
+        self.happen(Ended(self.seq, self.now_ms, status, outputs, reason))
+
+    def _succeed(self) -> None:
+        template = self.run.graph.outputs
+        if template is None:
+            self.end(Status.SUCCEEDED, "")
+            return
+        try:
+            outputs = template.value(self.run.scope)
+        except Failed as error:
+            self.end(Status.FAILED, f"outputs: {error}"[:ERROR_MAX])
+            return
+        size = json_bytes(outputs)
+        if size > VALUE_MAX:
+            self.end(Status.FAILED, f"outputs come to {size} bytes, and {VALUE_MAX} is the most")
+        else:
+            self.end(Status.SUCCEEDED, "", outputs)
+
+    def _look(self, key: VisitKey) -> None:
+        """Close what was opened, if it closes by itself."""
+        run = self.run
+        attempt = run.open.get(key)
+        if attempt is None:
+            return
+        node = run.graph.nodes[attempt.ref.op]
+        if attempt.ref.visit > node.spec.visits:
+            self.close(attempt, EXHAUSTED, error=f"{node.name} was fired more than {node.spec.visits} times")
+        elif attempt.error is not None:
+            self.close(attempt, FAIL, error=attempt.error)
+        elif node.kind is Kind.CHOOSE:
+            label, error = choose(node, run)
+            self.close(attempt, label, error=error)
+        elif attempt.due_ms is not None and attempt.due_ms <= self.now_ms:
+            self.close(attempt, DONE)
+        elif (kept := self._kept_for(node, attempt)) is not None:
+            self.close(attempt, kept.label, signal=kept.id)
+
+    def _kept_for(self, node: Node, attempt: Attempt) -> Kept | None:
+        """Return the signal that came first of those kept that a wait may consume."""
+        run, wait = self.run, node.spec.wait
+        if not run.kept or wait is None or wait.signal is None or run.is_paused:
+            return None
+        names = {(wait.signal, attempt.key), (wait.signal, None)}
+        own = [[run.kept[id_] for id_ in run.kept_by.get(name, ())] for name in names]
+        for kept in merge(*own, key=lambda kept: kept.seq):
+            if self.suits(node, kept):
+                return kept
+        return None
+
+    def suits(self, node: Node, kept: Kept) -> bool:
+        """Whether a wait may be closed by a signal of its name and key."""
+        is_fresh = kept.at_ms > self.now_ms - SIGNAL_KEPT_MS
+        return is_fresh and kept.label in node.offered and kept.bytes <= node.spec.output_max
+
+
+def choose(node: Node, run: Run) -> tuple[str, str]:
+    """Return the label of the first choice that holds, and an error if there is none."""
+    for number, choice in enumerate(node.choices, 1):
+        if choice.when is None:
+            return choice.label, ""
+        try:
+            holds = choice.when.value(run.scope)
+        except Failed as error:
+            return FAIL, f"choice {number}: {error}"
+        if holds is True:
+            return choice.label, ""
+        if holds is not False:
+            return FAIL, f"choice {number} came to neither true nor false"
+    return FAIL, "no choice holds, and there is no else"
+
+
+def _may_fire(run: Run) -> bool:
+    """Whether triggers fire now."""
+    return not (run.is_paused or (run.is_broken and run.graph.spec.on_failure is OnFailed.CANCEL))

@@ -1,0 +1,40 @@
+"""The record of a run that stands beside its log: by what it was started, and how it stands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harpoon.model.run import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What is known of a run without reading its log.
+
+    It is written when the run is started, paused, resumed, cancelled and when it ends, never for a step in between.
+    """
+
+    v: int = 1
+    namespace: str
+    run: str
+    workflow: str
+    #: Of the workflow when the run was started; it goes on by that.
+    generation: str
+    #: Of the start as it was sent: the same start under the same id is the same run.
+    body_hash: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created_ms: int
+    #: By then it is over.
+    deadline_ms: int
+    status: Status = Status.RUNNING
+    is_paused: bool = False
+    #: Why it was asked to end; None: it was not.
+    cancel_reason: str | None = None
+    ended_ms: int | None = None
+    #: Of a run that succeeded.
+    outputs: Any = None
+    #: Why it ended as it did.
+    reason: str = ""
+    #: The first events of its log, as `core.event.dump` writes them: they need no record of their own.
+    started: tuple[Any, ...] = ()
