@@ -58,14 +58,12 @@ def is_at_once(node: Node, attempt: Attempt) -> bool:
 
 
 def clocks(node: Node, attempt: Attempt, pace: Pace) -> list[Running]:
-    """Return the clocks of an attempt that run, in no order; one that closes by itself has none."""
-    if is_at_once(node, attempt):
-        return []
+    """Return the clocks of an attempt that run, in no order; it is none that closes at once."""
     if node.kind is Kind.WAIT:
-        running = [Running(attempt.opened_ms + pace.timeout_ms, Clock.TIMEOUT, pace.timeout_ms)]
-        if attempt.due_ms is not None:
-            running.append(Running(attempt.due_ms, Clock.TIME, 0))
-        return running
+        until_ms = attempt.opened_ms + pace.timeout_ms
+        if attempt.due_ms is not None and attempt.due_ms <= until_ms:
+            return [Running(attempt.due_ms, Clock.TIME, 0)]
+        return [Running(until_ms, Clock.TIMEOUT, pace.timeout_ms)]
     claim = attempt.claim
     if claim is None:
         return [Running(attempt.ready_ms + pace.queue_ms, Clock.QUEUE, pace.queue_ms)]

@@ -17,7 +17,7 @@ def conclude(
     """Close an attempt, and its visit, unless it is tried again."""
     run, ref = step.run, attempt.ref
     policy = run.graph.nodes[ref.op].spec.retry
-    if not retryable or label not in RETRIED or attempt.spent.get(label, 0) + 1 >= _attempts(policy, label):
+    if not retryable or label not in RETRIED or attempt.spent.count(label) + 1 >= _attempts(policy, label):
         step.close(attempt, label, output, error)
         return
     # The worker of a lost attempt did not fail: another one may have it at once.

@@ -60,6 +60,7 @@ def _open(run: Run, opened: Opened, now_ms: int) -> None:
         error=opened.error,
         key=opened.key,
         due_ms=opened.due_ms,
+        tried_ms=now_ms,
     )
     progress = run.ops.get(op)
     if progress is None:
@@ -139,7 +140,7 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     node = run.graph.nodes[op]
     del run.open[key]
     run.ready.pop(key, None)
-    if node.kind is Kind.WAIT:
+    if node.kind is Kind.WAIT and not is_at_once(node, attempt):
         _wait_no_more(run, node, attempt)
     progress = run.ops[op]
     progress.closed += visit <= node.spec.visits
@@ -175,9 +176,10 @@ def _try_again(run: Run, attempt: Attempt, event: Closed, retry_ms: int) -> None
         opened_ms=attempt.opened_ms,
         ready_ms=retry_ms,
         key=attempt.key,
-        spent={**attempt.spent, event.label: attempt.spent.get(event.label, 0) + 1},
+        spent=(*attempt.spent, event.label),
         claimed_ms=attempt.claimed_ms,
         last_error=event.error,
+        tried_ms=event.now_ms,
     )
     key = (op, visit)
     run.open[key] = again

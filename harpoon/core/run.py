@@ -8,13 +8,10 @@ claimed, what waits for which signal, which triggers are complete, whose clock i
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from harpoon.core.graph import Graph
 from harpoon.model.run import Status
-
-#: The kinds of failures that are counted for retries, none of them so far.
-_NONE_SPENT: Final[Mapping[str, int]] = {}
 
 
 class Ref(NamedTuple):
@@ -67,12 +64,14 @@ class Attempt:
     #: Of a wait for a time.
     due_ms: int | None = None
     claim: Claim | None = None
-    #: Condition → attempts of this visit that closed with it.
-    spent: Mapping[str, int] = _NONE_SPENT
+    #: What the attempts of this visit before it closed with.
+    spent: tuple[str, ...] = ()
     #: When the visit was first claimed.
     claimed_ms: int | None = None
     #: What the attempt before this one failed with.
     last_error: str = ""
+    #: When the attempt before this one closed; of the first, when the visit was opened.
+    tried_ms: int = 0
     #: Clocks that were warned of; see `core.dues.Clock`.
     warned: tuple[str, ...] = ()
     #: When its clocks are to be looked at next, or earlier; None: it has none.

@@ -86,9 +86,7 @@ class Step:
             if run.is_broken and run.graph.spec.on_failure is OnFailed.CANCEL:
                 self.end(Status.FAILED, run.failure or "")
             elif len(self.events) > EVENTS_MAX:
-                self.end(
-                    Status.FAILED, f"it did not come to rest within {EVENTS_MAX} events; name the bounds of its cycles"
-                )
+                self.end(Status.FAILED, f"it did not come to rest within {EVENTS_MAX} events of one step")
             elif self.fresh:
                 self._look(self.fresh.popleft())
             elif run.open or run.pending:
@@ -144,9 +142,7 @@ class Step:
     def _look(self, key: VisitKey) -> None:
         """Close what was opened, if it closes by itself."""
         run = self.run
-        attempt = run.open.get(key)
-        if attempt is None:
-            return
+        attempt = run.open[key]
         node = run.graph.nodes[attempt.ref.op]
         if attempt.ref.visit > node.spec.visits:
             self.close(attempt, EXHAUSTED, error=f"{node.name} was fired more than {node.spec.visits} times")
