@@ -69,6 +69,8 @@ class Conductor:
         #: Key of a run → it; all that are open, once it is loaded.
         self.runs: dict[str, Conducted] = {}
         self.dues: Dues[Conducted] = Dues(self._tick)
+        #: Runs that have ended since it began.
+        self.ended = 0
         self._exchange = exchange
         self._clock = clock
         self._reader = reader
@@ -292,6 +294,7 @@ class Conductor:
         return draft
 
     def _end(self, conducted: Conducted) -> None:
+        self.ended += 1
         del self.runs[conducted.key]
         self._ended[conducted.key] = conducted
         while len(self._ended) > ENDED_KEPT and next(iter(self._ended.values())).is_durable:

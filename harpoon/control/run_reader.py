@@ -63,13 +63,21 @@ class RunReader:
             StoreUnavailable: The store could not answer.
             Invalid: It cannot be read.
         """
+        return load_header(await self.record_of(entry))
+
+    async def record_of(self, entry: Entry) -> bytes:
+        """Return the whole record of a header.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+        """
         record = entry.value
         if is_cut(record):
             key = entry.key.removeprefix(RUNS).partition("/")[2]
             stem = f"{prefix_of(LOG, shard_of(key))}{key}/"
             parts = {name: await self._store.get(stem + name) for name in parts_of(record)}
             record = whole(record, {name: part.value for name, part in parts.items() if part is not None})
-        return load_header(record)
+        return record
 
     async def tombstone(self, key: str) -> Tombstone | None:
         """Return what is left of a run that is not kept any more; None: nothing is.
