@@ -57,7 +57,7 @@ class Waiting(NamedTuple):
 
 def crew(exchange: Exchange, sessions: Sessions, namespace: str, handler: str, now_ms: int) -> Crew:
     """Return who offers a handler, as far as this instance has heard."""
-    offering = [one for one in present(sessions.of(namespace)) if handler in one.handlers]
+    offering = [one for one in present(sessions.of(namespace)) if one.is_asking and handler in one.handlers]
     heard = [one for one in offering if not one.is_quiet(now_ms)]
     able = [one for one in heard if not one.is_draining]
     quiet = [one for one in offering if one.is_quiet(now_ms) and not one.is_draining]

@@ -20,6 +20,8 @@ class SessionId(NamedTuple):
     namespace: str
     worker: str
     session: str
+    #: The instance that passes on what it asks; empty: it asks here.
+    via: str = ""
 
 
 class Limit(NamedTuple):
@@ -40,6 +42,8 @@ class Offer(NamedTuple):
     #: Of its input, in bytes, as far as an answer grows by it.
     size: int = 0
     limit: Limit | None = None
+    #: For whoever offers it; means nothing here.
+    subject: object = None
 
 
 class Lane(NamedTuple):

@@ -43,8 +43,8 @@ class Session:
     """One session of a worker; it equals itself alone."""
 
     __slots__ = (
-        "answer", "born_ms", "handlers", "heard_ms", "id", "is_draining", "lost", "number", "seq", "under_way",
-        "want",
+        "answer", "born_ms", "handlers", "heard_ms", "id", "is_asking", "is_draining", "lost", "number", "seq",
+        "under_way", "want",
     )  # fmt: skip
 
     def __init__(self, id_: SessionId, number: int, now_ms: int) -> None:
@@ -60,6 +60,8 @@ class Session:
         self.handlers: tuple[str, ...] = ()
         #: How many more it would take, as it said last.
         self.want = 0
+        #: Has ever wanted anything; a worker may have sessions that only bring things back.
+        self.is_asking = False
         self.is_draining = False
         #: What it is to be told.
         self.lost: dict[AttemptId, str] = {}
@@ -74,8 +76,8 @@ class Sessions:
 
     def __init__(self) -> None:
         self._sessions: dict[SessionId, Session] = {}
-        #: Worker → its sessions, the youngest last.
-        self._of_worker: dict[tuple[str, str], list[Session]] = {}
+        #: Namespace, worker and by way of whom → the sessions, the youngest last.
+        self._of_worker: dict[tuple[str, str, str], list[Session]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -95,14 +97,15 @@ class Sessions:
         if session is None:
             self._count += 1
             session = self._sessions[id_] = Session(id_, self._count, now_ms)
-            self._of_worker.setdefault(id_[:2], []).append(session)
+            self._of_worker.setdefault(_worker(id_), []).append(session)
         session.heard_ms = max(session.heard_ms, now_ms)
         return session
 
     def is_superseded(self, session: Session, now_ms: int) -> bool:
         """Whether a later session of the same worker is heard."""
         return any(
-            other.number > session.number and not other.is_quiet(now_ms) for other in self._of_worker[session.id[:2]]
+            other.number > session.number and not other.is_quiet(now_ms)
+            for other in self._of_worker[_worker(session.id)]
         )
 
     def forget(self, now_ms: int) -> list[Session]:
@@ -110,11 +113,16 @@ class Sessions:
         gone = [session for session in self._sessions.values() if _is_gone(session, now_ms)]
         for session in gone:
             del self._sessions[session.id]
-            own = self._of_worker[session.id[:2]]
+            own = self._of_worker[_worker(session.id)]
             own.remove(session)
             if not own:
-                del self._of_worker[session.id[:2]]
+                del self._of_worker[_worker(session.id)]
         return gone
+
+
+def _worker(id_: SessionId) -> tuple[str, str, str]:
+    # What other instances pass on, they have looked at themselves.
+    return id_.namespace, id_.worker, id_.via
 
 
 def turn(session: Session, seq: int) -> Turn:

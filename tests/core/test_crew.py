@@ -8,7 +8,7 @@ from tests.core.exchanging import a_session, an_asker, an_id, an_offer, take
 
 def a_worker(sessions: Sessions, worker: str = "w1", *, want: int = 1, now_ms: int = 0, session: str = "s1") -> Session:
     found = sessions.enter(a_session(worker, session), now_ms)
-    found.handlers, found.want = ("pack",), want
+    found.handlers, found.want, found.is_asking = ("pack",), want, True
     return found
 
 
@@ -25,7 +25,9 @@ def test_what_is_not_here_waits_for_nothing_here() -> None:
 def test_workers_that_are_not_there_are_busy_or_are_not_heard_are_told_apart() -> None:
     exchange, sessions = Exchange(), Sessions()
     exchange.offer([an_offer()], 0)
-    sessions.enter(a_session("other"), 0).handlers = ("sign",)
+    a_worker(sessions, "other").handlers = ("sign",)
+    # It only brings back what another session of its worker took.
+    a_worker(sessions, "returning").is_asking = False
     assert wait_of(exchange, sessions) is Wait.NO_WORKER
     session = a_worker(sessions)
     assert wait_of(exchange, sessions) is Wait.TURN
