@@ -38,6 +38,7 @@ from harpoon.api import (
     waiting,
     watch,
     why,
+    work,
 )
 from harpoon.api.blocking import caught_up
 from harpoon.api.body import DECODING
@@ -79,6 +80,7 @@ ROUTES: Final = (
     *changes.ROUTES,
     *apply.ROUTES,
     *plan.ROUTES,
+    *work.ROUTES,
     *watch.ROUTES,
     *backup.ROUTES,
     *past.ROUTES,

@@ -22,6 +22,7 @@ from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.steering import Steering
 from harpoon.control.view import View
+from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import Clock
 from harpoon.store.port import Store
 
@@ -57,6 +58,8 @@ class Doors:
     bookings: Callable[[], Bookings | None] = lambda: None
     #: What stood before; None: no history is kept here.
     past: Past | None = None
+    #: Brings workers and their work together; None: no runs are conducted here.
+    work: WorkExchange | None = None
     #: Where the other instances reach this one; empty: nowhere.
     url: str = ""
     #: How the other instances stood when they were asked last; None: this one asks nobody now.

@@ -34,6 +34,7 @@ TAGS: Final[Mapping[str, str]] = {
     "namespaces": "What jobs share a name for, and how much they may reserve together.",
     "secrets": "What tasks are given and nobody is shown: set, encrypted, and told of without their values.",
     "agents": "The hosts that run tasks.",
+    "work": "What workers take and bring back.",
     "watch": "What is, and then every change once, in order.",
     "instance": "How this server stands, and what it can be asked.",
 }

@@ -42,6 +42,7 @@ from harpoon.control.view import (
     ROLLOUTS,
     View,
 )
+from harpoon.control.work import WorkExchange
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.model.agent import Agent, Cordon, Link
@@ -253,6 +254,7 @@ async def a_rig(
     instance: str = "s1",
     peers: Callable[[], Mapping[str, Peer] | None] = lambda: None,
     history: Path | None = None,
+    work: WorkExchange | None = None,
 ) -> AsyncIterator[Rig]:
     """Doors that are open; several on one store are instances of one registry."""
     store = store or MemoryStore()
@@ -282,6 +284,7 @@ async def a_rig(
         metrics=CollectorRegistry(),
         token=token,
         limits=limits or Limits(),
+        work=work,
     )
     is_open = asyncio.Event()
     async with asyncio.TaskGroup() as group, session:

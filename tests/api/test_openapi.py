@@ -32,6 +32,7 @@ from harpoon.model.watched import EndpointsStreamEvent, WatchEvent
 from tests.api.rig import TOKEN, Rig, a_manifest, a_rig
 from tests.builders import MIB, a_cordon, a_link, a_placement, a_task, an_agent
 from tests.control.test_quotas import a_namespace
+from tests.control.working import Table
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = openapi(ROUTES)
@@ -52,6 +53,7 @@ BODIES: dict[str, Any] = {
     "rebalance": {"max_moves": 5},
     "plan": {"documents": [a_manifest(scale=3)]},
     "promise": {"documents": [a_manifest(scale=3)]},
+    "exchange_work": {"worker": "w1", "session": "s1", "seq": 1, "handlers": ["pack"], "want": 2},
 }
 #: Query parameters without which an operation cannot be asked.
 QUERIES = {"get_diff": "from=1"}
@@ -65,7 +67,9 @@ WITH_JSON = [
 @asynccontextmanager
 async def a_cluster() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
     """A job with a task that runs and slots that wait; and what the variable parts of paths are there."""
-    async with a_rig() as rig:
+    table = Table()
+    table.plain.start("r1", "a", "b")
+    async with a_rig(work=table.exchange) as rig:
         await rig.put(scale=2)
         change = (await rig.put(scale=4)).json["change"]
         row = rig.view.jobs.rows["default/web"].value
