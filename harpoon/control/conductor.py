@@ -44,7 +44,7 @@ from harpoon.core.event import CancelAsked, Closed, Ended, Event, Fired, Opened,
 from harpoon.core.run import Attempt, Ref, Run
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.kit.clock import Clock
-from harpoon.kit.errors import HarpoonError, NotFound
+from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
 
 #: Runs that ended last, which are kept for closings that come again.
 ENDED_KEPT: Final = 16
@@ -96,6 +96,8 @@ class Conductor:
                 events = step.claim(conducted.run, order.ref, token, order.worker, order.session, now_ms)
             except Refused as error:
                 found.append((None, Refusal(error.code, str(error))))
+            except Unavailable as error:
+                found.append((None, Refusal(MOVED, str(error))))
             else:
                 found.append((self._note(conducted, events, order.ref), Granted(token)))
         return _landing(found)

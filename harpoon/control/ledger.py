@@ -170,12 +170,13 @@ class Ledger:
     def _next(self) -> list[Draft]:
         """Take what fits one commit, in the order in which it came; at least one draft, if any waits."""
         flight: list[Draft] = []
-        writes, size, compares = 0, 0, 1
+        writes = size = 0
+        compares: set[Compare] = set()
         for draft in self._pending.values():
             writes += draft.width
             size += draft.size
-            compares += len(draft.compares)
-            if flight and (writes > WRITES_MAX or size > FLIGHT_BYTES or compares > COMPARES_MAX):
+            compares.update(draft.compares)
+            if flight and (writes > WRITES_MAX or size > FLIGHT_BYTES or len(compares) >= COMPARES_MAX):
                 break
             flight.append(draft)
         if len(flight) == len(self._pending):
