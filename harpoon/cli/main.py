@@ -19,6 +19,7 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.changes": ("apply", "schedule", "migrate", "scale", "rollback", "unschedule", "delete"),
     "harpoon.cli.rollout": ("rollout",),
     "harpoon.cli.cron": ("cron",),
+    "harpoon.cli.runs": ("run",),
     "harpoon.cli.agents": ("cordon", "uncordon", "drain", "declare-dead"),
     "harpoon.cli.rebalance": ("rebalance",),
     "harpoon.cli.reads": ("version", "get", "status"),

@@ -131,9 +131,16 @@ class Client:
             make_request("PUT", path, query=query or _NO_QUERY, body=body, if_match=if_match, is_new=is_new)
         )
 
-    async def post(self, *path: str, body: object, if_match: str | None = None, within: timedelta = TIMEOUT) -> Answer:
+    async def post(
+        self,
+        *path: str,
+        body: object,
+        query: Query = _NO_QUERY,
+        if_match: str | None = None,
+        within: timedelta = TIMEOUT,
+    ) -> Answer:
         """Do ``/v1/<path…>``, once however often it has to be sent; the errors are those of `put`."""
-        return await self._call(make_request("POST", path, body=body, if_match=if_match), within)
+        return await self._call(make_request("POST", path, query=query, body=body, if_match=if_match), within)
 
     async def delete(self, *path: str, query: Query = _NO_QUERY, if_match: str | None = None) -> Answer:
         """Delete ``/v1/<path…>``; the errors are those of `put`."""
