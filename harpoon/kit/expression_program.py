@@ -20,14 +20,15 @@ from harpoon.kit.expression_cost import VALUES_MAX, WORK_MAX, size_of, work_of
 from harpoon.kit.expression_faults import failed, wrong
 from harpoon.kit.expression_json import NoJson, to_json
 from harpoon.kit.expression_names import Names, Type
-from harpoon.kit.expression_places import ABSENT, PLACES, PLACES_MAX, Place, Wrong, arrange, place_name, written
-from harpoon.kit.expression_tree import Tree, Use, grow, plain
+from harpoon.kit.expression_places import ABSENT, PLACES, PLACES_MAX, Place, Way, Wrong, arrange, place_name, written
+from harpoon.kit.expression_tree import Tree, Use, plain
+from harpoon.kit.expression_walk import grow
 from harpoon.kit.expression_wire import parsed
 
 #: Bytes of one expression.
 TEXT_MAX: Final = 4 << 10
 #: Distinct expressions that are remembered.
-_REMEMBERED: Final = 16_384
+_REMEMBERED: Final = 8_192
 
 #: Types of places, as the library calls them.
 _TYPES: Final[Mapping[Type, cel.Type]] = {
@@ -122,6 +123,8 @@ def prepare(text: str, names: Names) -> Program:
     """
     program: Program | None = names.compiled.get(text)
     if program is None:
+        if len(names.compiled) == _REMEMBERED:
+            names.compiled.clear()
         program = names.compiled[text] = _prepare(text, names)
     return program
 
@@ -132,7 +135,7 @@ def _prepare(text: str, names: Names) -> Program:
     tree = _tree(text, names.roots())
     places, order, rewritten = arrange(text, tree, names)
     refs = frozenset(_ref(use) for use in tree.uses)
-    if len(places) == 1 and not places[0].asked and rewritten.strip() == places[0].name:
+    if len(places) == 1 and places[0].way is Way.VALUE and rewritten.strip() == places[0].name:
         return Program(places[0].type, refs, tree, places, order, None)
     run, kind = _compile(rewritten)
     return Program(kind, refs, tree, places, order, run)
