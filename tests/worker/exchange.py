@@ -84,6 +84,8 @@ class Exchange:
         #: Whether a request with this closing is refused whole.
         self.poison: Callable[[dict], bool] = lambda closing: False
         self.faults: deque[Fault] = deque()
+        #: Whether anything goes wrong with any other request.
+        self.mischief: Callable[[dict], Fault | None] = lambda body: None
         self.said = threading.Condition()
         self.lives: dict[tuple[str, str], Life] = {}
         self._sites: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -159,7 +161,7 @@ class Exchange:
     def _fault(self, body: dict) -> Fault | None:
         if self.faults and self.faults[0].when(body):
             return self.faults.popleft()
-        return None
+        return self.mischief(body)
 
     async def _send(self, request: web.Request, answer: bytes, fault: Fault | None) -> web.StreamResponse:
         if fault is not None and fault.drop:
