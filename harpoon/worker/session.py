@@ -16,7 +16,6 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from harpoon.client.caller import noun_of
 from harpoon.kit.errors import Conflict
 from harpoon.model.units import format_duration
 from harpoon.worker.servers import Servers
@@ -77,9 +76,8 @@ class Session:
                 _log.warning("session_renewed", worker=self._caller.worker, reason=str(error))
                 self._begin()
                 continue
-            told: WorkAnswer = noun_of(WorkAnswer, answer.data, answer.url)
             self._seq += 1
-            return told
+            return answer
 
     def _body(self, asked: Mapping[str, object], wait: timedelta) -> bytes:
         caller = self._caller

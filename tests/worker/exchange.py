@@ -65,6 +65,8 @@ class Fault:
     status: int = 0
     detail: str = "told to"
     drop: bool = False
+    #: What is answered instead.
+    text: str = ""
     #: Whether it befalls a request.
     when: Callable[[dict], bool] = lambda body: True
 
@@ -139,6 +141,8 @@ class Exchange:
             self.ports.append(request.url.port)
             self.said.notify_all()
             fault = self._fault(body)
+            if fault is not None and fault.text:
+                return web.Response(text=fault.text)
             if fault is not None and fault.status:
                 return _problem(fault.status, fault.detail)
             life = self.lives.setdefault((body["worker"], body["session"]), Life())
