@@ -54,7 +54,7 @@ class Servers:
     ) -> None:
         await self._stack.aclose()
 
-    async def post(self, path: Sequence[str], body: bytes, within: timedelta) -> WorkAnswer:
+    async def exchange(self, namespace: str, body: bytes, within: timedelta) -> WorkAnswer:
         """Send until it is answered in a way that can be read, to one server after the other.
 
         Raises:
@@ -65,7 +65,7 @@ class Servers:
         while True:
             client = self._clients[self._present]
             try:
-                answer = await client.post(*path, body=body, within=within)
+                answer = await client.exchange_work(namespace, body, within=within)
                 told: WorkAnswer = noun_of(WorkAnswer, answer.data, answer.url)
             except (Invalid, Conflict):
                 self._heard()

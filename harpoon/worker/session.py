@@ -49,7 +49,6 @@ class Session:
     def __init__(self, servers: Servers, caller: Caller) -> None:
         self._servers = servers
         self._caller = caller
-        self._path = ("namespaces", caller.namespace, "work")
         self._begin()
 
     async def exchange(
@@ -63,12 +62,12 @@ class Session:
         has answered it does so alike, and one that has not answers what is asked last.
 
         Raises:
-            HarpoonError: As by `Servers.post`.
+            HarpoonError: As by `Servers.exchange`.
         """
         renewals = 0
         while True:
             try:
-                answer = await self._servers.post(self._path, self._body(asked, wait), wait + within)
+                answer = await self._servers.exchange(self._caller.namespace, self._body(asked, wait), wait + within)
             except Conflict as error:
                 renewals += 1
                 if renewals > _RENEWALS_MAX:
