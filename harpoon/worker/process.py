@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from harpoon.kit.errors import HarpoonError, leaves
-from harpoon.kit.logs import Lines, configure_logs
+from harpoon.kit.logs import configure_logs
 from harpoon.worker.app import Worker
 from harpoon.worker.serving import serve
 from harpoon.worker.settings import Settings
@@ -38,7 +38,7 @@ def run(worker: Worker, settings: Settings) -> int:
     async def main() -> int:
         stop = asyncio.Event()
         errors: list[BaseException] = []
-        with _heeding(asyncio.get_running_loop(), stop, lines):
+        with _heeding(asyncio.get_running_loop(), stop):
             try:
                 await serve(worker, settings, stop=stop, abandon=abandon)
             except* HarpoonError as group:  # one that stands alone, too
@@ -54,13 +54,12 @@ def run(worker: Worker, settings: Settings) -> int:
 
 
 @contextmanager
-def _heeding(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, lines: Lines) -> Iterator[None]:
+def _heeding(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
     """Have signals heeded while the block runs: by the process, for the loop may be blocked."""
 
     def heed(number: int, _frame: FrameType | None) -> None:
         if is_told:
-            lines.flush()
-            os._exit(_ENDED_BY + number)
+            os._exit(_ENDED_BY + number)  # whatever may hold a lock, so nothing is waited for, not even the log
         is_told.append(number)
         loop.call_soon_threadsafe(stop.set)
 

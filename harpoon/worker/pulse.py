@@ -130,8 +130,8 @@ class Pulse:
         """Return when to look next."""
         if not present:
             return _NEVER_S
-        probe_s = now + min(PROBE_S, *(one.heartbeat_s / (2 * BEATS) for one in present))
-        return probe_s if self._is_sending else min(probe_s, *(one.beat_due_s for one in alive), probe_s)
+        probe_s = now + min([PROBE_S, *(one.heartbeat_s / (2 * BEATS) for one in present)])
+        return probe_s if self._is_sending else min([probe_s, *(one.beat_due_s for one in alive)])
 
     def _alive(self, present: Sequence[Attempt], now: float) -> list[Attempt]:
         """Ask the loop, and return the attempts that are to be kept alive."""

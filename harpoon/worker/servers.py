@@ -10,10 +10,11 @@ from typing import Final, Self
 import structlog
 
 from harpoon.client import Client
-from harpoon.client.answer import Answer
+from harpoon.client.caller import noun_of
 from harpoon.kit.clock import Random, system_random
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Unavailable
 from harpoon.kit.news import News
+from harpoon.worker.wire import WorkAnswer
 
 #: Pauses after all servers have failed: the first, and the longest.
 PAUSE_S: Final = (0.1, 5.0)
@@ -53,8 +54,8 @@ class Servers:
     ) -> None:
         await self._stack.aclose()
 
-    async def post(self, path: Sequence[str], body: bytes, within: timedelta) -> Answer:
-        """Send until it is answered, to one server after the other.
+    async def exchange(self, namespace: str, body: bytes, within: timedelta) -> WorkAnswer:
+        """Send until it is answered in a way that can be read, to one server after the other.
 
         Raises:
             Invalid: What is sent is refused, and would be anywhere.
@@ -64,7 +65,8 @@ class Servers:
         while True:
             client = self._clients[self._present]
             try:
-                answer = await client.post(*path, body=body, within=within)
+                answer = await client.exchange_work(namespace, body, within=within)
+                told: WorkAnswer = noun_of(WorkAnswer, answer.data, answer.url)
             except (Invalid, Conflict):
                 self._heard()
                 raise
@@ -75,7 +77,7 @@ class Servers:
                 await self._turn()
             else:
                 self._heard()
-                return answer
+                return told
 
     def _heard(self) -> None:
         self._is_known, self._failures = True, 0

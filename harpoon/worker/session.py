@@ -16,7 +16,6 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from harpoon.client.caller import noun_of
 from harpoon.kit.errors import Conflict
 from harpoon.model.units import format_duration
 from harpoon.worker.servers import Servers
@@ -50,7 +49,6 @@ class Session:
     def __init__(self, servers: Servers, caller: Caller) -> None:
         self._servers = servers
         self._caller = caller
-        self._path = ("namespaces", caller.namespace, "work")
         self._begin()
 
     async def exchange(
@@ -64,12 +62,12 @@ class Session:
         has answered it does so alike, and one that has not answers what is asked last.
 
         Raises:
-            HarpoonError: As by `Servers.post`.
+            HarpoonError: As by `Servers.exchange`.
         """
         renewals = 0
         while True:
             try:
-                answer = await self._servers.post(self._path, self._body(asked, wait), wait + within)
+                answer = await self._servers.exchange(self._caller.namespace, self._body(asked, wait), wait + within)
             except Conflict as error:
                 renewals += 1
                 if renewals > _RENEWALS_MAX:
@@ -77,9 +75,8 @@ class Session:
                 _log.warning("session_renewed", worker=self._caller.worker, reason=str(error))
                 self._begin()
                 continue
-            told: WorkAnswer = noun_of(WorkAnswer, answer.data, answer.url)
             self._seq += 1
-            return told
+            return answer
 
     def _body(self, asked: Mapping[str, object], wait: timedelta) -> bytes:
         caller = self._caller

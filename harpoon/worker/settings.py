@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from harpoon.client.origin import DEFAULT_URL
+from harpoon.client.origin import DEFAULT_URL, origin_of
 from harpoon.model.name import DEFAULT_NAMESPACE, check_name
 
 #: A worker's name leaves room for what its parts add.
@@ -33,6 +33,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.servers:
             raise ValueError("name at least one server")
+        for url in self.servers:
+            origin_of(url)
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"concurrency is at least 1; got {self.concurrency}")
         check_name("a namespace", self.namespace)

@@ -65,6 +65,8 @@ class Fault:
     status: int = 0
     detail: str = "told to"
     drop: bool = False
+    #: What is answered instead.
+    text: str = ""
     #: Whether it befalls a request.
     when: Callable[[dict], bool] = lambda body: True
 
@@ -84,6 +86,8 @@ class Exchange:
         #: Whether a request with this closing is refused whole.
         self.poison: Callable[[dict], bool] = lambda closing: False
         self.faults: deque[Fault] = deque()
+        #: Whether anything goes wrong with any other request.
+        self.mischief: Callable[[dict], Fault | None] = lambda body: None
         self.said = threading.Condition()
         self.lives: dict[tuple[str, str], Life] = {}
         self._sites: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -137,6 +141,8 @@ class Exchange:
             self.ports.append(request.url.port)
             self.said.notify_all()
             fault = self._fault(body)
+            if fault is not None and fault.text:
+                return web.Response(text=fault.text)
             if fault is not None and fault.status:
                 return _problem(fault.status, fault.detail)
             life = self.lives.setdefault((body["worker"], body["session"]), Life())
@@ -159,7 +165,7 @@ class Exchange:
     def _fault(self, body: dict) -> Fault | None:
         if self.faults and self.faults[0].when(body):
             return self.faults.popleft()
-        return None
+        return self.mischief(body)
 
     async def _send(self, request: web.Request, answer: bytes, fault: Fault | None) -> web.StreamResponse:
         if fault is not None and fault.drop:

@@ -129,6 +129,7 @@ def test_schemas_are_printed_without_a_server(start: Start) -> None:
         (("shop:worker",), "there is no worker worker in shop"),
         (("shop:other",), "there is no worker other in shop"),
         (("shop", "--grace", "soon"), "write a duration"),
+        (("shop", "--server", "nowhere"), "a server is a URL"),
         (("shop", "--namespace", "Not-A-Name"), "a namespace"),
         (("shop", "--name", "Not-A-Name"), "a worker's name"),
         (("shop", "--concurrency", "0"), "wanted is at least 1"),

@@ -670,3 +670,20 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         with pytest.raises(ValueError, match=told):
             Settings(**wrong)
     assert len(process_name("a" * 63)) <= 48
+
+
+async def test_an_answer_that_cannot_be_read_is_no_answer(exchange: Exchange, site: Site) -> None:
+    app = Worker("shop")
+
+    @app.handler
+    async def work() -> None:
+        return None
+
+    with a_site(exchange) as other:
+        async with working(app, site, other):
+            await exchange.closed(exchange.offer("work"))
+            exchange.faults.extend([Fault(text="<html>"), Fault(text='{"seq": "one"}')])
+            await exchange.closed(exchange.offer("work"))
+            await exchange.closed(exchange.offer("work"))
+    assert not exchange.faults
+    assert {piece.claims for piece in exchange.pieces.values()} == {1}
