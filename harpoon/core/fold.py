@@ -60,6 +60,7 @@ def _open(run: Run, opened: Opened, now_ms: int) -> None:
         error=opened.error,
         key=opened.key,
         due_ms=opened.due_ms,
+        tried_ms=now_ms,
     )
     progress = run.ops.get(op)
     if progress is None:
@@ -178,6 +179,7 @@ def _try_again(run: Run, attempt: Attempt, event: Closed, retry_ms: int) -> None
         spent=(*attempt.spent, event.label),
         claimed_ms=attempt.claimed_ms,
         last_error=event.error,
+        tried_ms=event.now_ms,
     )
     key = (op, visit)
     run.open[key] = again

@@ -70,6 +70,8 @@ class Attempt:
     claimed_ms: int | None = None
     #: What the attempt before this one failed with.
     last_error: str = ""
+    #: When the attempt before this one closed; of the first, when the visit was opened.
+    tried_ms: int = 0
     #: Clocks that were warned of; see `core.dues.Clock`.
     warned: tuple[str, ...] = ()
     #: When its clocks are to be looked at next, or earlier; None: it has none.

@@ -82,6 +82,11 @@ def spec(start=None, outputs=None, inputs=None, on_failure=OnFailed.CANCEL, dead
     )
 
 
+def wired(told):
+    """The graph of a workflow, whatever is wrong with it."""
+    return compile_graph(told)
+
+
 class Flow:
     """One run, its log, and its clock."""
 
@@ -179,7 +184,7 @@ def story(run):
 
     def attempt(one):
         claim = one.claim and (one.claim.token, one.claim.worker, one.claim.session, one.claim.at_ms, one.claim.due_ms)
-        fields = ("ref", "input", "opened_ms", "ready_ms", "error", "key", "due_ms", "spent", "claimed_ms", "warned")
+        fields = ("ref", "input", "opened_ms", "ready_ms", "error", "key", "due_ms", "spent", "claimed_ms", "tried_ms", "warned")
         return tuple(getattr(one, name) for name in fields), one.last_error, claim
 
     plain = ("seq", "now_ms", "status", "is_paused", "cancel_reason", "failure", "is_broken", "ended_ms", "outputs")
