@@ -30,7 +30,11 @@ from harpoon.api import (
     rebalance,
     reference,
     rollouts,
+    run_orders,
+    run_starts,
+    runs,
     secrets,
+    signals,
     status,
     tasks,
     upkeep,
@@ -39,6 +43,7 @@ from harpoon.api import (
     watch,
     why,
     work,
+    workflows,
 )
 from harpoon.api.blocking import caught_up
 from harpoon.api.body import DECODING
@@ -80,6 +85,11 @@ ROUTES: Final = (
     *changes.ROUTES,
     *apply.ROUTES,
     *plan.ROUTES,
+    *workflows.ROUTES,
+    *runs.ROUTES,
+    *run_starts.ROUTES,
+    *run_orders.ROUTES,
+    *signals.ROUTES,
     *work.ROUTES,
     *watch.ROUTES,
     *backup.ROUTES,
