@@ -128,10 +128,15 @@ def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is
 
 
 def bounds_of(bounds: Object) -> Iterator[tuple[str, str]]:
-    """Yield what any run may come to at most, as pairs."""
-    yield "At most", f"{bounds['attempts']} attempts"
-    yield "At most", f"{columns.length(bounds['ends_after_ms'])} from start to end"
-    yield "At most", f"{columns.rounded(str(bounds['bytes']))} recorded"
+    """Yield what any run may come to at most, as pairs: each with what it comes from mostly."""
+    attempts, ends_after, stored = bounds["attempts"], bounds["ends_after"], bounds["bytes"]
+    yield "At most", _because(f"{attempts['most']} attempts", attempts)
+    yield "At most", _because(f"{columns.length(ends_after['most_ms'])} from start to end", ends_after)
+    yield "At most", _because(f"{columns.rounded(str(stored['most']))} recorded", stored)
+
+
+def _because(told: str, bound: Mapping[str, Any]) -> str:
+    return f"{told}: {bound['because']}" if bound["because"] else told
 
 
 def does(operation: Mapping[str, Any]) -> str:
@@ -147,7 +152,7 @@ def does(operation: Mapping[str, Any]) -> str:
 
 
 def _operations(operations: Mapping[str, Any], bounds: Object | None) -> Iterator[dict[str, object]]:
-    told = {} if bounds is None else {one["op"]: one for one in bounds["operations"]}
+    told = {} if bounds is None else bounds["operations"]
     for name, one in operations.items():
         bound = told.get(name, {})
         edges = (

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Final
 
 from harpoon.core.chronicle import Chronicle, Try, Visit
@@ -19,6 +20,7 @@ from harpoon.model.run_shown import (
 #: Visits that one answer tells; the latest ones.
 VISITS_SHOWN: Final = 1_000
 
+_MILLISECOND: Final = timedelta(milliseconds=1)
 WORKER: Final = "worker"
 WAIT: Final = "wait"
 CHOOSE: Final = "choose"
@@ -41,6 +43,19 @@ class Plot:
     operations: Mapping[str, Operation]
     #: Operation → what it may come to.
     most: Mapping[str, Most]
+
+
+def most_of(operation: Operation) -> Most:
+    """Return what an operation may come to in one run, whatever happens."""
+    visits = operation.visits
+    if operation.worker is None:
+        return Most(visits=visits, attempts=visits, span_ms=operation.timeout_ms)
+    retry = operation.retry
+    again = retry.fail.attempts + retry.timeout.attempts + retry.lost.attempts - 3
+    pause_ms = retry.backoff.max * (1 + retry.backoff.jitter) / _MILLISECOND
+    tried_ms = operation.queue_timeout_ms + operation.timeout_ms
+    span_ms = (again + 1) * tried_ms + ceil(again * pause_ms)
+    return Most(visits=visits, attempts=visits * (again + 1), span_ms=span_ms)
 
 
 #: Of a run whose workflow is not kept any more in the form that it was on.

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from harpoon.model.edit import Edit
 from harpoon.model.shown import Outcome
 from harpoon.model.units import Duration
+from harpoon.model.workflow import WorkflowSpec
 
 #: Runs that one request may start.
 STARTS_MAX = 1_000
@@ -284,6 +285,8 @@ class WorkflowMetadata:
     tags: Mapping[str, str]
     #: Hash of its spec: another spec, another generation.
     generation: str
+    #: Counts the user's mutations from 1.
+    version: int
     #: At which it was last declared; quoted, it is the ETag.
     revision: str
     created_ms: int
@@ -291,24 +294,69 @@ class WorkflowMetadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationBounds:
-    """What one operation may come to in one run."""
+class CountBound:
+    """How much of something any run comes to at most."""
 
-    op: str
+    most: int
+    #: What it comes from mostly.
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeBound:
+    """How long any run takes at most."""
+
+    most: Duration
+    most_ms: int
+    #: What it comes from mostly.
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationBound:
+    """What one operation comes to at most in one run."""
+
     visits: int
+    #: Of all its visits.
     attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowBounds:
-    """What any run of a workflow may come to at most."""
+    """What any run of a workflow comes to at most, whatever its operations are closed with."""
 
-    attempts: int
-    #: Milliseconds from its start to its end; never more than its deadline.
-    ends_after_ms: int
-    #: Of what is recorded of it.
-    bytes: int
-    operations: tuple[OperationBounds, ...]
+    #: Of all operations, retries included.
+    attempts: CountBound
+    #: From its start to its end; never more than its deadline.
+    ends_after: TimeBound
+    #: Of inputs, outputs, errors and signals.
+    bytes: CountBound
+    #: Operation → its share. They may come to more than ``attempts`` together, for some exclude others.
+    operations: Mapping[str, OperationBound]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowObject:
+    """A workflow as it is shown: its manifest with defaults, what the registry adds, and what it is bounded by."""
+
+    apiVersion: Literal["harpoon/v1"]  # noqa: N815 the field's name on the wire
+    kind: Literal["Workflow"]
+    metadata: WorkflowMetadata
+    spec: WorkflowSpec
+    #: Absent in lists.
+    bounds: WorkflowBounds | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowList:
+    """Workflows, sorted by namespace and name."""
+
+    revision: str
+    items: tuple[WorkflowObject, ...]
+    #: Give it back as ``continue`` for the next page; absent on the last one.
+    continue_: str | None = None
+    #: How many items the pages after this one have.
+    remaining: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +366,6 @@ class WorkflowDeclared:
     #: Of the commit.
     revision: str
     outcome: Outcome
-    #: From what stood to what was declared.
+    #: From what stood to what was declared, of ``{metadata: {tags}, spec}``.
     changes: tuple[Edit, ...]
-    bounds: WorkflowBounds
+    workflow: WorkflowObject

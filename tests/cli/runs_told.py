@@ -29,10 +29,10 @@ def a_workflow(name: str = "refund", **spec: Any) -> dict[str, Any]:
     metadata |= {"revision": "1.7", "version": 2, "created_ms": BEGAN_MS, "updated_ms": BEGAN_MS}
     told = {"inputs": inputs, "deadline": "1d", "operations": operations, "outputs": {"refund": "${1}"}}
     bounds = {
-        "attempts": 12,
-        "ends_after_ms": 86_400_000,
-        "bytes": 2 << 20,
-        "operations": [{"op": "pay_back", "visits": 4, "attempts": 8, "span_ms": 90_000}],
+        "attempts": {"most": 12, "because": "pay_back has up to 4 visits of 2 attempts"},
+        "ends_after": {"most": "1d", "most_ms": 86_400_000, "because": "the deadline ends it"},
+        "bytes": {"most": 2 << 20, "because": ""},
+        "operations": {"pay_back": {"visits": 4, "attempts": 8}},
     }
     head = {"apiVersion": "harpoon/v1", "kind": "Workflow", "metadata": metadata}
     return {**head, "spec": {**told, "on_failure": "cancel", **spec}, "bounds": bounds}

@@ -129,8 +129,8 @@ def test_a_workflow_is_described_with_its_bounds_and_its_latest_runs(terminal: T
     for told in (
         "workflow/refund 6 operations",
         'Inputs order: {"type": "string", "maxLength": 64}',
-        "At most 12 attempts",
-        "1d from start to end",
+        "At most 12 attempts: pay_back has up to 4 visits of 2 attempts",
+        "1d from start to end: the deadline ends it",
         "2Mi recorded",
         "pay_back worker payments.refund 4 8 30s done: tell",
         "ask wait for signal decision with key ${inputs.order} 1 - - approved: pay_back, tell; timeout: ask",

@@ -7,7 +7,7 @@ import pytest
 from harpoon.core import run_picture
 from harpoon.core.chronicle import read
 from harpoon.core.event import Claimed, Closed, Event, Opened, Started
-from harpoon.core.run_picture import UNKNOWN, Most, Plot, attempts, measures, signals, visits
+from harpoon.core.run_picture import UNKNOWN, Most, Plot, attempts, measures, most_of, signals, visits
 from harpoon.model.label import Member
 from harpoon.model.run_shown import VisitState
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED, TOKEN, a_plot, a_spec
@@ -127,3 +127,10 @@ def test_of_a_long_run_the_latest_visits_are_told_and_all_that_are_open(monkeypa
 
 def test_members_are_written_as_needs_has_them() -> None:
     assert run_picture.joined([Member("a", "done"), Member("ask", "approved")]) == "a, ask.approved"
+
+
+def test_what_an_operation_may_come_to_follows_from_its_retries_and_clocks() -> None:
+    operations = a_spec().operations
+    # Eight attempts of an hour and half a minute each, and seven pauses of at most 1m and a fifth more.
+    assert most_of(operations["pay_back"]) == Most(visits=4, attempts=32, span_ms=8 * 3_630_000 + 7 * 72_000)
+    assert most_of(operations["wait_human"]) == Most(visits=4, attempts=4, span_ms=4 * 3_600_000)
