@@ -78,7 +78,7 @@ def _meet(search: _Search, node: int) -> None:
 
 
 def _close(search: _Search, node: int) -> None:
-    component = []
+    component: list[int] = []
     while not component or component[-1] != node:
         component.append(search.open_.pop())
         search.is_open.discard(component[-1])

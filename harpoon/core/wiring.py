@@ -41,7 +41,8 @@ class Flaw(NamedTuple):
 class Trigger(NamedTuple):
     """What opens an operation, once each member has occurred since it opened it last."""
 
-    index: int
+    #: Its place in `Wiring.triggers`; nobody asks a trigger for the place of a part of it.
+    index: int  # type: ignore[assignment]
     op: str
     members: tuple[Member, ...]
 
