@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from harpoon.core import step
 from harpoon.core.dues import clocks, next_due_ms, pace_of
-from harpoon.core.event import Claimed, Closed, Ended, Fired, Resumed, Started
+from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Started
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
@@ -42,7 +42,7 @@ def workflows(draw):
 
 @some.composite
 def operations_of(draw, names, number):
-    kind = draw(some.sampled_from(["work", "work", "work", "signal", "keyed", "sleep", "choose"]))
+    kind = draw(some.sampled_from(["work", "work", "work", "signal", "signal", "keyed", "sleep", "choose"]))
     # What is exhausted leads on only, so that no workflow goes round for ever.
     labels = [*LABELS, "timeout", "lost"] if kind in ("work", "signal", "keyed") else ["done"]
     nexts = draw(
@@ -259,6 +259,17 @@ class World(RuleBasedStateMachine):
         assert self.run.status.is_over or list(self.run.pending) == [
             -1 if one is None else one for one in expected[len(fired) :]
         ]
+
+    @invariant()
+    def nothing_is_claimed_fired_or_consumed_while_paused(self):
+        is_paused = False
+        for event in self.flow.log:
+            if is_paused and type(event) is not Resumed:
+                assert type(event) is not Claimed
+                assert not getattr(event, "opened", ())
+                assert getattr(event, "signal", None) is None
+            is_paused = type(event) is Paused or (is_paused and type(event) is not Resumed)
+        assert self.run.is_paused is is_paused
 
     @invariant()
     def the_indexes_are_as_if_made_anew(self):
