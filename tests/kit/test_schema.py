@@ -21,8 +21,8 @@ from harpoon.model.check import Check
 from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Requirement
-from harpoon.model.workflow import WorkflowManifest
 from harpoon.model.shown import Scaling
+from harpoon.model.workflow import WorkflowManifest
 from tests.kit.test_codec import nouns
 from tests.workflows import REFUND, SEVEN, a_workflow
 
