@@ -12,7 +12,7 @@ from harpoon.model.run import Status
 from harpoon.model.work import Closing, WorkRequest
 from harpoon.store.memory import MemoryStore
 from tests.control.stage import Stage
-from tests.control.working import a_beat, a_closing, lost, ops, stay, statuses
+from tests.control.working import a_beat, a_closing, lost, ops, statuses, stay
 from tests.core.flow import limit, retry, spec, work
 
 CHAIN = spec(a=work(next={"done": "b"}), b=work(next={"done": "c"}), c=work())
