@@ -57,7 +57,7 @@ class PeerClient:
         except Invalid as error:
             raise Unavailable(f"{url} does not answer as an instance does: {error}") from error
 
-    async def pass_on(  # noqa: PLR0913 all that a request is made of
+    async def pass_on(
         self,
         method: str,
         url: str,

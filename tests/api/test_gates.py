@@ -118,6 +118,7 @@ def test_all_routes_of_the_contract_are_there() -> None:
         ("POST", "/v1/agents/{name}/drain"),
         ("POST", "/v1/agents/{name}/declare-dead"),
         ("POST", "/v1/namespaces/{ns}/work"),
+        ("POST", "/v1/namespaces/{ns}/work/look"),
         ("GET", "/v1/namespaces/{ns}/workers"),
         ("GET", "/v1/changes/{id}"),
         ("POST", "/v1/apply"),
