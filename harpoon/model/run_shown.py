@@ -148,7 +148,7 @@ class RunMeasures:
     attempts: Measure
     #: Milliseconds from its start to its end at the latest; so far, or in all.
     ends_after_ms: Measure
-    #: Of what is recorded of it.
+    #: Of inputs, outputs, errors and signals.
     bytes: Measure
 
 
@@ -164,7 +164,7 @@ class OperationMeasure:
     #: Attempts of all its visits.
     attempts: int
     attempts_max: int | None
-    #: It was never opened, and the run is over.
+    #: It was never opened, and nothing can open it any more.
     is_skipped: bool
 
 
