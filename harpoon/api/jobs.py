@@ -137,9 +137,9 @@ def answer_accepted(request: web.Request, accepted: Accepted) -> web.Response:
     """Answer a mutation of one job."""
     view = request.app[DOORS].view
     head = _accepted_json(view, accepted)
-    body = joined(head, job=job_json(view, accepted.job, accepted.revision))
+    body = joined(head, job=job_json(view, accepted.job, accepted.written))
     status = 200 if accepted.outcome is Outcome.UNCHANGED else 202
-    return answer(request, body, status=status, revision=accepted.revision, tag=accepted.revision)
+    return answer(request, body, status=status, revision=accepted.revision, tag=accepted.written)
 
 
 def _accepted_json(view: View, accepted: Accepted) -> bytes:

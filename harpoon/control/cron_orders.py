@@ -119,10 +119,10 @@ class CronOrders:
                 raise Conflict(f"a child was triggered in this very second: {after.triggered.job}; try again")
 
         def accepted(at: int) -> Accepted:
-            made, revision = (drafts[0][0], at) if drafts else (job, row.mod_revision)
-            change = change_id(view, made.namespace, made.name, revision)
+            made, written = (drafts[0][0], at) if drafts else (job, row.mod_revision)
+            change = change_id(view, made.namespace, made.name, written)
             outcome = Outcome.CREATED if drafts else Outcome.CHANGED if after != known else Outcome.UNCHANGED
-            return Accepted(revision=at, change=change, job=made, outcome=outcome)
+            return Accepted(revision=at, written=written, change=change, job=made, outcome=outcome)
 
         compares: list[Compare] = []
         writes: list[Write] = []

@@ -52,6 +52,8 @@ class Accepted:
     """A mutation that is durable, and the change that can be waited for."""
 
     revision: int
+    #: The revision at which the job was last written: an order that leaves it as it is does not move it.
+    written: int
     change: str
     job: Job
     outcome: Outcome
@@ -330,7 +332,7 @@ class Registry:
         at = row.mod_revision if row is not None and is_unchanged else revision
         outcome = Outcome.UNCHANGED if is_unchanged else Outcome.CREATED if row is None else Outcome.CHANGED
         change = change_id(self._view, job.namespace, job.name, at)
-        return Accepted(revision=at, change=change, job=job, outcome=outcome)
+        return Accepted(revision=at, written=at, change=change, job=job, outcome=outcome)
 
 
 def _check_stays(job: Job) -> None:

@@ -81,7 +81,7 @@ class Steering:
 
         def accepted(at: int) -> Accepted:
             outcome = Outcome.CHANGED if is_changed else Outcome.UNCHANGED
-            return Accepted(revision=at, change=change, job=job, outcome=outcome)
+            return Accepted(revision=at, written=row.mod_revision, change=change, job=job, outcome=outcome)
 
         compares = [
             Compare(JOBS + key, mod=row.mod_revision),

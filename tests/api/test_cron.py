@@ -47,7 +47,8 @@ async def test_a_cron_job_is_shown_with_when_it_is_due() -> None:
 async def test_a_pause_is_durable_shown_and_taken_back() -> None:
     async with a_rig() as rig:
         await put(rig)
-        assert (await rig.ask("POST", f"{NIGHTLY}/cron/pause", {})).status == 202
+        paused = await rig.ask("POST", f"{NIGHTLY}/cron/pause", {})
+        assert (paused.status, paused.headers["ETag"]) == (202, (await rig.get(NIGHTLY)).headers["ETag"])
         assert (await rig.ask("POST", f"{NIGHTLY}/cron/pause", {})).status == 200
         told = (await rig.get(NIGHTLY)).json["status"]
         assert told["summary"].startswith("paused since ")

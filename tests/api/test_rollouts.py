@@ -32,6 +32,8 @@ async def test_a_pause_is_durable_shown_and_taken_back() -> None:
         job = (await rig.put(scale=1)).json
         paused = await rig.ask("POST", f"{WEB}/pause", {})
         assert (paused.status, paused.json["change"]) == (202, job["change"])
+        assert paused.headers["ETag"] == (await rig.get(WEB)).headers["ETag"]
+        assert paused.json["job"]["metadata"] == job["job"]["metadata"]
         assert (await rig.ask("POST", f"{WEB}/pause", {})).status == 200
         assert (await rig.get(f"{WEB}/rollout")).json["paused_by"] == "operator"
         waiting = (await rig.get(WEB)).json["status"]["waiting"]
