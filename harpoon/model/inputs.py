@@ -183,6 +183,18 @@ def written(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in path)
 
 
+def as_json_schema(schema: InputSchema) -> dict[str, Json]:
+    """Return what a schema says of the types of values, as JSON Schema has it."""
+    told: dict[str, Json] = {"additionalProperties": schema.additionalProperties}
+    if schema.type is not None:
+        told["type"] = format_types(schema.type)
+    if schema.items is not None:
+        told["items"] = as_json_schema(schema.items)
+    if schema.properties:
+        told["properties"] = {name: as_json_schema(inner) for name, inner in schema.properties.items()}
+    return told
+
+
 def depth_of(schema: InputSchema) -> int:
     """Return how many schemas stand within each other there, itself included."""
     deepest, open_ = 0, [(schema, 1)]

@@ -351,7 +351,7 @@ class Operation:
 _OF_WORKERS: Final = frozenset({"input", "queue_timeout", "heartbeat", "retry", "output_max", "concurrency"})
 _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "worker": frozenset(),
-    "wait": _OF_WORKERS,
+    "wait": _OF_WORKERS - {"output_max"},
     "choose": _OF_WORKERS | {"timeout", "warn"},
 }
 _DEFAULTS: Final = {one.name: one.default for one in fields(Operation)}
