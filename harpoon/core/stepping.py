@@ -12,8 +12,7 @@ from typing import Final, TypeVar
 from harpoon.core.event import Closed, Ended, Event, Fired, Opened, Resumed, Started
 from harpoon.core.fold import SIGNAL_KEPT_MS, fold, open_visits
 from harpoon.core.graph import Kind, Node
-from harpoon.core.measure import json_bytes
-from harpoon.core.opening import VALUE_MAX, open_next
+from harpoon.core.opening import open_next
 from harpoon.core.run import Attempt, Kept, Run, VisitKey
 from harpoon.kit.expression import Failed
 from harpoon.model.label import DONE, EXHAUSTED, FAIL
@@ -133,11 +132,7 @@ class Step:
         except Failed as error:
             self.end(Status.FAILED, f"outputs: {error}"[:ERROR_MAX])
             return
-        size = json_bytes(outputs)
-        if size > VALUE_MAX:
-            self.end(Status.FAILED, f"outputs come to {size} bytes, and {VALUE_MAX} is the most")
-        else:
-            self.end(Status.SUCCEEDED, "", outputs)
+        self.end(Status.SUCCEEDED, "", outputs)
 
     def _look(self, key: VisitKey) -> None:
         """Close what was opened, if it closes by itself."""
