@@ -7,8 +7,8 @@ the store by what is on its way: whoever shows it outside waits for that (`Condu
 
 It decides nothing about runs itself (`core.step` does), and does not know who does the work (`control.exchange_port`).
 
-A claim's token is the revision at which the hold was sealed when this conductor began, and a counter. Each conductor
-of a shard begins with a hold that was taken or sealed since the one before: so no token is ever given twice.
+A claim's token is the revision at which the hold was sealed when this conductor began, the shard, and a counter. Each
+conductor of a shard begins with a hold that was taken or sealed since the one before: so no token is given twice.
 """
 
 from collections import OrderedDict
@@ -76,7 +76,7 @@ class Conductor:
         self._reader = reader
         #: Some that have ended; all of those whose end is not durable.
         self._ended: OrderedDict[str, Conducted] = OrderedDict()
-        self._tokens = f"{incarnation}.{ledger.hold.sealed}."
+        self._tokens = f"{incarnation}.{ledger.hold.sealed}.{ledger.shard}."
         self._count = count(1)
 
     # What workers ask for, by way of the exchange.

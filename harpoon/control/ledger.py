@@ -57,7 +57,7 @@ class Ledger:
         self.place = Place.of(shard)
         #: Commits made, and drafts in them.
         self.commits = self.drafts = 0
-        self._shard = shard
+        self.shard = shard
         self._store = store
         self._instance = instance
         self._pending: dict[str, Draft] = {}
@@ -82,7 +82,7 @@ class Ledger:
             Unavailable: It does; or this instance writes the shard no longer.
         """
         if self._end is not None:
-            raise Unavailable(f"shard {self._shard} is no longer written here; try again") from self._end
+            raise Unavailable(f"shard {self.shard} is no longer written here; try again") from self._end
         if self._waiting > WAITING_BYTES or len(self._pending) > WAITING_RUNS:
             raise Unavailable("the store does not keep up with what happens in runs; try again later")
 
@@ -278,9 +278,9 @@ class Ledger:
         if error.trouble in _ENDING:
             raise error
         if self.hold.lost.is_set():
-            raise HoldLost(f"the lease of shard {self._shard} is over")
+            raise HoldLost(f"the lease of shard {self.shard} is over")
         if self._news.is_news(str(error), asyncio.get_running_loop().time()):
-            _log.warning("ledger_waits_for_store", shard=self._shard, reason=str(error))
+            _log.warning("ledger_waits_for_store", shard=self.shard, reason=str(error))
         await asyncio.sleep(RETRY_S)
 
     async def _seal(self) -> None:
@@ -292,7 +292,7 @@ class Ledger:
                 await self._bear(error)
                 continue
             if hold is None:
-                raise HoldLost(f"the hold of shard {self._shard} is gone")
+                raise HoldLost(f"the hold of shard {self.shard} is gone")
             self.hold = hold
             return
 
@@ -315,7 +315,7 @@ class Ledger:
         """
         entry = await self._read(self.hold.key)
         if entry is None or entry.create_revision != self.hold.token.revision:
-            raise HoldLost(f"the hold of shard {self._shard} is gone")
+            raise HoldLost(f"the hold of shard {self.shard} is gone")
         if entry.mod_revision == self.hold.sealed:
             return True
         await self._seal()

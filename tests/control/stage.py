@@ -22,7 +22,7 @@ from tests.core.flow import T0
 
 #: Runs of tests are all in one shard, whatever their names say.
 SHARD = 7
-GRAPH = "/h/1/ctl/graphs/shop/refund/g1"
+GRAPH = "/test/graphs/shop/refund/g1"
 
 
 class Wall(SystemClock):
