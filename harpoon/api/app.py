@@ -43,6 +43,7 @@ from harpoon.api import (
     watch,
     why,
     work,
+    workers,
     workflows,
 )
 from harpoon.api.blocking import caught_up
@@ -91,6 +92,7 @@ ROUTES: Final = (
     *run_orders.ROUTES,
     *signals.ROUTES,
     *work.ROUTES,
+    *workers.ROUTES,
     *watch.ROUTES,
     *backup.ROUTES,
     *past.ROUTES,

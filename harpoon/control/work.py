@@ -10,11 +10,11 @@ the other up. One that comes while another is being made durable waits for that,
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from harpoon.control.orders import MOVED, Granted, Refusal
-from harpoon.control.work_floor import Floor
+from harpoon.control.work_errand import Away, Elsewhere, Errand
+from harpoon.control.work_floor import Floor, Stay
 from harpoon.control.work_request import Work, attempt_id, beat_order, claim_order, close_order
 from harpoon.control.work_sent import ConductorOf, Sent, send
 from harpoon.control.work_told import Told, answer_json, claim_told, lost_told, result_told
@@ -34,9 +34,6 @@ _EARLY: Final = "early"
 _TO_BE_HAD: Final = frozenset({_EARLY, MOVED})
 _MOVED: Final = Refusal(MOVED, "nobody here knows what became of it; bring it again")
 
-#: Lets a request stay open while what it is given goes on; raises when it is to be given up.
-Stay = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
-
 
 class WorkExchange(Floor):
     """Answers workers; `harpoon.control.exchange_port.Exchange` for the conductors.
@@ -49,15 +46,19 @@ class WorkExchange(Floor):
     def __init__(self, conductor_of: ConductorOf, clock: Clock) -> None:
         super().__init__(clock)
         self._conductor_of = conductor_of
+        self._away: dict[SessionId, Away] = {}
         self._finishing: set[asyncio.Task[bytes]] = set()
 
     async def run(self) -> None:
         """Forget who has left, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            self.sessions.forget(self.now_ms())
+            for session in self.sessions.forget(self.now_ms()):
+                self._away.pop(session.id, None)
 
-    async def serve(self, namespace: str, asked: WorkRequest, stay: Stay, *, via: str = "") -> bytes:
+    async def serve(
+        self, namespace: str, asked: WorkRequest, stay: Stay, *, via: str = "", elsewhere: Elsewhere | None = None
+    ) -> bytes:
         """Return the answer to a request of a worker, as JSON.
 
         Args:
@@ -65,6 +66,7 @@ class WorkExchange(Floor):
             asked: The request.
             stay: Has it wait.
             via: The instance that passes it on; empty: it came here.
+            elsewhere: Where what concerns other instances is passed on to; None: it is not.
 
         Raises:
             Conflict: A later request of the session was answered, or took the place of this one.
@@ -74,6 +76,10 @@ class WorkExchange(Floor):
         if isinstance(work, bytes):
             return work
         try:
+            if elsewhere is not None:
+                away = self._away.setdefault(work.session.id, Away())
+                work.errand = Errand(namespace, asked, elsewhere, away)
+                await work.errand.recover(0 if asked.draining else asked.want)
             self._begin(work)
             if work.news is not None:
                 await self._wait(work, stay)
@@ -111,26 +117,29 @@ class WorkExchange(Floor):
 
     def _begin(self, work: Work) -> None:
         """Give the orders of a request, and take what there is for it; have it wait if it may."""
-        session, asked = work.session, work.asked
+        session, asked, errand = work.session, work.asked, work.errand
         namespace = session.id.namespace
-        session.handlers, session.is_draining = asked.handlers, asked.draining
-        session.want = 0 if asked.draining else asked.want
-        session.is_asking |= asked.want > 0
-        if asked.heartbeats:
-            work.beats = send(
-                [beat_order(namespace, one) for one in asked.heartbeats],
-                self._conductor_of,
-                lambda one, own: one.beat(own),
-            )
-        if asked.closings:
-            self.closing = frozenset(attempt_id(namespace, one) for one in asked.closings)
+        if asked.handlers or not session.id.via:
+            # Another instance may pass on only a part of what its worker said.
+            session.handlers, session.want = asked.handlers, 0 if asked.draining else asked.want
+            session.is_draining = asked.draining
+            session.is_asking |= asked.want > 0
+        if errand is not None:
+            work.places, work.kept = errand.split(self._conductor_of)
+            session.want = max(0, session.want - len(errand.away.claims))
+        if work.kept:
+            orders = [beat_order(namespace, one) for one in work.kept]
+            work.beats = send(orders, self._conductor_of, lambda one, own: one.beat(own))
+        if work.places:
+            closings = [asked.closings[place] for place in work.places]
+            self.closing = frozenset(attempt_id(namespace, one) for one in closings)
             try:
-                orders = [close_order(namespace, one) for one in asked.closings]
-                work.closings = send(orders, self._conductor_of, lambda one, own: one.close(own))
+                given = [close_order(namespace, one) for one in closings]
+                work.closings = send(given, self._conductor_of, lambda one, own: one.close(own))
             finally:
                 self.closing = frozenset()
         self.ask(work)
-        if asked.wait and not (asked.closings or work.offers or session.lost):
+        if asked.wait and not (asked.closings or work.offers or session.lost or work.has_news_from_away):
             work.news = asyncio.get_running_loop().create_future()
 
     async def _wait(self, work: Work, stay: Stay) -> None:
@@ -138,11 +147,35 @@ class WorkExchange(Floor):
         if work.beats is not None:
             await self._told_beats(work, work.beats)
             work.beats = None
-        if not work.session.lost:
+        if work.session.lost:
+            return
+        if work.errand is None:
             await stay(work.wait)
+            return
+        tasks = [asyncio.ensure_future(self._seek(work, work.errand)), asyncio.ensure_future(_brought(work))]
+        try:
+            await stay(work.wait)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _seek(self, work: Work, errand: Errand) -> None:
+        """Look for work elsewhere while there is none here."""
+
+        def hold() -> bool:
+            self.take(work)
+            return not work.offers
+
+        if work.asker is not None:
+            await errand.seek(work.session.want, hold, lambda: self.ask(work))
+        if errand.away.has_news:
+            work.wake()
 
     def _give_up(self, work: Work) -> None:
         self.take(work)
+        if work.errand is not None:
+            work.errand.end()
         self.core.put_back(work.offers, self.now_ms())
         self.deal_soon()
         self._end(work)
@@ -162,7 +195,9 @@ class WorkExchange(Floor):
             if work.closings is not None:
                 await self._told_closings(work, work.closings)
             await self._told_claims(work, claimed)
-            if work.asked.closings and not work.claims:
+            if work.errand is not None:
+                await work.errand.brought()
+            if work.asked.closings and not (work.claims or work.has_news_from_away):
                 # The closings may have made room. It would be asked for at once.
                 self.ask(work)
                 self.take(work)
@@ -202,8 +237,9 @@ class WorkExchange(Floor):
 
     async def _told_closings(self, work: Work, closings: Sent[Refusal | None]) -> None:
         namespace, closed = work.session.id.namespace, []
-        for closing, told in zip(work.asked.closings, await closings.told(_MOVED), strict=True):
-            work.results.append(result_told(closing, told))
+        for place, told in zip(work.places, await closings.told(_MOVED), strict=True):
+            closing = work.asked.closings[place]
+            work.results[place] = result_told(closing, told)
             if told is None:
                 closed.append(attempt_id(namespace, closing))
         self.core.forget(closed)
@@ -212,15 +248,32 @@ class WorkExchange(Floor):
     async def _told_beats(self, work: Work, beats: Sent[bool]) -> None:
         session = work.session
         # What is not known is not denied.
-        for beat, is_held in zip(work.asked.heartbeats, await beats.told(True), strict=True):
+        for beat, is_held in zip(work.kept, await beats.told(True), strict=True):
             if not is_held:
                 session.lost.setdefault(attempt_id(session.id.namespace, beat), _NOT_YOURS)
 
     def _answer(self, work: Work) -> bytes:
         session = work.session
-        lost = [lost_told(id_, reason) for id_, reason in session.lost.items()]
+        lost: list[object] = [lost_told(id_, reason) for id_, reason in session.lost.items()]
         session.lost.clear()
+        results = work.results
+        if work.errand is not None:
+            results = results | work.errand.results
+            away = work.errand.away
+            work.claims += away.claims
+            lost += away.lost
+            away.claims, away.lost = [], []
+        closings = work.asked.closings
+        told = [results.get(place) or result_told(closing, _MOVED) for place, closing in enumerate(closings)]
         is_superseded = self.sessions.is_superseded(session, self.now_ms())
-        answer = answer_json(work.asked.seq, Told(work.results, work.claims, lost, is_superseded))
+        answer = answer_json(work.asked.seq, Told(told, work.claims, lost, is_superseded))
         answered(session, work.asked.seq, answer)
         return answer
+
+
+async def _brought(work: Work) -> None:
+    """Wake a request when others have told something of what it keeps."""
+    if work.errand is not None:
+        await work.errand.brought()
+        if work.errand.away.has_news:
+            work.wake()

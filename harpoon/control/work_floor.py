@@ -1,17 +1,20 @@
 """Where attempts and requests of workers meet: `core.exchange` with a clock, and what conductors tell it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import orjson
 
-from harpoon.control.work_request import Work
+from harpoon.control.work_request import Look, Work
 from harpoon.control.work_told import Subject
 from harpoon.core.exchange import Asker, Exchange
 from harpoon.core.offers import AttemptId, Limit, Offer, SessionId
 from harpoon.core.run import Attempt, Ref, Run
 from harpoon.core.sessions import Sessions
 from harpoon.kit.clock import Clock
+
+#: Lets a request stay open while what it is given goes on; raises when it is to be given up.
+Stay = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 class Floor:
@@ -29,7 +32,7 @@ class Floor:
         #: What is being closed in this very moment, by its claimant.
         self.closing: frozenset[AttemptId] = frozenset()
         self._clock = clock
-        self._asking: dict[Asker, Work] = {}
+        self._asking: dict[Asker, Work | Look] = {}
         #: When there is something to deal again, UTC milliseconds, and the timer for it.
         self._due_ms: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -56,7 +59,7 @@ class Floor:
     def over(self, run: Run) -> None:
         """Forget a run that has ended."""
         ended = self.core.forget_run(run.namespace, run.id)
-        self._lose([one for one in ended if one[0] not in self.closing], "the run is over")
+        self._lose([one for one in ended if one[0] not in self.closing], f"the run is over: {run.status}")
 
     def left(self, run: Run) -> None:
         """Forget a run that this instance conducts no longer, and tell no worker of it: it goes on elsewhere."""
@@ -81,6 +84,20 @@ class Floor:
             self.core.leave(work.asker)
             work.asker = None
 
+    async def looked(self, namespace: str, handlers: Sequence[str], stay: Stay) -> bool:
+        """Wait until there is something to do that nobody here asks for; whether there was, once ``stay`` is over."""
+        look, asker = Look(), Asker(SessionId(namespace, "", ""), handlers, 0)
+        self._asking[asker] = look
+        self.core.ask(asker)
+        self._deal()
+        try:
+            if not look.is_shown:
+                await stay(lambda: _awaited(look.news))
+        finally:
+            self._asking.pop(asker, None)
+            self.core.leave(asker)
+        return look.is_shown
+
     def deal_soon(self) -> None:
         """Match what can be matched, once what is being done now is through."""
         if not self._is_deal_due:
@@ -91,9 +108,7 @@ class Floor:
         self._is_deal_due = False
         now_ms = self.now_ms()
         for deal in self.core.deal(now_ms):
-            work = self._asking.pop(deal.asker)
-            work.offers = deal.offers
-            work.wake()
+            self._asking.pop(deal.asker).take(deal.offers)
         self._deal_at(self.core.due_ms(), now_ms)
 
     def _deal_at(self, due_ms: int | None, now_ms: int) -> None:
@@ -125,6 +140,10 @@ class Floor:
     def now_ms(self) -> int:
         """Return the present moment, UTC milliseconds."""
         return self._clock.now().wall
+
+
+async def _awaited(news: asyncio.Future[None]) -> None:
+    await asyncio.wait((news,))
 
 
 def _offer(run: Run, attempt: Attempt) -> Offer:

@@ -1,9 +1,11 @@
 """One request of a worker on its way through the exchange, and the orders that it makes."""
 
 import asyncio
+from collections.abc import Sequence
 
 from harpoon.control.ledger_records import run_key
 from harpoon.control.orders import BeatOrder, ClaimOrder, CloseOrder, Refusal
+from harpoon.control.work_errand import Errand
 from harpoon.control.work_sent import Sent
 from harpoon.core.exchange import Asker
 from harpoon.core.offers import AttemptId, Offer, SessionId
@@ -29,8 +31,24 @@ class Work:
         self.ended: asyncio.Future[None] = loop.create_future()
         self.closings: Sent[Refusal | None] | None = None
         self.beats: Sent[bool] | None = None
-        self.results: list[object] = []
+        #: Place among the closings → what became of it.
+        self.results: dict[int, object] = {}
         self.claims: list[object] = []
+        #: What of it concerns other instances.
+        self.errand: Errand | None = None
+        #: Of it, what concerns this one: places of closings, and heartbeats.
+        self.places: Sequence[int] = range(len(asked.closings))
+        self.kept: Sequence[Heartbeat] = asked.heartbeats
+
+    @property
+    def has_news_from_away(self) -> bool:
+        """Whether other instances have told anything that the worker is to know."""
+        return self.errand is not None and self.errand.away.has_news
+
+    def take(self, offers: tuple[Offer, ...]) -> None:
+        """Take what it was dealt; it waits no longer."""
+        self.offers = offers
+        self.wake()
 
     def wake(self) -> None:
         """End its waiting."""
@@ -54,6 +72,23 @@ class Work:
                 await self.news
         except TimeoutError:
             return
+
+
+class Look:
+    """Somebody who waits until there is something to do, and takes nothing; equals itself alone."""
+
+    def __init__(self) -> None:
+        self.news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there was something."""
+        return self.news.done() and not self.news.cancelled()
+
+    def take(self, offers: tuple[Offer, ...]) -> None:
+        """Take note that there is something."""
+        assert not offers, "who looks is dealt nothing"
+        self.news.set_result(None)
 
 
 def attempt_id(namespace: str, item: Closing | Heartbeat) -> AttemptId:

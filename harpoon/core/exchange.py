@@ -7,6 +7,7 @@ its claim is, is the run's own matter, and told here. What it promises:
 - Within a line turns are fair, between workflows and then between runs (`core.lines`).
 - A retry is not dealt before its time, and nothing beyond its limit (`core.gates`).
 - What many ask for is shared out between them, the one that waits longest first.
+- Who only looks is shown what is left then, once; it may be gone before it is asked for.
 
 An attempt that was dealt and never heard of again comes back as everything does: its claim runs out, the run says so,
 and offers the next attempt. Costs are those of what is touched, not of what is there.
@@ -15,7 +16,7 @@ and offers the next attempt. Costs are those of what is touched, not of what is 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, islice
 from typing import Final, NamedTuple
 
 from harpoon.core.gates import Gates
@@ -27,19 +28,19 @@ DEAL_BYTES_MAX: Final = 4 << 20
 
 
 class Asker:
-    """A request that waits for attempts; it equals itself alone."""
+    """Somebody that waits for attempts, or only to see that there are some; it equals itself alone."""
 
     __slots__ = ("lanes", "session", "want")
 
     def __init__(self, session: SessionId, handlers: Sequence[str], want: int) -> None:
         self.session = session
         self.lanes = tuple(Lane(session.namespace, handler) for handler in dict.fromkeys(handlers))
-        #: At most so many, and at least one.
+        #: At most so many; 0: it only looks.
         self.want = want
 
 
 class Deal(NamedTuple):
-    """What one asker gets; the offers are its session's from now on."""
+    """What one asker gets; the offers are its session's from now on. Who only looks gets none: there are some."""
 
     asker: Asker
     offers: tuple[Offer, ...]
@@ -54,6 +55,8 @@ class Exchange:
         self._of_run: dict[tuple[str, str], dict[AttemptId, None]] = {}
         self._lines: dict[Lane, Line] = {}
         self._askers: dict[Lane, OrderedDict[Asker, None]] = {}
+        #: Those that only look.
+        self._lookers: dict[Lane, OrderedDict[Asker, None]] = {}
         #: Lines in which something came or for which somebody asked since the last deal, in that order.
         self._touched: OrderedDict[Lane, None] = OrderedDict()
         self._gates = Gates()
@@ -107,18 +110,20 @@ class Exchange:
 
     def ask(self, asker: Asker) -> None:
         """Have an asker wait for its share in the next deals."""
+        waiting = self._askers if asker.want else self._lookers
         for lane in asker.lanes:
-            self._askers.setdefault(lane, OrderedDict())[asker] = None
+            waiting.setdefault(lane, OrderedDict())[asker] = None
             self._touched[lane] = None
 
     def leave(self, asker: Asker) -> None:
         """Have it wait no longer; it may have been dealt something already."""
+        waiting = self._askers if asker.want else self._lookers
         for lane in asker.lanes:
-            waiting = self._askers.get(lane)
-            if waiting is not None and asker in waiting:
-                del waiting[asker]
-                if not waiting:
-                    del self._askers[lane]
+            own = waiting.get(lane)
+            if own is not None and asker in own:
+                del own[asker]
+                if not own:
+                    del waiting[lane]
 
     def deal(self, now_ms: int) -> list[Deal]:
         """Match what can be matched; an asker that gets anything waits no longer."""
@@ -224,7 +229,14 @@ class Exchange:
             if offers:
                 self.leave(asker)
                 deals.append(Deal(asker, offers))
-        return deals
+        return deals + self._show(lane)
+
+    def _show(self, lane: Lane) -> list[Deal]:
+        """Tell those who look of what nobody here asked for: as many of them as there is something for."""
+        looking = list(islice(self._lookers.get(lane, ()), self.ready(lane)))
+        for asker in looking:
+            self.leave(asker)
+        return [Deal(asker, ()) for asker in looking]
 
     def _take(self, lane: Lane, asker: Asker, most: int) -> tuple[Offer, ...]:
         line, size = self._lines[lane], 0

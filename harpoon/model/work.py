@@ -82,13 +82,10 @@ class WorkRequest:
             raise ValueError(f"seq is 1 to 2**53; got {self.seq}")
         if not 0 <= self.want <= WANT_MAX:
             raise ValueError(f"want is 0 to {WANT_MAX}; got {self.want}")
-        if self.wait > WAIT_MAX:
-            raise ValueError(f"wait is at most {WAIT_MAX.seconds}s; ask again to wait longer")
-        _check_most("handlers", len(self.handlers), HANDLERS_MAX)
+        _check_wait(self.wait)
+        _check_handlers(self.handlers)
         _check_most("closings", len(self.closings), ITEMS_MAX)
         _check_most("heartbeats", len(self.heartbeats), ITEMS_MAX)
-        for handler in self.handlers:
-            check_handler("a handler", handler)
         if self.want and not self.handlers:
             raise ValueError("handlers names what is wanted; it is empty, and want is not 0")
 
@@ -158,6 +155,27 @@ class WorkAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkLook:
+    """What somebody looks for."""
+
+    handlers: tuple[str, ...]
+    #: At most 60s.
+    wait: Duration = timedelta(0)
+
+    def __post_init__(self) -> None:
+        _check_wait(self.wait)
+        _check_handlers(self.handlers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkShown:
+    """Whether there is something to do."""
+
+    #: It may be gone before it is asked for.
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSession:
     """One life of a worker."""
 
@@ -196,6 +214,17 @@ class WorkerList:
     items: tuple[WorkerObject, ...]
     #: Instances that did not say whom they heard.
     unanswered: tuple[str, ...] = field(default=())
+
+
+def _check_wait(wait: timedelta) -> None:
+    if wait > WAIT_MAX:
+        raise ValueError(f"wait is at most {WAIT_MAX.seconds}s; ask again to wait longer")
+
+
+def _check_handlers(handlers: tuple[str, ...]) -> None:
+    _check_most("handlers", len(handlers), HANDLERS_MAX)
+    for handler in handlers:
+        check_handler("a handler", handler)
 
 
 def _check_most(what: str, count: int, most: int) -> None:

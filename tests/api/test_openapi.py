@@ -54,6 +54,7 @@ BODIES: dict[str, Any] = {
     "plan": {"documents": [a_manifest(scale=3)]},
     "promise": {"documents": [a_manifest(scale=3)]},
     "exchange_work": {"worker": "w1", "session": "s1", "seq": 1, "handlers": ["pack"], "want": 2},
+    "look_for_work": {"handlers": ["pack"]},
 }
 #: Query parameters without which an operation cannot be asked.
 QUERIES = {"get_diff": "from=1"}

@@ -210,7 +210,7 @@ async def test_a_run_that_ends_is_lost_to_all_but_who_ended_it() -> None:
     table.plain.then = lambda _key, _ref: table.exchange.over(run)
     answer = await table.ask("w1", seq=2, closings=[a_closing(claim)])
     assert (statuses(answer), lost(answer)) == ([200], {})
-    assert lost(await table.ask("w2", seq=2)) == {"b": "the run is over"}
+    assert lost(await table.ask("w2", seq=2)) == {"b": "the run is over: succeeded"}
 
 
 async def test_a_run_that_goes_on_elsewhere_is_nobodys_loss() -> None:

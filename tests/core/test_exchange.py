@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harpoon.core.exchange import DEAL_BYTES_MAX, Asker, Exchange
+from harpoon.core.exchange import DEAL_BYTES_MAX, Asker, Deal, Exchange
 from harpoon.core.offers import Lane, Limit, Stand
 from tests.core.exchanging import LANE, a_session, an_asker, an_id, an_offer, got, ops, runs, take
 
@@ -76,6 +76,25 @@ def test_large_inputs_are_dealt_bit_by_bit() -> None:
     assert ops(take(exchange, an_asker(want=3))) == ["a", "b"]
     exchange.offer([an_offer(op="d", size=2 * DEAL_BYTES_MAX)], 0)
     assert ops(take(exchange, an_asker(want=3))) == ["c", "d"]
+
+
+def test_who_only_looks_is_shown_what_nobody_asked_for() -> None:
+    exchange, first, second = Exchange(), an_asker("l1", want=0), an_asker("l2", want=0, handlers=("pack", "sign"))
+    exchange.ask(first)
+    exchange.ask(second)
+    exchange.ask(an_asker("w1"))
+    exchange.offer([an_offer(op="a")], 0)
+    assert got(exchange.deal(0)) == {"w1": ["a"]}
+    exchange.offer([an_offer(op="b")], 0)
+    assert exchange.deal(0) == [Deal(first, ())]
+    assert exchange.ready(LANE) == 1
+    exchange.leave(first)
+    exchange.offer([an_offer(op="c"), an_offer(op="d")], 0)
+    assert exchange.deal(0) == [Deal(second, ())]
+    # Whoever looks later is shown it at once.
+    exchange.ask(first)
+    assert exchange.deal(0) == [Deal(first, ())]
+    assert exchange._lookers == {}
 
 
 def test_a_retry_is_dealt_when_its_time_has_come() -> None:
