@@ -131,9 +131,9 @@ def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is
 
 def bounds_of(bounds: Object) -> Iterator[tuple[str, str]]:
     """Yield what any run may come to at most, as pairs: each with what it comes from mostly."""
-    attempts, ends_after, stored = bounds["attempts"], bounds["ends_after"], bounds["bytes"]
+    attempts, ends_after, stored = bounds["attempts"], bounds["ends_after_ms"], bounds["bytes"]
     yield "At most", _because(f"{attempts['most']} attempts", attempts)
-    yield "At most", _because(f"{columns.length(ends_after['most_ms'])} from start to end", ends_after)
+    yield "At most", _because(f"{columns.length(ends_after['most'])} from start to end", ends_after)
     yield "At most", _because(f"{columns.rounded(str(stored['most']))} of data", stored)
 
 
