@@ -25,12 +25,14 @@ class Ref(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """The clocks of an operation, in milliseconds, and the percent of them at which they are warned of."""
+    """The clocks of an operation, in milliseconds; and how long before each is due it is warned of."""
 
     queue_ms: int
+    queue_ahead_ms: int
     timeout_ms: int
+    timeout_ahead_ms: int
     heartbeat_ms: int
-    warn: int
+    heartbeat_ahead_ms: int
 
 
 @dataclass(slots=True)
