@@ -11,6 +11,7 @@ comes to the worker with a later one. If this instance ends before, those claims
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 import orjson
@@ -136,13 +137,13 @@ class Errand:
         away, others = self.away, self._others()
         waiting = [one for one in others if one in away.links and away.links[one].pending is not None]
         if waiting:
-            await asyncio.gather(*(self._try(one, self._send(one, None)) for one in waiting))
+            await asyncio.gather(*(self._try(one, partial(self._send, one, None)) for one in waiting))
         now_s = asyncio.get_running_loop().time()
         left = want - len(away.claims)
         if others and left > 0 and now_s - away.aside_s >= ASIDE_EVERY_S:
             away.aside_s = now_s
             instance = away.turn(others)
-            await self._try(instance, self._claim(instance, left))
+            await self._try(instance, partial(self._claim, instance, left))
 
     async def seek(self, want: int, hold: Callable[[], bool], go_on: Callable[[], None]) -> None:
         """Look for work elsewhere until some is claimed, or there is nobody to ask.
@@ -164,7 +165,7 @@ class Errand:
                     if is_shown:
                         if not hold():
                             return
-                        await self._try(instance, self._claim(instance, want))
+                        await self._try(instance, partial(self._claim, instance, want))
                         if self.away.claims:
                             return
                         go_on()
@@ -195,7 +196,7 @@ class Errand:
             told = await self._send(instance, {"closings": closings, "heartbeats": beats})
             self.results.update(zip(places, told.get("results", ()), strict=False))
 
-        await self._try(instance, bring())
+        await self._try(instance, bring)
 
     async def _claim(self, instance: str, want: int) -> None:
         await self._send(instance, {"handlers": self._asked.handlers, "want": want})
@@ -237,9 +238,9 @@ class Errand:
         self.away.lost += told.get("lost", ())
         return told
 
-    async def _try(self, instance: str, work: Awaitable[object]) -> None:
+    async def _try(self, instance: str, work: Callable[[], Awaitable[object]]) -> None:
         try:
-            await work
+            await work()
         except Unavailable:
             # What was brought is told to be brought again; what was claimed is asked for again.
             self._shun(instance)
