@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -148,7 +148,7 @@ _CHOICE: Final = (_STATUS, _WORKFLOW, TAG, *PAGING, _CHANGED, AFTER)
 ROUTES = (
     Operation("GET", "/v1/runs", list_runs, tag="runs", query=_CHOICE, answers={200: RunList}, id="list_all_runs"),
     Operation("GET", _RUNS, list_runs, tag="runs", query=_CHOICE, answers={200: RunList}),
-    Operation("GET", f"{_RUNS}/export", export_runs, tag="runs", answers={200: Answer(lines=dict)}),
+    Operation("GET", f"{_RUNS}/export", export_runs, tag="runs", answers={200: Answer(lines=Any)}),
     Operation("GET", f"{_RUNS}/{{run}}", get_run, tag="runs", query=(WAIT,), answers={200: RunDetail}),
     Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
     Operation("GET", f"{_RUNS}/{{run}}/why", get_run_why, tag="runs", answers={200: Why}),

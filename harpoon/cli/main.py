@@ -20,6 +20,7 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.rollout": ("rollout",),
     "harpoon.cli.cron": ("cron",),
     "harpoon.cli.runs": ("run",),
+    "harpoon.cli.bounds": ("bounds",),
     "harpoon.cli.agents": ("cordon", "uncordon", "drain", "declare-dead"),
     "harpoon.cli.rebalance": ("rebalance",),
     "harpoon.cli.reads": ("version", "get", "status"),

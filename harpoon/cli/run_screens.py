@@ -11,6 +11,8 @@ from harpoon.cli.table import Column, Object
 BAR: Final = 40
 #: Characters of inputs and outputs on one line.
 JSON_MAX: Final = 300
+#: Whether an input may have keys that are not declared; as a rule it may.
+_ANY: Final = "additionalProperties"
 #: What a stretch of a bar is drawn with: while it could be claimed, while a worker had it, while it waited.
 _STROKES: Final = {"queue": ".", "work": "=", "wait": "-"}
 
@@ -53,7 +55,7 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
             ("Outputs", _json(value["outputs"], is_wide=is_wide)),
             ("Attempts", _measure(measures["attempts"], str)),
             ("Time", _measure(measures["ends_after_ms"], columns.length)),
-            ("Recorded", _measure(measures["bytes"], lambda size: columns.rounded(str(size)))),
+            ("Data", _measure(measures["bytes"], lambda size: columns.rounded(str(size)))),
         ]
     )
     visits = value["visits"]
@@ -112,7 +114,7 @@ def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is
             ("Tags", columns.pairs(metadata["tags"])),
             ("Generation", metadata["generation"]),
             ("Changed", f"{columns.age(metadata['updated_ms']) or '-'} ago"),
-            *(("Inputs", f"{name}: {_json(one, is_wide=is_wide)}") for name, one in (spec.get("inputs") or {}).items()),
+            *(("Inputs", f"{name}: {_schema(one)}") for name, one in (spec.get("inputs") or {}).items()),
             ("Deadline", str(spec["deadline"])),
             ("On failure", str(spec.get("on_failure") or "")),
             ("Outputs", ", ".join(spec.get("outputs") or ())),
@@ -129,14 +131,22 @@ def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is
 
 def bounds_of(bounds: Object) -> Iterator[tuple[str, str]]:
     """Yield what any run may come to at most, as pairs: each with what it comes from mostly."""
-    attempts, ends_after, stored = bounds["attempts"], bounds["ends_after"], bounds["bytes"]
+    attempts, ends_after, stored = bounds["attempts"], bounds["ends_after_ms"], bounds["bytes"]
     yield "At most", _because(f"{attempts['most']} attempts", attempts)
-    yield "At most", _because(f"{columns.length(ends_after['most_ms'])} from start to end", ends_after)
-    yield "At most", _because(f"{columns.rounded(str(stored['most']))} recorded", stored)
+    yield "At most", _because(f"{columns.length(ends_after['most'])} from start to end", ends_after)
+    yield "At most", _because(f"{columns.rounded(str(stored['most']))} of data", stored)
 
 
 def _because(told: str, bound: Mapping[str, Any]) -> str:
     return f"{told}: {bound['because']}" if bound["because"] else told
+
+
+def _schema(schema: Mapping[str, Any]) -> str:
+    """Write what an input may be, without what is so of every one."""
+    told = {name: one for name, one in schema.items() if one not in (None, "", [], {}) and name != _ANY}
+    if schema.get(_ANY) is False:
+        told[_ANY] = False
+    return json.dumps(told, ensure_ascii=False)
 
 
 def does(operation: Mapping[str, Any]) -> str:

@@ -6,19 +6,24 @@ Only who could do the work of a run is not in the store. Its holder knows that (
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from harpoon.control.ledger_records import run_key
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
+from harpoon.control.workflow_told import compiled
 from harpoon.core import run_picture, run_why
+from harpoon.core.bounds import Bounds, bounds
 from harpoon.core.chronicle import Chronicle, read
-from harpoon.core.event import Event, dump
+from harpoon.core.event import Event
+from harpoon.core.fold import fold
+from harpoon.core.graph import Graph
 from harpoon.core.measure import json_bytes
-from harpoon.core.run_picture import UNKNOWN, Plot, most_of
-from harpoon.core.run_why import Floor, Join
-from harpoon.core.wiring import wire
+from harpoon.core.outlook import outlook, skipped
+from harpoon.core.run import Run, begin
+from harpoon.core.run_picture import UNKNOWN, Most, Plot, span_ms_of
+from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
@@ -28,20 +33,12 @@ from harpoon.model.why import Why
 from harpoon.model.workflow import GraphRecord
 from harpoon.store.port import Store
 
-#: Workflows kept at hand, each in one form.
-PLOTS_MAX: Final = 256
-#: Events taken in before others get their turn.
-_SLICE: Final = 2_000
+#: Graphs kept ready.
+GRAPHS_MAX: Final = 64
+#: What has more events, or operations, is looked at beside the loop: it would hold it for too long.
+_SLICE: Final = 500
 #: Bytes of outputs in a list; those of one run are shown whole.
 LISTED_BYTES_MAX: Final = 4 << 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plotted:
-    """What is to be known of a workflow, in the form that a run is on, to show the run."""
-
-    plot: Plot
-    joins: tuple[Join, ...]
 
 
 class Seen(NamedTuple):
@@ -49,12 +46,11 @@ class Seen(NamedTuple):
 
     header: Header
     told: Chronicle
-    plotted: Plotted
-    #: Of its records, about.
-    bytes: int
-
-
-_UNKNOWN: Final = Plotted(plot=UNKNOWN, joins=())
+    plot: Plot
+    #: As its conductor has it, or had; None: the form of the workflow that it is on is not kept any more.
+    run: Run | None
+    #: What it may come to; None as above.
+    bounds: Bounds | None
 
 
 class RunStatus:
@@ -70,8 +66,8 @@ class RunStatus:
         self.reader = reader
         self._store = store
         self._clock = clock
-        #: (namespace, workflow, generation) → what is known of it.
-        self._plots: OrderedDict[tuple[str, str, str], Plotted] = OrderedDict()
+        #: Key of a generation → its graph, the one used last at the end.
+        self._graphs: OrderedDict[str, Graph] = OrderedDict()
 
     async def existing(self, namespace: str, run: str) -> Header:
         """Return the header of a run that is kept.
@@ -92,15 +88,15 @@ class RunStatus:
 
     async def detail(self, namespace: str, run: str) -> RunDetail:
         """Return all there is to tell of a run; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
-        told, plot, now_ms = seen.told, seen.plotted.plot, self._clock.now().wall
+        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
+        told, plot = seen.told, seen.plot
         visits, left = run_picture.visits(told, plot, now_ms)
         shown = shown_header(_caught_up(seen))
         fields = {name: getattr(shown, name) for name in RunObject.__slots__}
         return RunDetail(
             **fields,
             measures=_measures(seen, now_ms),
-            operations=run_picture.measures(told, plot),
+            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run)),
             visits=visits,
             visits_left=left,
             signals=run_picture.signals(told),
@@ -109,7 +105,7 @@ class RunStatus:
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
         """Return every attempt of a run; the errors are those of `existing`."""
         seen = await self._see(namespace, run)
-        return run_picture.attempts(seen.told, seen.plotted.plot, self._clock.now().wall)
+        return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall)
 
     async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
         """Say why a run stands as it does; the errors are those of `existing`.
@@ -120,9 +116,10 @@ class RunStatus:
             floor: What the exchange knows of those who could do the work; None: it could not be asked.
             revision: That the answer is of.
         """
-        seen = await self._see(namespace, run)
+        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
         told = seen.told
-        causes = run_why.why(told, seen.plotted.plot, seen.plotted.joins, floor, self._clock.now().wall)
+        joins = () if seen.run is None else outlook(seen.run, now_ms).joins
+        causes = run_why.why(told, seen.plot, joins, floor, now_ms)
         return Why(
             revision=revision,
             subject=f"run/{run}",
@@ -136,22 +133,23 @@ class RunStatus:
     async def _see(self, namespace: str, run: str) -> Seen:
         header = await self.existing(namespace, run)
         events = await self.reader.events(run_key(namespace, run), header)
-        told = await asyncio.to_thread(read, events) if len(events) > _SLICE else read(events)
-        plotted = await self._plotted(namespace, header.workflow, header.generation)
-        size = header.bytes or await _size_of(events)
-        return Seen(header, told, plotted, size)
+        graph = await self._graph(f"{namespace}/{header.workflow}/{header.generation}")
+        if len(events) <= _SLICE and (graph is None or len(graph.nodes) <= _SLICE):
+            return _seen(header, events, graph)
+        return await asyncio.to_thread(_seen, header, events, graph)
 
-    async def _plotted(self, namespace: str, workflow: str, generation: str) -> Plotted:
-        key = (namespace, workflow, generation)
-        found = self._plots.get(key)
+    async def _graph(self, key: str) -> Graph | None:
+        """Return the graph of a generation, given its key; None: it is not kept any more."""
+        found = self._graphs.get(key)
         if found is None:
-            entry = await self._store.get(f"{GRAPHS}{namespace}/{workflow}/{generation}")
+            entry = await self._store.get(GRAPHS + key)
             if entry is None:
-                return _UNKNOWN
-            found = self._plots[key] = await asyncio.to_thread(_plotted, entry.value)
-            if len(self._plots) > PLOTS_MAX:
-                self._plots.popitem(last=False)
-        self._plots.move_to_end(key)
+                return None
+            found = await compiled(codec.load(GraphRecord, entry.value).spec)
+            self._graphs[key] = found
+            if len(self._graphs) > GRAPHS_MAX:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(key)
         return found
 
 
@@ -185,30 +183,45 @@ def _caught_up(seen: Seen) -> Header:
     return replace(header, status=told.status, ended_ms=told.ended_ms, outputs=told.outputs, reason=told.reason)
 
 
-def _plotted(record: bytes) -> Plotted:
-    spec = codec.load(GraphRecord, record).spec
-    wiring, _ = wire(spec)
-    joins = tuple(Join(one.index, one.op, one.members) for one in wiring.triggers if len(one.members) > 1)
-    most = {name: most_of(operation) for name, operation in spec.operations.items()}
-    return Plotted(plot=Plot(operations=spec.operations, most=most), joins=joins)
-
-
-async def _size_of(events: list[Event]) -> int:
-    total = 0
-    for start in range(0, len(events), _SLICE):
-        total += sum(json_bytes(dump(event)) + 1 for event in events[start : start + _SLICE])
-        await asyncio.sleep(0)
-    return total
+def _seen(header: Header, events: list[Event], graph: Graph | None) -> Seen:
+    told = read(events)
+    if graph is None:
+        return Seen(header, told, UNKNOWN, None, None)
+    run = begin(
+        namespace=header.namespace,
+        id=header.run,
+        workflow=header.workflow,
+        generation=header.generation,
+        graph=graph,
+        inputs=header.inputs,
+        created_ms=header.created_ms,
+        deadline_ms=header.deadline_ms,
+        tags=header.tags,
+    )
+    for event in events:
+        fold(run, event)
+    told_bounds = bounds(graph, header.deadline_ms - header.created_ms)
+    spans = {name: span_ms_of(operation) for name, operation in graph.spec.operations.items()}
+    most = {
+        name: Most(visits=share.visits, attempts=share.attempts, span_ms=spans[name])
+        for name, share in told_bounds.operations.items()
+    }
+    return Seen(header, told, Plot(operations=graph.spec.operations, most=most), run, told_bounds)
 
 
 def _measures(seen: Seen, now_ms: int) -> RunMeasures:
-    header, told, most = seen.header, seen.told, seen.plotted.plot.most
+    header, told, run, most = seen.header, seen.told, seen.run, seen.bounds
     until_ms = told.ended_ms if told.ended_ms is not None else max(now_ms, told.now_ms)
-    attempts = sum(one.attempts for one in most.values()) if most else None
+    deadline_ms = header.deadline_ms - header.created_ms
     return RunMeasures(
-        attempts=Measure(bound=attempts, actual=told.attempts),
-        ends_after_ms=Measure(
-            bound=header.deadline_ms - header.created_ms, actual=max(0, until_ms - header.created_ms)
+        attempts=Measure(
+            bound=None if most is None else most.attempts,
+            actual=told.attempts if run is None else run.attempts_total,
         ),
-        bytes=Measure(bound=None, actual=seen.bytes),
+        ends_after_ms=Measure(
+            bound=deadline_ms if most is None else most.ends_after_ms, actual=max(0, until_ms - header.created_ms)
+        ),
+        bytes=Measure(
+            bound=None if most is None else most.bytes, actual=header.bytes if run is None else run.bytes_total
+        ),
     )

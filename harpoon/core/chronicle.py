@@ -21,7 +21,7 @@ from harpoon.core.event import (
     Signalled,
     Started,
 )
-from harpoon.model.label import CANCELLED, Member
+from harpoon.model.label import CANCELLED
 from harpoon.model.run import Status
 
 
@@ -91,10 +91,6 @@ class Chronicle:
     #: Number and moment of the latest event.
     seq: int = 0
     now_ms: int = 0
-    #: How often each (operation, label) occurred, by the number of the event that it did last.
-    occurred: dict[Member, int] = field(default_factory=dict)
-    #: Trigger → the number of the event in which it fired last.
-    fired: dict[int, int] = field(default_factory=dict)
 
     @property
     def ended_ms(self) -> int | None:
@@ -105,16 +101,6 @@ class Chronicle:
     def attempts(self) -> int:
         """Attempts of all visits."""
         return sum(len(visit.tries) for visit in self.visits.values())
-
-    def missing(self, trigger: int, members: Iterable[Member]) -> tuple[list[Member], list[Member]]:
-        """Return which members of a trigger have occurred since it fired last, and which have not."""
-        after = self.fired.get(trigger, 0)
-        there: list[Member] = []
-        missing: list[Member] = []
-        for member in members:
-            # What fires it is a part of the very event by which its last member occurs.
-            (there if self.occurred.get(member, 0) > after else missing).append(member)
-        return there, missing
 
 
 def read(events: Iterable[Event]) -> Chronicle:
@@ -153,8 +139,6 @@ def _open(told: Chronicle, event: Event, opened: Iterable[Opened]) -> None:
     for one in opened:
         first = Try(1, event.now_ms)
         told.visits[one.op, one.visit] = Visit(one.op, one.visit, event.now_ms, one, [first])
-        if one.trigger is not None:
-            told.fired[one.trigger] = event.seq
 
 
 def _close(told: Chronicle, event: Closed) -> None:
@@ -166,7 +150,6 @@ def _close(told: Chronicle, event: Closed) -> None:
     if event.retry_ms is not None:
         visit.tries.append(Try(event.attempt + 1, event.retry_ms))
         return
-    told.occurred[Member(event.op, event.label)] = event.seq
     _open(told, event, event.opened)
 
 

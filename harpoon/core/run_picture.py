@@ -1,6 +1,6 @@
 """A run as it is shown: its chronicle beside what its workflow says. Nothing here reads a store or a clock."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -45,17 +45,14 @@ class Plot:
     most: Mapping[str, Most]
 
 
-def most_of(operation: Operation) -> Most:
-    """Return what an operation may come to in one run, whatever happens."""
-    visits = operation.visits
+def span_ms_of(operation: Operation) -> int:
+    """Return how long one visit of an operation takes at most, from being opened to being closed."""
     if operation.worker is None:
-        return Most(visits=visits, attempts=visits, span_ms=operation.timeout_ms)
+        return operation.timeout_ms
     retry = operation.retry
     again = retry.fail.attempts + retry.timeout.attempts + retry.lost.attempts - 3
     pause_ms = retry.backoff.max * (1 + retry.backoff.jitter) / _MILLISECOND
-    tried_ms = operation.queue_timeout_ms + operation.timeout_ms
-    span_ms = (again + 1) * tried_ms + ceil(again * pause_ms)
-    return Most(visits=visits, attempts=visits * (again + 1), span_ms=span_ms)
+    return (again + 1) * (operation.queue_timeout_ms + operation.timeout_ms) + ceil(again * pause_ms)
 
 
 #: Of a run whose workflow is not kept any more in the form that it was on.
@@ -93,14 +90,19 @@ def attempts(told: Chronicle, plot: Plot, now_ms: int) -> Iterator[AttemptObject
             )
 
 
-def measures(told: Chronicle, plot: Plot) -> tuple[OperationMeasure, ...]:
-    """Return how often each operation was visited, and may be; sorted as the workflow has them."""
+def measures(told: Chronicle, plot: Plot, skipped: Collection[str]) -> tuple[OperationMeasure, ...]:
+    """Return how often each operation was visited, and may be; sorted as the workflow has them.
+
+    Args:
+        told: What happened in the run.
+        plot: Its workflow.
+        skipped: Operations that were never opened, and that nothing can open any more.
+    """
     counts: dict[str, list[int]] = {name: [0, 0] for name in plot.operations}
     for visit in told.visits.values():
         count = counts.setdefault(visit.op, [0, 0])
         count[0] += 1
         count[1] += len(visit.tries)
-    is_over = told.ended_ms is not None
     return tuple(
         OperationMeasure(
             op=name,
@@ -109,7 +111,7 @@ def measures(told: Chronicle, plot: Plot) -> tuple[OperationMeasure, ...]:
             visits_max=plot.most[name].visits if name in plot.most else None,
             attempts=tries,
             attempts_max=plot.most[name].attempts if name in plot.most else None,
-            is_skipped=is_over and not count,
+            is_skipped=name in skipped,
         )
         for name, (count, tries) in counts.items()
     )

@@ -4,13 +4,14 @@ Whether anybody could do the work is not in the log: it is what the exchange of 
 and is handed in.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Final
 
 from harpoon.core.chronicle import Chronicle, Visit
 from harpoon.core.crew import Wait, Waiting
+from harpoon.core.outlook import Join
 from harpoon.core.run_picture import Plot, joined, moment, open_visits
-from harpoon.model.label import Member
 from harpoon.model.operation import Operation
 from harpoon.model.run import Status
 from harpoon.model.why import Evidence, Reason, ReasonCode
@@ -32,14 +33,6 @@ _SENTENCES: Final = {
 }
 
 
-class Join(NamedTuple):
-    """A trigger of several members, and the operation that it opens."""
-
-    trigger: int
-    op: str
-    members: Sequence[Member]
-
-
 #: What the exchange knows of attempts that may be claimed: (operation, visit) → what it waits for there.
 Floor = Mapping[tuple[str, int], Waiting]
 
@@ -50,7 +43,7 @@ def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None,
     Args:
         told: What happened in it.
         plot: Its workflow.
-        joins: Triggers of several members of that.
+        joins: Triggers that have some of their members and not all.
         floor: What is known of workers; None: it cannot be asked now.
         now_ms: UTC milliseconds.
     """
@@ -62,7 +55,7 @@ def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None,
     if len(visits) > EXPLAINED_MAX:
         left = len(visits) - EXPLAINED_MAX
         reasons.append(_reason(ReasonCode.WAITING, f"and {left} more open visits", left=left))
-    return (*reasons, *list(_why_joins(told, joins))[:EXPLAINED_MAX])
+    return (*reasons, *map(_why_join, islice(joins, EXPLAINED_MAX)))
 
 
 def summary(told: Chronicle) -> str:
@@ -156,18 +149,19 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _why_joins(told: Chronicle, joins: Iterable[Join]) -> Iterator[Reason]:
-    for join in joins:
-        there, missing = told.missing(join.trigger, join.members)
-        if there and missing:
-            sentence = f"{join.op} waits for {joined(missing)}; it has {joined(there)}"
-            yield _reason(
-                ReasonCode.JOIN,
-                sentence,
-                op=join.op,
-                missing=tuple(str(one) for one in missing),
-                has=tuple(str(one) for one in there),
-            )
+def _why_join(join: Join) -> Reason:
+    has = f"; it has {joined(join.occurred)}" if join.occurred else ""
+    lacks = f"{join.op} waits for {joined(join.missing)}{has}"
+    if join.impossible:
+        lacks = f"{join.op} can never be opened: {joined(join.impossible)} cannot occur any more{has}"
+    return _reason(
+        ReasonCode.JOIN,
+        lacks,
+        op=join.op,
+        has=tuple(map(str, join.occurred)),
+        missing=tuple(map(str, join.missing)),
+        impossible=tuple(map(str, join.impossible)),
+    )
 
 
 def _reason(code: ReasonCode, sentence: str, **evidence: str | int | tuple[str, ...]) -> Reason:

@@ -148,7 +148,7 @@ class RunMeasures:
     attempts: Measure
     #: Milliseconds from its start to its end at the latest; so far, or in all.
     ends_after_ms: Measure
-    #: Of what is recorded of it.
+    #: Of inputs, outputs, errors and signals.
     bytes: Measure
 
 
@@ -164,7 +164,7 @@ class OperationMeasure:
     #: Attempts of all its visits.
     attempts: int
     attempts_max: int | None
-    #: It was never opened, and the run is over.
+    #: It was never opened, and nothing can open it any more.
     is_skipped: bool
 
 
@@ -294,20 +294,10 @@ class WorkflowMetadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CountBound:
+class Bound:
     """How much of something any run comes to at most."""
 
     most: int
-    #: What it comes from mostly.
-    because: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeBound:
-    """How long any run takes at most."""
-
-    most: Duration
-    most_ms: int
     #: What it comes from mostly.
     because: str
 
@@ -326,11 +316,11 @@ class WorkflowBounds:
     """What any run of a workflow comes to at most, whatever its operations are closed with."""
 
     #: Of all operations, retries included.
-    attempts: CountBound
-    #: From its start to its end; never more than its deadline.
-    ends_after: TimeBound
+    attempts: Bound
+    #: Milliseconds from its start to its end; never more than its deadline.
+    ends_after_ms: Bound
     #: Of inputs, outputs, errors and signals.
-    bytes: CountBound
+    bytes: Bound
     #: Operation → its share. They may come to more than ``attempts`` together, for some exclude others.
     operations: Mapping[str, OperationBound]
 

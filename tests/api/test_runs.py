@@ -73,7 +73,7 @@ async def test_a_run_goes_from_its_start_to_its_end() -> None:
         assert measures["attempts"]["actual"] == 2
         assert measures["attempts"]["bound"] >= 2
         assert measures["ends_after_ms"]["bound"] == 86_400_000
-        assert measures["bytes"]["actual"] > 100
+        assert 0 < measures["bytes"]["actual"] <= measures["bytes"]["bound"]
         skipped = [one["op"] for one in told["operations"] if one["is_skipped"]]
         assert skipped == ["ask_human", "wait_human", "incident"]
 

@@ -38,7 +38,7 @@ async def test_a_workflow_is_declared_changed_and_shown_with_its_bounds() -> Non
         assert (shown["metadata"]["version"], shown["spec"]["deadline"]) == (2, "2h")
         assert shown["metadata"]["generation"] != first["workflow"]["metadata"]["generation"]
         assert answer.headers["ETag"] == f'"{shown["metadata"]["revision"]}"'
-        assert shown["bounds"]["ends_after"]["most_ms"] == 2 * 3_600_000
+        assert shown["bounds"]["ends_after_ms"]["most"] == 2 * 3_600_000
         assert shown["bounds"]["operations"]["pay_back"]["visits"] <= 4
         assert shown["bounds"] == second["workflow"]["bounds"]
 

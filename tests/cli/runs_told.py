@@ -30,7 +30,7 @@ def a_workflow(name: str = "refund", **spec: Any) -> dict[str, Any]:
     told = {"inputs": inputs, "deadline": "1d", "operations": operations, "outputs": {"refund": "${1}"}}
     bounds = {
         "attempts": {"most": 12, "because": "pay_back has up to 4 visits of 2 attempts"},
-        "ends_after": {"most": "1d", "most_ms": 86_400_000, "because": "the deadline ends it"},
+        "ends_after_ms": {"most": 86_400_000, "because": "the deadline ends it"},
         "bytes": {"most": 2 << 20, "because": ""},
         "operations": {"pay_back": {"visits": 4, "attempts": 8}},
     }

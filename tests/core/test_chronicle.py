@@ -1,8 +1,6 @@
-"""What a log tells of a run: visits, attempts, signals, and what joins have."""
+"""What a log tells of a run: visits, attempts, signals, and how it stands."""
 
 from harpoon.core.chronicle import read
-from harpoon.core.event import Closed, Opened, Started
-from harpoon.model.label import Member
 from harpoon.model.run import Status
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED
 
@@ -46,16 +44,3 @@ def test_how_a_run_stands_and_ends() -> None:
     assert (last.label, last.ended_ms) == ("cancelled", BEGAN_MS + 2000)
     # What was closed before stays as it was.
     assert over.visits["ask_human", 1].latest.label == "done"
-
-
-def test_a_join_has_what_occurred_since_it_fired_last() -> None:
-    a, b = Member("a", "done"), Member("b", "done")
-    log = [
-        Started(1, 0, (Opened("a", 1), Opened("b", 1))),
-        Closed(2, 1, "a", 1, 1, "t", "done", opened=(Opened("a", 2, 4),)),
-    ]
-    assert read(log).missing(9, (a, b)) == ([a], [b])
-    log.append(Closed(3, 2, "b", 1, 1, "t", "done", opened=(Opened("c", 1, 9),)))
-    assert read(log).missing(9, (a, b)) == ([], [a, b])
-    log.append(Closed(4, 3, "a", 2, 1, "t", "done"))
-    assert read(log).missing(9, (a, b)) == ([a], [b])

@@ -7,7 +7,7 @@ import pytest
 from harpoon.core import run_picture
 from harpoon.core.chronicle import read
 from harpoon.core.event import Claimed, Closed, Event, Opened, Started
-from harpoon.core.run_picture import UNKNOWN, Most, Plot, attempts, measures, most_of, signals, visits
+from harpoon.core.run_picture import UNKNOWN, Most, Plot, attempts, measures, signals, span_ms_of, visits
 from harpoon.model.label import Member
 from harpoon.model.run_shown import VisitState
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED, TOKEN, a_plot, a_spec
@@ -78,7 +78,7 @@ def test_waits_of_each_kind_say_what_for() -> None:
 def test_a_workflow_that_is_not_kept_any_more_is_not_guessed_at() -> None:
     shown, _ = visits(read(REFUNDED[:1]), UNKNOWN, NOW_MS)
     assert (shown[0].kind, shown[0].waits_for, shown[0].due_ms) == ("", "a worker that offers its handler", None)
-    told = measures(read(REFUNDED), UNKNOWN)[0]
+    told = measures(read(REFUNDED), UNKNOWN, ())[0]
     assert (told.op, told.visits_max) == ("pay_back", None)
 
 
@@ -97,11 +97,11 @@ def test_attempts_are_told_one_by_one() -> None:
 
 def test_operations_are_measured_beside_what_they_may_come_to() -> None:
     most = {"pay_back": Most(visits=4, attempts=32, span_ms=1)}
-    told = {one.op: one for one in measures(read(CANCELLED), a_plot(**most))}
+    told = {one.op: one for one in measures(read(CANCELLED), a_plot(**most), ("incident",))}
     paid, incident = told["pay_back"], told["incident"]
     assert (paid.visits, paid.visits_max, paid.attempts, paid.attempts_max, paid.is_skipped) == (1, 4, 2, 32, False)
     assert (incident.visits, incident.visits_max, incident.is_skipped) == (0, None, True)
-    assert not any(one.is_skipped for one in measures(read(REFUNDED), a_plot()))
+    assert not any(one.is_skipped for one in measures(read(REFUNDED), a_plot(), ()))
 
 
 def test_signals_that_nothing_consumed_are_told() -> None:
@@ -129,8 +129,8 @@ def test_members_are_written_as_needs_has_them() -> None:
     assert run_picture.joined([Member("a", "done"), Member("ask", "approved")]) == "a, ask.approved"
 
 
-def test_what_an_operation_may_come_to_follows_from_its_retries_and_clocks() -> None:
+def test_how_long_a_visit_may_take_follows_from_its_retries_and_clocks() -> None:
     operations = a_spec().operations
     # Eight attempts of an hour and half a minute each, and seven pauses of at most 1m and a fifth more.
-    assert most_of(operations["pay_back"]) == Most(visits=4, attempts=32, span_ms=8 * 3_630_000 + 7 * 72_000)
-    assert most_of(operations["wait_human"]) == Most(visits=4, attempts=4, span_ms=4 * 3_600_000)
+    assert span_ms_of(operations["pay_back"]) == 8 * 3_630_000 + 7 * 72_000
+    assert span_ms_of(operations["wait_human"]) == 4 * 3_600_000

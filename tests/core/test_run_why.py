@@ -5,10 +5,11 @@ import pytest
 from harpoon.core import run_why
 from harpoon.core.chronicle import read
 from harpoon.core.crew import Crew, Wait, Waiting
-from harpoon.core.event import Closed, Opened, Started
+from harpoon.core.event import Opened, Started
 from harpoon.core.offers import AttemptId, Limit, Offer
+from harpoon.core.outlook import Join
 from harpoon.core.run_picture import UNKNOWN, Plot
-from harpoon.core.run_why import Floor, Join, summary, why
+from harpoon.core.run_why import Floor, summary, why
 from harpoon.model.label import Member
 from harpoon.model.why import Reason, ReasonCode
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED, a_plot, a_spec
@@ -108,13 +109,17 @@ def test_a_run_that_is_over_or_paused_says_so_first() -> None:
     assert [one.code for one in paused] == [ReasonCode.RUN_PAUSED, ReasonCode.WORKERS_UNKNOWN]
 
 
-def test_a_join_says_what_it_lacks() -> None:
-    log = [Started(1, 0, (Opened("a", 1), Opened("b", 1))), Closed(2, 1, "a", 1, 1, "t", "done")]
-    join = Join(3, "both", (Member("a", "done"), Member("b", "ok")))
-    untouched = Join(4, "none", (Member("x", "done"), Member("y", "done")))
-    told = why(read(log), UNKNOWN, (join, untouched), None, 0)[-1]
-    assert (told.code, told.sentence) == (ReasonCode.JOIN, "both waits for b.ok; it has a")
-    assert told.evidence == {"op": "both", "missing": ("b.ok",), "has": ("a.done",)}
+def test_a_join_says_what_it_lacks_and_whether_that_can_still_come() -> None:
+    a, b, c = Member("a", "done"), Member("b", "ok"), Member("c", "done")
+    joins = (Join("both", (a,), (b,), ()), Join("all", (), (b,), (c,)), Join("three", (a,), (), (c,)))
+    told = why(read([]), UNKNOWN, joins, None, 0)
+    assert [one.sentence for one in told] == [
+        "both waits for b.ok; it has a",
+        "all can never be opened: c cannot occur any more",
+        "three can never be opened: c cannot occur any more; it has a",
+    ]
+    assert {one.code for one in told} == {ReasonCode.JOIN}
+    assert told[0].evidence == {"op": "both", "has": ("a.done",), "missing": ("b.ok",), "impossible": ()}
 
 
 def test_of_very_many_open_visits_some_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
