@@ -1,4 +1,4 @@
-"""Workflows as users run them: one server, one worker process, everything over loopback, every claim and closing durable.
+"""Workflows as users run them: one server and one worker process over loopback; every claim and closing is durable.
 
 W1  20 runs of 100 operations, one after the other, that do nothing.
 W2  one operation, 1,000 beside each other, and one that waits for all of them.

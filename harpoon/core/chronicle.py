@@ -20,6 +20,7 @@ from harpoon.core.event import (
     Resumed,
     Signalled,
     Started,
+    Warned,
 )
 from harpoon.model.label import CANCELLED
 from harpoon.model.run import Status
@@ -113,7 +114,7 @@ def read(events: Iterable[Event]) -> Chronicle:
 
 
 def _note(told: Chronicle, event: Event) -> None:
-    """Take note of an event; a warning changes nothing."""
+    """Take note of an event; of a warning there is nothing to note."""
     match event:
         case Started() | Fired():
             _open(told, event, event.opened)
@@ -133,6 +134,8 @@ def _note(told: Chronicle, event: Event) -> None:
             told.cancel = event.reason
         case Ended():
             _end(told, event)
+        case Warned():
+            pass
 
 
 def _open(told: Chronicle, event: Event, opened: Iterable[Opened]) -> None:
