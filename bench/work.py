@@ -152,17 +152,18 @@ async def _run(session: aiohttp.ClientSession, name: str, count: int) -> float:
     told = await _post(session, {"runs": [{"workflow": name} for _ in range(count)]})
     ids = [one["run"]["id"] for one in told["results"]]
     for run in ids:
-        while not await _is_over(session, run):
-            await asyncio.sleep(0.02)
+        await _outputs(session, run)
     return time.perf_counter() - began
 
 
-async def _is_over(session: aiohttp.ClientSession, run: str) -> bool:
-    async with session.get(f"/v1/namespaces/default/runs/{run}") as response:
-        told = await response.json()
-        status = told["status"]
-        assert status in {"running", "succeeded"}, told
-        return status == "succeeded"
+async def _outputs(session: aiohttp.ClientSession, run: str) -> dict:
+    """Wait until a run has succeeded, and return its outputs."""
+    while True:
+        async with session.get(f"/v1/namespaces/default/runs/{run}", params={"wait": "5s"}) as response:
+            told = await response.json()
+        assert told["status"] in {"running", "succeeded"}, told
+        if told["status"] == "succeeded":
+            return told["outputs"]
 
 
 async def _delays(session: aiohttp.ClientSession) -> Sequence[float]:
@@ -170,11 +171,7 @@ async def _delays(session: aiohttp.ClientSession) -> Sequence[float]:
     for _ in range(LOOKS):
         sent = time.time()
         told = await _post(session, {"workflow": "now"})
-        run = told["id"]
-        while not await _is_over(session, run):
-            await asyncio.sleep(0.005)
-        async with session.get(f"/v1/namespaces/default/runs/{run}") as response:
-            found.append((await response.json())["outputs"]["at"] - sent)
+        found.append((await _outputs(session, told["id"]))["at"] - sent)
         await asyncio.sleep(0.01)
     return found
 
