@@ -16,7 +16,7 @@ from harpoon.worker.attempt import Attempt, now_s
 from harpoon.worker.context import Context
 from harpoon.worker.handler import Handler
 from harpoon.worker.outbox import Outbox
-from harpoon.worker.outcome import Result, failed, failure_of, result_of
+from harpoon.worker.outcome import Fail, Result, failed, failure_of, result_of
 from harpoon.worker.parameters import Unfit
 from harpoon.worker.threads import Threads
 from harpoon.worker.wire import Claim, Closing, Lost, Ref
@@ -134,8 +134,12 @@ class Crew:
                 raise
             return failure_of(error)  # the handler's own
         except (Exception, SystemExit) as error:  # noqa: BLE001 whatever a handler raises is its result
-            _log.warning("handler_failed", **claim.ref._asdict(), handler=claim.handler, exc_info=error)
-            return failure_of(error)
+            result = failure_of(error)
+            # What a handler fails by on purpose, it has explained.
+            trace = None if isinstance(error, Fail) else error
+            told = {"handler": claim.handler, "reason": result.error, "retryable": result.retryable}
+            _log.warning("handler_failed", **claim.ref._asdict(), **told, exc_info=trace)
+            return result
         return result_of(value, claim.labels)
 
     async def _call(self, attempt: Attempt) -> Any:
