@@ -113,7 +113,7 @@ def read(events: Iterable[Event]) -> Chronicle:
 
 
 def _note(told: Chronicle, event: Event) -> None:
-    """Take note of an event; a warning changes nothing."""
+    """Take note of an event; a warning, the only other kind, changes nothing."""
     match event:
         case Started() | Fired():
             _open(told, event, event.opened)
@@ -133,6 +133,8 @@ def _note(told: Chronicle, event: Event) -> None:
             told.cancel = event.reason
         case Ended():
             _end(told, event)
+        case _:
+            pass
 
 
 def _open(told: Chronicle, event: Event, opened: Iterable[Opened]) -> None:
