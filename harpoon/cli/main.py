@@ -32,6 +32,7 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.streams": ("watch", "wait", "logs"),
     "harpoon.cli.batch": ("batch",),
     "harpoon.cli.run": ("server", "agent"),
+    "harpoon.cli.worker": ("worker",),
     "harpoon.cli.dev": ("dev",),
     "harpoon.cli.secrets": ("secret",),
     "harpoon.cli.unclaimed": ("adopt", "stop"),

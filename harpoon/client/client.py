@@ -149,6 +149,10 @@ class Client:
             async for data in connection.read():
                 yield data
 
+    async def exchange_work(self, namespace: str, body: bytes, *, within: timedelta) -> Answer:
+        """Bring and take work, answered whole within that time; the errors are those of `put`."""
+        return await self._call(make_request("POST", ("namespaces", namespace, "work"), body=body), within)
+
     async def backup(self) -> AsyncGenerator[bytes, None]:
         """Yield the whole registry of one revision, as the lines of a backup; the errors are those of `read_text`.
 
