@@ -10,11 +10,10 @@ from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
 from harpoon.core.graph import Kind, Node
-from harpoon.core.run import Attempt, Pace, Ref, Run
+from harpoon.core.pace import WARN
+from harpoon.core.run import Attempt, Ref, Run
 from harpoon.model.lifecycle import Backoff
 
-#: Percent of a clock at which it is warned of.
-WARN: Final = 80
 #: Outdated entries of a heap that are let be.
 _SLACK: Final = 64
 
@@ -44,33 +43,14 @@ class Running(NamedTuple):
     span_ms: int
 
 
-def pace_of(run: Run, op: str) -> Pace:
-    """Return the clocks of an operation; they are worked out once in a run."""
-    pace = run.paces.get(op)
-    if pace is None:
-        spec = run.graph.nodes[op].spec
-        ahead = 100 - (spec.warn or WARN)
-        queue_ms, timeout_ms, heartbeat_ms = spec.queue_timeout_ms, spec.timeout_ms, spec.heartbeat_ms
-        pace = Pace(
-            queue_ms,
-            queue_ms * ahead // 100,
-            timeout_ms,
-            timeout_ms * ahead // 100,
-            heartbeat_ms,
-            heartbeat_ms * ahead // 100,
-        )
-        run.paces[op] = pace
-    return pace
-
-
 def is_at_once(node: Node, attempt: Attempt) -> bool:
     """Whether an open visit closes in the very next step, without anybody doing anything."""
     return node.kind is Kind.CHOOSE or attempt.error is not None or attempt.ref.visit > node.spec.visits
 
 
-def clocks(node: Node, attempt: Attempt, pace: Pace) -> list[Running]:
+def clocks(node: Node, attempt: Attempt) -> list[Running]:
     """Return the clocks of an attempt that run, in no order; it is none that closes at once."""
-    claim = attempt.claim
+    claim, pace = attempt.claim, node.pace
     if claim is not None:
         due_ms, beat_ms = claim.due_ms, claim.beat_due_ms
         return [
@@ -93,7 +73,7 @@ def look_again(run: Run, attempt: Attempt) -> None:
     wake_ms = min(
         [
             running.due_ms if running.clock in warned else running.warned_ms
-            for running in clocks(run.graph.nodes[op], attempt, pace_of(run, op))
+            for running in clocks(run.graph.nodes[op], attempt)
         ]
     )
     if wake_ms == attempt.wake_ms:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from harpoon.core.dues import Clock, Running, clocks, look_again, pace_of, retry_after_ms
+from harpoon.core.dues import Clock, Running, clocks, look_again, retry_after_ms
 from harpoon.core.event import Warned
 from harpoon.core.run import Attempt
 from harpoon.core.stepping import Step
@@ -28,7 +28,7 @@ def conclude(
 def expire(step: Step, attempt: Attempt) -> None:
     """Close an attempt of which a clock has run out, or note what is about to."""
     run, ref = step.run, attempt.ref
-    running = clocks(run.graph.nodes[ref.op], attempt, pace_of(run, ref.op))
+    running = clocks(run.graph.nodes[ref.op], attempt)
     running.sort(key=lambda each: each.due_ms)
     if running[0].due_ms <= step.now_ms:
         _run_out(step, attempt, running[0])
