@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import nlargest
-from typing import Final
+from typing import Final, NamedTuple
 
 from harpoon.core.bounds_counts import Counts, count
 from harpoon.core.bounds_shape import Shape, outputs_bytes, shape_of, signals_bytes
-from harpoon.core.bounds_worth import longest, most, share
+from harpoon.core.bounds_worth import longest, most, plan_of
 from harpoon.core.graph import Graph
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.units import format_duration, format_size
@@ -32,16 +32,14 @@ _HEAVIEST: Final = 3
 _GRAINS: Final = (24 * 3600_000, 3600_000, 60_000, 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """What one operation can come to at most."""
 
     visits: int
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A piece of the longest way: one operation, or those of a cycle; and how long it may take."""
 
     ops: tuple[str, ...]
@@ -84,9 +82,9 @@ def bounds(graph: Graph, deadline_ms: int | None = None) -> Bounds:
     shape = shape_of(graph)
     counts = count(shape)
     life_ms = graph.spec.deadline // _MILLISECOND if deadline_ms is None else deadline_ms
-    costs, shares = shape.costs, share(shape, counts)
-    attempts = most(shape, counts, shares, [cost.attempts for cost in costs], [0] * len(costs))
-    stored = most(shape, counts, shares, [cost.bytes for cost in costs], [cost.beyond_bytes for cost in costs])
+    costs, plan = shape.costs, plan_of(shape, counts)
+    attempts = most(shape, counts, plan, [cost.attempts for cost in costs], [0] * len(costs))
+    stored = most(shape, counts, plan, [cost.bytes for cost in costs], [cost.beyond_bytes for cost in costs])
     brought = signals_bytes(graph, counts.visits, life_ms)
     stored += outputs_bytes(graph) + brought
     way = longest(shape, counts, [cost.span_ms for cost in costs])
@@ -96,7 +94,7 @@ def bounds(graph: Graph, deadline_ms: int | None = None) -> Bounds:
         attempts=attempts,
         ends_after_ms=min(whole_ms, life_ms),
         bytes=stored,
-        way=tuple(Stretch(tuple(shape.names[op] for op in leg.ops), leg.span_ms) for leg in way),
+        way=tuple([Stretch(tuple([shape.names[op] for op in leg.ops]), leg.span_ms) for leg in way]),
         is_cut_short=whole_ms > life_ms,
         operations=_shares(shape, counts),
         heaviest=tuple([(shape.names[op], own) for op, own in _heaviest(shape, counts)]),

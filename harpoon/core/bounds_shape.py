@@ -120,7 +120,7 @@ def _cost(node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int])
     """Return what a visit may take; spans that were worked out before are taken from ``spans``."""
     spec = node.spec
     # That is what closes a firing beyond its visits.
-    beyond = 2 * _NULL + len(f"{node.name} was fired more than {spec.visits} times")
+    beyond = 2 * _NULL + len(node.name) + len(f" was fired more than {spec.visits} times")
     if node.kind is Kind.CHOOSE:
         can_fail = spec.choose is None or spec.choose[0].else_ is None
         return Cost(1, 0, 2 * _NULL + (ERROR_MAX if can_fail else 0), beyond)

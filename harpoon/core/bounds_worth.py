@@ -11,7 +11,7 @@ What is counted apart within a cycle that is entered once at most is, all of it,
 entered, it is not counted.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,16 +31,29 @@ class Leg(NamedTuple):
     span_ms: int
 
 
-class Shares(NamedTuple):
-    """Who answers for what: of each operation, and of each gate."""
+class Piece(NamedTuple):
+    """What leads to each other, or one operation: how its worths are worked out."""
+
+    #: In that order.
+    ops: Sequence[int]
+    #: Those of them that are counted apart.
+    apart: Collection[int]
+    #: Whether it is entered once at most.
+    is_once: bool
+    #: Of a cycle that never opens more than it closes, what each label opens that leads out.
+    exits: Sequence[Sequence[int]]
+
+
+class Plan(NamedTuple):
+    """Who answers for what, and in which order that is worked out: from what leads nowhere back to the beginnings."""
 
     paid: Paid
-    payers: Sequence[int]
+    pieces: Sequence[Piece]
 
 
 @dataclass(frozen=True, slots=True)
 class _Worths:
-    """What firings are worth, as it is worked out: from what leads nowhere back to where the run begins."""
+    """What firings are worth."""
 
     counts: Counts
     #: Of a visit, and of a firing beyond visits.
@@ -54,8 +67,11 @@ class _Worths:
 
     def whole(self, op: int) -> int:
         """Return what a visit comes to: its cost, and what it leads to."""
-        told = [self.of(opened) for label, opened in self.paid[op].items() if label != EXHAUSTED]
-        return self.cost[op] + max(told, default=0)
+        most_ = 0
+        for label, opened in self.paid[op].items():
+            if label != EXHAUSTED:
+                most_ = max(most_, self.of(opened))
+        return self.cost[op] + most_
 
     def late(self, op: int) -> int:
         """Return what a firing beyond visits comes to."""
@@ -63,68 +79,44 @@ class _Worths:
 
     def of(self, opened: Iterable[int]) -> int:
         """Return what a label comes to that opens these."""
-        return self.together([self.worth[op] for op in opened])
+        worth = self.worth
+        return self.together([worth[op] for op in opened])
 
-    def reckon(self, part: Sequence[int], *, is_cycle: bool) -> int:
-        """Work out the worths in a part; return what is counted apart."""
-        apart, order = self._unwind(part) if is_cycle else ({op for op in part if self.counts.beyond[op]}, part)
-        for op in order:
+    def reckon(self, ops: Iterable[int], apart: Collection[int]) -> int:
+        """Work out the worths of some operations, in order; return what is counted apart."""
+        for op in ops:
             self.worth[op] = self.late(op) if op in apart else self.whole(op)
-        return sum(self.counts.visits[op] * max(0, self.whole(op) - self.worth[op]) for op in apart)
-
-    def _unwind(self, part: Sequence[int]) -> tuple[set[int], list[int]]:
-        """Return which operations of a cycle are counted apart, and all of it in the order to work it out."""
-        numbers = {op: number for number, op in enumerate(part)}
-        apart = {op for op in part if self.counts.beyond[op]}
-        while True:
-            leads = [self._within(op, numbers, is_apart=op in apart) for op in part]
-            found = components(leads)
-            rest = [each for each in found if len(each) > 1 or each[0] in leads[each[0]]]
-            if not rest:
-                return apart, [part[each[0]] for each in found]
-            apart.update(part[number] for each in rest for number in each)
-
-    def _within(self, op: int, numbers: Mapping[int, int], *, is_apart: bool) -> list[int]:
-        return [
-            numbers[opened]
-            for label, through in self.paid[op].items()
-            if (label == EXHAUSTED) == is_apart
-            for opened in through
-            if opened in numbers
-        ]
+        return sum([self.counts.visits[op] * max(0, self.whole(op) - self.worth[op]) for op in apart])
 
 
-def most(shape: Shape, counts: Counts, shares: Shares, cost: Sequence[int], beyond: Sequence[int]) -> int:
+def most(shape: Shape, counts: Counts, plan: Plan, cost: Sequence[int], beyond: Sequence[int]) -> int:
     """Return how much all visits and firings of a run may come to together.
 
     Args:
         shape: The graph.
         counts: How often each operation may fire.
-        shares: See `share`.
+        plan: See `plan_of`.
         cost: Of each operation's visit.
         beyond: Of each operation's firing beyond its visits.
     """
-    worths = _Worths(counts, cost, beyond, list(shares.paid), sum, [0] * len(cost))
-    apart = 0
-    for part, is_cycle in shape.parts:
-        rest = 0
-        if part[0] in counts.tokens:
-            counted, rest = _go_round(worths, part)
-        else:
-            counted = worths.reckon(part, is_cycle=is_cycle)
-        if counted and _enter(shape, counts, part, shares.payers) == 1:
+    worths = _Worths(counts, cost, beyond, plan.paid, sum, [0] * len(cost))
+    whole = 0
+    for ops, apart, is_once, exits in plan.pieces:
+        counted = worths.reckon(ops, apart)
+        rest = max([worths.of(opened) for opened in exits], default=0)
+        if is_once:
             rest += counted
         else:
-            apart += counted
+            whole += counted
         if rest:
-            for op in part:
+            for op in ops:
                 worths.worth[op] += rest
-    whole = apart + sum([worths.worth[op] for op, begins in enumerate(shape.begins) if begins])
+    whole += sum([worths.worth[op] for op, begins in enumerate(shape.begins) if begins])
     visits = sum([often * each for often, each in zip(counts.visits, cost, strict=True)])
     return min(whole, visits + sum([often * each for often, each in zip(counts.beyond, beyond, strict=True)]))
 
 
-def share(shape: Shape, counts: Counts) -> Shares:
+def plan_of(shape: Shape, counts: Counts) -> Plan:
     """Let of each gate one member answer for it: the one that occurs most rarely, and can be closed otherwise."""
     paid: Paid = [{} for _ in shape.names]
     payers: list[int] = []
@@ -133,7 +125,15 @@ def share(shape: Shape, counts: Counts) -> Shares:
         op = gate.members[at][0]
         paid[op].setdefault(gate.labels[at], []).append(gate.op)
         payers.append(op)
-    return Shares(paid, payers)
+    pieces = []
+    for part, is_cycle in shape.parts:
+        if not is_cycle:
+            pieces.append(Piece(part, part if counts.beyond[part[0]] else (), is_once=False, exits=()))
+            continue
+        exits = _exits(part, counts, paid) if part[0] in counts.tokens else ()
+        ops, apart = _unwind(part, counts.beyond, paid)
+        pieces.append(Piece(ops, apart, _enter(shape, counts, part, payers) <= 1, exits))
+    return Plan(paid, pieces)
 
 
 def _rarest(shape: Shape, counts: Counts, gate: Gate) -> int:
@@ -143,17 +143,19 @@ def _rarest(shape: Shape, counts: Counts, gate: Gate) -> int:
     return ranks.index(min(ranks))
 
 
-def _go_round(worths: _Worths, part: Sequence[int]) -> tuple[int, int]:
-    """Reckon a cycle that never opens more than it closes; return what is counted apart, and what leads out of it."""
+def _exits(part: Sequence[int], counts: Counts, paid: Paid) -> list[list[int]]:
+    """Return what each label opens that leads out of a cycle, which is no longer paid for within."""
     within = frozenset(part)
-    out = 0
+    exits = []
     for op in part:
-        inner = {label: opened for label, opened in worths.paid[op].items() if opened[0] in within}
-        for label, opened in worths.paid[op].items():
-            if label not in inner and (label != EXHAUSTED or worths.counts.beyond[op]):
-                out = max(out, worths.of(opened))
-        worths.paid[op] = inner
-    return worths.reckon(part, is_cycle=True), out
+        inner = {}
+        for label, opened in paid[op].items():
+            if opened[0] in within:
+                inner[label] = opened
+            elif label != EXHAUSTED or counts.beyond[op]:
+                exits.append(opened)
+        paid[op] = inner
+    return exits
 
 
 def _enter(shape: Shape, counts: Counts, part: Sequence[int], payers: Sequence[int]) -> int:
@@ -161,6 +163,30 @@ def _enter(shape: Shape, counts: Counts, part: Sequence[int], payers: Sequence[i
     within = frozenset(part)
     entering = [gate for op in part for gate in shape.into[op] if payers[gate.number] not in within]
     return entries(shape, counts, part, entering)
+
+
+def _unwind(part: Sequence[int], beyond: Sequence[int], paid: Paid) -> tuple[list[int], set[int]]:
+    """Return a cycle in the order to work it out, and which of it is counted apart, so that there is such an order."""
+    numbers = {op: number for number, op in enumerate(part)}
+    apart = {op for op in part if beyond[op]}
+    while True:
+        leads = [_within(paid[op], numbers, is_apart=op in apart) for op in part]
+        found = components(leads)
+        rest = [each for each in found if len(each) > 1 or each[0] in leads[each[0]]]
+        if not rest:
+            return [part[each[0]] for each in found], apart
+        apart.update(part[number] for each in rest for number in each)
+
+
+def _within(paid: Mapping[str, Sequence[int]], numbers: Mapping[int, int], *, is_apart: bool) -> list[int]:
+    """Return what an operation is worked out from, of those that are numbered."""
+    return [
+        numbers[opened]
+        for label, through in paid.items()
+        if (label == EXHAUSTED) == is_apart
+        for opened in through
+        if opened in numbers
+    ]
 
 
 def longest(shape: Shape, counts: Counts, span_ms: Sequence[int]) -> list[Leg]:
@@ -226,5 +252,5 @@ def _round(shape: Shape, counts: Counts, span_ms: Sequence[int], part: Sequence[
     worths = _Worths(
         own, [span_ms[op] for op in part], nothing, paid, lambda told: max(told, default=0), [0] * len(part)
     )
-    apart = worths.reckon(range(len(part)), is_cycle=True)
-    return [min(worth + apart, alone) for worth in worths.worth]
+    counted = worths.reckon(*_unwind(range(len(part)), own.beyond, paid))
+    return [min(worth + counted, alone) for worth in worths.worth]
