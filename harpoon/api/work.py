@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar
 
+import orjson
 from aiohttp import web
 
 from harpoon.api.answer import answer
@@ -23,8 +24,8 @@ from harpoon.api.stay import STAYS, Ending
 from harpoon.api.work_passing import Passing
 from harpoon.control.work import WorkExchange
 from harpoon.kit import codec
-from harpoon.kit.errors import Unavailable
-from harpoon.model.work import WorkAnswer, WorkLook, WorkRequest, WorkShown
+from harpoon.kit.errors import Invalid, Problem, Unavailable
+from harpoon.model.work import PROGRESS_MAX, WorkAnswer, WorkLook, WorkRequest, WorkShown
 
 #: What is larger is taken apart in a thread; up to here that would cost more than it saves.
 _SMALL_BYTES: Final = 128 << 10
@@ -47,6 +48,7 @@ async def exchange_work(request: web.Request) -> web.Response:
     exchange = _exchange(request)
     namespace = path_name(request, "ns")
     asked = await _read(request, WorkRequest)
+    _check_progress(asked)
     _put_off(request, asked.wait)
     via = request.headers.get(PASSED_ON, "")[:_VIA_MAX]
     told = await exchange.serve(
@@ -91,6 +93,13 @@ async def _read(request: web.Request, kind: type[T]) -> T:
     if len(body) <= _SMALL_BYTES:
         return codec.decode(kind, body)
     return await asyncio.to_thread(codec.decode, kind, body)
+
+
+def _check_progress(asked: WorkRequest) -> None:
+    for place, beat in enumerate(asked.heartbeats):
+        if beat.progress is not None and len(orjson.dumps(beat.progress)) > PROGRESS_MAX:
+            detail = f"progress is at most {PROGRESS_MAX} bytes of JSON; tell less of it"
+            raise Invalid(detail, [Problem(pointer=f"/heartbeats/{place}/progress", detail=detail)])
 
 
 def _put_off(request: web.Request, wait: timedelta) -> None:

@@ -249,8 +249,11 @@ class WorkExchange(Floor):
         session = work.session
         # What is not known is not denied.
         for beat, is_held in zip(work.kept, await beats.told(True), strict=True):
+            id_ = attempt_id(session.id.namespace, beat)
             if not is_held:
-                session.lost.setdefault(attempt_id(session.id.namespace, beat), _NOT_YOURS)
+                session.lost.setdefault(id_, _NOT_YOURS)
+            elif beat.progress is not None:
+                self.core.advance(id_, beat.progress)
 
     def _answer(self, work: Work) -> bytes:
         session = work.session

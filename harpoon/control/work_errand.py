@@ -2,7 +2,8 @@
 
 What it brings back and keeps goes to whoever conducts the run. What it wants is looked for elsewhere when there is
 nothing here: all others are asked to say when they have something, which costs them nothing and promises nothing; then
-one of them is asked for it, as its own worker would ask. So nobody is ever handed more than was wanted.
+one of them is asked for it, as its own worker would ask. So nobody is handed more than was wanted, but for what was
+claimed by answers that got lost.
 
 To another instance, this one is a session of the worker: its requests are numbered, one after the other, and one that
 was not answered is asked again, as it was, before the next. So what was claimed there is not lost with an answer, and

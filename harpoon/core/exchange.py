@@ -163,6 +163,17 @@ class Exchange:
         entry = self._entries.get(id_)
         return None if entry is None else entry.claimant
 
+    def advance(self, id_: AttemptId, progress: object) -> None:
+        """Take note how far an attempt is, as its claimant says."""
+        entry = self._entries.get(id_)
+        if entry is not None and entry.claimant is not None:
+            entry.progress = progress
+
+    def progress(self, id_: AttemptId) -> object:
+        """Return how far an attempt is, as its claimant said last; None: it said nothing."""
+        entry = self._entries.get(id_)
+        return None if entry is None else entry.progress
+
     def held(self, session: SessionId) -> tuple[AttemptId, ...]:
         """Return what a session has been dealt and has not closed."""
         return tuple(self._held.get(session, ()))
@@ -210,7 +221,7 @@ class Exchange:
             del own[entry.offer.id]
             if not own:
                 del self._held[entry.claimant]
-            entry.claimant = None
+            entry.claimant = entry.progress = None
         for called in self._gates.leave(entry):
             self._put(called)
 

@@ -68,7 +68,7 @@ class Stand(Enum):
 class Entry:
     """An offer and where it stands; it equals itself alone."""
 
-    __slots__ = ("claimant", "is_called", "offer", "stand")
+    __slots__ = ("claimant", "is_called", "offer", "progress", "stand")
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
@@ -77,6 +77,8 @@ class Entry:
         self.is_called = False
         #: Who has it, or is about to.
         self.claimant: SessionId | None = None
+        #: How far that is, as it said last.
+        self.progress: object = None
 
     @property
     def lane(self) -> Lane:

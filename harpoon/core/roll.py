@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from harpoon.core.exchange import Exchange
 from harpoon.core.sessions import Session, Sessions
-from harpoon.model.work import WorkerObject, WorkerSession
+from harpoon.model.work import SHOWN_MAX, HeldAttempt, WorkerObject, WorkerSession
 
 
 class _Heard(NamedTuple):
@@ -37,6 +37,7 @@ def united(rolls: Iterable[Sequence[WorkerObject]]) -> list[WorkerObject]:
 
 
 def _heard(exchange: Exchange, session: Session, now_ms: int) -> _Heard:
+    held = exchange.held(session.id)
     told = WorkerSession(
         id=session.id.session,
         since_ms=session.born_ms,
@@ -44,7 +45,11 @@ def _heard(exchange: Exchange, session: Session, now_ms: int) -> _Heard:
         is_quiet=session.is_quiet(now_ms),
         is_draining=session.is_draining,
         want=session.want,
-        busy=len(exchange.held(session.id)),
+        busy=len(held),
+        attempts=tuple(
+            HeldAttempt(run=id_.run, op=id_.op, visit=id_.visit, attempt=id_.attempt, progress=exchange.progress(id_))
+            for id_ in held[:SHOWN_MAX]
+        ),
     )
     return _Heard(session.id.worker, session.handlers, told)
 
@@ -80,4 +85,5 @@ def _session(heard: Sequence[WorkerSession]) -> WorkerSession:
         is_draining=latest.is_draining,
         want=latest.want,
         busy=sum(one.busy for one in heard),
+        attempts=tuple(attempt for one in heard for attempt in one.attempts)[:SHOWN_MAX],
     )

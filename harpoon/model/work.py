@@ -17,6 +17,10 @@ WAIT_MAX: Final = timedelta(seconds=60)
 SEQ_MAX: Final = 1 << 53
 #: Characters of an error that are kept.
 ERROR_MAX: Final = 16_384
+#: Bytes of JSON.
+PROGRESS_MAX: Final = 4 << 10
+#: Attempts that are shown of what a session of a worker has.
+SHOWN_MAX: Final = 100
 _WORKER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}", re.ASCII)
 
 
@@ -49,6 +53,8 @@ class Heartbeat:
     attempt: int
     #: Of the claim.
     token: str
+    #: How far it is, as its handler says: up to 4 KiB of JSON, shown with the worker; null: as it said last.
+    progress: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +182,18 @@ class WorkShown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldAttempt:
+    """An attempt that a worker has."""
+
+    run: str
+    op: str
+    visit: int
+    attempt: int
+    #: How far it is, as its handler said last.
+    progress: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSession:
     """One life of a worker."""
 
@@ -189,6 +207,8 @@ class WorkerSession:
     want: int
     #: Attempts that it has.
     busy: int
+    #: Of these, a hundred at most.
+    attempts: tuple[HeldAttempt, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

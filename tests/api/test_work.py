@@ -63,6 +63,19 @@ async def test_work_goes_out_and_comes_back(token: str | None) -> None:
         assert await ask(rig, 4) == await ask(rig, 4)
 
 
+async def test_how_far_an_attempt_is_is_shown_with_its_worker() -> None:
+    async with a_table() as (rig, table):
+        table.plain.start()
+        beat = which((await ask(rig))["claims"][0])
+        await ask(rig, 2, want=0, heartbeats=[beat | {"progress": {"percent": 30}}])
+        await ask(rig, 3, want=0, heartbeats=[beat])
+        (worker,) = (await rig.get(PATH + "ers")).json["items"]
+        assert [one["progress"] for one in worker["sessions"][0]["attempts"]] == [{"percent": 30}]
+        body = a_request(4, heartbeats=[beat, beat | {"progress": "x" * 4095}])
+        told = as_problem(await rig.ask("POST", PATH, body), 400, "invalid")
+        assert told["errors"][0]["pointer"] == "/heartbeats/1/progress"
+
+
 async def test_a_failure_may_be_one_that_trying_again_does_not_mend() -> None:
     async with a_table() as (rig, table):
         table.plain.start()

@@ -133,7 +133,8 @@ class Worker:
             return None
         if self._instances.is_lost():
             return None
-        assert len(answer.get("claims", ())) <= max(asked.want, 4)
+        if not self._instances.losses:
+            assert len(answer.get("claims", ())) <= asked.want
         return answer
 
 

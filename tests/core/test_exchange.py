@@ -152,6 +152,19 @@ def test_what_was_taken_out_meanwhile_is_not_put_back() -> None:
     assert exchange.claimant(an_id()) == a_session("w3")
 
 
+def test_how_far_an_attempt_is_says_who_has_it() -> None:
+    exchange = Exchange()
+    exchange.offer([an_offer()], 0)
+    exchange.advance(an_id(), 1)
+    exchange.advance(an_id(op="none"), 1)
+    assert exchange.progress(an_id()) is exchange.progress(an_id(op="none")) is None
+    dealt = take(exchange, an_asker())
+    exchange.advance(an_id(), 2)
+    assert exchange.progress(an_id()) == 2
+    exchange.put_back(dealt, 0)
+    assert exchange.progress(an_id()) is None
+
+
 def test_a_run_that_is_over_leaves_nothing() -> None:
     exchange = Exchange()
     exchange.offer([an_offer(op="a"), an_offer(op="b"), an_offer(op="c"), an_offer("r2")], 0)

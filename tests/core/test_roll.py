@@ -23,6 +23,12 @@ def test_workers_are_told_by_name_with_their_sessions_and_what_they_have() -> No
         ("s1", 4, 2, True),
     ]
     assert (second.name, second.handlers, second.busy, second.is_quiet) == ("w2", ("pack", "sign"), 0, False)
+    exchange.advance(an_offer(op="b").id, {"percent": 30})
+    told = roll(exchange, sessions, "default", 4)[0].sessions[1].attempts
+    assert [(one.run, one.op, one.visit, one.attempt, one.progress) for one in told] == [
+        ("r1", "a", 1, 1, None),
+        ("r1", "b", 1, 1, {"percent": 30}),
+    ]
     assert [one.is_quiet for one in roll(exchange, sessions, "default", QUIET_MS + 3)] == [True, False]
 
 
@@ -39,4 +45,5 @@ def test_what_several_instances_have_heard_of_a_session_is_put_together() -> Non
     (session,) = worker.sessions
     assert (worker.name, worker.handlers, worker.busy, worker.is_quiet) == ("w1", ("h9",), 3, False)
     assert (session.since_ms, session.heard_ms, session.want, session.busy, session.is_quiet) == (5, 9, 3, 3, False)
+    assert len(session.attempts) == 3
     assert united([]) == []
