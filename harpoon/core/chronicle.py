@@ -20,7 +20,6 @@ from harpoon.core.event import (
     Resumed,
     Signalled,
     Started,
-    Warned,
 )
 from harpoon.model.label import CANCELLED
 from harpoon.model.run import Status
@@ -114,7 +113,7 @@ def read(events: Iterable[Event]) -> Chronicle:
 
 
 def _note(told: Chronicle, event: Event) -> None:
-    """Take note of an event; of a warning there is nothing to note."""
+    """Take note of an event; a warning, the only other kind, changes nothing."""
     match event:
         case Started() | Fired():
             _open(told, event, event.opened)
@@ -134,7 +133,7 @@ def _note(told: Chronicle, event: Event) -> None:
             told.cancel = event.reason
         case Ended():
             _end(told, event)
-        case Warned():
+        case _:
             pass
 
 

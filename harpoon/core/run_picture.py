@@ -47,6 +47,8 @@ class Plot:
 
 def span_ms_of(operation: Operation) -> int:
     """Return how long one visit of an operation takes at most, from being opened to being closed."""
+    if operation.wait is not None and operation.wait.for_ is not None:
+        return operation.wait.for_ // _MILLISECOND
     if operation.worker is None:
         return operation.timeout_ms
     retry = operation.retry

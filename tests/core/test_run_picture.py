@@ -134,3 +134,4 @@ def test_how_long_a_visit_may_take_follows_from_its_retries_and_clocks() -> None
     # Eight attempts of an hour and half a minute each, and seven pauses of at most 1m and a fifth more.
     assert span_ms_of(operations["pay_back"]) == 8 * 3_630_000 + 7 * 72_000
     assert span_ms_of(operations["wait_human"]) == 4 * 3_600_000
+    assert span_ms_of(a_spec(FLOW).operations["later"]) == 600_000
