@@ -1,10 +1,10 @@
 """Values of the library as JSON, and as text."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from cel_expr_python import cel
 
@@ -72,42 +72,70 @@ def _keep_null(count: int) -> None:
 
 
 def _json(value: Any, depth: int) -> Any:
-    match value:
-        case None | str() | bool():
-            return value
-        case int() if INT_MIN <= value <= INT_MAX:
-            return value
-        case float() if isfinite(value):
-            return value
-        case list() if depth < _DEPTH_MAX:
-            return [_json(item, depth + 1) for item in value]
-        case dict() if depth < _DEPTH_MAX:
-            return _mapping(value, depth)
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-        case timedelta():
-            seconds = value / _SECOND
-            return int(seconds) if seconds.is_integer() else seconds
-        case _:
-            raise NoJson(_refusal(value))
+    convert = _KINDS.get(type(value))
+    if convert is None:
+        raise NoJson("is a type, not a value")
+    return convert(value, depth)
 
 
-def _mapping(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+def _same(value: Any, _depth: int) -> Any:
+    return value
+
+
+def _whole(value: int, _depth: int) -> int:
+    if not INT_MIN <= value <= INT_MAX:
+        raise NoJson("is a number beyond 64 bits")
+    return value
+
+
+def _number(value: float, _depth: int) -> float:
+    if not isfinite(value):
+        raise NoJson("is not a number that JSON has")
+    return value
+
+
+def _list(value: list[Any], depth: int) -> list[Any]:
+    _check_depth(depth)
+    return [item if type(item) in _SAFE else _json(item, depth + 1) for item in value]
+
+
+def _mapping(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    _check_depth(depth)
     if not all(isinstance(key, str) for key in value):
         raise NoJson("has a mapping whose fields are not named by text; convert them with string()")
     # The library's order is another one in each process.
     return {key: _json(value[key], depth + 1) for key in sorted(value)}
 
 
-def _refusal(value: object) -> str:
-    match value:
-        case int():
-            return "is a number beyond 64 bits"
-        case float():
-            return "is not a number that JSON has"
-        case list() | dict():
-            return f"is nested deeper than {_DEPTH_MAX} lists and mappings"
-        case bytearray():
-            return "is bytes; convert them with string()"
-        case _:
-            return "is a type, not a value"
+def _check_depth(depth: int) -> None:
+    if depth >= _DEPTH_MAX:
+        raise NoJson(f"is nested deeper than {_DEPTH_MAX} lists and mappings")
+
+
+def _time(value: datetime, _depth: int) -> str:
+    return value.isoformat().replace("+00:00", "Z")
+
+
+def _span(value: timedelta, _depth: int) -> float:
+    seconds = value / _SECOND
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def _bytes(_value: bytearray, _depth: int) -> NoReturn:
+    raise NoJson("is bytes; convert them with string()")
+
+
+_KINDS: Final[Mapping[type, Callable[[Any, int], Any]]] = {
+    type(None): _same,
+    bool: _same,
+    str: _same,
+    int: _whole,
+    float: _number,
+    list: _list,
+    dict: _mapping,
+    datetime: _time,
+    timedelta: _span,
+    bytearray: _bytes,
+}
+#: Of these every value is one of JSON.
+_SAFE: Final = frozenset({type(None), bool, str})

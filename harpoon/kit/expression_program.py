@@ -27,7 +27,7 @@ from harpoon.kit.expression_wire import parsed
 #: Bytes of one expression.
 TEXT_MAX: Final = 4 << 10
 #: Distinct expressions that are remembered.
-_REMEMBERED: Final = 16_384
+_REMEMBERED: Final = 8_192
 
 #: Types of places, as the library calls them.
 _TYPES: Final[Mapping[Type, cel.Type]] = {
@@ -122,6 +122,8 @@ def prepare(text: str, names: Names) -> Program:
     """
     program: Program | None = names.compiled.get(text)
     if program is None:
+        if len(names.compiled) == _REMEMBERED:
+            names.compiled.clear()
         program = names.compiled[text] = _prepare(text, names)
     return program
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 #: Lists and mappings within each other.
 DEPTH_MAX = 32
-#: Values in one document: a workflow of 10,000 operations has some 100,000. What a document may cost is bounded by its
-#: bytes first; this is for those of many tiny values, each of which takes far more room than its text.
-VALUES_MAX = 200_000
+#: Values in one document: a workflow of 10,000 operations has some ten for each. What a document costs is bounded by
+#: its bytes first; this is for those of many tiny values, each of which takes far more room than its text.
+VALUES_MAX = 120_000
 #: Numbers that every reader of JSON keeps exact or refuses: 64 bits.
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 #: Characters of an input that a message may quote.

@@ -129,6 +129,14 @@ def test_compiling_the_same_again_costs_next_to_nothing() -> None:
     assert time.process_time() - began < 3, "0.12 s, if nothing else runs"
 
 
+def test_only_so_many_expressions_are_remembered() -> None:
+    names = Names(ops=frozenset({"a"}))
+    for number in range(8_200):
+        compile_template(f"${{ops.a.output.n{number}}}", names)
+    assert len(names.compiled) == 8
+    assert compile_template("${ops.a.output.n1}", names).value({"ops": {"a": {"output": {"n1": 2}}}}) == 2
+
+
 def test_evaluating_is_fast() -> None:
     template = compile_template("${inputs.s.size() > 3}", NAMES)
     began = time.process_time()

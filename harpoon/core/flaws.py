@@ -1,0 +1,78 @@
+"""Everything that is wrong with a workflow, found when it is declared, and told at once."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final, NamedTuple
+
+from harpoon.core.graph_flaws import graph_flaws
+from harpoon.core.wiring import Flaw, Wiring, wire
+from harpoon.kit.errors import Invalid
+from harpoon.kit.expression import Names, Template, Type, compile_template
+from harpoon.model.inputs import as_json_schema
+from harpoon.model.operation import Json, Operation
+from harpoon.model.workflow import WorkflowSpec
+
+#: Flaws that are told at once.
+FLAWS_MAX: Final = 50
+
+#: Where a value stands in a manifest.
+Place = tuple[str | int, ...]
+
+
+class Read(NamedTuple):
+    """A workflow as it was read: its wiring, its templates by where they stand, and what is wrong with both."""
+
+    wiring: Wiring
+    templates: Mapping[Place, Template]
+    flaws: tuple[Flaw, ...]
+
+
+def flaws(spec: WorkflowSpec) -> tuple[Flaw, ...]:
+    """Return what is wrong with a workflow: up to `FLAWS_MAX`, and nothing that only follows from something else."""
+    return read(spec).flaws
+
+
+def read(spec: WorkflowSpec) -> Read:
+    """Read a workflow: wire its operations and compile its templates."""
+    wiring, found = wire(spec)
+    names = Names(
+        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()}, ops=frozenset(spec.operations)
+    )
+    templates: dict[Place, Template] = {}
+    for place, value, expected in _values(spec):
+        try:
+            templates[place] = compile_template(value, names, place, expects=expected)
+        except Invalid as error:
+            found += [Flaw(problem.pointer, problem.detail) for problem in error.problems]
+    found += islice(graph_flaws(wiring), max(FLAWS_MAX - len(found), 0))
+    return Read(wiring, templates, tuple(found[:FLAWS_MAX]))
+
+
+OUTPUTS: Final[Place] = ("spec", "outputs")
+
+
+def at(name: str, *field: str | int) -> Place:
+    """Return where a field of an operation stands."""
+    return ("spec", "operations", name, *field)
+
+
+def _values(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, Type | None]]:
+    """Yield every value of a workflow in which expressions may stand: where, what, and of which type it must be."""
+    for name, op in spec.operations.items():
+        yield from _values_of(name, op)
+    if spec.outputs:
+        yield OUTPUTS, dict(spec.outputs), None
+
+
+def _values_of(name: str, op: Operation) -> Iterator[tuple[Place, Json, Type | None]]:
+    if op.input is not None:
+        yield at(name, "input"), op.input, None
+    if op.concurrency is not None:
+        yield at(name, "concurrency", "key"), op.concurrency.key, None
+    if op.wait is not None and op.wait.key is not None:
+        yield at(name, "wait", "key"), op.wait.key, None
+    if op.wait is not None and op.wait.until is not None:
+        yield at(name, "wait", "until"), op.wait.until, None
+    for index, choice in enumerate(op.choose or ()):
+        if choice.when is not None:
+            yield at(name, "choose", index, "when"), choice.when, Type.BOOLEAN

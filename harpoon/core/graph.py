@@ -1,0 +1,110 @@
+"""The graph of a workflow as runs go through it: operations, the triggers that open them, and compiled expressions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from harpoon.core.flaws import OUTPUTS, Read, at, read
+from harpoon.core.wiring import Trigger, offered
+from harpoon.kit.errors import Invalid, Problem
+from harpoon.kit.expression import Template
+from harpoon.model.label import Member
+from harpoon.model.operation import Operation
+from harpoon.model.workflow import WorkflowSpec
+
+__all__ = ["Graph", "Kind", "Member", "Node", "Pick", "Trigger", "compile_graph"]
+
+
+class Kind(StrEnum):
+    """What an operation does."""
+
+    WORKER = "worker"
+    WAIT = "wait"
+    CHOOSE = "choose"
+
+
+class Pick(NamedTuple):
+    """One way of a choice."""
+
+    #: None: it is picked where no other is.
+    when: Template | None
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """An operation, compiled."""
+
+    name: str
+    kind: Kind
+    spec: Operation
+    input: Template | None
+    #: Of a wait for a signal, the key that it must have; of a worker's operation, what its concurrency counts under.
+    key: Template | None
+    #: Of a wait for a moment.
+    until: Template | None
+    #: Of a choice, in their order.
+    choices: tuple[Pick, ...]
+    #: Labels that a worker, a signal or a choice may close it with.
+    offered: frozenset[str]
+    #: Those that open it.
+    triggers: tuple[Trigger, ...]
+    #: Label → the triggers that it is a member of, together with it.
+    edges: Mapping[str, tuple[Trigger, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """A workflow, compiled."""
+
+    spec: WorkflowSpec
+    #: In the order of the manifest.
+    nodes: Mapping[str, Node]
+    #: By their indexes, which do not depend on the order of the manifest.
+    triggers: tuple[Trigger, ...]
+    #: Operations that a run begins with, by name.
+    starts: tuple[str, ...]
+    #: Of a mapping; None: a run comes to nothing.
+    outputs: Template | None
+
+
+def compile_graph(spec: WorkflowSpec) -> Graph:
+    """Return the graph of a workflow. It takes time in proportion to the workflow.
+
+    Raises:
+        Invalid: Something is wrong with it; ``problems`` tells all that is, by JSON pointers into its manifest.
+    """
+    told = read(spec)
+    if told.flaws:
+        first, count = told.flaws[0], len(told.flaws)
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        problems = [Problem(pointer=flaw.pointer, detail=flaw.message) for flaw in told.flaws]
+        raise Invalid(f"{first.pointer}: {first.message}{more}", problems)
+    return Graph(
+        spec=spec,
+        nodes={name: _node(name, op, told) for name, op in spec.operations.items()},
+        triggers=told.wiring.triggers,
+        starts=told.wiring.starts,
+        outputs=told.templates.get(OUTPUTS),
+    )
+
+
+def _node(name: str, op: Operation, told: Read) -> Node:
+    found = told.templates
+    kind = Kind.WORKER if op.worker is not None else Kind.WAIT if op.wait is not None else Kind.CHOOSE
+    return Node(
+        name=name,
+        kind=kind,
+        spec=op,
+        input=found.get(at(name, "input")),
+        key=found.get(at(name, "wait" if kind is Kind.WAIT else "concurrency", "key")),
+        until=found.get(at(name, "wait", "until")),
+        choices=tuple(
+            Pick(found.get(at(name, "choose", index, "when")), choice.given)
+            for index, choice in enumerate(op.choose or ())
+        ),
+        offered=offered(op),
+        triggers=tuple(told.wiring.into[name]),
+        edges={label: tuple(triggers) for label, triggers in told.wiring.out[name].items()},
+    )
