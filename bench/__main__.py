@@ -19,6 +19,7 @@ SUITES = (
     "takeover",
     "history",
     "why",
+    "steps",
     "workflows",
 )
 

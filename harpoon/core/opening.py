@@ -9,8 +9,6 @@ from harpoon.core.measure import json_bytes
 from harpoon.core.run import Run
 from harpoon.kit.expression import Failed
 
-#: Bytes of one input, and of the outputs of a run.
-VALUE_MAX: Final = 1 << 20
 #: Characters of the key of a wait, or of a limit.
 KEY_MAX: Final = 256
 #: What an opened visit takes in a log beside its input.
@@ -34,11 +32,7 @@ def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
         due_ms = _due_ms(node, run, now_ms)
     except Failed as error:
         return Opened(op, visit, trigger, error=str(error)), _OVERHEAD
-    size = json_bytes(value)
-    if size > VALUE_MAX:
-        error_ = f"input comes to {size} bytes, and {VALUE_MAX} is the most"
-        return Opened(op, visit, trigger, error=error_), _OVERHEAD
-    return Opened(op, visit, trigger, value, None, key, due_ms), size + _OVERHEAD
+    return Opened(op, visit, trigger, value, None, key, due_ms), json_bytes(value) + _OVERHEAD
 
 
 def _key(node: Node, run: Run) -> str | None:

@@ -12,8 +12,7 @@ from typing import Final, TypeVar
 from harpoon.core.event import Closed, Ended, Event, Fired, Opened, Resumed, Started
 from harpoon.core.fold import SIGNAL_KEPT_MS, fold, open_visits
 from harpoon.core.graph import Kind, Node
-from harpoon.core.measure import json_bytes
-from harpoon.core.opening import VALUE_MAX, open_next
+from harpoon.core.opening import open_next
 from harpoon.core.run import Attempt, Kept, Run, VisitKey
 from harpoon.kit.expression import Failed
 from harpoon.model.label import DONE, EXHAUSTED, FAIL
@@ -82,7 +81,7 @@ class Step:
     def settle(self) -> None:
         """Do what follows by itself, until the run waits for the world, or is over."""
         run = self.run
-        while not run.status.is_over:
+        while run.status is Status.RUNNING:
             if run.is_broken and run.graph.spec.on_failure is OnFailed.CANCEL:
                 self.end(Status.FAILED, run.failure or "")
             elif len(self.events) > EVENTS_MAX:
@@ -133,11 +132,7 @@ class Step:
         except Failed as error:
             self.end(Status.FAILED, f"outputs: {error}"[:ERROR_MAX])
             return
-        size = json_bytes(outputs)
-        if size > VALUE_MAX:
-            self.end(Status.FAILED, f"outputs come to {size} bytes, and {VALUE_MAX} is the most")
-        else:
-            self.end(Status.SUCCEEDED, "", outputs)
+        self.end(Status.SUCCEEDED, "", outputs)
 
     def _look(self, key: VisitKey) -> None:
         """Close what was opened, if it closes by itself."""

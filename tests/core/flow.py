@@ -5,9 +5,11 @@ from datetime import timedelta
 from harpoon.core import step
 from harpoon.core.event import Closed, dump, load
 from harpoon.core.fold import fold
-from harpoon.core.graph import compile_graph
+from harpoon.core.graph import Graph, Kind, Node, Pick, compile_graph
 from harpoon.core.run import Ref, begin
 from harpoon.core.step import Result, Signal
+from harpoon.core.wiring import offered, wire
+from harpoon.kit.expression import Names, compile_template
 from harpoon.model.inputs import InputSchema
 from harpoon.model.label import DONE
 from harpoon.model.lifecycle import Backoff
@@ -83,8 +85,35 @@ def spec(start=None, outputs=None, inputs=None, on_failure=OnFailed.CANCEL, dead
 
 
 def wired(told):
-    """The graph of a workflow, whatever is wrong with it."""
-    return compile_graph(told)
+    """The graph of a workflow, whatever is wrong with it; its expressions may name any input."""
+    wiring, _ = wire(told)
+    names = Names(inputs={name: {} for name in ("key", "flag", *told.inputs)}, ops=told.operations)
+
+    def template(value):
+        return None if value is None else compile_template(value, names)
+
+    def node(name, operation):
+        wait = operation.wait
+        return Node(
+            name=name,
+            kind=Kind.WAIT if wait else Kind.CHOOSE if operation.choose else Kind.WORKER,
+            spec=operation,
+            input=template(operation.input),
+            key=template(wait.key if wait else operation.concurrency and operation.concurrency.key),
+            until=None,
+            choices=tuple(Pick(template(choice.when), choice.given) for choice in operation.choose or ()),
+            offered=offered(operation),
+            triggers=tuple(wiring.into[name]),
+            edges={label: tuple(triggers) for label, triggers in wiring.out[name].items()},
+        )
+
+    return Graph(
+        spec=told,
+        nodes={name: node(name, operation) for name, operation in told.operations.items()},
+        triggers=wiring.triggers,
+        starts=wiring.starts,
+        outputs=template(told.outputs or None),
+    )
 
 
 class Flow:
@@ -179,12 +208,29 @@ def begun(told, given=None, **more):
     return flow
 
 
+def loose(told, given=None):
+    """A run that was started, of a workflow that is not checked."""
+    return begun(told, given, graph=wired(told))
+
+
 def story(run):
     """Return all that a run is, but what its log does not hold: heartbeats, and when clocks are looked at."""
 
     def attempt(one):
         claim = one.claim and (one.claim.token, one.claim.worker, one.claim.session, one.claim.at_ms, one.claim.due_ms)
-        fields = ("ref", "input", "opened_ms", "ready_ms", "error", "key", "due_ms", "spent", "claimed_ms", "tried_ms", "warned")
+        fields = (
+            "ref",
+            "input",
+            "opened_ms",
+            "ready_ms",
+            "error",
+            "key",
+            "due_ms",
+            "spent",
+            "claimed_ms",
+            "tried_ms",
+            "warned",
+        )
         return tuple(getattr(one, name) for name in fields), one.last_error, claim
 
     plain = ("seq", "now_ms", "status", "is_paused", "cancel_reason", "failure", "is_broken", "ended_ms", "outputs")

@@ -4,7 +4,6 @@ import pytest
 
 from harpoon.core import step
 from harpoon.core.event import Closed, Ended, Fired
-from harpoon.core.opening import VALUE_MAX
 from harpoon.core.run import Ref
 from harpoon.core.step import MISTAKES, Refused, Result
 from harpoon.core.stepping import ERROR_MAX, OPENED_BYTES_MAX
@@ -20,6 +19,7 @@ from tests.core.flow import (
     begun,
     choose,
     limit,
+    loose,
     refs,
     retry,
     sleep,
@@ -205,7 +205,7 @@ def test_a_join_whose_member_closed_otherwise_never_fires():
 
 def test_a_repeat_before_a_join_fires_replaces_the_earlier_one():
     """a occurs twice before b does: c fires once; then both are needed again."""
-    flow = begun(
+    flow = loose(
         spec(
             start="go",
             go=work(next={"done": ["a", "b"]}),
@@ -225,7 +225,7 @@ def test_a_repeat_before_a_join_fires_replaces_the_earlier_one():
     assert flow.run.status is Status.FAILED
     assert flow.run.reason == "visit 4 of a closed as exhausted, which no edge takes: a was fired more than 3 times"
     assert flow.run.ops["c"].fired == 1
-    assert flow.run.occurred == {3: {("a", "more")}}
+    assert list(flow.run.occurred.values()) == [{("a", "more")}]
 
 
 def test_two_edges_to_one_operation_are_two_visits():
@@ -265,7 +265,7 @@ def test_a_firing_beyond_its_visits_closes_as_exhausted_at_once():
 
 
 def test_one_that_was_never_closed_may_be_exhausted():
-    flow = begun(
+    flow = loose(
         spec(
             a=work(next={"done": ["b", "c"]}), c=choose("x", next={"x": "b"}), b=work(next={"exhausted": "d"}), d=work()
         )
@@ -278,7 +278,7 @@ def test_one_that_was_never_closed_may_be_exhausted():
 def test_a_cycle_without_end_ends_the_run():
     """The graph's own checks refuse it; should one get here, nothing hangs."""
     loop = choose("x", next={"exhausted": "a", "x": "a"})
-    flow = begun(spec(start="a", a=loop))
+    flow = loose(spec(start="a", a=loop))
     assert flow.run.status is Status.FAILED
     assert flow.run.reason == "it did not come to rest within 100000 events of one step"
 
@@ -388,7 +388,8 @@ def test_outputs_that_are_too_large_fail_the_run():
     flow = begun(spec(a=work(output_max=large), outputs={"x": "${ops.a.output}"}))
     flow.do("a", output="x" * (large - 2))
     assert flow.run.status is Status.FAILED
-    assert flow.run.reason == f"outputs come to {large + 6} bytes, and {large} is the most"
+    assert flow.run.reason.startswith("outputs: ")
+    assert "larger than 1 MiB" in flow.run.reason
 
 
 def test_a_failure_that_no_edge_takes_cancels_what_is_open():
@@ -430,7 +431,7 @@ def test_an_operation_may_end_the_run_as_failed():
 
 
 def test_a_run_that_is_cancelled_fires_nothing():
-    flow = begun(spec(a=work(next={"cancelled": "b"}), b=work()))
+    flow = loose(spec(a=work(next={"cancelled": "b"}), b=work()))
     asked, ended = flow.cancel("wrong order")
     assert (asked.reason, ended.status, ended.reason) == ("wrong order", Status.CANCELLED, "wrong order")
     assert flow.run.cancel_reason == "wrong order"
@@ -478,14 +479,14 @@ def test_an_input_that_is_too_large_closes_as_fail():
             a=work(output_max=1 << 20), b=work(needs=["a"], input=["${ops.a.output}", 1], next={"fail": "c"}), c=work()
         )
     )
-    flow.do("a", output="x" * (VALUE_MAX - 2))
-    assert flow.run.ops["b"].latest.error == f"input comes to {VALUE_MAX + 4} bytes, and {VALUE_MAX} is the most"
+    flow.do("a", output="x" * ((1 << 20) - 2))
+    assert "larger than 1 MiB" in flow.run.ops["b"].latest.error
 
 
 def test_the_key_of_a_limit_is_evaluated():
-    flow = begun(
+    flow = loose(
         spec(
-            inputs={"shop": "string"},
+            inputs=dict.fromkeys(["shop", "n", "list", "long"], "string"),
             a=work(concurrency=limit("${inputs.shop}")),
             b=work(concurrency=limit("${inputs.n}")),
             c=work(concurrency=limit("${inputs.list}"), next={"fail": "e"}),
@@ -562,7 +563,7 @@ def test_a_run_is_started_once():
 
 def test_what_a_log_was_cut_short_of_is_done_when_the_run_is_taken_over():
     """Wherever a log ends, what follows from it follows."""
-    flow = begun(
+    flow = loose(
         spec(
             start="a",
             a=work(next={"done": ["b", "c", "w"]}),

@@ -7,7 +7,7 @@ from harpoon.core.event import Closed, Signalled
 from harpoon.core.signalling import ID_MAX, SIGNALS_MAX
 from harpoon.core.step import Refused
 from harpoon.model.run import Status
-from tests.core.flow import DAY, HOUR, MINUTE, await_signal, begun, choose, refs, spec, story, work
+from tests.core.flow import DAY, HOUR, MINUTE, await_signal, begun, choose, loose, refs, spec, story, work
 
 
 def refused(code, verb, *given, **more):
@@ -261,7 +261,7 @@ def test_pausing_does_not_change_what_comes_of_a_run():
 
 
 def test_clocks_run_on_while_a_run_is_paused():
-    flow = begun(
+    flow = loose(
         spec(
             a=work(queue_timeout=HOUR, next={"timeout": "b"}), b=work(), c=asking(takes=2 * HOUR, next={"timeout": "b"})
         )
@@ -325,7 +325,7 @@ def test_a_retry_made_ready_while_paused_may_be_claimed_after():
 
 
 def test_resuming_consumes_what_each_wait_may_have():
-    flow = begun(
+    flow = loose(
         spec(
             start="g",
             g=work(next={"done": ["a", "b"]}),

@@ -9,8 +9,8 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from harpoon.core import step
-from harpoon.core.dues import clocks, next_due_ms, pace_of
-from harpoon.core.event import Claimed, Closed, Ended, Fired, Resumed, Started
+from harpoon.core.dues import clocks, is_at_once, next_due_ms
+from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Started
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
@@ -42,7 +42,7 @@ def workflows(draw):
 
 @some.composite
 def operations_of(draw, names, number):
-    kind = draw(some.sampled_from(["work", "work", "work", "signal", "keyed", "sleep", "choose"]))
+    kind = draw(some.sampled_from(["work", "work", "work", "signal", "signal", "keyed", "sleep", "choose"]))
     # What is exhausted leads on only, so that no workflow goes round for ever.
     labels = [*LABELS, "timeout", "lost"] if kind in ("work", "signal", "keyed") else ["done"]
     nexts = draw(
@@ -261,6 +261,17 @@ class World(RuleBasedStateMachine):
         ]
 
     @invariant()
+    def nothing_is_claimed_fired_or_consumed_while_paused(self):
+        is_paused = False
+        for event in self.flow.log:
+            if is_paused and type(event) is not Resumed:
+                assert type(event) is not Claimed
+                assert not getattr(event, "opened", ())
+                assert getattr(event, "signal", None) is None
+            is_paused = type(event) is Paused or (is_paused and type(event) is not Resumed)
+        assert self.run.is_paused is is_paused
+
+    @invariant()
     def the_indexes_are_as_if_made_anew(self):
         run = self.run
         for key, attempt in run.open.items():
@@ -318,6 +329,9 @@ class World(RuleBasedStateMachine):
         for upto in range(1, len(self.flow.log) + 1):
             run = self.flow.again(upto)
             step.adopt(run, self.flow.now)
+            for (op, visit), attempt in run.open.items():
+                assert not is_at_once(run.graph.nodes[op], attempt), (op, visit)
+            assert run.status.is_over or run.is_paused or (run.open and not run.pending)
             step.tick(run, run.deadline_ms)
             assert run.status.is_over
         self.flow.now = T0
@@ -330,7 +344,7 @@ def clocks_of(run):
     told = {}
     for key, attempt in run.open.items():
         node = run.graph.nodes[key[0]]
-        dues = [one.due_ms for one in clocks(node, attempt, pace_of(run, key[0])) if one.clock != "heartbeat"]
+        dues = [one.due_ms for one in clocks(node, attempt) if one.clock != "heartbeat"]
         told[key] = min(dues)
     return told
 
