@@ -78,7 +78,7 @@ bench: $(READY) ## figures beside the raw floors of the same run; some only: mak
 	@.ci/etcd $(BIN)
 	@$(BIN)/python -m bench $(ARGS)
 
-docs: $(READY) ## write docs/openapi.json and docs/job.schema.json anew
+docs: $(READY) ## write docs/openapi.json and the schemas of manifests anew
 	@$(BIN)/python -m harpoon.api.published docs
 
 stubs: ## make the messages of etcd's protocol anew, of harpoon/store/etcd/rpc.proto

@@ -7,23 +7,31 @@ none, reads are answered from the view, writes as far as the store takes them, a
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
 import structlog
 
 from harpoon.control.bookings import Bookings
+from harpoon.control.conductor import Conductor
 from harpoon.control.cordons import Cordons
 from harpoon.control.cron_orders import CronOrders
+from harpoon.control.exchange_port import Exchange
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership
 from harpoon.control.metrics import Metrics
 from harpoon.control.rebalancing import Rebalancer
 from harpoon.control.registry import Registry
+from harpoon.control.retention import Retention
 from harpoon.control.roster import Roster
+from harpoon.control.run_reader import RunReader
+from harpoon.control.runs import Runs
+from harpoon.control.shards import Conducting
 from harpoon.control.steering import Steering
 from harpoon.control.term import Term
 from harpoon.control.view import View
+from harpoon.control.workflows import Workflows
 from harpoon.kit.apart import apart
 from harpoon.kit.errors import leaves
 from harpoon.kit.news import News
@@ -40,13 +48,16 @@ RETRY_S: Final = 0.5
 #: The store has so long to take a lease back from an instance that ends; else it runs out.
 FAREWELL_S: Final = 2.0
 
+#: Given what finds the conductor of a run that is conducted here, makes what is told of it.
+ExchangeFor = Callable[[Callable[[str], Conductor | None]], Exchange]
+
 _log = structlog.get_logger(__name__)
 
 
 class Controller:
     """The control plane of one instance; made by `open`, which reads everything first."""
 
-    def __init__(self, means: Means, metrics: Metrics, view: View) -> None:
+    def __init__(self, means: Means, metrics: Metrics, view: View, exchange_for: ExchangeFor | None = None) -> None:
         self.metrics = metrics
         self.view = view
         self.registry = Registry(means.store, view, means.clock, means.keyring)
@@ -55,6 +66,17 @@ class Controller:
         self.steering = Steering(means.store, view, self.registry, means.clock)
         self.cron_orders = CronOrders(means.store, view, self.registry, means.clock)
         self.rebalancer = Rebalancer(means.store, view, means.clock)
+        self.workflows = Workflows(means.store, view, means.clock)
+        #: Who conducts which run.
+        self.runs = Runs(view, RunReader(means.store))
+        self._conducting = None
+        if exchange_for is not None:
+            self._conducting = Conducting(
+                runs=self.runs,
+                workflows=self.workflows,
+                exchange=exchange_for(self.runs.conductor_of),
+                retention=Retention(means.store, self.runs.reader, means.clock, metrics),
+            )
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None
         self._means = means
@@ -64,8 +86,13 @@ class Controller:
         view.mirror.listen(self._hear)
 
     @classmethod
-    async def open(cls, means: Means, metrics: Metrics) -> "Controller":
+    async def open(cls, means: Means, metrics: Metrics, exchange_for: ExchangeFor | None = None) -> "Controller":
         """Load the view.
+
+        Args:
+            means: Ways out of the process.
+            metrics: Of this instance.
+            exchange_for: Makes what matches attempts with workers; None: no runs are conducted here.
 
         Raises:
             StoreUnavailable: The store could not answer.
@@ -75,7 +102,7 @@ class Controller:
         view = View(means.store, incarnation=found.incarnation, cluster=found.id)
         await view.mirror.load()
         _log.info("controller_opened", cluster=found.id, incarnation=found.incarnation, revision=view.revision)
-        return cls(means, metrics, view)
+        return cls(means, metrics, view, exchange_for)
 
     async def follow(self) -> None:
         """Keep the view in step with the store until cancelled; before `run` begins, and until it has ended.
@@ -141,7 +168,7 @@ class Controller:
         member = await Membership.join(means, view, self._lease)
         self._news.forget()
         _log.info("term_begun", instance=means.instance, joined=member.joined, revision=view.revision)
-        return Term(means, self.metrics, view, member)
+        return Term(means, self.metrics, view, member, self._conducting)
 
     def _hear(self, revision: int, _changes: tuple[RowChange, ...]) -> None:
         self.metrics.revision.set(revision)

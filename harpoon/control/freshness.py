@@ -5,10 +5,12 @@ try. What is refused, and what seems to ask for nothing, is never compared: that
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from harpoon.control.view import JOBS, View
+from harpoon.control.view import View
 from harpoon.store import settle
 from harpoon.store.port import Compare, Store
+from harpoon.store.table import Table
 
 
 class Freshness:
@@ -17,11 +19,13 @@ class Freshness:
     Args:
         store: The truth.
         view: What is decided by.
+        table: What requests speak of, if not of jobs.
     """
 
-    def __init__(self, store: Store, view: View) -> None:
+    def __init__(self, store: Store, view: View, table: Table[Any] | None = None) -> None:
         self._store = store
         self._view = view
+        self._table = table or view.jobs
 
     async def see(self, key: str, if_match: int | None) -> None:
         """Wait until the view shows the job that a request speaks of, given its key.
@@ -32,9 +36,9 @@ class Freshness:
         Raises:
             StoreUnavailable: The view does not show it in time, or the store could not answer.
         """
-        if key in self._view.jobs.rows and (if_match is None or if_match <= self._view.revision):
+        if key in self._table.rows and (if_match is None or if_match <= self._view.revision):
             return
-        entry = await self._store.get(JOBS + key)
+        entry = await self._store.get(self._table.prefix + key)
         if entry is not None:
             await self._view.mirror.shows(entry.mod_revision)
 

@@ -81,6 +81,12 @@ class Metrics:
         self.handovers = Counter(
             "harpoon_agents_handed_over", "Agents given to the instance whose they are.", registry=self.registry
         )
+        self.shards_handed_over = Counter(
+            "harpoon_shards_handed_over", "Shards of runs given to the instance whose they are.", registry=self.registry
+        )
+        self.runs_purged = Counter(
+            "harpoon_runs_purged", "Runs that had ended and are not kept any more.", registry=self.registry
+        )
         self.passed_on = Counter(
             "harpoon_agents_passed_on", "Agents not reached from here and left to others.", registry=self.registry
         )

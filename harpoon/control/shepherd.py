@@ -30,9 +30,10 @@ from harpoon.control.membership import Membership, until
 from harpoon.control.metrics import Metrics
 from harpoon.control.minder import Minder, Wake
 from harpoon.control.outbox import RETRY_S
+from harpoon.control.settling import Settling
 from harpoon.control.view import View
 from harpoon.core import machine
-from harpoon.core.assign import Verdict, decide, owner
+from harpoon.core.assign import Verdict, owner
 from harpoon.kit.errors import leaves
 from harpoon.model.agent import Agent
 from harpoon.model.command import Command
@@ -54,8 +55,6 @@ HANDED_OVER_AT_ONCE: Final = 50
 HAND_OVER_AGAIN_S: Final = 0.5
 #: All agents are looked at again so often, even if nothing is heard.
 LOOK_AGAIN_S: Final = 30.0
-#: Timers of a loop that looks at the clock once a turn may fire so much too early.
-_EARLY_S: Final = 0.05
 #: Agents that take our token at a time.
 ADOPTIONS: Final = 64
 
@@ -79,9 +78,7 @@ class Shepherd:
         #: Agents to be looked at.
         self._dirty: dict[str, None] = {}
         self._has_dirty = asyncio.Event()
-        #: Other fit instances → from when on (elapsed) agents are handed over to them.
-        self._settled: dict[str, timedelta] = {}
-        self._others: frozenset[str] = frozenset()
+        self._settling = Settling(means, member)
         self._adoptions = asyncio.Semaphore(ADOPTIONS)
         #: Agents of which the view showed what the store did not have: whoever minds them began with that.
         self._misled: set[str] = set()
@@ -164,14 +161,7 @@ class Shepherd:
         asyncio.get_running_loop().call_later(after_s, self._look_at, tuple(agents))
 
     def _see(self, settle: timedelta) -> None:
-        """Note which other instances are there; what is new settles first, lest one that dies at once moves agents."""
-        then = self._means.clock.now().elapsed + settle
-        self._others = self._member.fit() - {self._means.instance}
-        is_new = not self._others <= self._settled.keys()
-        self._settled = {name: self._settled.get(name, then) for name in self._others}
-        if is_new and settle:
-            span_s = settle.total_seconds() + _EARLY_S
-            asyncio.get_running_loop().call_later(span_s, lambda: self._look_at(tuple(self._running)))
+        self._settling.see(settle, lambda: self._look_at(tuple(self._running)))
 
     # What to do about it.
 
@@ -199,17 +189,11 @@ class Shepherd:
 
     def _judge(self, name: str, able: frozenset[str]) -> Verdict:
         holder = self._holding.holder(name)
-        me = self._means.instance
         if name not in self._view.agents.rows:
-            return Verdict.HAND_OVER if holder == me else Verdict.LEAVE
+            return Verdict.HAND_OVER if holder == self._means.instance else Verdict.LEAVE
         link = self._view.links.rows.get(name)
         belongs_to = owner(name, able, () if link is None else link.value.failed_by)
-        verdict = decide(me, holder, belongs_to)
-        if verdict is Verdict.HAND_OVER and self._means.clock.now().elapsed < self._settled.get(
-            belongs_to or "", timedelta.max
-        ):
-            return Verdict.KEEP
-        return verdict
+        return self._settling.verdict(holder, belongs_to)
 
     async def _take(self, group: asyncio.TaskGroup, names: Sequence[str]) -> None:
         """Take the holds of agents, a few at a time, and begin to mind them."""
@@ -285,7 +269,7 @@ class Shepherd:
             hold,
             row,
             self._wake,
-            others=lambda: self._others,
+            others=lambda: self._settling.others,
             adoptions=self._adoptions,
         )
         self._minders[name] = minder

@@ -1,8 +1,8 @@
 """A term: the time that one lease of this instance lasts. In it, and only in it, this instance acts.
 
-What is there all the time (the view, the doors, the registry) knows of no hold; what commands agents and places slots
-is made with the term, by virtue of holds under its lease, and ends with it. Beginning one is recovering: agents are
-adopted anew, with higher tokens, and nothing is remembered from the term before but what the store shows.
+What is there all the time (the view, the doors, the registry) knows of no hold; what commands agents, places slots and
+conducts runs is made with the term, by virtue of holds under its lease, and ends with it. Beginning one is recovering:
+agents are adopted anew, with higher tokens, and nothing is remembered from the term before but what the store shows.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from harpoon.control.means import Means
 from harpoon.control.membership import Membership
 from harpoon.control.metrics import Metrics
 from harpoon.control.peers import Peers
+from harpoon.control.shards import Conducting, Shards
 from harpoon.control.shepherd import Shepherd
 from harpoon.control.transformer import Transformer
 from harpoon.control.view import View
@@ -21,12 +22,15 @@ from harpoon.control.view import View
 class Term:
     """The wired loops of one term."""
 
-    def __init__(self, means: Means, metrics: Metrics, view: View, member: Membership) -> None:
+    def __init__(
+        self, means: Means, metrics: Metrics, view: View, member: Membership, conducting: Conducting | None = None
+    ) -> None:
         self.member = member
         self.peers = Peers(means, metrics, view, member)
         self.shepherd = Shepherd(means, metrics, view, member)
         self._leadership = Leadership(means, metrics, view, member)
         self._transformer = Transformer(means, metrics, view, self.shepherd)
+        self._shards = None if conducting is None else Shards(means, metrics, view, member, conducting)
         self._view = view
 
     @property
@@ -52,3 +56,5 @@ class Term:
             group.create_task(self.shepherd.run(), name="shepherd")
             group.create_task(self._leadership.run(), name="leadership")
             group.create_task(self.peers.run(), name="peers")
+            if self._shards is not None:
+                group.create_task(self._shards.run(), name="shards")

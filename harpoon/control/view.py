@@ -24,6 +24,7 @@ from harpoon.model.rollout import RolloutRecord
 from harpoon.model.secret import Secret
 from harpoon.model.task import Disowned, Occupant, Placement, Task, TaskState
 from harpoon.model.template import TaskTemplate
+from harpoon.model.workflow import GraphRecord, WorkflowRecord
 from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.mirror import Mirror
 from harpoon.store.port import Store
@@ -47,6 +48,8 @@ SLOTS: Final = ROOT + "slots/"
 QUOTAS: Final = ROOT + "quotas/"
 MOVES: Final = ROOT + "moves/"
 SECRETS: Final = ROOT + "secrets/"
+WORKFLOWS: Final = ROOT + "workflows/"
+GRAPHS: Final = ROOT + "graphs/"
 #: Keys of agents' holds in the view.
 AGENT_HOLDS: Final = "agents/"
 
@@ -139,6 +142,9 @@ class View:
         self.moves = Table("moves", MOVES, MoveRecord)
         #: Encrypted.
         self.secrets = Table("secrets", SECRETS, Secret)
+        self.workflows = Table("workflows", WORKFLOWS, WorkflowRecord)
+        #: Generations of workflows: what runs are on.
+        self.graphs = Table("graphs", GRAPHS, GraphRecord)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -162,6 +168,8 @@ class View:
                 self.quotas,
                 self.moves,
                 self.secrets,
+                self.workflows,
+                self.graphs,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()

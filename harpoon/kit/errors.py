@@ -50,6 +50,14 @@ class Outdated(Conflict):
         self.problems = tuple(problems)
 
 
+class Reused(HarpoonError):
+    """The id was used before, for something else; ``reused`` is it."""
+
+    def __init__(self, message: str, *, reused: str) -> None:
+        super().__init__(message)
+        self.reused = reused
+
+
 class Exceeded(HarpoonError):
     """A bound that somebody set would be passed; ``excesses`` are the limits."""
 

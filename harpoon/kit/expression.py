@@ -14,7 +14,7 @@ Rules beside the language's own.
 4. Everything is bounded: see `kit.expression_program` and `kit.expression_cost`.
 
 Nothing is read or written but what is handed in. Equal scopes give equal values, but for the order of a list that is
-made of the fields of a mapping: a mapping has none.
+made of the fields of a mapping that is itself made here, or part of an element: such a mapping has none.
 """
 
 from collections.abc import Mapping

@@ -6,6 +6,7 @@ A place's name tells its type (see `PLACES`), so that equal text is equal in mea
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
 from harpoon.kit.expression_names import RUN, Names, Type, locate
@@ -47,6 +48,16 @@ class Wrong(ValueError):
         self.faults = faults
 
 
+class Way(Enum):
+    """What of a value is used."""
+
+    VALUE = auto()
+    #: Whether it has some fields.
+    ASKED = auto()
+    #: A loop goes over it: of a mapping, the names of its fields, in their order; the library has none.
+    ELEMENTS = auto()
+
+
 class Place(NamedTuple):
     """Where a value goes, and where it comes from."""
 
@@ -55,7 +66,8 @@ class Place(NamedTuple):
     #: As the expression has it, and as the scope does.
     path: tuple[Part, ...]
     source: tuple[Part, ...]
-    #: Not the value is used, but whether it has these fields: name → the same in the scope.
+    way: Way = Way.VALUE
+    #: The fields that are asked for: name → the same in the scope.
     asked: tuple[tuple[str, str], ...] = ()
 
     def taken(self, scope: Mapping[str, Any]) -> Any:
@@ -68,7 +80,9 @@ class Place(NamedTuple):
     def given(self, scope: Mapping[str, Any]) -> Any:
         """Return the value as the library takes it, or `ABSENT`."""
         value = _found(self.source, scope)
-        if self.asked:
+        if self.way is Way.ELEMENTS and isinstance(value, Mapping):
+            return list(value)
+        if self.way is Way.ASKED:
             there = value if isinstance(value, Mapping) else {}
             return {name: True for name, key in self.asked if key in there}
         if self.type is Type.TIME and value is not ABSENT:
@@ -99,9 +113,9 @@ def arrange(text: str, tree: Tree, names: Names) -> Arrangement:
     Raises:
         Wrong: It uses what there is not, or too much.
     """
-    places: dict[tuple[tuple[Part, ...], bool], Place] = {}
+    places: dict[tuple[tuple[Part, ...], Way], Place] = {}
     counts = dict.fromkeys(PLACES, 0)
-    cuts, keys, faults = list[_Cut](), list[tuple[tuple[Part, ...], bool]](), dict[str, None]()
+    cuts, keys, faults = list[_Cut](), list[tuple[tuple[Part, ...], Way]](), dict[str, None]()
     for use in tree.uses:
         ends = _ends(text, use)
         try:
@@ -109,15 +123,16 @@ def arrange(text: str, tree: Tree, names: Names) -> Arrangement:
         except ValueError as error:
             faults[str(error)] = None
             continue
-        is_asked = use.asked is not None and count == len(use.parts)
-        key = (use.root, *use.parts[:count]), is_asked
+        way = _way(use, count, kind)
+        kind = Type.TEXTS if way is Way.ELEMENTS and kind is Type.MAPPING else kind
+        key = (use.root, *use.parts[:count]), way
         if key not in places and counts[kind] == PLACES_MAX:
             faults[f"it uses more than {PLACES_MAX} values of one type; make several of it"] = None
             continue
         if key not in places:
-            places[key] = Place(place_name(kind, counts[kind]), kind, key[0], _source(key[0]))
+            places[key] = Place(place_name(kind, counts[kind]), kind, key[0], _source(key[0]), way)
             counts[kind] += 1
-        if is_asked:
+        if way is Way.ASKED:
             asked = (str(use.asked), str(_source((use.root, str(use.asked)))[1]))
             places[key] = places[key]._replace(asked=tuple(dict.fromkeys((*places[key].asked, asked))))
         cuts.append(_Cut(use.offset, ends[count], places[key].name))
@@ -145,6 +160,14 @@ class _Cut(NamedTuple):
     start: int
     end: int
     name: str
+
+
+def _way(use: Use, count: int, kind: Type) -> Way:
+    if count < len(use.parts):
+        return Way.VALUE
+    if use.asked is not None:
+        return Way.ASKED
+    return Way.ELEMENTS if use.is_range and kind in (Type.MAPPING, Type.ANY) else Way.VALUE
 
 
 def _ends(text: str, use: Use) -> list[int]:

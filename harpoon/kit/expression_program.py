@@ -20,8 +20,9 @@ from harpoon.kit.expression_cost import VALUES_MAX, WORK_MAX, size_of, work_of
 from harpoon.kit.expression_faults import failed, wrong
 from harpoon.kit.expression_json import NoJson, to_json
 from harpoon.kit.expression_names import Names, Type
-from harpoon.kit.expression_places import ABSENT, PLACES, PLACES_MAX, Place, Wrong, arrange, place_name, written
-from harpoon.kit.expression_tree import Tree, Use, grow, plain
+from harpoon.kit.expression_places import ABSENT, PLACES, PLACES_MAX, Place, Way, Wrong, arrange, place_name, written
+from harpoon.kit.expression_tree import Tree, Use, plain
+from harpoon.kit.expression_walk import grow
 from harpoon.kit.expression_wire import parsed
 
 #: Bytes of one expression.
@@ -134,7 +135,7 @@ def _prepare(text: str, names: Names) -> Program:
     tree = _tree(text, names.roots())
     places, order, rewritten = arrange(text, tree, names)
     refs = frozenset(_ref(use) for use in tree.uses)
-    if len(places) == 1 and not places[0].asked and rewritten.strip() == places[0].name:
+    if len(places) == 1 and places[0].way is Way.VALUE and rewritten.strip() == places[0].name:
         return Program(places[0].type, refs, tree, places, order, None)
     run, kind = _compile(rewritten)
     return Program(kind, refs, tree, places, order, run)

@@ -38,3 +38,5 @@ class Header:
     reason: str = ""
     #: The first events of its log, as `core.event.dump` writes them: they need no record of their own.
     started: tuple[Any, ...] = ()
+    #: Of its records, about; told once it has ended.
+    bytes: int = 0

@@ -107,4 +107,6 @@ class GraphRecord:
     generation: str
     spec: WorkflowSpec
     at_ms: int
+    #: Since when nothing more is started on it; None: it is the present one, or was just now.
+    retired_ms: int | None = None
     v: int = 1

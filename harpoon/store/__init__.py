@@ -22,10 +22,13 @@ key                                            value                            
 ``/h/1/ctl/dead/<agent>``                      `model.agent.Death`                           `control.cordons`
 ``/h/1/ctl/quotas/<ns>``                       `model.namespace.Namespace`, if declared      `control.quotas`
 ``/h/1/ctl/secrets/<ns>/<name>``               `model.secret.Secret`, encrypted              `control.secrets`
+``/h/1/ctl/workflows/<ns>/<name>``             `model.workflow.WorkflowRecord`               `control.workflows`
+``/h/1/ctl/graphs/<ns>/<name>/<generation>``   `model.workflow.GraphRecord`                  `control.workflows`
 ``/h/1/ctl/moves/<agent>/<task>``              `model.rebalance.MoveRecord`                  `control.rebalancing`
 ``/h/1/ctl/disowned/<agent>/<task>``           `model.task.Disowned`; goes with the task     an operator
 ``/h/1/ctl/idem/<hash of the key>``            `model.receipt.Receipt`; bounded, for 24 h    `control.receipts`
 ``/h/1/ctl/instances/<instance>``              `model.instance.Instance`, leased             each for itself
 ``/h/1/ctl/holds/<name>``                      `model.instance.Holder`, leased               `store.hold`
+``/h/1/run/…``                                 runs; see `control.ledger_records`            `control.ledger`
 =============================================  ============================================  =====================
 """

@@ -257,6 +257,7 @@ async def test_the_reference_is_open_and_the_same_as_in_the_files() -> None:
         rig.headers.clear()
         assert (await rig.get("/v1/openapi.json")).json == json.loads(files()["openapi.json"])
         assert (await rig.get("/v1/schemas/job.json")).json == json.loads(files()["job.schema.json"])
+        assert (await rig.get("/v1/schemas/workflow.json")).json == json.loads(files()["workflow.schema.json"])
         assert (await rig.get("/docs")).status == 200
         assert (await rig.ask("HEAD", "/docs")).status == 200
 

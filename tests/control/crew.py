@@ -220,6 +220,8 @@ class Crew:
         #: All that there ever were.
         self.ever: list[Mate] = []
         self.settings = settings
+        #: As of `Controller.open`.
+        self.exchange_for: Any = None
 
     @asynccontextmanager
     async def at_work(self, *names: str) -> AsyncIterator["Crew"]:
@@ -256,7 +258,7 @@ class Crew:
                 **settings,
             },
         )
-        mate.plane = await Controller.open(means, mate.metrics)
+        mate.plane = await Controller.open(means, mate.metrics, self.exchange_for)
         mate.life = asyncio.ensure_future(_live(mate.plane))
         self.mates[name] = mate
         self.ever.append(mate)

@@ -222,6 +222,17 @@ def test_has_tells_what_is_there(template: str, value: Any) -> None:
     assert value_of(template) == value
 
 
+def test_loops_go_over_the_fields_of_a_mapping_in_their_order() -> None:
+    fields = {name: number for number, name in enumerate("hgfedcba")}
+    scope = {"inputs": {"extra": fields, "maybe": fields}, "ops": {"ask": {"output": {"x": fields}}}}
+    for path in ("inputs.extra", "ops.ask.output.x", "inputs.maybe"):
+        assert compiled(f"${{{path}.map(k, k)}}").value(scope) == list("hgfedcba")
+        assert compiled(f"${{{path}.map(k, {path}[k])}}").value(scope) == list(range(8))
+        assert compiled(f"${{{path}.filter(k, k != 'c').map(k, k + '!').size()}}").value(scope) == 7
+        assert compiled(f"${{has({path}.a) && {path}.exists(k, k == 'a') && size({path}) == 8}}").value(scope) is True
+    assert compiled("${inputs.map(k, k)}").value(scope) == ["extra", "maybe"]
+
+
 def test_an_input_that_is_absent_can_be_asked_for() -> None:
     template = compiled("${has(inputs.order) ? inputs.order : 'none'}")
     assert template.value({**SCOPE, "inputs": {}}) == "none"

@@ -1,0 +1,326 @@
+"""The conductor: the one that advances the runs of one shard, and their one writer.
+
+What is asked of it is decided at once, in the order in which it is asked, on runs that are kept in memory; the answer
+is a `harpoon.control.draft.Landing`, which tells it once that is durable. So nobody waits for anybody's commit but the
+last one of the run that is concerned, and what comes in meanwhile goes into the next. What a run shows may be ahead of
+the store by what is on its way: whoever shows it outside waits for that (`Conductor.seen`).
+
+It decides nothing about runs itself (`core.step` does), and does not know who does the work (`control.exchange_port`).
+
+A claim's token is the revision at which the hold was sealed when this conductor began, the shard, and a counter. Each
+conductor of a shard begins with a hold that was taken or sealed since the one before: so no token is given twice.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import count
+from typing import Final, TypeVar
+
+import orjson
+
+from harpoon.control import starts
+from harpoon.control.conducted import Conducted
+from harpoon.control.draft import Draft, Landing
+from harpoon.control.exchange_port import Exchange
+from harpoon.control.landings import checked, landing, over
+from harpoon.control.ledger import Ledger
+from harpoon.control.ledger_records import run_key
+from harpoon.control.offering import tell
+from harpoon.control.orders import (
+    MOVED,
+    OVER,
+    BeatOrder,
+    ClaimOrder,
+    CloseOrder,
+    Form,
+    Granted,
+    Refusal,
+    Start,
+)
+from harpoon.control.run_reader import RunReader
+from harpoon.control.timers import Dues
+from harpoon.core import step
+from harpoon.core.dues import next_due_ms
+from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
+from harpoon.core.run import Ref, Run
+from harpoon.core.step import Refused, Result, Signal
+from harpoon.kit.clock import Clock
+from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
+
+#: Runs that ended last, which are kept for closings that come again.
+ENDED_KEPT: Final = 16
+_REWRITE: Final = frozenset({Paused, Resumed, CancelAsked, Ended})
+
+T = TypeVar("T")
+
+
+class Conductor:
+    """Advances the open runs of a shard.
+
+    Args:
+        ledger: Of the shard; it has to be running.
+        exchange: Told what may be claimed.
+        clock: What ``now`` is told by.
+        incarnation: Of the store.
+        reader: Reads what is known to the store only.
+    """
+
+    def __init__(self, ledger: Ledger, exchange: Exchange, clock: Clock, incarnation: int, reader: RunReader) -> None:
+        self.ledger = ledger
+        #: Key of a run → it; all that are open, once it is loaded.
+        self.runs: dict[str, Conducted] = {}
+        self.dues: Dues[Conducted] = Dues(self._tick)
+        #: Runs that have ended since it began.
+        self.ended = 0
+        self._exchange = exchange
+        self._clock = clock
+        self._reader = reader
+        #: Some that have ended; all of those whose end is not durable.
+        self._ended: OrderedDict[str, Conducted] = OrderedDict()
+        self._tokens = f"{incarnation}.{ledger.hold.sealed}.{ledger.shard}."
+        self._count = count(1)
+
+    # What workers ask for, by way of the exchange.
+
+    def claim(self, orders: Sequence[ClaimOrder]) -> Landing[list[Granted | Refusal]]:
+        """Give attempts to workers; tell of each, in the same order, by which token, or why not."""
+        now_ms = self._clock.now().wall
+        found: list[tuple[Draft | None, Granted | Refusal]] = []
+        for order in orders:
+            conducted = self.runs.get(order.run)
+            if conducted is None:
+                found.append((None, over(order.run)))
+                continue
+            token = f"{self._tokens}{next(self._count)}"
+            try:
+                self.ledger.check_room()
+                events = step.claim(conducted.run, order.ref, token, order.worker, order.session, now_ms)
+            except Refused as error:
+                found.append((None, Refusal(error.code, str(error))))
+            except Unavailable as error:
+                found.append((None, Refusal(MOVED, str(error))))
+            else:
+                found.append((self._note(conducted, events, order.ref), Granted(token)))
+        return landing(found)
+
+    def close(self, orders: Sequence[CloseOrder]) -> Landing[list[Refusal | None]]:
+        """Close attempts; tell of each, in the same order, why not, or None.
+
+        The very closing that closed an attempt before is answered alike, also when its run is over.
+        """
+        now_ms = self._clock.now().wall
+        found: list[tuple[Draft | None, Refusal | None]] = []
+        unknown: list[int] = []
+        for number, order in enumerate(orders):
+            conducted = self.runs.get(order.run) or self._ended.get(order.run)
+            if conducted is None:
+                unknown.append(number)
+                found.append((self.ledger.proof(), over(order.run)))
+                continue
+            try:
+                result = Result(order.label, order.output, order.error, order.is_retryable)
+                events = step.close(conducted.run, order.ref, order.token, result, now_ms)
+            except Refused as error:
+                # Another instance may conduct the run by now, and may have given out what is refused here.
+                found.append((self.ledger.proof(), Refusal(error.code, str(error))))
+                continue
+            found.append((self._note(conducted, events, order.ref) if events else conducted.draft, None))
+        return landing(found, self._recalling(orders, unknown) if unknown else None)
+
+    def beat(self, orders: Sequence[BeatOrder]) -> Landing[list[bool]]:
+        """Keep claims; tell of each, in the same order, whether it is the worker's still."""
+        now_ms = self._clock.now().wall
+        found: list[tuple[Draft | None, bool]] = []
+        for order in orders:
+            conducted = self.runs.get(order.run)
+            if conducted is not None and step.beat(conducted.run, order.ref, order.token, now_ms):
+                found.append((None, True))
+            else:
+                # What ended the claim is durable before the worker is told of it.
+                found.append(
+                    (conducted.draft if conducted and not conducted.is_durable else self.ledger.proof(), False)
+                )
+        return Landing(
+            [draft for draft, _ in found if draft is not None],
+            # What is not known is not denied: the worker goes on, and asks again.
+            lambda: [told or (draft is not None and draft.error is not None) for draft, told in found],
+        )
+
+    # What users ask for.
+
+    def start(self, orders: Sequence[tuple[Start, Form]]) -> Landing[list[starts.Answer]]:
+        """Start runs; tell of each, in the same order, which run it is, or why there is none.
+
+        Errors are `Invalid`, `Reused`, `harpoon.kit.errors.Conflict` (the workflow was changed meanwhile) and
+        `Unavailable`.
+        """
+        now_ms = self._clock.now().wall
+        found = [(order, *self._start(order, form, now_ms)) for order, form in orders]
+        drafts = [draft for _, draft, _ in found if draft is not None]
+        return Landing(drafts, *starts.told(self.ledger.place, found, self._reader.header_of))
+
+    def _start(self, order: Start, form: Form, now_ms: int) -> tuple[Draft | None, starts.Answer]:
+        key = run_key(order.namespace, order.id)
+        known = self.runs.get(key) or self._ended.get(key)
+        if known is not None:
+            return known.draft, starts.begun(known, order, is_new=False)
+        try:
+            self.ledger.check_room()
+            conducted, events = starts.started(order, form, now_ms)
+        except HarpoonError as error:
+            return None, error
+        conducted.compares = starts.conditions(self.ledger.place, order, form)
+        draft = self.enter(conducted, events)
+        return draft, starts.begun(conducted, order, is_new=True)
+
+    def signal(self, key: str, signal: Signal) -> Landing[None]:
+        """Have a run told something; the same signal again is not another.
+
+        Raises:
+            NotFound: The run is not open.
+            Refused: It takes no such signal.
+        """
+        return self._order(key, lambda run, now_ms: step.signal(run, signal, now_ms))
+
+    def pause(self, key: str, by: str) -> Landing[None]:
+        """Have nothing of a run claimed, fired or consumed; nothing, if it is paused already.
+
+        Raises:
+            NotFound: The run is not open.
+        """
+        return self._order(key, lambda run, now_ms: step.pause(run, by, now_ms))
+
+    def resume(self, key: str, by: str) -> Landing[None]:
+        """Have a paused run go on; nothing, if it does.
+
+        Raises:
+            NotFound: The run is not open.
+        """
+        return self._order(key, lambda run, now_ms: step.resume(run, by, now_ms))
+
+    def cancel(self, key: str, reason: str) -> Landing[None]:
+        """Have a run end; what is open is closed as cancelled.
+
+        Raises:
+            NotFound: The run is not open.
+        """
+        return self._order(key, lambda run, now_ms: step.cancel(run, reason, now_ms))
+
+    def seen(self, key: str) -> Landing[Run] | None:
+        """Return an open run once all that it shows now is durable; None: it is not open.
+
+        It is to be read in the turn in which whoever awaits this goes on: later it may be ahead of the store again.
+        """
+        conducted = self.runs.get(key)
+        if conducted is None:
+            return None
+        run, draft = conducted.run, conducted.draft
+        return Landing(() if draft is None else (draft,), lambda: checked(draft, run))
+
+    # What else advances runs.
+
+    def enter(self, conducted: Conducted, events: Sequence[Event]) -> Draft:
+        """Conduct a run that has begun just now, and have the events written that it began with."""
+        self.runs[conducted.key] = conducted
+        draft = self._note(conducted, events)
+        draft.compares, conducted.compares = conducted.compares, ()
+        draft.failed = partial(self.drop, conducted)
+        return draft
+
+    def adopt(self, conducted: Conducted) -> None:
+        """Conduct a run from now on that was read from the store."""
+        self.runs[conducted.key] = conducted
+        run = conducted.run
+        events = step.adopt(run, self._clock.now().wall)
+        if not run.status.is_over:
+            if not run.is_paused and run.ready:
+                self._exchange.ready(run, tuple(run.ready.values()))
+            claimed = [attempt for attempt in run.open.values() if attempt.claim is not None]
+            if claimed:
+                self._exchange.claimed(run, claimed)
+        if events:
+            self._note(conducted, events)
+        else:
+            self._look_after(conducted)
+
+    def drop(self, conducted: Conducted) -> None:
+        """Conduct a run no longer, which goes on elsewhere or never was durable."""
+        for runs in (self.runs, self._ended):
+            if runs.get(conducted.key) is conducted:
+                del runs[conducted.key]
+        self.dues.forget(conducted)
+        self._exchange.left(conducted.run)
+
+    def leave(self) -> None:
+        """Conduct nothing more: the shard is another's."""
+        for conducted in tuple(self.runs.values()):
+            self.drop(conducted)
+
+    def _tick(self, conducted: Conducted, now_ms: int) -> None:
+        """Do what is due in a run."""
+        events = step.tick(conducted.run, now_ms)
+        if events:
+            self._note(conducted, events)
+        else:
+            self._look_after(conducted)
+
+    def _order(self, key: str, decide: Callable[[Run, int], list[Event]]) -> Landing[None]:
+        conducted = self.runs.get(key)
+        if conducted is None:
+            raise NotFound(f"run {key.partition('/')[2]} is not open")
+        self.ledger.check_room()
+        events = decide(conducted.run, self._clock.now().wall)
+        draft = self._note(conducted, events) if events else conducted.draft
+        return Landing(() if draft is None else (draft,), lambda: checked(draft, None))
+
+    def _note(self, conducted: Conducted, events: Sequence[Event], by: Ref | None = None) -> Draft:
+        """Have events written that a run has made already, and tell what comes of them.
+
+        Args:
+            conducted: The run.
+            events: In order, at least one.
+            by: The attempt whose worker has brought them about.
+        """
+        run = conducted.run
+        # What a run begins with is in its header.
+        is_first = events[0].seq == 1
+        chunk = b"" if is_first else orjson.dumps([dump(event) for event in events])[1:-1]
+        conducted.bytes += len(chunk)
+        is_rewritten = is_first or not _REWRITE.isdisjoint(map(type, events))
+        header = conducted.header() if is_rewritten else None
+        draft = conducted.draft = self.ledger.append(conducted.key, events[0].seq, chunk, header)
+        if run.status.is_over:
+            self._end(conducted)
+        else:
+            self._look_after(conducted)
+            tell(self._exchange, run, events, by)
+        return draft
+
+    def _end(self, conducted: Conducted) -> None:
+        self.ended += 1
+        del self.runs[conducted.key]
+        self._ended[conducted.key] = conducted
+        while len(self._ended) > ENDED_KEPT and next(iter(self._ended.values())).is_durable:
+            self._ended.popitem(last=False)
+        self.dues.forget(conducted)
+        self._exchange.over(conducted.run)
+
+    def _look_after(self, conducted: Conducted) -> None:
+        due_ms = next_due_ms(conducted.run)
+        if due_ms is not None and due_ms < conducted.due_ms:
+            self.dues.at(due_ms, conducted)
+
+    def _recalling(
+        self, orders: Sequence[CloseOrder], unknown: Sequence[int]
+    ) -> Callable[[list[Refusal | None]], Awaitable[list[Refusal | None]]]:
+        """Return what finds out about closings of runs that are not known here."""
+
+        async def recall(told: list[Refusal | None]) -> list[Refusal | None]:
+            for number in unknown:
+                refusal, order = told[number], orders[number]
+                if refusal is not None and refusal.code == OVER and await self._reader.has_closed(order):
+                    told[number] = None
+            return told
+
+        return recall
