@@ -20,6 +20,7 @@ SUITES = (
     "history",
     "why",
     "steps",
+    "workflows",
 )
 
 
