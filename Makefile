@@ -49,9 +49,9 @@ endif
 coverage: $(READY) ## what the last `make test` did not reach
 	@$(BIN)/coverage report
 
-specs: $(READY) ## check how agents are owned and exclusive slots move, in every order (specs/), and that mistakes are found
+specs: $(READY) ## check how agents are owned, exclusive slots move and attempts are claimed, in every order (specs/), and that mistakes are found
 	@.ci/java
-	@$(BIN)/python -m pytest -q tests/specs $(ARGS)
+	@HARPOON_ALL_SPECS=1 $(BIN)/python -m pytest -q tests/specs $(ARGS)
 
 conformance: $(READY) ## judge the watch of a server of ours, or of any: make conformance SERVER=http://… TOKEN_FILE=…
 	@$(BIN)/python -m pytest tests/conformance $(if $(SERVER),--server $(SERVER)) $(if $(TOKEN_FILE),--token-file $(TOKEN_FILE)) $(ARGS)
@@ -78,7 +78,7 @@ bench: $(READY) ## figures beside the raw floors of the same run; some only: mak
 	@.ci/etcd $(BIN)
 	@$(BIN)/python -m bench $(ARGS)
 
-docs: $(READY) ## write docs/openapi.json and docs/job.schema.json anew
+docs: $(READY) ## write docs/openapi.json and the schemas of manifests anew
 	@$(BIN)/python -m harpoon.api.published docs
 
 stubs: ## make the messages of etcd's protocol anew, of harpoon/store/etcd/rpc.proto

@@ -30,7 +30,11 @@ from harpoon.api import (
     rebalance,
     reference,
     rollouts,
+    run_orders,
+    run_starts,
+    runs,
     secrets,
+    signals,
     status,
     tasks,
     upkeep,
@@ -40,6 +44,7 @@ from harpoon.api import (
     why,
     work,
     workers,
+    workflows,
 )
 from harpoon.api.blocking import caught_up
 from harpoon.api.body import DECODING
@@ -81,6 +86,11 @@ ROUTES: Final = (
     *changes.ROUTES,
     *apply.ROUTES,
     *plan.ROUTES,
+    *workflows.ROUTES,
+    *runs.ROUTES,
+    *run_starts.ROUTES,
+    *run_orders.ROUTES,
+    *signals.ROUTES,
     *work.ROUTES,
     *workers.ROUTES,
     *watch.ROUTES,

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from harpoon.api.app import ROUTES
 from harpoon.api.openapi import openapi
-from harpoon.api.reference import job_schema, pretty
+from harpoon.api.reference import job_schema, pretty, workflow_schema
 
 
 def files() -> Mapping[str, str]:
     """Return what is published: names of files, and what they hold."""
-    return {"openapi.json": pretty(openapi(ROUTES)), "job.schema.json": pretty(job_schema())}
+    return {
+        "openapi.json": pretty(openapi(ROUTES)),
+        "job.schema.json": pretty(job_schema()),
+        "workflow.schema.json": pretty(workflow_schema()),
+    }
 
 
 def main(directory: str) -> None:

@@ -21,6 +21,7 @@ from harpoon.api.openapi import openapi
 from harpoon.api.operation import Answer, Operation
 from harpoon.kit.schema import schema_of
 from harpoon.model.manifest import Manifest
+from harpoon.model.workflow import WorkflowManifest
 
 _PAGE: Final = Path(__file__).with_name("reference.html")
 _INLINE: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
@@ -48,6 +49,12 @@ def job_schema() -> dict[str, Any]:
 
 
 @cache
+def workflow_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a workflow's manifest."""
+    return schema_of(WorkflowManifest, title="Harpoon workflow", identity="urn:harpoon:schema:workflow:v1")
+
+
+@cache
 def _page() -> tuple[bytes, str]:
     """Return the page, and the policy that lets run what stands in it, and nothing else."""
     text = _PAGE.read_text(encoding="utf-8")
@@ -72,6 +79,11 @@ async def get_job_schema(request: web.Request) -> web.Response:
     return answer(request, orjson.dumps(job_schema()))
 
 
+async def get_workflow_schema(request: web.Request) -> web.Response:
+    """Describe a workflow's manifest as JSON Schema, for editors and other checks before it is sent."""
+    return answer(request, orjson.dumps(workflow_schema()))
+
+
 async def get_docs(_request: web.Request) -> web.Response:
     """Show this API as a page for people."""
     body, policy = _page()
@@ -88,6 +100,14 @@ ROUTES = (
     Operation("GET", "/v1/openapi.json", get_openapi, tag="instance", answers={200: Answer(json=Any)}, is_open=True),
     Operation(
         "GET", "/v1/schemas/job.json", get_job_schema, tag="instance", answers={200: Answer(json=Any)}, is_open=True
+    ),
+    Operation(
+        "GET",
+        "/v1/schemas/workflow.json",
+        get_workflow_schema,
+        tag="instance",
+        answers={200: Answer(json=Any)},
+        is_open=True,
     ),
     Operation("GET", "/docs", get_docs, tag="instance", answers={200: Answer(text="text/html")}, is_open=True),
 )

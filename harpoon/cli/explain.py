@@ -18,7 +18,8 @@ WIDTH = 100
 
 
 @verb(
-    "explain", examples=("harpoon explain job", "harpoon explain job.spec.task", "harpoon explain namespace.spec.quota")
+    "explain",
+    examples=("harpoon explain job", "harpoon explain job.spec.task", "harpoon explain workflow.spec.operations"),
 )
 def explain_field(
     what: Annotated[str, typer.Argument(help="A field of a manifest, such as job.spec.task.", metavar="FIELD")] = "job",

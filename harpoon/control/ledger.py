@@ -22,6 +22,7 @@ import structlog
 from harpoon.control.draft import Draft, Overtaken
 from harpoon.control.ledger_records import Place, cut, log_name
 from harpoon.control.means import HoldLost
+from harpoon.control.turns import Turns
 from harpoon.kit.errors import Unavailable
 from harpoon.kit.news import News
 from harpoon.store.hold import Hold, seal
@@ -49,9 +50,10 @@ class Ledger:
         hold: Of the shard.
         shard: Its number.
         instance: Who has the hold.
+        turns: What may be done in one turn.
     """
 
-    def __init__(self, store: Store, hold: Hold, shard: int, instance: str) -> None:
+    def __init__(self, store: Store, hold: Hold, shard: int, instance: str, turns: Turns) -> None:
         #: As it was sealed last.
         self.hold = hold
         self.place = Place.of(shard)
@@ -60,6 +62,7 @@ class Ledger:
         self.shard = shard
         self._store = store
         self._instance = instance
+        self._turns = turns
         self._pending: dict[str, Draft] = {}
         self._flying: Sequence[Draft] = ()
         self._proof: Draft | None = None
@@ -145,6 +148,7 @@ class Ledger:
                 if not (self._pending or self._proof):
                     self._is_fed.clear()
                     await self._is_fed.wait()
+                await self._turns.wait()
                 await self._fly(self._next())
         except Exception as error:
             ending.__cause__ = error

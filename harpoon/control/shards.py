@@ -34,6 +34,7 @@ from harpoon.control.runs import SHARD_HOLDS, Runs, shard_name
 from harpoon.control.settling import Settling
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.turns import Turns
 from harpoon.control.view import View
 from harpoon.control.workflows import Workflows
 from harpoon.core.assign import Verdict, owner
@@ -44,8 +45,6 @@ from harpoon.store.table import RowChange
 #: Shards handed over at a time, and the pause before the next: for a moment nobody conducts them.
 HANDED_OVER_AT_ONCE: Final = 8
 HAND_OVER_AGAIN_S: Final = 0.2
-#: Shards loaded at a time.
-LOADED_AT_ONCE: Final = 8
 #: All shards are looked at again so often, even if nothing is heard.
 LOOK_AGAIN_S: Final = 30.0
 #: Wait after the store could not answer, or another was faster.
@@ -90,14 +89,14 @@ class Shards:
         self._member = member
         self._conducting = conducting
         self._runs = conducting.runs
-        self._loader = Loader(means.store, conducting.runs.reader, conducting.workflows.graph)
+        self._turns = Turns(means.clock)
+        self._loader = Loader(means.store, conducting.runs.reader, conducting.workflows.graph, self._turns)
         self._holding = Holding(means, view, member, SHARD_HOLDS)
         self._settling = Settling(means, member)
-        self._timers: Timers[Conducted] = Timers(means.clock)
+        self._timers: Timers[Conducted] = Timers(means.clock, self._turns)
         self._running: dict[str, asyncio.Task[None]] = {}
         #: Shard → the revision that the tokens of its last conductor here began with.
         self._begun: dict[str, int] = {}
-        self._loading = asyncio.Semaphore(LOADED_AT_ONCE)
         #: Shards to be looked at.
         self._dirty: dict[str, None] = {}
         self._has_dirty = asyncio.Event()
@@ -225,17 +224,15 @@ class Shards:
         shard, means = _NAMES[name], self._means
         # Workflows that runs were started on before are to be known.
         await self._view.mirror.reached(hold.sealed)
-        ledger = Ledger(means.store, hold, shard, means.instance)
+        ledger = Ledger(means.store, hold, shard, means.instance, self._turns)
         conductor = Conductor(ledger, self._conducting.exchange, means.clock, self._view.incarnation, self._runs.reader)
         writing = asyncio.ensure_future(ledger.run())
         self._timers.enter(conductor.dues)
         try:
-            async with self._loading:
-                loop = asyncio.get_running_loop()
-                began = loop.time()
-                loaded = await self._loader.load(shard, conductor.adopt)
+            began = means.clock.now().elapsed
+            loaded = await self._loader.load(shard, conductor.adopt)
             self._runs.enter(shard, conductor)
-            spent_ms = round((loop.time() - began) * 1000)
+            spent_ms = (means.clock.now().elapsed - began) // timedelta(milliseconds=1)
             _log.info("shard_held", shard=name, token=str(hold.token), runs=loaded, duration_ms=spent_ms)
             await asyncio.wait((writing,))
             writing.result()

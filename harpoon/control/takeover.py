@@ -12,6 +12,7 @@ import structlog
 from harpoon.control.conducted import Conducted
 from harpoon.control.ledger_records import Place, fixed_of, is_cut, load_header
 from harpoon.control.run_reader import RunReader, events_of
+from harpoon.control.turns import Turns
 from harpoon.core.fold import fold
 from harpoon.core.graph import Graph
 from harpoon.core.run import begin
@@ -20,8 +21,8 @@ from harpoon.model.header import Header
 from harpoon.model.run import Status
 from harpoon.store.port import Store
 
-#: Others get their turn so often.
-SLICE_S: Final = 0.004
+#: Shards loaded at a time.
+LOADED_AT_ONCE: Final = 2
 #: With so many times more runs than open ones, the logs of these are read one by one.
 _SPARSE: Final = 16
 #: In every header of an open run, and in few others.
@@ -40,12 +41,15 @@ class Loader:
         store: Where they are.
         reader: Reads the records.
         graph_of: Knows the workflows that they are on.
+        turns: What may be done in one turn.
     """
 
-    def __init__(self, store: Store, reader: RunReader, graph_of: GraphOf) -> None:
+    def __init__(self, store: Store, reader: RunReader, graph_of: GraphOf, turns: Turns) -> None:
         self._store = store
         self._reader = reader
         self._graph_of = graph_of
+        self._turns = turns
+        self._loading = asyncio.Semaphore(LOADED_AT_ONCE)
 
     async def load(self, shard: int, enter: Callable[[Conducted], None]) -> int:
         """Have ``enter`` called with each open run of a shard; return how many there are.
@@ -53,20 +57,22 @@ class Loader:
         Raises:
             StoreUnavailable: The store could not answer.
         """
-        place = Place.of(shard)
+        async with self._loading:
+            return await self._load(Place.of(shard), enter)
+
+    async def _load(self, place: Place, enter: Callable[[Conducted], None]) -> int:
         total, headers = await self._headers(place)
         if len(headers) * _SPARSE < total:
             logs = {key: await self._records(f"{place.log}{key}/") for key in headers}
         else:
             logs = _by_run(await self._records(place.log), headers)
-        pause = _Pause()
         loaded = 0
         for key, record in headers.items():
+            await self._turns.wait()
             conducted = await self._conducted(key, record, logs.get(key, {}))
             if conducted is not None:
                 enter(conducted)
                 loaded += 1
-            await pause.maybe()
         return loaded
 
     async def _headers(self, place: Place) -> tuple[int, dict[str, bytes]]:
@@ -130,16 +136,3 @@ def _by_run(records: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> dict[s
         if key in wanted:
             logs.setdefault(key, {})[own] = record
     return logs
-
-
-class _Pause:
-    """Gives others their turn now and then."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._until = self._loop.time() + SLICE_S
-
-    async def maybe(self) -> None:
-        if self._loop.time() >= self._until:
-            await asyncio.sleep(0)
-            self._until = self._loop.time() + SLICE_S

@@ -12,12 +12,11 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final, Generic, Protocol, TypeVar
 
+from harpoon.control.turns import Turns
 from harpoon.kit.clock import Clock
 
 #: The wall clock may be set: it is looked at again so often, while anything is to come.
 LOOK_AGAIN_S: Final = 5.0
-#: What is due is handled for so long before others get their turn.
-SLICE_S: Final = 0.004
 #: Nothing is due.
 NEVER: Final = 1 << 62
 #: Entries that are not worth sweeping.
@@ -95,10 +94,12 @@ class Timers(Generic[T]):
 
     Args:
         clock: What dues are told by.
+        turns: What may be done in one turn.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, turns: Turns) -> None:
         self._clock = clock
+        self._turns = turns
         self._all: list[Dues[T]] = []
         self._is_sooner = asyncio.Event()
 
@@ -114,22 +115,19 @@ class Timers(Generic[T]):
 
     async def run(self) -> None:
         """Call back what is due until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
-            now_ms = self._clock.now().wall
-            until = loop.time() + SLICE_S
             self._is_sooner.clear()
-            first = min(self._all, key=lambda dues: dues.first_ms, default=None)
-            while first is not None and first.first_ms <= now_ms:
-                first.fire_next(now_ms)
-                if loop.time() >= until:
-                    break
-                if first.first_ms > now_ms:
-                    first = min(self._all, key=lambda dues: dues.first_ms, default=None)
-            else:
-                await self._rest(NEVER if first is None else first.first_ms, now_ms)
-                continue
-            await asyncio.sleep(0)
+            now_ms = self._clock.now().wall
+            while (first := self._first()) is not None and first.first_ms <= now_ms:
+                if self._turns.is_spent:
+                    # Meanwhile what was due may be forgotten, or its shard left.
+                    await self._turns.wait()
+                else:
+                    first.fire_next(now_ms)
+            await self._rest(NEVER if first is None else first.first_ms, now_ms)
+
+    def _first(self) -> Dues[T] | None:
+        return min(self._all, key=lambda dues: dues.first_ms, default=None)
 
     async def _rest(self, first_ms: int, now_ms: int) -> None:
         """Wait until something may be due."""

@@ -10,11 +10,10 @@ from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
 from harpoon.core.graph import Kind, Node
-from harpoon.core.run import Attempt, Pace, Ref, Run
+from harpoon.core.pace import WARN
+from harpoon.core.run import Attempt, Ref, Run
 from harpoon.model.lifecycle import Backoff
 
-#: Percent of a clock at which it is warned of.
-WARN: Final = 80
 #: Outdated entries of a heap that are let be.
 _SLACK: Final = 64
 
@@ -38,18 +37,10 @@ class Running(NamedTuple):
     """A clock that runs."""
 
     due_ms: int
+    #: From then on it is warned of.
+    warned_ms: int
     clock: Clock
     span_ms: int
-
-
-def pace_of(run: Run, op: str) -> Pace:
-    """Return the clocks of an operation; they are worked out once in a run."""
-    pace = run.paces.get(op)
-    if pace is None:
-        spec = run.graph.nodes[op].spec
-        pace = Pace(spec.queue_timeout_ms, spec.timeout_ms, spec.heartbeat_ms, spec.warn or WARN)
-        run.paces[op] = pace
-    return pace
 
 
 def is_at_once(node: Node, attempt: Attempt) -> bool:
@@ -57,45 +48,38 @@ def is_at_once(node: Node, attempt: Attempt) -> bool:
     return node.kind is Kind.CHOOSE or attempt.error is not None or attempt.ref.visit > node.spec.visits
 
 
-def clocks(node: Node, attempt: Attempt, pace: Pace) -> list[Running]:
+def clocks(node: Node, attempt: Attempt) -> list[Running]:
     """Return the clocks of an attempt that run, in no order; it is none that closes at once."""
-    if node.kind is Kind.WAIT:
-        until_ms = attempt.opened_ms + pace.timeout_ms
-        if attempt.due_ms is not None and attempt.due_ms <= until_ms:
-            return [Running(attempt.due_ms, Clock.TIME, 0)]
-        return [Running(until_ms, Clock.TIMEOUT, pace.timeout_ms)]
-    claim = attempt.claim
-    if claim is None:
-        return [Running(attempt.ready_ms + pace.queue_ms, Clock.QUEUE, pace.queue_ms)]
-    return [
-        Running(claim.due_ms, Clock.TIMEOUT, pace.timeout_ms),
-        Running(claim.beat_due_ms, Clock.HEARTBEAT, pace.heartbeat_ms),
-    ]
-
-
-def warned_from(running: Running, pace: Pace) -> int:
-    """Return from when on a clock is warned of."""
-    return running.due_ms - running.span_ms * (100 - pace.warn) // 100
-
-
-def is_warned_of(running: Running, attempt: Attempt) -> bool:
-    """Whether nothing has to be told of a clock any more before it is due."""
-    return running.clock is Clock.TIME or running.clock in attempt.warned
+    claim, pace = attempt.claim, node.pace
+    if claim is not None:
+        due_ms, beat_ms = claim.due_ms, claim.beat_due_ms
+        return [
+            Running(due_ms, due_ms - pace.timeout_ahead_ms, Clock.TIMEOUT, pace.timeout_ms),
+            Running(beat_ms, beat_ms - pace.heartbeat_ahead_ms, Clock.HEARTBEAT, pace.heartbeat_ms),
+        ]
+    if node.kind is Kind.WORKER:
+        due_ms = attempt.ready_ms + pace.queue_ms
+        return [Running(due_ms, due_ms - pace.queue_ahead_ms, Clock.QUEUE, pace.queue_ms)]
+    due_ms = attempt.opened_ms + pace.timeout_ms
+    if attempt.due_ms is not None and attempt.due_ms <= due_ms:
+        return [Running(attempt.due_ms, attempt.due_ms, Clock.TIME, 0)]
+    return [Running(due_ms, due_ms - pace.timeout_ahead_ms, Clock.TIMEOUT, pace.timeout_ms)]
 
 
 def look_again(run: Run, attempt: Attempt) -> None:
     """Take note of when an attempt's clocks are to be looked at next, after they changed."""
-    op = attempt.ref.op
-    pace = pace_of(run, op)
-    wake_ms = None
-    for running in clocks(run.graph.nodes[op], attempt, pace):
-        next_ms = running.due_ms if is_warned_of(running, attempt) else warned_from(running, pace)
-        if wake_ms is None or next_ms < wake_ms:
-            wake_ms = next_ms
-    if wake_ms is None or wake_ms == attempt.wake_ms:
+    op, visit, _ = attempt.ref
+    warned = attempt.warned
+    wake_ms = min(
+        [
+            running.due_ms if running.clock in warned else running.warned_ms
+            for running in clocks(run.graph.nodes[op], attempt)
+        ]
+    )
+    if wake_ms == attempt.wake_ms:
         return
     attempt.wake_ms = wake_ms
-    heappush(run.wakes, (wake_ms, op, attempt.ref.visit))
+    heappush(run.wakes, (wake_ms, op, visit))
     if len(run.wakes) > _SLACK + 4 * len(run.open):
         _tidy(run)
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from harpoon.core.dues import Clock, Running, clocks, is_warned_of, look_again, pace_of, retry_after_ms, warned_from
+from harpoon.core.dues import Clock, Running, clocks, look_again, retry_after_ms
 from harpoon.core.event import Warned
 from harpoon.core.run import Attempt
 from harpoon.core.stepping import Step
@@ -28,13 +28,13 @@ def conclude(
 def expire(step: Step, attempt: Attempt) -> None:
     """Close an attempt of which a clock has run out, or note what is about to."""
     run, ref = step.run, attempt.ref
-    pace = pace_of(run, ref.op)
-    running = sorted(clocks(run.graph.nodes[ref.op], attempt, pace), key=lambda each: each.due_ms)
+    running = clocks(run.graph.nodes[ref.op], attempt)
+    running.sort(key=lambda each: each.due_ms)
     if running[0].due_ms <= step.now_ms:
         _run_out(step, attempt, running[0])
         return
     for each in running:
-        if not is_warned_of(each, attempt) and warned_from(each, pace) <= step.now_ms:
+        if each.warned_ms <= step.now_ms and each.clock not in attempt.warned:
             step.happen(Warned(step.seq, step.now_ms, *ref, each.clock))
     look_again(run, attempt)
 

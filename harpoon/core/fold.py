@@ -8,7 +8,7 @@ claim, so that whoever takes a run over calls `core.step.adopt`; and outdated en
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from harpoon.core.dues import is_at_once, look_again, pace_of
+from harpoon.core.dues import is_at_once, look_again
 from harpoon.core.event import (
     CancelAsked,
     Claimed,
@@ -99,7 +99,7 @@ def _fired(run: Run, event: Fired) -> None:
 def _claimed(run: Run, event: Claimed) -> None:
     key = (event.op, event.visit)
     attempt = run.ready.pop(key)
-    pace = pace_of(run, event.op)
+    pace = run.graph.nodes[event.op].pace
     now_ms = event.now_ms
     attempt.claim = Claim(
         event.token, event.worker, event.session, now_ms, now_ms + pace.timeout_ms, now_ms + pace.heartbeat_ms

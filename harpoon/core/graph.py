@@ -1,11 +1,12 @@
 """The graph of a workflow as runs go through it: operations, the triggers that open them, and compiled expressions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from harpoon.core.flaws import OUTPUTS, Read, at, read
+from harpoon.core.pace import Pace, pace_of
 from harpoon.core.wiring import Trigger, offered
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.kit.expression import Template
@@ -52,6 +53,11 @@ class Node:
     triggers: tuple[Trigger, ...]
     #: Label → the triggers that it is a member of, together with it.
     edges: Mapping[str, tuple[Trigger, ...]]
+    #: Its clocks.
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pace", pace_of(self.spec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from typing import Final
 
 #: Texts up to here are measured without being written.
 _SHORT: Final = 64
+#: Made once: `json.dumps` makes one a call when it is not to write as it does by default.
+_write: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 def json_bytes(value: object) -> int:
@@ -13,5 +15,5 @@ def json_bytes(value: object) -> int:
         return 4
     if type(value) is str and len(value) < _SHORT and value.isascii() and value.isalnum():
         return len(value) + 2
-    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    written = _write(value)
     return len(written) if written.isascii() else len(written.encode())

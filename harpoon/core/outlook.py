@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from harpoon.core.dues import Clock, clocks, pace_of
+from harpoon.core.dues import Clock, clocks
 from harpoon.core.graph import Kind, Node
 from harpoon.core.run import Attempt, Ref, Run
 from harpoon.model.label import Member
@@ -94,7 +94,7 @@ def skipped(run: Run) -> tuple[str, ...]:
 
 def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
     node = run.graph.nodes[attempt.ref.op]
-    ending = min(clocks(node, attempt, pace_of(run, node.name)), key=lambda running: running.due_ms)
+    ending = min(clocks(node, attempt), key=lambda running: running.due_ms)
     claim = attempt.claim
     if claim is not None:
         state, since_ms = State.RUNNING, claim.at_ms

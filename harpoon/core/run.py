@@ -24,15 +24,6 @@ class Ref(NamedTuple):
     attempt: int
 
 
-class Pace(NamedTuple):
-    """The clocks of an operation, in milliseconds, and the percent of them at which they are warned of."""
-
-    queue_ms: int
-    timeout_ms: int
-    heartbeat_ms: int
-    warn: int
-
-
 @dataclass(slots=True)
 class Claim:
     """A worker's hold on an attempt."""
@@ -180,8 +171,6 @@ class Run:
     bytes_total: int = 0
     #: Most of the time until its deadline has passed, and that was told.
     is_warned: bool = False
-    #: Of operations that were ever fired.
-    paces: dict[str, Pace] = field(default_factory=dict)
     #: A heap of (when, operation, visit): whose clocks are to be looked at next. Some are outdated.
     wakes: list[tuple[int, str, int]] = field(default_factory=list)
 

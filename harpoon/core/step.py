@@ -23,7 +23,7 @@ Rules.
 
 from typing import Final, NamedTuple
 
-from harpoon.core.dues import Clock, deadline_warned_from, look_again, look_due, pace_of
+from harpoon.core.dues import Clock, deadline_warned_from, look_again, look_due
 from harpoon.core.event import CancelAsked, Claimed, Event, Paused, Resumed, Signalled, Started, Warned
 from harpoon.core.expiry import conclude, expire
 from harpoon.core.measure import json_bytes
@@ -139,7 +139,7 @@ def beat(run: Run, ref: Ref, token: str, now_ms: int) -> bool:
     attempt = run.find(ref)
     if attempt is None or attempt.claim is None or attempt.claim.token != token:
         return False
-    attempt.claim.beat_due_ms = max(run.now_ms, now_ms) + pace_of(run, ref.op).heartbeat_ms
+    attempt.claim.beat_due_ms = max(run.now_ms, now_ms) + run.graph.nodes[ref.op].pace.heartbeat_ms
     return True
 
 
@@ -238,7 +238,7 @@ def adopt(run: Run, now_ms: int) -> list[Event]:
     for attempt in run.open.values():
         held = attempt.claim
         if held is not None:
-            held.beat_due_ms = min(step.now_ms + pace_of(run, attempt.ref.op).heartbeat_ms, held.due_ms)
+            held.beat_due_ms = min(step.now_ms + run.graph.nodes[attempt.ref.op].pace.heartbeat_ms, held.due_ms)
             look_again(run, attempt)
     step.fresh.extend(key for key in run.open if key not in run.ready)
     step.go_on()

@@ -81,7 +81,7 @@ class Step:
     def settle(self) -> None:
         """Do what follows by itself, until the run waits for the world, or is over."""
         run = self.run
-        while not run.status.is_over:
+        while run.status is Status.RUNNING:
             if run.is_broken and run.graph.spec.on_failure is OnFailed.CANCEL:
                 self.end(Status.FAILED, run.failure or "")
             elif len(self.events) > EVENTS_MAX:

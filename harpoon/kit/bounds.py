@@ -12,16 +12,20 @@ from harpoon.model import (
     check,
     container,
     given,
+    inputs,
     job,
+    label,
     lifecycle,
     name,
     namespace,
+    operation,
     rebalance,
     rules,
     secret,
     shown,
     template,
     versions,
+    workflow,
 )
 
 Schema = Mapping[str, Any]
@@ -36,6 +40,10 @@ _COMMAND: Final = {"minItems": 1}
 _REFERENCE: Final = {"pattern": f"{name.NAME_PATTERN.removesuffix('$')}/{secret.KEY_PATTERN.removeprefix('^')}"}
 _KEYS: Final = {"maxProperties": secret.KEYS_MAX, "propertyNames": {"pattern": secret.KEY_PATTERN}}
 _TEXT: Final = {"maxLength": template.TEXT_MAX}
+_WORDS: Final = {"propertyNames": {"pattern": label.WORD_PATTERN}}
+_HANDLER: Final = {"pattern": operation.HANDLER_PATTERN}
+_EXPRESSION: Final = {"minLength": 1, "maxLength": operation.EXPRESSION_MAX}
+_LENGTH: Final = {"minimum": 0}
 
 #: Beside the type of a field; for a mapping ``values`` is about each of its values.
 FIELDS: Final[Mapping[tuple[type, str], Schema]] = {
@@ -102,6 +110,29 @@ FIELDS: Final[Mapping[tuple[type, str], Schema]] = {
     (rebalance.Rebalancing, "job"): _NAME,
     (shown.Documents, "documents"): {"minItems": 1},
     (versions.Rollback, "version"): {"minimum": 1},
+    (workflow.WorkflowSpec, "operations"): {"minProperties": 1, "maxProperties": workflow.OPERATIONS_MAX, **_WORDS},
+    (workflow.WorkflowSpec, "inputs"): {"maxProperties": inputs.INPUTS_MAX, **_WORDS},
+    (workflow.WorkflowSpec, "outputs"): {"maxProperties": workflow.OUTPUTS_MAX, **_WORDS},
+    (inputs.InputSchema, "enum"): {"maxItems": inputs.ENUM_MAX},
+    (inputs.InputSchema, "minLength"): _LENGTH,
+    (inputs.InputSchema, "maxLength"): _LENGTH,
+    (inputs.InputSchema, "properties"): {"maxProperties": inputs.PROPERTIES_MAX},
+    (inputs.InputSchema, "required"): {"maxItems": inputs.PROPERTIES_MAX},
+    (operation.Operation, "worker"): _HANDLER,
+    (operation.Operation, "choose"): {"minItems": 1, "maxItems": operation.CHOICES_MAX},
+    (operation.Operation, "visits"): {"minimum": 1, "maximum": operation.VISITS_MAX},
+    (operation.Operation, "needs"): {"maxItems": operation.TARGETS_MAX},
+    (operation.Operation, "next"): {"maxProperties": operation.LABELS_MAX, **_WORDS},
+    (operation.Operation, "labels"): {"maxItems": operation.LABELS_MAX},
+    (operation.Attempts, "attempts"): {"minimum": 1, "maximum": operation.ATTEMPTS_MAX},
+    (operation.Wait, "signal"): _HANDLER,
+    (operation.Wait, "key"): _EXPRESSION,
+    (operation.Wait, "until"): _EXPRESSION,
+    (operation.Choice, "when"): _EXPRESSION,
+    (operation.Choice, "label"): {"pattern": label.WORD_PATTERN},
+    (operation.Choice, "else"): {"pattern": label.WORD_PATTERN},
+    (operation.Concurrency, "key"): _EXPRESSION,
+    (operation.Concurrency, "limit"): {"minimum": 1, "maximum": operation.CONCURRENCY_MAX},
 }
 
 
@@ -117,4 +148,7 @@ NOUNS: Final[Mapping[type, Schema]] = {
     check.Check: _exactly_one("http", "tcp", "exec"),
     rules.Requirement: _exactly_one("equals", "in", "not_in", "exists"),
     rules.Preference: _exactly_one("equals", "in", "not_in", "exists"),
+    operation.Operation: _exactly_one("worker", "wait", "choose"),
+    operation.Wait: _exactly_one("signal", "until", "for"),
+    operation.Choice: _exactly_one("when", "else"),
 }

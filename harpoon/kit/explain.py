@@ -17,9 +17,10 @@ from harpoon.kit.strict import quote
 from harpoon.model.manifest import Manifest
 from harpoon.model.namespace import NamespaceManifest
 from harpoon.model.units import Unit
+from harpoon.model.workflow import WorkflowManifest
 
 #: What can be explained, by the first word of a path.
-TOPICS: Final[Mapping[str, Any]] = {"job": Manifest, "namespace": NamespaceManifest}
+TOPICS: Final[Mapping[str, Any]] = {"job": Manifest, "namespace": NamespaceManifest, "workflow": WorkflowManifest}
 _PLAIN: Final[Mapping[Any, str]] = {
     str: "text",
     int: "whole number",

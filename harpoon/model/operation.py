@@ -253,7 +253,7 @@ class Operation:
     next: Mapping[str, Targets] = field(default_factory=dict)
     #: Labels that it may be closed with beside ``done``, ``fail`` and those in ``next``.
     labels: tuple[str, ...] = ()
-    #: Once it has been closed, the run ends as failed.
+    #: A run in which it was closed ends as failed, when nothing is open any more.
     end: Literal["failed"] | None = None
     #: Bytes that its output may have, as JSON.
     output_max: Size = OUTPUT_MAX

@@ -130,11 +130,12 @@ def test_all_routes_of_the_contract_are_there() -> None:
         ("POST", "/v1/namespaces/{ns}/tasks/{id}/stop"),
         ("GET", "/v1/openapi.json"),
         ("GET", "/v1/schemas/job.json"),
+        ("GET", "/v1/schemas/workflow.json"),
         ("GET", "/docs"),
     }
 
 
-OPEN = {"/v1/health", "/v1/openapi.json", "/v1/schemas/job.json", "/docs"}
+OPEN = {"/v1/health", "/v1/openapi.json", "/v1/schemas/job.json", "/v1/schemas/workflow.json", "/docs"}
 
 
 async def test_no_route_but_health_and_the_reference_answers_without_the_token() -> None:

@@ -38,6 +38,13 @@ def test_the_word_job_may_be_left_out(terminal: Terminal, word: str) -> None:
     assert {"name", "type", "is_required", "default", "description"} == set(told["fields"][0])
 
 
+def test_workflows_are_explained_as_jobs_are(terminal: Terminal) -> None:
+    told = terminal.run("explain", "workflow.spec.operations.retry").out.splitlines()
+    assert told[0] == "workflow.spec.operations.retry   Retry"
+    assert '  lost   Attempts, default {"attempts":5}' in told
+    assert "      Its worker fell silent." in told
+
+
 def test_what_is_required_says_so(terminal: Terminal) -> None:
     assert "  command   list of text, required\n" in terminal.run("explain", "job.spec.task.checks.exec").out
 

@@ -12,6 +12,7 @@ from harpoon.control.orders import BeatOrder, ClaimOrder, CloseOrder, Form, Gran
 from harpoon.control.run_reader import RunReader
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.turns import Turns
 from harpoon.core.graph import compile_graph
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import NotFound
@@ -100,15 +101,16 @@ class Stage:
             self.lease = await self.store.lease(30)
             hold = await acquire(self.store, self.lease, f"shards/{SHARD:02d}", self.name, 1)
         assert hold is not None
-        self.ledger = Ledger(self.store, hold, SHARD, self.name)
+        turns = self.turns = Turns(SystemClock())
+        self.ledger = Ledger(self.store, hold, SHARD, self.name, turns)
         self.conductor = Conductor(self.ledger, self.notes, self.clock, 1, self.reader)
-        self.timers = Timers(self.clock)
+        self.timers = Timers(self.clock, turns)
         self.timers.enter(self.conductor.dues)
         self.life = asyncio.ensure_future(self.ledger.run())
         ticking = asyncio.ensure_future(self.timers.run())
         self.ended_by = None
         try:
-            self.loaded = await Loader(self.store, self.reader, self._graph).load(SHARD, self.conductor.adopt)
+            self.loaded = await Loader(self.store, self.reader, self._graph, turns).load(SHARD, self.conductor.adopt)
             yield self
         finally:
             ticking.cancel()

@@ -13,6 +13,7 @@ from harpoon.control.draft import Draft, Landing, Overtaken
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import LOG, RUNS, whole
 from harpoon.control.means import HoldLost
+from harpoon.control.turns import Turns
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Unavailable
 from harpoon.store.hold import HOLDS, Hold, acquire
@@ -57,7 +58,7 @@ async def at_work(store: Store, hold: Hold | None = None) -> AsyncIterator[Ledge
     if hold is None:
         hold = await acquire(store, await store.lease(10), NAME, "me", 1)
     assert hold is not None
-    ledger = Ledger(store, hold, SHARD, "me")
+    ledger = Ledger(store, hold, SHARD, "me", Turns(SystemClock()))
     life = asyncio.ensure_future(ledger.run())
     try:
         yield ledger

@@ -219,7 +219,7 @@ async def test_ten_thousand_open_runs_are_loaded_within_a_second_of_processor_ti
     async with first.at_work():
         runs = [f"r{number}" for number in range(2000)]
         await first.start(*runs, is_fresh=True)
-    loader = Loader(store, first.reader, first._graph)
+    loader = Loader(store, first.reader, first._graph, first.turns)
     found = []
     longest, began, spent = 0.0, time.perf_counter(), time.process_time()
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from harpoon.control.timers import NEVER, Dues, Timers
+from harpoon.control.turns import Turns
 from harpoon.kit.clock import SystemClock
 from tests.control.stage import Wall
 
@@ -57,7 +58,7 @@ async def test_what_is_forgotten_does_not_fire_and_does_not_stay() -> None:
 
 async def test_it_wakes_for_what_is_due_earlier_and_for_shards_that_come_and_go() -> None:
     clock = SystemClock()
-    timers: Timers[Thing] = Timers(clock)
+    timers: Timers[Thing] = Timers(clock, Turns(SystemClock()))
     one, other = Fired(), Fired()
     running = asyncio.ensure_future(timers.run())
     await asyncio.sleep(0)
@@ -83,7 +84,7 @@ async def test_a_wall_clock_that_is_set_is_noticed(monkeypatch) -> None:
 
     monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.01)
     clock = Wall()
-    timers: Timers[Thing] = Timers(clock)
+    timers: Timers[Thing] = Timers(clock, Turns(SystemClock()))
     dues = Fired()
     timers.enter(dues)
     dues.at(clock.ms + 3_600_000, Thing("x"))
@@ -96,7 +97,7 @@ async def test_a_wall_clock_that_is_set_is_noticed(monkeypatch) -> None:
 
 
 async def test_ten_thousand_due_at_once_fire_soon_and_let_others_have_their_turn() -> None:
-    timers: Timers[Thing] = Timers(SystemClock())
+    timers: Timers[Thing] = Timers(SystemClock(), Turns(SystemClock()))
     told: list[str] = []
 
     def fire(thing: Thing, _now_ms: int) -> None:

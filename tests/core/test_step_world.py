@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from harpoon.core import step
-from harpoon.core.dues import clocks, next_due_ms, pace_of
+from harpoon.core.dues import clocks, is_at_once, next_due_ms
 from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Started
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Ref
@@ -329,6 +329,9 @@ class World(RuleBasedStateMachine):
         for upto in range(1, len(self.flow.log) + 1):
             run = self.flow.again(upto)
             step.adopt(run, self.flow.now)
+            for (op, visit), attempt in run.open.items():
+                assert not is_at_once(run.graph.nodes[op], attempt), (op, visit)
+            assert run.status.is_over or run.is_paused or (run.open and not run.pending)
             step.tick(run, run.deadline_ms)
             assert run.status.is_over
         self.flow.now = T0
@@ -341,7 +344,7 @@ def clocks_of(run):
     told = {}
     for key, attempt in run.open.items():
         node = run.graph.nodes[key[0]]
-        dues = [one.due_ms for one in clocks(node, attempt, pace_of(run, key[0])) if one.clock != "heartbeat"]
+        dues = [one.due_ms for one in clocks(node, attempt) if one.clock != "heartbeat"]
         told[key] = min(dues)
     return told
 

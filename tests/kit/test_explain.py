@@ -9,6 +9,7 @@ from harpoon.kit.errors import NotFound
 from harpoon.kit.explain import TOPICS, explain, type_name
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import TaskId
+from harpoon.model.workflow import WorkflowManifest
 
 
 def paths(path: str = "") -> Iterator[str]:
@@ -29,6 +30,35 @@ def test_every_field_can_be_reached_and_is_explained() -> None:
         "apiVersion", "kind", "name", "namespace", "tags", "scale", "tag", "equals", "in", "not_in", "exists", "job",
         "port", "path", "every", "timeout", "attempts", "within", "initial", "factor", "max", "drain", "grace",
     }  # fmt: skip
+
+
+def test_every_field_of_a_workflow_is_explained() -> None:
+    def within(path: str) -> Iterator[str]:
+        yield path
+        for field in explain(WorkflowManifest, path).fields:
+            # Schemas hold schemas.
+            if field.name not in ("items", "properties") or path.endswith(".inputs"):
+                yield from within(f"{path}.{field.name}".lstrip("."))
+
+    found = set(within(""))
+    assert {"spec.operations.retry.backoff.factor", "spec.inputs.items.type", "spec.operations.choose.else"} <= found
+    silent = {path for path in found if not explain(WorkflowManifest, path).description}
+    # Names that say it all.
+    assert {path.rpartition(".")[2] for path in silent} <= {
+        "apiVersion", "kind", "name", "namespace", "tags", "initial", "factor", "max", "for", "limit", "label",
+        "description",
+    }  # fmt: skip
+
+
+def test_how_an_operation_is_written_is_told() -> None:
+    operation = {field.name: field for field in explain(WorkflowManifest, "spec.operations").fields}
+    assert operation["next"].type == "mapping of name or list of names"
+    assert (operation["visits"].type, operation["visits"].default) == ("whole number", "1")
+    assert (operation["output_max"].type, operation["output_max"].default) == ("size", "64Ki")
+    assert operation["warn"].type == "percent"
+    assert operation["end"].type == "failed"
+    assert explain(TOPICS["workflow"], "spec.inputs", root="workflow").type == "mapping of InputSchema"
+    assert explain(WorkflowManifest, "spec.on_failure").type == "cancel or continue"
 
 
 def test_the_root_is_explained_by_its_noun_and_its_fields() -> None:

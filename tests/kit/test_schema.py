@@ -22,10 +22,13 @@ from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Requirement
 from harpoon.model.shown import Scaling
+from harpoon.model.workflow import WorkflowManifest
 from tests.kit.test_codec import nouns
+from tests.workflows import REFUND, SEVEN, a_workflow
 
 JOB = schema_of(Manifest, title="Job", identity="urn:test:job")
 FITS = jsonschema.Draft202012Validator(JOB)
+WORKFLOW = jsonschema.Draft202012Validator(schema_of(WorkflowManifest, title="Workflow", identity="urn:test:workflow"))
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
 #: How the codec tells that a document is not of the form that the types have: nothing that fits a schema is so.
 OF_FORM = re.compile(
@@ -179,6 +182,8 @@ def test_a_bound_is_the_noun_s_own_at_both_edges(kind: Any, name: str) -> None:
         "PortRange": {"low": 1, "high": 65535},
         "Spec": {"task": {"command": ["serve"]}},
         "Update": {"surge": 1, "unavailable": 1},
+        "Operation": {"worker": "w"},
+        "Concurrency": {"key": "k"},
     }
     given = least.get(kind.__name__, {})
     for inside in (bounds["minimum"], bounds["maximum"]):
@@ -207,6 +212,60 @@ def test_comments_docstrings_and_defaults_are_told() -> None:
     assert check["properties"]["every"]["default"] == "2s"
     assert "in" in JOB["$defs"]["Requirement"]["properties"]
     assert "- `keep`: It keeps the value" in JOB["$defs"]["OnChange"]["description"]
+
+
+ORDER = {
+    "type": "object",
+    "properties": {"lines": {"type": ["array", "null"], "items": {"type": "number", "minimum": 0.5}}},
+    "required": ["lines"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        REFUND,
+        SEVEN,
+        a_workflow(a={"worker": "w", "next": {"done": ["b", "c"]}, "warn": "80%", "end": "failed", "output_max": 1024}),
+        a_workflow(a={"choose": [{"when": "${true}", "label": "x"}, {"else": "y"}], "visits": 1000}),
+        a_workflow(a={"wait": {"for": "10m"}}, b={"worker": None, "wait": {"signal": "s", "key": "${run.id}"}}),
+        REFUND | {"spec": REFUND["spec"] | {"inputs": {"order": ORDER, "n": {"type": "integer", "default": 3}}}},
+    ],
+)
+def test_a_workflow_that_is_taken_fits_its_schema_in_all_forms_it_is_written_in(document: dict[str, Any]) -> None:
+    WORKFLOW.validate(document)
+    manifest = codec.decode(WorkflowManifest, orjson.dumps(document))
+    for data in (codec.dump(manifest), codec.dump_full(manifest)):
+        WORKFLOW.validate(orjson.loads(data))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {},
+        {"worker": "w", "wait": {"for": "1m"}},
+        {"worker": "W"},
+        {"worker": "w", "visits": 0},
+        {"worker": "w", "http": {}},
+        {"worker": "w", "next": {"Done": "b"}},
+        {"worker": "w", "next": {"done": []}},
+        {"worker": "w", "next": {"done": ["b", "b"]}},
+        {"worker": "w", "warn": "100%"},
+        {"worker": "w", "end": "done"},
+        {"worker": "w", "retry": {"lost": {}}},
+        {"wait": {}},
+        {"wait": {"signal": "s", "until": "${run.started}"}},
+        {"wait": {"callback": True}},
+        {"choose": []},
+        {"choose": [{"label": "x"}]},
+    ],
+)
+def test_an_operation_that_is_refused_for_its_form_does_not_fit(operation: dict[str, Any]) -> None:
+    document = a_workflow(a=operation)
+    with pytest.raises(Invalid):
+        codec.decode(WorkflowManifest, orjson.dumps(document))
+    assert not WORKFLOW.is_valid(document)
 
 
 class Word(StrEnum):
