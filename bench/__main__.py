@@ -20,8 +20,9 @@ SUITES = (
     "history",
     "why",
     "steps",
-    "workflows",
     "work",
+    "workflows",
+    "loopback",
 )
 
 

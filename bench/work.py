@@ -1,195 +1,204 @@
-"""Workflows as users run them: one server and one worker process over loopback; every claim and closing is durable.
+"""Steps through one server process, HTTP included: workers in another process claim and close attempts that do nothing.
 
-W1  20 runs of 100 operations, one after the other, that do nothing.
-W2  one operation, 1,000 beside each other, and one that waits for all of them.
-W3  starts, one in a request, 64 at once, and 500 in a request; nobody works on them.
-W4  from the moment a start is sent until the handler's first line, one run after the other.
+The server has real doors, conductors of all shards and a store in memory; runs are chains of five operations. Told are
+steps (a claim and its closing) for each second, by the clock and of the server's own processor time, since clients take
+their share of the machine. The raw floor reads and writes the same JSON and does nothing else.
 
-The raw floor of the same run: commits of two keys, 64 at once, to the same kind of store, by this process alone.
-
-What it does not show: a network, handlers that do something, or several servers.
+What it does not show: a store on disk, several instances, handlers.
 """
 
 import asyncio
-import os
-import statistics
+import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from typing import Any, NamedTuple
 
-import aiohttp
+import orjson
+import uvloop
 
-from bench.fleet import store
-from bench.system import quantile
+from bench.world import quiet
+from harpoon.control.conductor import Conductor
+from harpoon.control.ledger import Ledger
+from harpoon.control.ledger_records import SHARDS, shard_of
+from harpoon.control.orders import Form, Start
+from harpoon.control.run_reader import RunReader
+from harpoon.control.work import WorkExchange
+from harpoon.core.graph import compile_graph
 from harpoon.kit.clock import SystemClock
-from harpoon.store.opening import open_store
-from harpoon.store.port import Put
-from harpoon.store.url import parse_url
-from tests.system.cluster import Cluster
+from harpoon.model.operation import Operation
+from harpoon.model.workflow import WorkflowSpec
+from harpoon.store.hold import acquire
+from harpoon.store.memory import MemoryStore
+from harpoon.store.port import Compare, Put
+from tests.api.rig import a_rig
 
-Row = tuple[str, str, str, str]
-RUNS, LENGTH, WIDTH = 20, 100, 1_000
-STARTS, AT_ONCE, BULK, LOOKS = 8_000, 64, 500, 400
-FLOOR_COMMITS = 6_000
-TARGETS = {"sqlite": 8_000, "etcd": 6_000}
-APP = """
-import time
-from harpoon.worker import Worker
-
-app = Worker("bench", concurrency=1200)
+RUNS, CHAIN = 4_000, 5
+WORKERS, WANT = 8, 100
+WAKES = 200
+#: A run of the bench is on nothing else.
+FORM = "/h/1/bench/form"
 
 
-@app.handler("bench.nothing")
-async def nothing() -> None:
-    pass
+class Rate(NamedTuple):
+    """Steps in a second."""
+
+    by_clock: float
+    by_processor: float
 
 
-@app.handler("bench.now")
-async def now() -> float:
-    return time.time()
-"""
+def a_request(worker: str, seq: int, closings: list[dict[str, Any]], want: int = WANT) -> bytes:
+    return orjson.dumps(
+        {
+            "worker": worker,
+            "session": "s",
+            "seq": seq,
+            "handlers": ["pack"],
+            "want": want,
+            "wait": "200ms",
+            "closings": closings,
+        }
+    )
 
 
-def rows() -> list[Row]:
-    """Return the rows of the table."""
-    return [row for kind in os.environ.get("STORES", "sqlite,etcd").split(",") for row in _measure(kind)]
+def closing(claim: dict[str, Any]) -> dict[str, Any]:
+    named = {name: claim[name] for name in ("run", "op", "visit", "attempt", "token")}
+    return {**named, "label": "done", "output": {"ok": True, "n": 1}}
 
 
-def chain(length: int) -> dict[str, object]:
-    """Return operations one after the other."""
-    return {f"s{n}": {"worker": "bench.nothing", **({"needs": [f"s{n - 1}"]} if n else {})} for n in range(length)}
+class Line:
+    """One connection of a worker."""
 
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
 
-def fan(width: int) -> dict[str, object]:
-    """Return one operation, many, and one."""
-    many = {f"m{n}": {"worker": "bench.nothing", "needs": ["first"]} for n in range(width)}
-    return {
-        "first": {"worker": "bench.nothing"}, **many, "last": {"worker": "bench.nothing", "needs": list(many)},
-    }  # fmt: skip
-
-
-def workflow(name: str, operations: object, outputs: object = None) -> dict[str, object]:
-    """Return a manifest."""
-    spec = {"operations": operations, **({"outputs": outputs} if outputs else {})}
-    return {"apiVersion": "harpoon/v1", "kind": "Workflow", "metadata": {"name": name}, "spec": spec}
-
-
-def _measure(kind: str) -> list[Row]:
-    with ExitStack() as stack:
-        url = stack.enter_context(store(kind))
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harpoon-bench-")))
-        floor = asyncio.run(_floor(url))
-        cluster = stack.enter_context(Cluster(directory, url))
-        cluster.start_server()
-        (directory / "bench_app.py").write_text(APP)
-        for name, operations, outputs in (
-            ("chain", chain(LENGTH), None),
-            ("fan", fan(WIDTH), None),
-            ("idle", {"only": {"worker": "bench.nobody"}}, None),
-            ("now", {"only": {"worker": "bench.now"}}, {"at": "${ops.only.output}"}),
-        ):
-            status, told = cluster.request(
-                "PUT", f"/v1/namespaces/default/workflows/{name}", workflow(name, operations, outputs)
-            )
-            assert status in {200, 201, 202}, told
-        os.environ["PYTHONPATH"] = f"{directory}:{os.environ.get('PYTHONPATH', '')}"
-        cluster._start("worker", "worker", "bench_app:app", "--server", cluster.url)
-        return asyncio.run(_over_http(kind, cluster.url, f"{floor:,.0f} commits/s"))
-
-
-async def _floor(url: str) -> float:
-    opened = await open_store(parse_url(f"{url}.floor" if url.startswith("sqlite") else url), clock=SystemClock())
-    began = time.perf_counter()
-
-    async def write(worker: int) -> None:
-        for n in range(FLOOR_COMMITS // AT_ONCE):
-            await opened.commit((), [Put(f"/floor/{worker}/{n}/{part}", b"x" * 120) for part in range(2)])
-
-    await asyncio.gather(*map(write, range(AT_ONCE)))
-    took = time.perf_counter() - began
-    await opened.close()
-    return FLOOR_COMMITS / took
-
-
-async def _over_http(kind: str, url: str, floor: str) -> list[Row]:
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(url, connector=connector) as session:
-        await _run(session, "now", 20)
-        one_by_one = [await _run(session, "chain", RUNS) for _ in range(5)]
-        fans = [await _run(session, "fan", 1) for _ in range(9)]
-        delays = await _delays(session)
-        single = await _starts(session, 1, STARTS)
-        bulk = await _starts(session, BULK, 5 * STARTS)
-    steps = statistics.median(RUNS * LENGTH / took for took in one_by_one)
-    late = [delay * 1000 for delay in delays]
-    return [
-        (f"W1 {kind}: {RUNS} runs x {LENGTH} steps", f"{steps:,.0f} steps/s", floor, f">= {TARGETS[kind]:,}"),
-        (f"W2 {kind}: 1 -> {WIDTH:,} -> 1", f"{statistics.median(fans):.3f} s", "-", "<= 0.25 s"),
-        (f"W3 {kind}: starts, one a request", f"{single:,.0f}/s", floor, ">= 4,000"),
-        (f"W3 {kind}: starts, {BULK} a request", f"{bulk:,.0f}/s", floor, ">= 15,000"),
-        (
-            f"W4 {kind}: start -> user code, p50 / p99",
-            f"{quantile(late, 0.5):.2f} / {quantile(late, 0.99):.2f} ms",
-            "-",
-            "<= 2 / 6 ms",
-        ),
-    ]
-
-
-async def _post(session: aiohttp.ClientSession, body: object) -> dict:
-    async with session.post("/v1/namespaces/default/runs", json=body) as response:
-        told = await response.json()
-        assert response.status in {200, 201}, told
+    async def ask(self, body: bytes) -> dict[str, Any]:
+        head = b"POST /v1/namespaces/default/work HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        self._writer.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
+        answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        size = int(answer.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        told: dict[str, Any] = orjson.loads(await self._reader.readexactly(size))
+        assert "seq" in told, told
         return told
 
 
-async def _run(session: aiohttp.ClientSession, name: str, count: int) -> float:
-    """Start runs together, and return the seconds until all have ended."""
-    began = time.perf_counter()
-    told = await _post(session, {"runs": [{"workflow": name} for _ in range(count)]})
-    ids = [one["run"]["id"] for one in told["results"]]
-    for run in ids:
-        await _outputs(session, run)
-    return time.perf_counter() - began
+async def work(port: int, name: str) -> None:
+    """Do the work of one worker until there is none for two waits."""
+    line = Line(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 24))
+    closings: list[dict[str, Any]] = []
+    seq = idle = 0
+    while idle < 2:
+        seq += 1
+        told = await line.ask(a_request(name, seq, closings))
+        assert all(one["status"] == 200 for one in told.get("results", ())), told
+        closings = [closing(one) for one in told.get("claims", ())]
+        idle = 0 if closings or "results" in told else idle + 1
 
 
-async def _outputs(session: aiohttp.ClientSession, run: str) -> dict:
-    """Wait until a run has succeeded, and return its outputs."""
-    while True:
-        async with session.get(f"/v1/namespaces/default/runs/{run}", params={"wait": "5s"}) as response:
-            told = await response.json()
-        assert told["status"] in {"running", "succeeded"}, told
-        if told["status"] == "succeeded":
-            return told["outputs"]
+async def crew(port: int) -> None:
+    await asyncio.gather(*(work(port, f"w{number}") for number in range(WORKERS)))
 
 
-async def _delays(session: aiohttp.ClientSession) -> Sequence[float]:
-    found = []
-    for _ in range(LOOKS):
-        sent = time.time()
-        told = await _post(session, {"workflow": "now"})
-        found.append((await _outputs(session, told["id"]))["at"] - sent)
-        await asyncio.sleep(0.01)
-    return found
+class House:
+    """Conductors of all shards, and the exchange."""
+
+    def __init__(self) -> None:
+        self.store, self.clock = MemoryStore(), SystemClock()
+        self.conductors: dict[int, Conductor] = {}
+        self.exchange = WorkExchange(lambda key: self.conductors.get(shard_of(key)), self.clock)
+        operations = {f"s{n}": Operation(worker="pack", next={"done": (f"s{n + 1}",)}) for n in range(CHAIN - 1)}
+        operations[f"s{CHAIN - 1}"] = Operation(worker="pack")
+        self._graph = compile_graph(WorkflowSpec(operations=operations))
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        revision = await self.store.commit((), [Put(FORM, b"form")])
+        self._form = Form("g", self._graph, Compare(FORM, mod=revision or 0))
+        lease = await self.store.lease(600)
+        for shard in range(SHARDS):
+            hold = await acquire(self.store, lease, f"shards/{shard:02d}", "bench", 1)
+            assert hold is not None
+            ledger = Ledger(self.store, hold, shard, "bench")
+            self.conductors[shard] = Conductor(ledger, self.exchange, self.clock, 1, RunReader(self.store))
+            self._tasks.append(asyncio.ensure_future(ledger.run()))
+
+    async def start(self, *runs: str) -> None:
+        by_shard: dict[int, list[tuple[Start, Form]]] = {}
+        for run in runs:
+            start = Start(namespace="default", id=run, workflow="ship", body_hash="h", inputs={}, tags={})
+            by_shard.setdefault(shard_of(f"default/{run}"), []).append((start, self._form))
+        for shard, orders in by_shard.items():
+            await self.conductors[shard].start(orders)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def ended(self) -> int:
+        return sum(conductor.ended for conductor in self.conductors.values())
 
 
-async def _starts(session: aiohttp.ClientSession, size: int, count: int) -> float:
-    one = {"workflow": "idle"}
-    body = one if size == 1 else {"runs": [one] * size}
-    at_once = AT_ONCE if size == 1 else 4
-    began = time.perf_counter()
+async def measure() -> tuple[Rate, list[float]]:
+    house = House()
+    await house.open()
+    async with a_rig(work=house.exchange, store=house.store) as rig:
+        await house.start(*(f"run-{number}" for number in range(RUNS)))
+        clients = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.work", str(rig.port))
+        while not house.exchange.core.holders():
+            await asyncio.sleep(0.001)
+        by_clock, by_processor = time.perf_counter(), time.process_time()
+        while house.ended < RUNS:
+            await asyncio.sleep(0.001)
+        steps = RUNS * CHAIN
+        rate = Rate(steps / (time.perf_counter() - by_clock), steps / (time.process_time() - by_processor))
+        await clients.wait()
+        wakes = await _wakes(house, rig.port)
+    await house.close()
+    return rate, wakes
 
-    async def start() -> None:
-        for _ in range(count // size // at_once):
-            await _post(session, body)
 
-    await asyncio.gather(*(start() for _ in range(at_once)))
-    return (count // size // at_once) * size * at_once / (time.perf_counter() - began)
+async def _wakes(house: House, port: int) -> list[float]:
+    """Return how many seconds it takes from the start of a run until a waiting worker has its first attempt."""
+    line = Line(*await asyncio.open_connection("127.0.0.1", port))
+    spent = []
+    for number in range(WAKES):
+        asked = asyncio.ensure_future(line.ask(a_request("waiting", number + 1, [], want=1)))
+        await asyncio.sleep(0.005)
+        begun = time.perf_counter()
+        await house.start(f"wake-{number}")
+        assert "claims" in await asked
+        spent.append(time.perf_counter() - begun)
+    return sorted(spent)
+
+
+def _floor() -> float:
+    """Return how many steps a second are read and written as JSON."""
+    claim = {"run": "run-1", "op": "s1", "visit": 1, "attempt": 1, "token": "1.100.1", "input": None, "handler": "pack"}
+    body = a_request("w1", 1, [closing(claim)] * WANT)
+    begun = time.process_time()
+    for _ in range(100):
+        orjson.loads(body)
+        orjson.dumps({"seq": 1, "claims": [claim] * WANT})
+    return 100 * WANT / (time.process_time() - begun)
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """Return lines of the table: what, ours, the raw floor of the same run, the target."""
+    quiet()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        rate, wakes = runner.run(measure())
+    return [
+        ("steps through one process, over HTTP", f"{rate.by_clock:,.0f} /s", f"{_floor():,.0f} /s", ">= 10,000 /s"),
+        ("  for each second of its processor time", f"{rate.by_processor:,.0f} /s", "", ""),
+        ("a run starts, a waiting worker has it, p50", f"{wakes[WAKES // 2] * 1e3:.1f} ms", "", "<= 10 ms"),
+        ("  p99", f"{wakes[WAKES * 99 // 100] * 1e3:.1f} ms", "", ""),
+    ]
 
 
 if __name__ == "__main__":
-    for row in rows():
-        print(*row, sep="  ", file=sys.stderr)
+    if len(sys.argv) > 1:
+        uvloop.run(crew(int(sys.argv[1])))
+    else:
+        subprocess.run([sys.executable, "-m", "bench", "work"], check=True)

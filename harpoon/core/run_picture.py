@@ -188,7 +188,7 @@ def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, i
         return f"a worker that offers {handler}"
     if operation.wait is None or operation.wait.signal is None:
         due_ms = visit.opened.due_ms
-        return "its turn" if due_ms is None else moment(due_ms)
+        return "its turn" if due_ms is None else f"until {moment(due_ms)}"
     key = f" with key {visit.opened.key}" if visit.opened.key is not None else ""
     return f"signal {operation.wait.signal}{key}"
 

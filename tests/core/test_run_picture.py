@@ -62,7 +62,7 @@ def test_waits_of_each_kind_say_what_for() -> None:
     plot = Plot(operations=a_spec(FLOW).operations, most={"later": Most(visits=1, attempts=1, span_ms=700)})
     shown, _ = visits(read([Started(1, BEGAN_MS, opened)]), plot, NOW_MS)
     assert [(one.kind, one.waits_for, one.error) for one in shown] == [
-        ("wait", "2026-09-21T14:23:20Z", ""),
+        ("wait", "until 2026-09-21T14:23:20Z", ""),
         ("wait", "its turn", ""),
         ("wait", "signal paid with key o-1", ""),
         ("choose", "its turn", "no such key"),
