@@ -49,9 +49,9 @@ endif
 coverage: $(READY) ## what the last `make test` did not reach
 	@$(BIN)/coverage report
 
-specs: $(READY) ## check how agents are owned and exclusive slots move, in every order (specs/), and that mistakes are found
+specs: $(READY) ## check how agents are owned, exclusive slots move and attempts are claimed, in every order (specs/), and that mistakes are found
 	@.ci/java
-	@$(BIN)/python -m pytest -q tests/specs $(ARGS)
+	@HARPOON_ALL_SPECS=1 $(BIN)/python -m pytest -q tests/specs $(ARGS)
 
 conformance: $(READY) ## judge the watch of a server of ours, or of any: make conformance SERVER=http://… TOKEN_FILE=…
 	@$(BIN)/python -m pytest tests/conformance $(if $(SERVER),--server $(SERVER)) $(if $(TOKEN_FILE),--token-file $(TOKEN_FILE)) $(ARGS)

@@ -18,7 +18,7 @@ class Verdict:
     """What TLC found."""
 
     text: str
-    #: Which invariant does not hold; empty: all do, if the checking was completed.
+    #: Which invariant does not hold, or which property of behaviours; empty: all do, if the checking was completed.
     violated: str
     is_complete: bool
     distinct: int
@@ -40,6 +40,9 @@ def check(module: Path, config: Path, scratch: Path) -> Verdict:
         )
     text = done.stdout + done.stderr
     violated = re.search(r"Error: Invariant (\w+) is violated", text)
+    if "Error: Temporal properties were violated." in text:
+        # It does not say which; a configuration of ours has one.
+        violated = re.search(r"^PROPERTIES (\w+)$", config.read_text(), re.MULTILINE)
     found = re.findall(r"(\d+) distinct states found", text)
     took = re.search(r"Finished in (?:(\d+)min )?(\d+)s", text)
     return Verdict(

@@ -1,5 +1,6 @@
 """The specifications hold in every order of events, and each mistake that they name is found."""
 
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,9 @@ pytestmark = pytest.mark.timeout(TIMEOUT_S + 60)
 
 #: Fewer would be a model of too little.
 STATES_MIN = 1_000_000
-RIGHT = sorted(SPECS.glob("*.cfg"))
+#: What takes longer than others leave it in `make test`, where smaller models of the same are looked at.
+LARGE = set() if "HARPOON_ALL_SPECS" in os.environ else {SPECS / "Claims.cfg"}
+RIGHT = sorted(set(SPECS.glob("*.cfg")) - LARGE)
 WRONG = sorted((SPECS / "wrong").glob("*.cfg"))
 
 
@@ -33,7 +36,7 @@ def test_a_mistake_is_refuted_by_the_promise_it_breaks(config: Path, tmp_path: P
     assert verdict.violated == promised[1], verdict.text
 
 
-@pytest.mark.parametrize("name", ["Ownership", "SlotMove"])
+@pytest.mark.parametrize("name", ["Claims", "Ownership", "SlotMove"])
 def test_each_mistake_is_tried_and_told(name: str) -> None:
     known = set(re.findall(r'"([a-z_]{3,})"', " ".join(_mentions((SPECS / f"{name}.tla").read_text()))))
     assert known == {config.stem.partition(".")[2] for config in WRONG if config.stem.startswith(name)}

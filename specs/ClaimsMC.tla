@@ -1,0 +1,7 @@
+-------------------------------- MODULE ClaimsMC -------------------------------
+(* For the checker: workers are interchangeable. *)
+EXTENDS Claims, TLC
+
+Interchangeable == Permutations(Workers)
+
+================================================================================
