@@ -40,6 +40,7 @@ from harpoon.control.orders import (
 )
 from harpoon.control.run_reader import RunReader
 from harpoon.control.timers import Dues
+from harpoon.control.turns import Turns
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
 from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
@@ -252,10 +253,11 @@ class Conductor:
         self.dues.forget(conducted)
         self._exchange.left(conducted.run)
 
-    def leave(self) -> None:
-        """Conduct nothing more: the shard is another's."""
-        for conducted in tuple(self.runs.values()):
-            self.drop(conducted)
+    async def leave(self, turns: Turns) -> None:
+        """Conduct nothing more: the shard is another's. It must not be found any more."""
+        while self.runs:
+            await turns.wait()
+            self.drop(next(iter(self.runs.values())))
 
     def _tick(self, conducted: Conducted, now_ms: int) -> None:
         """Do what is due in a run."""

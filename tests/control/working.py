@@ -11,10 +11,11 @@ from typing import Any
 
 from harpoon.control.orders import MOVED, OVER, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
 from harpoon.control.work import WorkExchange
+from harpoon.core.pace import Pace
 from harpoon.core.run import Attempt, Ref
 from harpoon.kit.errors import Unavailable
 from harpoon.model.instant import Instant
-from harpoon.model.operation import Concurrency, Operation
+from harpoon.model.operation import Concurrency
 from harpoon.model.work import Closing, Heartbeat, WorkRequest
 
 NAMESPACE = "default"
@@ -74,8 +75,9 @@ class Plain:
         attempts = []
         for op in ops:
             concurrency = Concurrency(key="k", limit=most) if most else None
-            spec = Operation(worker=handler, concurrency=concurrency)
-            made.graph.nodes[op] = SimpleNamespace(spec=spec, offered=frozenset({"done", "fail"}))
+            spec = SimpleNamespace(worker=handler, concurrency=concurrency)
+            pace = Pace(3_600_000, 720_000, 300_000, 60_000, 30_000, 6_000)
+            made.graph.nodes[op] = SimpleNamespace(spec=spec, offered=frozenset({"done", "fail"}), pace=pace)
             attempt = Attempt(Ref(op, 1, 1), {"op": op}, ready_ms, ready_ms, key="k" if most else None)
             self.open[f"{NAMESPACE}/{run}", attempt.ref] = attempt
             attempts.append(attempt)
