@@ -151,7 +151,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         response = to_problem(request, error)
     seconds = loop.time() - begun
     request.app[METERS].count(request, response, seconds)
-    if response.status >= 400 or request.method not in _READS:
+    if response.status >= 400 or not _is_routine(request):
         _log.info(
             "request_answered",
             request_id=request_id.get(),
@@ -163,6 +163,13 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
             duration_ms=round(seconds * 1000, 2),
         )
     return response
+
+
+def _is_routine(request: web.Request) -> bool:
+    if request.method in _READS:
+        return True
+    operation = operation_of(request)
+    return operation is not None and operation.is_routine
 
 
 @web.middleware

@@ -130,6 +130,7 @@ ROUTES = (
         tag="work",
         body=WorkRequest,
         answers={200: Answer(json=WorkAnswer)},
+        is_routine=True,
     ),
     Operation(
         "POST",
@@ -138,5 +139,6 @@ ROUTES = (
         tag="work",
         body=WorkLook,
         answers={200: Answer(json=WorkShown)},
+        is_routine=True,
     ),
 )

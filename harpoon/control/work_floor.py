@@ -152,7 +152,7 @@ def _offer(run: Run, attempt: Attempt) -> Offer:
     limit = None
     if spec.concurrency is not None and attempt.key is not None:
         limit = Limit(attempt.key, spec.concurrency.limit)
-    size = len(orjson.dumps(attempt.input))
+    size = 0 if attempt.input is None else len(orjson.dumps(attempt.input))
     return Offer(_id(run, attempt.ref), run.workflow, spec.worker, attempt.ready_ms, size, limit, Subject(run, attempt))
 
 

@@ -63,7 +63,8 @@ def claim_told(offer: Offer, token: str, now_ms: int) -> dict[str, object]:
     subject, id_ = offer.subject, offer.id
     assert isinstance(subject, Subject), "what is offered here has a subject"
     run, attempt = subject
-    pace, node = run.paces[id_.op], run.graph.nodes[id_.op]
+    node = run.graph.nodes[id_.op]
+    pace = node.pace
     return {
         "run": id_.run,
         "workflow": offer.workflow,

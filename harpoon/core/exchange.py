@@ -195,7 +195,7 @@ class Exchange:
         if entry.offer.ready_ms > now_ms:
             entry.stand = Stand.LATER
             heappush(self._later, (entry.offer.ready_ms, next(self._numbers), entry))
-        elif self._gates.is_next(entry):
+        elif entry.offer.limit is None or self._gates.is_next(entry):
             self._put(entry, is_first=is_first)
         else:
             entry.stand = Stand.PARKED
@@ -222,12 +222,14 @@ class Exchange:
             if not own:
                 del self._held[entry.claimant]
             entry.claimant = entry.progress = None
-        for called in self._gates.leave(entry):
-            self._put(called)
+        if entry.offer.limit is not None:
+            for called in self._gates.leave(entry):
+                self._put(called)
 
     def _claim(self, entry: Entry, claimant: SessionId) -> None:
         entry.stand, entry.claimant = Stand.CLAIMED, claimant
-        self._gates.enter(entry)
+        if entry.offer.limit is not None:
+            self._gates.enter(entry)
         self._held.setdefault(claimant, {})[entry.offer.id] = None
 
     def _deal_line(self, lane: Lane) -> list[Deal]:
@@ -254,7 +256,7 @@ class Exchange:
         taken: list[Offer] = []
         while line and len(taken) < most and size < DEAL_BYTES_MAX:
             entry = line.take()
-            if self._gates.has_room(entry):
+            if entry.offer.limit is None or self._gates.has_room(entry):
                 self._claim(entry, asker.session)
                 taken.append(entry.offer)
                 size += entry.offer.size

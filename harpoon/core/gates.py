@@ -50,7 +50,7 @@ class _Gate:
 
 
 class Gates:
-    """The gates of all keys that anything is claimed or parked under."""
+    """The gates of all keys that anything is claimed or parked under; for attempts that have a limit."""
 
     def __init__(self) -> None:
         self._gates: dict[tuple[str, str], _Gate] = {}
@@ -79,8 +79,6 @@ class Gates:
 
     def enter(self, entry: Entry) -> None:
         """Count its claim among the live ones."""
-        if entry.offer.limit is None:
-            return
         gate = self._of(entry)
         gate.live.add(entry.offer.id)
         if entry.is_called:
@@ -109,7 +107,7 @@ class Gates:
         return 0 if gate is None else len(gate.live)
 
     def _find(self, entry: Entry) -> _Gate | None:
-        return None if entry.offer.limit is None else self._gates.get(self._key(entry))
+        return self._gates.get(self._key(entry))
 
     def _of(self, entry: Entry) -> _Gate:
         return self._gates.setdefault(self._key(entry), _Gate())

@@ -68,10 +68,12 @@ class Stand(Enum):
 class Entry:
     """An offer and where it stands; it equals itself alone."""
 
-    __slots__ = ("claimant", "is_called", "offer", "progress", "stand")
+    __slots__ = ("claimant", "is_called", "lane", "offer", "progress", "stand")
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
+        #: The line it belongs to.
+        self.lane = Lane(offer.id.namespace, offer.handler)
         self.stand = Stand.IN_LINE
         #: Was parked, and is in line again because its limit has room.
         self.is_called = False
@@ -79,8 +81,3 @@ class Entry:
         self.claimant: SessionId | None = None
         #: How far that is, as it said last.
         self.progress: object = None
-
-    @property
-    def lane(self) -> Lane:
-        """The line it belongs to."""
-        return Lane(self.offer.id.namespace, self.offer.handler)

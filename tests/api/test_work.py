@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import structlog
 
 from harpoon.api.limits import Limits
 from harpoon.kit import codec
@@ -74,6 +75,15 @@ async def test_how_far_an_attempt_is_is_shown_with_its_worker() -> None:
         body = a_request(4, heartbeats=[beat, beat | {"progress": "x" * 4095}])
         told = as_problem(await rig.ask("POST", PATH, body), 400, "invalid")
         assert told["errors"][0]["pointer"] == "/heartbeats/1/progress"
+
+
+async def test_only_what_is_refused_is_logged() -> None:
+    async with a_table() as (rig, _table):
+        with structlog.testing.capture_logs() as logs:
+            await ask(rig)
+            await rig.ask("POST", PATH + "/look", {"handlers": ["pack"]})
+            await rig.ask("POST", PATH, {})
+    assert [(one["path"], one["status"]) for one in logs if one["event"] == "request_answered"] == [(PATH, 400)]
 
 
 async def test_a_failure_may_be_one_that_trying_again_does_not_mend() -> None:
