@@ -11,13 +11,14 @@ from typing import Any
 
 from harpoon.control.orders import MOVED, OVER, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
 from harpoon.control.work import WorkExchange
-from harpoon.core.run import Attempt, Pace, Ref
+from harpoon.core.run import Attempt, Ref
 from harpoon.kit.errors import Unavailable
 from harpoon.model.instant import Instant
 from harpoon.model.operation import Concurrency
 from harpoon.model.work import Closing, Heartbeat, WorkRequest
 
 NAMESPACE = "default"
+PACE = SimpleNamespace(timeout_ms=300_000, heartbeat_ms=30_000)
 
 
 class Hands:
@@ -67,14 +68,15 @@ class Plain:
         ops = ops or ("a",)
         made = self.runs.setdefault(
             f"{NAMESPACE}/{run}",
-            SimpleNamespace(namespace=NAMESPACE, id=run, workflow=workflow, status="succeeded", graph=SimpleNamespace(nodes={}), paces={}),
+            SimpleNamespace(
+                namespace=NAMESPACE, id=run, workflow=workflow, status="succeeded", graph=SimpleNamespace(nodes={})
+            ),
         )
         attempts = []
         for op in ops:
             concurrency = Concurrency(key="k", limit=most) if most else None
             spec = SimpleNamespace(worker=handler, concurrency=concurrency)
-            made.graph.nodes[op] = SimpleNamespace(spec=spec, offered=frozenset({"done", "fail"}))
-            made.paces[op] = Pace(3_600_000, 300_000, 30_000, 80)
+            made.graph.nodes[op] = SimpleNamespace(spec=spec, offered=frozenset({"done", "fail"}), pace=PACE)
             attempt = Attempt(Ref(op, 1, 1), {"op": op}, ready_ms, ready_ms, key="k" if most else None)
             self.open[f"{NAMESPACE}/{run}", attempt.ref] = attempt
             attempts.append(attempt)
