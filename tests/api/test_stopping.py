@@ -5,6 +5,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from harpoon.config import Listen, ServerSettings
 from harpoon.control.controller import Controller
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
+from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import Random, SystemClock
 from harpoon.store.memory import MemoryStore
 from tests.api.rig import PATIENCE_S, a_manifest
@@ -34,7 +36,7 @@ async def test_an_instance_gives_its_holds_back_while_requests_under_way_are_sti
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        first = await Controller.open(means, Metrics())
+        first = await Controller.open(means, Metrics(), partial(WorkExchange, clock=means.clock))
         doors = service._doors(settings, means, first, PeerClient(session), None)
         doors = replace(doors, registry=SlowRegistry(store, first.view, SystemClock()))
         house = service._House(settings=settings, means=means, controller=first, doors=doors, own=None, recorder=None)
