@@ -13,7 +13,7 @@ import asyncio
 from typing import Final
 
 from harpoon.control.orders import MOVED, Granted, Refusal
-from harpoon.control.work_errand import Away, Elsewhere, Errand
+from harpoon.control.work_errand import Asides, Away, Elsewhere, Errand
 from harpoon.control.work_floor import Floor, Stay
 from harpoon.control.work_request import Work, attempt_id, beat_order, claim_order, close_order
 from harpoon.control.work_sent import ConductorOf, Sent, send
@@ -47,6 +47,7 @@ class WorkExchange(Floor):
         super().__init__(clock)
         self._conductor_of = conductor_of
         self._away: dict[SessionId, Away] = {}
+        self._asides = Asides()
         self._finishing: set[asyncio.Task[bytes]] = set()
 
     async def run(self) -> None:
@@ -79,7 +80,7 @@ class WorkExchange(Floor):
             if elsewhere is not None:
                 away = self._away.setdefault(work.session.id, Away())
                 work.errand = Errand(namespace, asked, elsewhere, away)
-                await work.errand.recover(0 if asked.draining else asked.want)
+                await work.errand.recover(0 if asked.draining else asked.want, self._asides)
             self._begin(work)
             if work.news is not None:
                 await self._wait(work, stay)
