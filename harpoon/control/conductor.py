@@ -91,7 +91,8 @@ class Conductor:
         try:
             self.ledger.check_room()
         except Unavailable as error:
-            return landing([(None, Refusal(MOVED, str(error)))] * len(orders))
+            found = [(None, Refusal(MOVED, str(error)))] * len(orders)
+            return landing(found)
         for order in orders:
             conducted = self.runs.get(order.run)
             if conducted is None:
