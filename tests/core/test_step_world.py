@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from harpoon.core import step
 from harpoon.core.dues import clocks, is_at_once, next_due_ms
 from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Started
+from harpoon.core.fold import SIGNAL_KEPT_MS
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
@@ -286,7 +287,10 @@ class World:
     def no_wait_is_left_for_which_a_signal_is_kept(self):
         if self.run.is_paused:
             return
+        expired_ms = max(self.flow.now, self.run.now_ms) - SIGNAL_KEPT_MS
         for kept in self.run.kept.values():
+            if kept.at_ms <= expired_ms:
+                continue
             for op, visit in self.run.waiting.get((kept.name, kept.key), ()):
                 assert kept.label not in self.flow.graph.nodes[op].offered, (op, visit)
 
