@@ -21,6 +21,7 @@ SUITES = (
     "why",
     "steps",
     "workflows",
+    "work",
 )
 
 

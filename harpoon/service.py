@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -31,6 +32,8 @@ from harpoon.control.keyring import Keyring
 from harpoon.control.means import Means, PeerAnswer
 from harpoon.control.metrics import Metrics
 from harpoon.control.past import Past, PastMetrics
+from harpoon.control.run_status import RunStatus
+from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Unavailable, leaves
 from harpoon.kit.lag import watch_lag
@@ -197,7 +200,9 @@ async def _serve(
     own = own_socket(settings.listen.host) if settings.is_sharing else None
     try:
         means = _means(settings, store, session, own)
-        controller = await patience.insist(lambda: Controller.open(means, Metrics()))
+        controller = await patience.insist(
+            lambda: Controller.open(means, Metrics(), partial(WorkExchange, clock=means.clock))
+        )
         if controller is not None:
             patience.rely()
             _spare_collector()
@@ -270,14 +275,21 @@ async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]
             site = group.create_task(_open_doors(house, ready), name="site")
             stopping = group.create_task(stop.wait(), name="stop")
             lag = group.create_task(watch_lag(means.clock, controller.metrics.loop_lag.observe), name="lag")
+            work = group.create_task(_exchange_of(controller).run(), name="work")
             await asyncio.wait((site, stopping), return_when=asyncio.FIRST_COMPLETED)
             doors.drain.set()
             running.cancel()
             await site
-            for task in (listed, stopping, lag):
+            for task in (listed, stopping, lag, work):
                 task.cancel()
         for task in following:
             task.cancel()
+
+
+def _exchange_of(controller: Controller) -> WorkExchange:
+    exchange = controller.exchange
+    assert isinstance(exchange, WorkExchange), "it was opened with one"
+    return exchange
 
 
 def _recorder(settings: ServerSettings, means: Means, controller: Controller) -> Recorder | None:
@@ -329,6 +341,10 @@ def _doors(
         peer_client=peers,
         lost_after=means.lost_after,
         token=settings.token,
+        work=_exchange_of(controller),
+        runs=controller.runs,
+        workflows=controller.workflows,
+        run_status=RunStatus(means.store, controller.runs.reader, means.clock),
     )
 
 

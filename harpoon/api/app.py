@@ -30,7 +30,11 @@ from harpoon.api import (
     rebalance,
     reference,
     rollouts,
+    run_orders,
+    run_starts,
+    runs,
     secrets,
+    signals,
     status,
     tasks,
     upkeep,
@@ -38,6 +42,9 @@ from harpoon.api import (
     waiting,
     watch,
     why,
+    work,
+    workers,
+    workflows,
 )
 from harpoon.api.blocking import caught_up
 from harpoon.api.body import DECODING
@@ -79,6 +86,13 @@ ROUTES: Final = (
     *changes.ROUTES,
     *apply.ROUTES,
     *plan.ROUTES,
+    *workflows.ROUTES,
+    *runs.ROUTES,
+    *run_starts.ROUTES,
+    *run_orders.ROUTES,
+    *signals.ROUTES,
+    *work.ROUTES,
+    *workers.ROUTES,
     *watch.ROUTES,
     *backup.ROUTES,
     *past.ROUTES,
@@ -137,7 +151,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         response = to_problem(request, error)
     seconds = loop.time() - begun
     request.app[METERS].count(request, response, seconds)
-    if response.status >= 400 or request.method not in _READS:
+    if response.status >= 400 or not _is_routine(request):
         _log.info(
             "request_answered",
             request_id=request_id.get(),
@@ -149,6 +163,13 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
             duration_ms=round(seconds * 1000, 2),
         )
     return response
+
+
+def _is_routine(request: web.Request) -> bool:
+    if request.method in _READS:
+        return True
+    operation = operation_of(request)
+    return operation is not None and operation.is_routine
 
 
 @web.middleware

@@ -20,8 +20,12 @@ from harpoon.control.peers import Peer
 from harpoon.control.rebalancing import Rebalancer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
+from harpoon.control.run_status import RunStatus
+from harpoon.control.runs import Runs
 from harpoon.control.steering import Steering
 from harpoon.control.view import View
+from harpoon.control.work import WorkExchange
+from harpoon.control.workflows import Workflows
 from harpoon.kit.clock import Clock
 from harpoon.store.port import Store
 
@@ -57,12 +61,20 @@ class Doors:
     bookings: Callable[[], Bookings | None] = lambda: None
     #: What stood before; None: no history is kept here.
     past: Past | None = None
+    #: Brings workers and their work together; None: no runs are conducted here.
+    work: WorkExchange | None = None
     #: Where the other instances reach this one; empty: nowhere.
     url: str = ""
     #: How the other instances stood when they were asked last; None: this one asks nobody now.
     peers: Callable[[], Mapping[str, Peer] | None] = lambda: None
     #: Passes requests on to them; None: to nobody.
     peer_client: PeerClient | None = None
+    #: Who conducts which run, and reads those that are over; with it go the two below. None: there are no runs here.
+    runs: Runs | None = None
+    #: What workflows users declare.
+    workflows: Workflows | None = None
+    #: How runs stand.
+    run_status: RunStatus | None = None
     #: How long an agent is not reached before it counts as lost.
     lost_after: timedelta = timedelta(seconds=30)
     #: The bearer token every request must show; None: no authentication, for loopback only.

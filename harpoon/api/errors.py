@@ -17,6 +17,7 @@ from harpoon.kit.errors import (
     NotFound,
     Outdated,
     PreconditionFailed,
+    Reused,
     Unavailable,
 )
 from harpoon.model.job import Job
@@ -44,6 +45,8 @@ def to_problem(request: web.Request, error: Exception) -> web.Response:
         case StoreUnavailable():
             text += _IN_DOUBT if error.maybe_applied else ""
             return problem(503, text, code="store_unavailable", headers=_SOON, maybe_applied=error.maybe_applied)
+        case Reused():
+            return problem(422, text, code="id_reused")
         case Unavailable():
             return problem(503, text, headers=_SOON)
         case _:

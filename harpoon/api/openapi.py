@@ -12,7 +12,9 @@ from harpoon import __version__
 from harpoon.api.links import links_of
 from harpoon.api.operation import AT, NAME, TEXT, Answer, Operation, Parameter, Schema, whole
 from harpoon.kit.schema import DIALECT, Definitions
+from harpoon.model.operation import HANDLER_PATTERN
 from harpoon.model.shown import ProblemDetails
+from harpoon.model.tombstone import RUN_ID_PATTERN
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -24,6 +26,8 @@ PARTS: Final[Mapping[str, Parameter]] = {
     "ns": Parameter("ns", NAME, "The namespace."),
     "name": Parameter("name", NAME, "The name."),
     "id": Parameter("id", TEXT, "The id, as an answer told it."),
+    "run": Parameter("run", {"type": "string", "pattern": RUN_ID_PATTERN}, "The run's id."),
+    "signal": Parameter("signal", {"type": "string", "pattern": HANDLER_PATTERN}, "The signal's name."),
     "n": Parameter("n", whole(1, 999_999_999), "The number of the version."),
 }
 #: What operations are grouped by, in this order.
@@ -31,9 +35,12 @@ TAGS: Final[Mapping[str, str]] = {
     "jobs": "What users declare: schedule, migrate, scale, unschedule; and how it stands.",
     "changes": "Accepted mutations that can be waited for.",
     "tasks": "What runs, as the agents report it, and slots that wait for an agent.",
+    "workflows": "Graphs of operations: declared, bounded, and what is started by them.",
+    "runs": "Executions of workflows: started, told things, and how they stand.",
     "namespaces": "What jobs share a name for, and how much they may reserve together.",
     "secrets": "What tasks are given and nobody is shown: set, encrypted, and told of without their values.",
     "agents": "The hosts that run tasks.",
+    "work": "What workers take and bring back.",
     "watch": "What is, and then every change once, in order.",
     "instance": "How this server stands, and what it can be asked.",
 }
@@ -49,7 +56,7 @@ _REFUSALS: Final[Mapping[int, str]] = {
     412: "`If-Match` or `If-None-Match` did not hold; `current` is what stands.",
     413: "The body is too large.",
     415: "The body is of a type that is not taken here, or compressed.",
-    422: "The idempotency key was used for another request.",
+    422: "The idempotency key, or the id, was used for another request.",
     429: "Too much at once; `Retry-After` says when to try again.",
     500: "A fault of the server; its log tells more under the `request_id`.",
     502: "The agent cannot be reached.",

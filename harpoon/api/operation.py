@@ -128,6 +128,8 @@ class Operation:
     refuses: tuple[int, ...] = field(default=(), kw_only=True)
     #: Answered without a token.
     is_open: bool = field(default=False, kw_only=True)
+    #: Asked again and again by programs: logged only when it is refused.
+    is_routine: bool = field(default=False, kw_only=True)
     #: Unique among all; the handler's name when absent.
     id: str = field(default="", kw_only=True)
 

@@ -7,6 +7,8 @@ from aiohttp import web
 from harpoon.api.operation import operation_of
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.name import check_name
+from harpoon.model.operation import check_handler
+from harpoon.model.tombstone import check_run_id
 
 Tags = tuple[tuple[str, str], ...]
 
@@ -63,6 +65,11 @@ class Query:
             raise bad_parameter(parameter, f"write a whole number, {low} to {high}")
         return int(value)
 
+    def many(self, name: str) -> tuple[str, ...]:
+        """Return all values of a parameter that may be given any number of times."""
+        assert self._known[name].many, f"the operation takes one {name} only"
+        return tuple(self._given.getall(name, ()))
+
     def tags(self) -> Tags:
         """Return the ``tag=key=value`` parameters, sorted; all of them must hold.
 
@@ -109,3 +116,27 @@ def path_name(request: web.Request, part: str) -> str:
     """
     what = {"ns": "namespace", "name": "name"}[part]
     return checked_name(what, request.match_info[part])
+
+
+def path_run(request: web.Request) -> str:
+    """Return the id of a run in the path.
+
+    Raises:
+        Invalid: It is none.
+    """
+    try:
+        return check_run_id(request.match_info["run"])
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+
+
+def path_signal(request: web.Request) -> str:
+    """Return the name of a signal in the path.
+
+    Raises:
+        Invalid: It is none.
+    """
+    try:
+        return check_handler("signal", request.match_info["signal"])
+    except ValueError as error:
+        raise Invalid(str(error)) from error

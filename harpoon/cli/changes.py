@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, documents, namespaces, offers, output, planfile, terminal, waiting
+from harpoon.cli import columns, documents, namespaces, offers, output, planfile, terminal, waiting, workflows
 from harpoon.cli.options import Arguments, Format, JobName, Namespace, NamespaceOfFile, Output, Patience, Remote
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
@@ -15,6 +15,8 @@ from harpoon.config import APPLY_DOCUMENTS_MAX
 from harpoon.kit.errors import Invalid, NotFound
 from harpoon.kit.yaml import Document
 from harpoon.model.name import DEFAULT_NAMESPACE
+
+_DELETED: Final = (columns.JOB, columns.AGENT, columns.NAMESPACES, columns.WORKFLOW)
 
 File = Annotated[str, typer.Argument(help="A manifest of one job; - reads standard input.", show_default=False)]
 
@@ -52,9 +54,9 @@ def apply(
     namespace: NamespaceOfFile = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """Make jobs as the manifests say: create those that are new, change those that differ.
+    """Make jobs and workflows as the manifests say: create those that are new, change those that differ.
 
-    Up to 40 documents are one commit: all of them or none. Namespaces are declared before, each for itself.
+    Up to 40 jobs are one commit: all of them or none. Namespaces and workflows are declared before, each for itself.
     With --plan, exit code 4: something else would come of it now than the plan says; it is told what, and nothing is
     changed.
     """
@@ -67,8 +69,10 @@ def apply(
         answer = client.post("plan", "apply", body=planfile.read(plan))
         _finish(client, _results(answer), patience, form)
         return
-    own, read = namespaces.split(documents.read_documents(file or ()))
+    own, rest = namespaces.split(documents.read_documents(file or ()))
+    flows, read = workflows.split(rest)
     declared = namespaces.declare(client, own)
+    defined = workflows.declare(client, flows, namespace)
     manifests = [documents.manifest_of(document, namespace) for document in read]
     accepted: list[_Accepted] = []
     for start in range(0, len(manifests), APPLY_DOCUMENTS_MAX):
@@ -76,7 +80,7 @@ def apply(
         accepted += _apply_some(client, manifests[part], read[part])
         if len(manifests) > APPLY_DOCUMENTS_MAX:
             terminal.say(f"{len(accepted)} of {len(manifests)} documents accepted")
-    _finish(client, accepted, patience, form, declared)
+    _finish(client, accepted, patience, form, declared, defined)
 
 
 @verb(
@@ -180,31 +184,43 @@ def unschedule(
     _unschedule(remote.client(), namespace, name, patience, form)
 
 
-@verb("delete", examples=("harpoon delete job/web", "harpoon delete agent/a3", "harpoon delete namespace/shop"))
+@verb(
+    "delete",
+    examples=(
+        "harpoon delete job/web",
+        "harpoon delete agent/a3",
+        "harpoon delete namespace/shop",
+        "harpoon delete workflow/refund",
+    ),
+)
 def delete(
     remote: Remote,
     what: Annotated[
         str,
         typer.Argument(
-            help="job/NAME, agent/NAME or namespace/NAME.",
+            help="job/NAME, agent/NAME, namespace/NAME or workflow/NAME.",
             metavar="KIND/NAME",
             show_default=False,
-            autocompletion=offers.subjects("job", "agent", "namespace"),
+            autocompletion=offers.subjects("job", "agent", "namespace", "workflow"),
         ),
     ],
     patience: Patience,
     namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:
-    """Take a job away, forget an agent that is not connected any more, or take back a namespace that has no jobs."""
+    """Take a job away, forget an agent that is not connected any more, or take back a namespace that has no jobs.
+
+    Of a workflow, no run is started any more; those that there are go on.
+    """
     word, _, name = what.partition("/")
-    kind = next((kind for kind in (columns.JOB, columns.AGENT, columns.NAMESPACES) if kind.is_called(word)), None)
+    kind = next((kind for kind in _DELETED if kind.is_called(word)), None)
     if not name or kind is None:
-        raise Invalid(f"write what to delete as job/NAME, agent/NAME or namespace/NAME; got {what!r}")
+        raise Invalid(f"write what to delete as job/NAME, agent/NAME, namespace/NAME or workflow/NAME; got {what!r}")
     if kind is columns.JOB:
         _unschedule(remote.client(), namespace, name, patience, form)
         return
-    remote.client().delete(kind.plural, name)
+    where = ("namespaces", namespace) if kind is columns.WORKFLOW else ()
+    remote.client().delete(*where, kind.plural, name)
     terminal.show(f"{kind.name}/{name}" if form is Output.NAME else f"{kind.name}/{name} deleted")
 
 
@@ -268,14 +284,18 @@ def _finish(
     patience: Patience,
     form: Output,
     declared: Sequence[namespaces.Outcome] = (),
+    defined: Sequence[workflows.Outcome] = (),
 ) -> None:
     """Write what was accepted, which is durable whatever becomes of the wait; then wait."""
     if form in (Output.JSON, Output.YAML):
-        told = {"namespaces": [one._asdict() for one in declared]} if declared else {}
+        told: dict[str, Any] = {"namespaces": [one._asdict() for one in declared]} if declared else {}
+        told |= {"workflows": [one.told() for one in defined]} if defined else {}
         output.write({**told, "results": [asdict(one) for one in accepted]}, form)
     else:
         for named in declared:
             terminal.show(f"namespace/{named.namespace}" + (f" {named.outcome}" if form is not Output.NAME else ""))
+        for flow in defined:
+            terminal.show(f"workflow/{flow.workflow}" + (f" {flow.outcome}" if form is not Output.NAME else ""))
         for one in accepted:
             terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
     for line in namespaces.warnings(declared):

@@ -132,6 +132,31 @@ def _quota(field: str, row: Object) -> str:
     return "/".join(map(rounded, told) if field == "memory" else told)
 
 
+def span(began_ms: object, ended_ms: object = None) -> str:
+    """Say how long something took, or has taken so far, in two units at most; empty: it has not begun."""
+    if not isinstance(began_ms, int):
+        return ""
+    until_ms = ended_ms if isinstance(ended_ms, int) else NOW_MS.get() or SystemClock().now().wall
+    return length(max(0, until_ms - began_ms))
+
+
+def length(milliseconds: int) -> str:
+    """Write a span in two units at most: ``1.25s``, ``4m30s``, ``2d3h``."""
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.3g}s" if milliseconds < 59_950 else "60s"
+    seconds = milliseconds // 1000
+    for unit, size, lower, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= size:
+            rest = seconds % size // part
+            return f"{seconds // size}{unit}" + (f"{rest}{lower}" if rest else "")
+    raise AssertionError
+
+
+def run_status(row: Object) -> str:
+    """Say how a run stands; that it is paused is more than that it runs."""
+    return "paused" if row.get("is_paused") and row.get("ended_ms") is None else str(row.get("status") or "")
+
+
 def _standing(row: Object) -> str:
     """Say how a namespace stands to its quota."""
     if _at(row, "metadata", "created_ms") is None:
@@ -287,6 +312,37 @@ NAMESPACES: Final = Kind(
         Column("OVER", lambda row: ", ".join(_at(row, "status", "over") or ()), is_sentence=True),
     ),
 )
+WORKFLOW: Final = Kind(
+    name="workflow",
+    plural="workflows",
+    watched=(),
+    columns=(
+        Column("NAME", name_of),
+        Column("OPERATIONS", lambda row: str(len(_at(row, "spec", "operations") or ()))),
+        Column("INPUTS", lambda row: ",".join(_at(row, "spec", "inputs") or ())),
+        Column("DEADLINE", _text("spec", "deadline")),
+        Column("GENERATION", _text("metadata", "generation")),
+        Column("AGE", lambda row: age(_at(row, "metadata", "created_ms"))),
+        Column("CHANGED", lambda row: age(_at(row, "metadata", "updated_ms"))),
+        Column("TAGS", lambda row: pairs(_at(row, "metadata", "tags")), is_wide=True),
+    ),
+)
+RUN: Final = Kind(
+    name="run",
+    plural="runs",
+    watched=(),
+    columns=(
+        Column("RUN", name_of),
+        Column("WORKFLOW", _text("workflow")),
+        Column("STATUS", run_status, is_state=True),
+        Column("AGE", lambda row: age(row.get("created_ms"))),
+        Column("TOOK", lambda row: span(row.get("created_ms"), row.get("ended_ms"))),
+        Column("DEADLINE", lambda row: until(row.get("deadline_ms")), is_wide=True),
+        Column("GENERATION", _text("generation"), is_wide=True),
+        Column("TAGS", lambda row: pairs(row.get("tags")), is_wide=True),
+        Column("REASON", _text("reason"), is_sentence=True),
+    ),
+)
 #: Live instances; the one that was asked is marked.
 INSTANCE: Final = (
     Column("INSTANCE", lambda row: f"{row['name']}{' *' if row.get('is_self') else ''}"),
@@ -319,5 +375,5 @@ VERSION: Final = (
     Column("TAGS", lambda row: pairs(row.get("tags")), is_wide=True),
     Column("COMMAND", lambda row: " ".join(map(str, _at(row, "spec", "task", "command") or ())), is_sentence=True),
 )
-KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES)
-_SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",), "namespace": ("ns",)}
+KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES, WORKFLOW, RUN)
+_SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",), "namespace": ("ns",), "workflow": ("wf",)}

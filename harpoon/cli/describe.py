@@ -6,18 +6,20 @@ from typing import Annotated, Any, Final
 import typer
 
 from harpoon.cli import at as looking
-from harpoon.cli import columns, namespaces, offers, output, screens, terminal
+from harpoon.cli import columns, namespaces, offers, output, run_screens, screens, terminal
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Namespace, Output, Remote
 from harpoon.cli.session import Session
 from harpoon.cli.subject import TASK_POINTS, Subject, subject_of
 from harpoon.cli.table import Object
 from harpoon.cli.verb import verb
-from harpoon.kit.errors import HarpoonError
+from harpoon.kit.errors import HarpoonError, Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 
 #: Events and log lines that one screen has room for.
 LINES: Final = 10
+#: What can be described beside jobs, tasks and agents.
+_OTHERS: Final = (columns.NAMESPACES, columns.WORKFLOW, columns.RUN)
 
 
 @verb(
@@ -28,6 +30,8 @@ LINES: Final = 10
         "harpoon describe agent/a1",
         "harpoon describe namespace/shop",
         "harpoon describe job/web --at -1h",
+        "harpoon describe workflow/refund",
+        "harpoon describe run/o-17 --timeline",
     ),
 )
 def describe(
@@ -35,23 +39,31 @@ def describe(
     what: Annotated[
         str,
         typer.Argument(
-            help="job/NAME, task/ID, agent/NAME or namespace/NAME.",
+            help="job/NAME, task/ID, agent/NAME, namespace/NAME, workflow/NAME or run/ID.",
             metavar="KIND/NAME",
             show_default=False,
-            autocompletion=offers.subjects("job", "task", "agent", "namespace", is_bare=True),
+            autocompletion=offers.subjects("job", "task", "agent", "namespace", "workflow", "run", is_bare=True),
         ),
     ],
     namespace: Namespace = DEFAULT_NAMESPACE,
     at: looking.At = None,
+    timeline: Annotated[  # noqa: FBT002 an option
+        bool, typer.Option("--timeline", help="Of a run: its operations along time.")
+    ] = False,
     form: Format = Output.TABLE,
 ) -> None:
     """Show one job, task or agent on a screen: how it stands, why, what happened to it last and what it wrote last.
 
-    Of a namespace: its quota, what its jobs use of it, and what is over.
+    Of a namespace: its quota, what its jobs use of it, and what is over. Of a workflow: its operations, its bounds and
+    its latest runs. Of a run: what happened in it, visit by visit, with the bounds beside what was.
     With -o wide, also the checks of tasks that are ready, and nothing shortened. With --at, how it stood then, without
     events and logs.
     """
-    subject, client = subject_of(what, namespace, takes_namespaces=True), remote.client()
+    subject, client = subject_of(what, namespace, others=_OTHERS), remote.client()
+    if timeline and subject.kind is not columns.RUN:
+        raise Invalid("--timeline is of a run: harpoon describe run/ID --timeline")
+    if at is not None and subject.kind in (columns.WORKFLOW, columns.RUN):
+        raise Invalid(f"of {subject.kind.plural} no history is kept; drop --at")
     first = client.get(*subject.path, query=looking.query(at))
     if at is not None:
         looking.note(first)
@@ -65,8 +77,22 @@ def describe(
     elif form is Output.NAME:
         output.write_name(subject.kind, value)
     else:
-        for line in _lines(client, subject, value, at, is_wide=form is Output.WIDE):
+        is_wide = form is Output.WIDE
+        if subject.kind is columns.RUN:
+            told = run_screens.run(value, is_wide=is_wide, is_timeline=timeline)
+        elif subject.kind is columns.WORKFLOW:
+            told = _workflow(client, subject, value, is_wide=is_wide)
+        else:
+            told = _lines(client, subject, value, at, is_wide=is_wide)
+        for line in told:
             terminal.show(line)
+
+
+def _workflow(client: Session, subject: Subject, value: Object, *, is_wide: bool) -> Iterator[str]:
+    """Yield the screen of a workflow, with its latest runs if they can be read."""
+    query = {"workflow": subject.name, "limit": str(LINES)}
+    runs = client.get("namespaces", subject.namespace, "runs", query=query).body["items"]
+    yield from run_screens.workflow(value, value.get("bounds"), runs, is_wide=is_wide)
 
 
 def _lines(client: Session, subject: Subject, value: Object, at: str | None, *, is_wide: bool) -> Iterator[str]:

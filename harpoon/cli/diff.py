@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import typer
 
 from harpoon.cli import at as looking
-from harpoon.cli import documents, namespaces, output, terminal
+from harpoon.cli import documents, namespaces, output, terminal, workflows
 from harpoon.cli.options import Format, NamespaceOfFile, Output, Remote
 from harpoon.cli.plan import ask, end, told_difference, write_names
 from harpoon.cli.session import Session
@@ -65,6 +65,7 @@ def diff(
     if to is not None and at is None:
         raise Invalid("--to ends what --at begins; give --at as well")
     client, versions = remote.client(), () if at is not None else _versions(what)
+    defined: list[workflows.Outcome] = []
     if at is not None:
         answer = _compare_times(client, namespace or DEFAULT_NAMESPACE, what, at, to)
         differing, found = [answer], bool(answer["changes"])
@@ -72,15 +73,22 @@ def diff(
         answer = _compare(client, namespace or DEFAULT_NAMESPACE, versions)
         differing, found = [answer], bool(answer["changes"])
     else:
-        told = ask(client, namespaces.split(documents.read_documents(what))[1], namespace)
+        flows, read = workflows.split(namespaces.split(documents.read_documents(what))[1])
+        defined = workflows.declare(client, flows, namespace, is_dry=True)
+        told = ask(client, read, namespace) if read or not flows else {"plans": []}
         differing = [{key: one[key] for key in _DIFFERENCE if key in one} for one in told["plans"]]
         answer = {**told, "plans": differing}
+        if defined:
+            answer["workflows"] = [one._asdict() for one in defined]
         found = any(one["changes"] or one["action"] != "unchanged" for one in differing)
+        found = found or any(one.outcome != "unchanged" for one in defined)
     if form in (Output.JSON, Output.YAML):
         output.write(answer, form)
     elif form is Output.NAME and not versions and at is None:
         write_names(answer)
     else:
+        for line in workflows.lines(defined, is_terse=False):
+            terminal.show(line)
         for one in differing:
             for line in told_difference(one):
                 terminal.show(line)

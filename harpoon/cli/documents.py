@@ -79,13 +79,16 @@ def with_arguments(document: Document, manifest: dict[str, Any], given: Sequence
     return {**manifest, "spec": {**spec, "arguments": arguments}}
 
 
-def arguments_of(given: Sequence[str], known: Mapping[str, Any], job: str) -> dict[str, str | int | float | bool]:
+def arguments_of(
+    given: Sequence[str], known: Mapping[str, Any], job: str, *, what: str = "a parameter"
+) -> dict[str, str | int | float | bool]:
     """Return values of parameters, each given as ``NAME=VALUE``, read as its type says.
 
     Args:
         given: The texts.
         known: The parameters that there are, as they are written.
         job: Whose, in words.
+        what: They are, in words.
 
     Raises:
         Invalid: One is not written so, or is none of the type; or there is no such parameter.
@@ -94,10 +97,10 @@ def arguments_of(given: Sequence[str], known: Mapping[str, Any], job: str) -> di
     for text in given:
         name, mark, value = text.partition("=")
         if not (name and mark):
-            raise Invalid(f"write a parameter as NAME=VALUE; got --set {text!r}")
+            raise Invalid(f"write {what} as NAME=VALUE; got --set {text!r}")
         if name not in known:
             told = f"it has {', '.join(map(str, known))}" if known else "it has none"
-            raise Invalid(f"--set {name}: {job} has no such parameter; {told}")
+            raise Invalid(f"--set {name}: {job} has no such {what.rpartition(' ')[2]}; {told}")
         parameter = known[name]
         arguments[name] = _typed(name, value, parameter.get("type") if isinstance(parameter, dict) else None)
     return arguments

@@ -1,9 +1,11 @@
 """Whole lists: the server may answer in pages, all of one moment."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 from harpoon.cli.session import Session
+from harpoon.client.client import TIMEOUT
 from harpoon.client.request import Query
 from harpoon.kit.errors import Gone
 
@@ -11,8 +13,10 @@ from harpoon.kit.errors import Gone
 TRIES: Final = 3
 
 
-def read_list(client: Session, path: Sequence[str], query: Query | None = None) -> dict[str, Any]:
-    """Return ``{revision, items}`` with every item there is.
+def read_list(
+    client: Session, path: Sequence[str], query: Query | None = None, *, timeout: timedelta = TIMEOUT
+) -> dict[str, Any]:
+    """Return ``{revision, items}`` with every item there is; each page within that time.
 
     Raises:
         Gone: The list changed faster than it could be read.
@@ -20,15 +24,15 @@ def read_list(client: Session, path: Sequence[str], query: Query | None = None) 
     """
     for last in range(1, TRIES + 1):
         try:
-            return _read_pages(client, path, query or {})
+            return _read_pages(client, path, query or {}, timeout)
         except Gone:
             if last == TRIES:
                 raise
     raise AssertionError
 
 
-def _read_pages(client: Session, path: Sequence[str], query: Query) -> dict[str, Any]:
-    whole: dict[str, Any] = dict(client.get(*path, query=query).body)
+def _read_pages(client: Session, path: Sequence[str], query: Query, timeout: timedelta) -> dict[str, Any]:
+    whole: dict[str, Any] = dict(client.get(*path, query=query, timeout=timeout).body)
     items = [*whole["items"]]
     while token := whole.pop("continue", None):
         whole = dict(client.get(*path, query={**query, "continue": token}).body)

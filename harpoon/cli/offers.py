@@ -27,7 +27,7 @@ KEPT_FOR: Final = timedelta(seconds=5)
 #: More names than this help nobody.
 NAMES_MAX: Final = 500
 #: What ``get`` lists.
-KINDS: Final = ("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces")
+KINDS: Final = ("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces", "workflows", "runs")
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -39,7 +39,7 @@ def subjects(*kinds: str, is_bare: bool = False) -> Complete:
         word, mark, _ = incomplete.partition("/")
         asked = [kind for kind in kinds if (kind == word if mark else kind.startswith(word))]
         if not incomplete:
-            asked = [kind for kind in asked if kind != "task"]  # there are too many to offer them unasked
+            asked = [kind for kind in asked if kind not in _MANY]
         told = [f"{kind}/{name}" for kind in asked for name in names(ctx, kind)]
         return told + (names(ctx, "job") if is_bare and not mark else [])
 
@@ -66,7 +66,7 @@ def jobs_and_tasks(ctx: typer.Context, incomplete: str) -> list[str]:
 def kinds_and_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete what ``get`` takes first: a kind, or ``kind/NAME``."""
     if "/" in incomplete:
-        return subjects("job", "task", "agent", "namespace")(ctx, incomplete)
+        return subjects("job", "task", "agent", "namespace", "workflow", "run")(ctx, incomplete)
     return list(KINDS)
 
 
@@ -84,6 +84,16 @@ def changes_jobs_and_agents(ctx: typer.Context, incomplete: str) -> list[str]:
 def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
     """Complete a namespace that is declared, or has a job."""
     return names(ctx, "namespace")
+
+
+def workflows(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
+    """Complete a workflow's name."""
+    return names(ctx, "workflow")
+
+
+def runs(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
+    """Complete a run's id."""
+    return names(ctx, "run")
 
 
 def secrets(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
@@ -126,18 +136,22 @@ _PATHS: Final[dict[str, Callable[[str | None], Sequence[str]]]] = {
     "task": _in("tasks"),
     "agent": lambda _: ("agents",),
     "secret": _in("secrets"),
+    "workflow": _in("workflows"),
+    "run": _in("runs"),
 }
+#: There are too many of them to offer them unasked.
+_MANY: Final = ("task", "run")
 
 
 def _name_of(kind: str, item: dict[str, Any]) -> str:
     match kind:
         case "job":
             return str(item["metadata"]["name"])
-        case "namespace":
+        case "namespace" | "workflow":
             return str(item["metadata"]["name"])
         case "change":
             return str(item["status"]["change"])
-        case "task":
+        case "task" | "run":
             return str(item["id"])
         case _:
             return str(item["name"])

@@ -42,14 +42,14 @@ Format = Annotated[Output, typer.Option("--output", "-o", help="How to write it.
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", help="Where the job is.", metavar="NS", autocompletion=offers.namespaces)
 ]
-#: What can be asked about: a job, which may be named alone, a task or an agent.
+#: What can be asked about: a job, which may be named alone, a task, an agent or a run.
 What = Annotated[
     str,
     typer.Argument(
-        help="job/NAME, NAME, task/ID or agent/NAME.",
+        help="job/NAME, NAME, task/ID, agent/NAME or run/ID.",
         metavar="WHAT",
         show_default=False,
-        autocompletion=offers.subjects("job", "task", "agent", is_bare=True),
+        autocompletion=offers.subjects("job", "task", "agent", "run", is_bare=True),
     ),
 ]
 NamespaceOfFile = Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import difference, documents, namespaces, output, planfile, screens, terminal
+from harpoon.cli import difference, documents, namespaces, output, planfile, screens, terminal, workflows
 from harpoon.cli.options import NamespaceOfFile, Output, Remote
 from harpoon.cli.outcome import ExitCode
 from harpoon.cli.session import Session
@@ -72,10 +72,12 @@ def plan(
         raise Invalid("name the manifests: harpoon plan FILE…")
     form, place = _form(output_, out)
     client = remote.client()
-    own, read = namespaces.split(documents.read_documents(named))
+    own, rest = namespaces.split(documents.read_documents(named))
+    flows, read = workflows.split(rest)
     if place is not None:
-        _check_promisable(own, read)
+        _check_promisable([*own, *flows], read)
     declared = namespaces.declare(client, own, is_dry=True)
+    defined = workflows.declare(client, flows, namespace, is_dry=True)
     answer: Mapping[str, Any] = {"has_changes": False, "refusal": None, "plans": []}
     if read:
         answer = ask(client, read, namespace, is_promise=place is not None)
@@ -89,13 +91,16 @@ def plan(
         }
     if declared:
         answer = {**answer, "namespaces": [one._asdict() for one in declared]}
-    _show(answer, declared, form)
+    if defined:
+        answer = {**answer, "workflows": [one._asdict() for one in defined]}
+    _show(answer, declared, defined, form)
     if place is not None:
         terminal.say(f"written to {place}; to do just that: harpoon apply --plan {place}")
     _refuse(answer, declared)
     if any(one["pending"] for one in answer["plans"]):
         raise typer.Exit(ExitCode.NOT_PLACED)
-    end(has_changes=answer["has_changes"] or any(one.outcome != "unchanged" for one in declared))
+    outcomes = [*(one.outcome for one in declared), *(one.outcome for one in defined)]
+    end(has_changes=answer["has_changes"] or any(outcome != "unchanged" for outcome in outcomes))
 
 
 @verb("verify-plan", examples=("harpoon verify-plan plan.json",))
@@ -116,18 +121,24 @@ def verify_plan(
         terminal.say(line)
 
 
-def _show(answer: Mapping[str, Any], declared: Sequence[namespaces.Outcome], form: Output) -> None:
+def _show(
+    answer: Mapping[str, Any],
+    declared: Sequence[namespaces.Outcome],
+    defined: Sequence[workflows.Outcome],
+    form: Output,
+) -> None:
     if form in (Output.JSON, Output.YAML):
         output.write(answer, form)
     elif form is Output.NAME:
         write_names(answer)
     else:
-        for line in _namespaces(declared):
+        for line in (*_namespaces(declared), *workflows.lines(defined, is_terse=form is not Output.WIDE)):
             terminal.show(line)
         for one in answer["plans"]:
             for line in _told(one, is_wide=form is Output.WIDE):
                 terminal.show(line)
-        terminal.say(_summary(answer["plans"]))
+        if answer["plans"] or not defined:
+            terminal.say(_summary(answer["plans"]))
 
 
 def _form(written: str, out: str | None) -> tuple[Output, str | None]:
@@ -153,7 +164,7 @@ def _check_promisable(own: Sequence[Document], read: Sequence[Document]) -> None
         Invalid: There are namespaces among the manifests, or no jobs.
     """
     if own:
-        raise Invalid("a plan in a file is of jobs only; apply the namespaces first, and leave them out")
+        raise Invalid("a plan in a file is of jobs only; apply namespaces and workflows first, and leave them out")
     if not read:
         raise Invalid("there is no job in these manifests to write a plan of")
 
@@ -176,7 +187,10 @@ def ask(
 
 
 def write_names(answer: Mapping[str, Any]) -> None:
-    """Write the jobs that would change."""
+    """Write the workflows and the jobs that would change."""
+    for flow in answer.get("workflows") or ():
+        if flow["outcome"] != "unchanged":
+            terminal.show(f"workflow/{flow['workflow']}")
     for one in answer["plans"]:
         if one["action"] != "unchanged":
             terminal.show(f"job/{one['job']}")

@@ -7,7 +7,7 @@ import typer
 
 from harpoon import __version__
 from harpoon.cli import at as looking
-from harpoon.cli import columns, fields, offers, output, terminal
+from harpoon.cli import columns, fields, offers, output, run_lists, terminal
 from harpoon.cli.columns import Kind
 from harpoon.cli.follow import Changing, follow
 from harpoon.cli.listing import read_list
@@ -18,6 +18,7 @@ from harpoon.cli.table import Object
 from harpoon.cli.verb import verb
 from harpoon.client.watch import Selection
 from harpoon.kit.errors import Invalid
+from harpoon.model.run import Status as RunStatus
 
 
 @verb("version", examples=("harpoon version", "harpoon version -o json"))
@@ -40,6 +41,8 @@ def version(form: Format = Output.TABLE) -> None:
         "harpoon get waiting -A",
         "harpoon get namespaces",
         "harpoon get tasks --at -10m",
+        "harpoon get workflows",
+        "harpoon get runs --workflow refund --status failed",
     ),
 )
 def get(  # noqa: PLR0913 one parameter an option
@@ -48,7 +51,7 @@ def get(  # noqa: PLR0913 one parameter an option
     kind: Annotated[
         str,
         typer.Argument(
-            help="jobs, tasks, agents, endpoints, waiting or namespaces; or KIND/NAME.",
+            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows or runs; or KIND/NAME.",
             metavar="KIND",
             show_default=False,
             autocompletion=offers.kinds_and_names,
@@ -59,14 +62,21 @@ def get(  # noqa: PLR0913 one parameter an option
         str | None,
         typer.Argument(help="One of them.", metavar="NAME", show_default=False, autocompletion=offers.names_of_kind),
     ] = None,
+    status_: Annotated[
+        list[RunStatus] | None, typer.Option("--status", help="Only runs that stand so; may be repeated.")
+    ] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Option(help="Only runs of this workflow.", metavar="NAME", autocompletion=offers.workflows),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """List jobs, tasks, agents, the endpoints of a job, what waits, grouped by reason, or namespaces; or show one.
+    """List jobs, tasks, agents, the endpoints of a job, what waits, namespaces, workflows or runs; or show one.
 
     With -w, go on with what changes: with -o json a line, with -o yaml a document for each. With --at, show what
-    stood then, as far as the server keeps a history.
+    stood then, as far as the server keeps a history; of workflows and runs none is kept.
     """
     word, _, named = kind.partition("/")
     asked, client = columns.kind_of(word), remote.client()
@@ -76,7 +86,16 @@ def get(  # noqa: PLR0913 one parameter an option
     _check(asked, name, scope, is_watching=watch)
     if watch and at is not None:
         raise Invalid("what was does not change any more; drop -w, or --at")
-    has_namespaces = scope.all_namespaces and asked in (columns.JOB, columns.TASK)
+    has_namespaces = scope.all_namespaces and asked in (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN)
+    chosen = tuple(status_ or ())
+    if (chosen or workflow) and (asked is not columns.RUN or name):
+        raise Invalid("--status and --workflow select from a list of runs: harpoon get runs")
+    if at is not None and asked in (columns.WORKFLOW, columns.RUN):
+        raise Invalid(f"of {asked.plural} no history is kept; drop --at")
+    if asked is columns.RUN and name is None:
+        query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags}
+        run_lists.show(client, scope, query, form, is_watching=watch)
+        return
     if watch:
         namespace = None if scope.all_namespaces or asked is columns.AGENT else scope.namespace
         changing = Changing(asked, form, has_namespaces=has_namespaces)
@@ -174,8 +193,10 @@ def _check(kind: Kind, name: str | None, scope: Scope, *, is_watching: bool) -> 
     """
     if kind is columns.WAITING and (name or scope.tags):
         raise Invalid("what waits is listed whole, grouped by reason; of one object ask: harpoon why KIND/NAME")
-    if kind is columns.NAMESPACES and is_watching:
-        raise Invalid("namespaces are not watched; list them again: harpoon get namespaces")
+    if kind in (columns.NAMESPACES, columns.WORKFLOW) and is_watching:
+        raise Invalid(f"{kind.plural} are not watched; list them again: harpoon get {kind.plural}")
+    if kind is columns.RUN and name and is_watching:
+        raise Invalid(f"wait for it to be over: harpoon wait run/{name}")
     if kind is columns.NAMESPACES and scope.tags:
         raise Invalid("namespaces have no tags; drop -l")
     if (name or kind is columns.ENDPOINT) and scope.tags:

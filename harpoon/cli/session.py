@@ -61,9 +61,9 @@ class Session:
         """Write ``/v1/<path…>``; the errors are those of the client."""
         return self._run(self._client.put(*path, body=body, query=query, if_match=if_match, is_new=is_new))
 
-    def post(self, *path: str, body: object, if_match: str | None = None) -> Answer:
+    def post(self, *path: str, body: object, query: Query | None = None, if_match: str | None = None) -> Answer:
         """Do ``/v1/<path…>``; the errors are those of the client."""
-        return self._run(self._client.post(*path, body=body, if_match=if_match))
+        return self._run(self._client.post(*path, body=body, query=query or _NO_QUERY, if_match=if_match))
 
     def delete(self, *path: str, query: Query | None = None, if_match: str | None = None) -> Answer:
         """Delete ``/v1/<path…>``; the errors are those of the client."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harpoon.cli import offers, output, terminal, waiting
+from harpoon.cli import offers, output, run_waiting, terminal, waiting
 from harpoon.cli.options import Format, Namespace, Output, Remote, Scope, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
@@ -74,6 +74,7 @@ def watch(
         "harpoon wait job/report --for succeeded",
         "harpoon wait change/default.web.1-42",
         "harpoon wait agents --count 2",
+        "harpoon wait run/o-17",
     ),
 )
 def wait(
@@ -81,7 +82,7 @@ def wait(
     what: Annotated[
         str,
         typer.Argument(
-            help="job/NAME, change/ID or agents.",
+            help="job/NAME, change/ID, run/ID or agents.",
             metavar="WHAT",
             show_default=False,
             autocompletion=offers.changes_jobs_and_agents,
@@ -94,7 +95,8 @@ def wait(
 ) -> None:
     """Wait until a job is ready or gone, a batch job has succeeded, a change is done, or agents are connected.
 
-    Exit code 7: the batch job has failed; the last lines of the task at fault are told.
+    Of a run: until it is over. Exit code 7: the batch job has failed, and the last lines of the task at fault are told;
+    or the run did not succeed.
     """
     client, span = remote.client(), span_of(timeout)
     kind, _, name = what.partition("/")
@@ -105,10 +107,13 @@ def wait(
             done = waiting.wait_ready(client, namespace, name, span, is_batch=goal is Goal.SUCCEEDED)
         case "change" | "changes" if name:
             done = waiting.wait_change(client, name, span)
+        case "run" | "runs" if name:
+            run_waiting.end(run_waiting.wait_run(client, namespace, name, span))
+            return
         case "agents" if not name:
             done = waiting.wait_agents(client, count, span)
         case _:
-            raise Invalid(f"write what to wait for as job/NAME, change/ID or agents; got {what!r}")
+            raise Invalid(f"write what to wait for as job/NAME, change/ID, run/ID or agents; got {what!r}")
     terminal.say(f"{what} {done.phase}" + (f": {done.summary}" if done.summary else ""))
 
 

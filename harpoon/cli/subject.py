@@ -1,5 +1,6 @@
-"""What a verb is about, as it is written on the command line: a job, a task or an agent."""
+"""What a verb is about, as it is written on the command line: a job, a task or an agent; a workflow or a run."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from harpoon.cli import columns
@@ -29,10 +30,10 @@ class Subject(NamedTuple):
         return f"{self.kind.name}/{self.name}"
 
 
-def subject_of(text: str, namespace: str, *, takes_namespaces: bool = False) -> Subject:
+def subject_of(text: str, namespace: str, *, others: Sequence[Kind] = ()) -> Subject:
     """Read ``job/NAME``, ``NAME``, ``task/ID``, ``ID`` or ``agent/NAME``; also ``job/NS/NAME`` as of `get waiting`.
 
-    ``namespace/NAME`` is read where it is taken.
+    Other kinds are read where they are taken, such as ``namespace/NAME`` or ``run/ID``.
 
     Raises:
         Invalid: It is none of these.
@@ -41,8 +42,8 @@ def subject_of(text: str, namespace: str, *, takes_namespaces: bool = False) -> 
     if not mark:
         word, name = ("task" if text.count(".") == TASK_POINTS else "job"), text
     kind = columns.kind_of(word)
-    expected = f"write job/NAME, task/ID or agent/NAME{' or namespace/NAME' if takes_namespaces else ''}; got {text!r}"
-    others = (columns.NAMESPACES,) if takes_namespaces else ()
+    told = "".join(f" or {other.name}/{'ID' if other is columns.RUN else 'NAME'}" for other in others)
+    expected = f"write job/NAME, task/ID or agent/NAME{told}; got {text!r}"
     if kind not in (columns.JOB, columns.TASK, columns.AGENT, *others) or not name:
         raise Invalid(expected)
     if kind is columns.JOB and "/" in name:

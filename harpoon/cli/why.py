@@ -25,6 +25,7 @@ _FURTHER: Final = ("exited", "check_failing")
         "harpoon why task/default.web.0.1-42",
         "harpoon why agent/a1",
         "harpoon why web --at 1.42",
+        "harpoon why run/o-17",
     ),
 )
 def why(
@@ -34,14 +35,16 @@ def why(
     at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """Say why a job, a task or an agent is as it is: what decides, what each agent lacks, the nearest fix.
+    """Say why a job, a task, an agent or a run is as it is: what decides, what each agent lacks, the nearest fix.
 
     With --at, it is said of what stood then: the scheduler is asked again, as if it were that time.
     Exit code 0 whether or not all is well: the question was answered.
     """
     if form is Output.NAME:
         raise Invalid("an explanation has no name; write it as table, wide, json or yaml")
-    subject, client = subject_of(what, namespace), remote.client()
+    subject, client = subject_of(what, namespace, others=(columns.RUN,)), remote.client()
+    if at is not None and subject.kind is columns.RUN:
+        raise Invalid("of runs no history is kept; drop --at")
     path = (*subject.path, "why")
     answer = client.get(*path).body if at is None else looking.read(client, path, at)
     if form in (Output.JSON, Output.YAML):

@@ -131,9 +131,9 @@ class Client:
             make_request("PUT", path, query=query or _NO_QUERY, body=body, if_match=if_match, is_new=is_new)
         )
 
-    async def post(self, *path: str, body: object, if_match: str | None = None) -> Answer:
+    async def post(self, *path: str, body: object, query: Query = _NO_QUERY, if_match: str | None = None) -> Answer:
         """Do ``/v1/<path…>``, once however often it has to be sent; the errors are those of `put`."""
-        return await self._call(make_request("POST", path, body=body, if_match=if_match))
+        return await self._call(make_request("POST", path, query=query, body=body, if_match=if_match))
 
     async def delete(self, *path: str, query: Query = _NO_QUERY, if_match: str | None = None) -> Answer:
         """Delete ``/v1/<path…>``; the errors are those of `put`."""
@@ -148,6 +148,10 @@ class Client:
         async with self._stream(make_request("GET", path, query=query), "text/plain") as connection:
             async for data in connection.read():
                 yield data
+
+    async def exchange_work(self, namespace: str, body: bytes, *, within: timedelta) -> Answer:
+        """Bring and take work, answered whole within that time; the errors are those of `put`."""
+        return await self._call(make_request("POST", ("namespaces", namespace, "work"), body=body), within)
 
     async def backup(self) -> AsyncGenerator[bytes, None]:
         """Yield the whole registry of one revision, as the lines of a backup; the errors are those of `read_text`.

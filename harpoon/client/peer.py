@@ -49,7 +49,7 @@ class PeerClient:
         Raises:
             Unavailable: It could not be asked, or nobody of ours answers there.
         """
-        status, _, body = await self._get("GET", url, "/v1/health", {}, HEALTH_WITHIN_S, HEALTH_BYTES_MAX)
+        status, _, body = await self._ask("GET", url, "/v1/health", {}, HEALTH_WITHIN_S, HEALTH_BYTES_MAX)
         if status not in (200, 503):
             raise Unavailable(f"{url} answered {status}")
         try:
@@ -57,27 +57,50 @@ class PeerClient:
         except Invalid as error:
             raise Unavailable(f"{url} does not answer as an instance does: {error}") from error
 
-    async def pass_on(self, method: str, url: str, path: str, headers: Mapping[str, str]) -> PassedOn:
-        """Have another instance answer a request that has no body.
+    async def pass_on(
+        self,
+        method: str,
+        url: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | None = None,
+        within_s: float = PASSED_WITHIN_S,
+    ) -> PassedOn:
+        """Have another instance answer a request.
 
         Args:
-            method: GET or HEAD.
+            method: Of HTTP.
             url: Where the instance is.
             path: With the query, encoded.
             headers: To be sent.
+            body: Likewise; None: it has none.
+            within_s: How long to wait for the whole answer.
 
         Raises:
             Unavailable: It did not answer within the time, or too much.
         """
-        return await self._get(method, url, path, headers, PASSED_WITHIN_S, PASSED_BYTES_MAX)
+        return await self._ask(method, url, path, headers, within_s, PASSED_BYTES_MAX, body)
 
-    async def _get(
-        self, method: str, url: str, path: str, headers: Mapping[str, str], within_s: float, limit: int
+    async def _ask(  # noqa: PLR0913, PLR0917 as above
+        self,
+        method: str,
+        url: str,
+        path: str,
+        headers: Mapping[str, str],
+        within_s: float,
+        limit: int,
+        data: bytes | None = None,
     ) -> PassedOn:
         timeout = aiohttp.ClientTimeout(total=within_s)
         try:
             async with self._session.request(
-                method, URL(url + path, encoded=True), headers=headers, timeout=timeout, allow_redirects=False
+                method,
+                URL(url + path, encoded=True),
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                data=data,
             ) as response:
                 body = bytearray()
                 async for chunk in response.content.iter_any():

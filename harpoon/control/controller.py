@@ -70,11 +70,13 @@ class Controller:
         #: Who conducts which run.
         self.runs = Runs(view, RunReader(means.store))
         self._conducting = None
-        if exchange_for is not None:
+        #: Matches attempts with workers; None: no runs are conducted here.
+        self.exchange = None if exchange_for is None else exchange_for(self.runs.conductor_of)
+        if self.exchange is not None:
             self._conducting = Conducting(
                 runs=self.runs,
                 workflows=self.workflows,
-                exchange=exchange_for(self.runs.conductor_of),
+                exchange=self.exchange,
                 retention=Retention(means.store, self.runs.reader, means.clock, metrics),
             )
         #: The present one; None: this instance does not act now.

@@ -34,6 +34,8 @@ _NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 _PLAIN_BYTES_MAX: Final = 2 * VALUES_MAX
 #: Whether so many digits fit into 64 bits, `strict.read` tells.
 _LONG_NUMBER: Final = b"0" * 19
+_OPENING: Final = b"{["
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 
 
@@ -130,19 +132,31 @@ def canonical(value: object) -> bytes:
 def _is_plain(data: bytes) -> bool:
     """Return whether a document is sure to hold nothing that `strict.read` refuses; that costs a tenth of reading it.
 
-    Without escapes, each text has two quotation marks here and when it is written again; a field that stands twice is
-    written once, so it has less. A number out of range is written as null. Brackets are counted, not matched: there
-    are no more levels than that.
+    Without escaped code points, which may be quotation marks or no characters at all, each text has as many of these
+    marks here as when it is written again; a field that stands twice is written once, so it has less. A number out of
+    range is written as null. Brackets are counted first, for there are no more levels than that.
     """
-    if len(data) > _PLAIN_BYTES_MAX or b"\\" in data or _LONG_NUMBER in data.translate(_DIGITS):
-        return False
-    if data.count(b"{") + data.count(b"[") > DEPTH_MAX:
+    if len(data) > _PLAIN_BYTES_MAX or b"\\u" in data or _LONG_NUMBER in data.translate(_DIGITS):
         return False
     try:
         again = orjson.dumps(orjson.loads(data))
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        # What is nested very deep can be read, but not written.
         return False
-    return all(again.count(mark) == data.count(mark) for mark in (b'"', b"null"))
+    if any(again.count(mark) != data.count(mark) for mark in (b'"', b"null")):
+        return False
+    return data.count(b"{") + data.count(b"[") <= DEPTH_MAX or _depth(data) <= DEPTH_MAX
+
+
+def _depth(data: bytes) -> int:
+    """Return how deep lists and mappings stand in each other, in a document that is JSON."""
+    # What is between quotation marks is text.
+    outside = b"".join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    depth = deepest = 0
+    for mark in outside.translate(None, _NO_BRACKETS):
+        depth += 1 if mark in _OPENING else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _check_numbers(kind: Any, data: bytes) -> None:

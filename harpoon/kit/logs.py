@@ -27,14 +27,15 @@ class Lines:
         """Write a line."""
         with self._lock:
             self._kept.append(line)
-            if len(self._kept) > 1:
-                return
+            is_first = len(self._kept) == 1
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
+            # With it what a loop in another thread has kept: that loop may be blocked.
             self.flush()
         else:
-            loop.call_soon(self.flush)
+            if is_first:
+                loop.call_soon(self.flush)
 
     debug = info = warning = warn = error = err = exception = critical = fatal = failure = log = msg
 

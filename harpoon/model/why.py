@@ -115,6 +115,33 @@ class ReasonCode(StrEnum):
     CRON_SKIPPED = "cron_skipped"
     TERMINATING = "terminating"
     SETTLED = "settled"
+
+    # Of runs.
+    #: It is over.
+    RUN_OVER = "run_over"
+    #: Nothing of it is claimed, fired or consumed until it is resumed.
+    RUN_PAUSED = "run_paused"
+    #: A worker is at it.
+    CLAIMED = "claimed"
+    #: No worker offers the handler.
+    NO_WORKER = "no_worker"
+    #: Workers that offer it have as much to do as they take.
+    WORKERS_BUSY = "workers_busy"
+    #: Workers that offered it have not been heard of lately.
+    WORKERS_UNREACHABLE = "workers_unreachable"
+    #: A worker is to have it in a moment.
+    WORKERS_FREE = "workers_free"
+    #: It is not known here which workers there are.
+    WORKERS_UNKNOWN = "workers_unknown"
+    SIGNAL = "signal"
+    TIME = "time"
+    #: An attempt failed, and the next one is not due.
+    RETRY = "retry"
+    #: As many of its key are claimed as may be at once.
+    LIMIT = "limit"
+    #: A join has some of what it needs, and not all.
+    JOIN = "join"
+
     #: Something else that its status waits for.
     WAITING = "waiting"
 

@@ -28,6 +28,9 @@ from harpoon.control.peers import Peer
 from harpoon.control.rebalancing import Rebalancer
 from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
+from harpoon.control.run_reader import RunReader
+from harpoon.control.run_status import RunStatus
+from harpoon.control.runs import Runs
 from harpoon.control.steering import Steering
 from harpoon.control.view import (
     ACTUAL,
@@ -42,6 +45,8 @@ from harpoon.control.view import (
     ROLLOUTS,
     View,
 )
+from harpoon.control.work import WorkExchange
+from harpoon.control.workflows import Workflows
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.model.agent import Agent, Cordon, Link
@@ -253,6 +258,8 @@ async def a_rig(
     instance: str = "s1",
     peers: Callable[[], Mapping[str, Peer] | None] = lambda: None,
     history: Path | None = None,
+    work: WorkExchange | None = None,
+    has_runs: bool = False,
 ) -> AsyncIterator[Rig]:
     """Doors that are open; several on one store are instances of one registry."""
     store = store or MemoryStore()
@@ -261,6 +268,9 @@ async def a_rig(
     clock = SystemClock()
     jobs = registry(store, view) if registry else Registry(store, view, clock, Keyring(key_file()))
     recorder = None if history is None else recording(store, view, history)
+    runs = Runs(view, RunReader(store)) if has_runs else None
+    if runs is not None:
+        work = WorkExchange(runs.conductor_of, clock)
     port, session = free_port(), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     doors = Doors(
         view=view,
@@ -282,6 +292,10 @@ async def a_rig(
         metrics=CollectorRegistry(),
         token=token,
         limits=limits or Limits(),
+        work=work,
+        runs=runs,
+        workflows=None if runs is None else Workflows(store, view, clock),
+        run_status=None if runs is None else RunStatus(store, runs.reader, clock),
     )
     is_open = asyncio.Event()
     async with asyncio.TaskGroup() as group, session:

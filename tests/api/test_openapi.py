@@ -19,6 +19,7 @@ from harpoon.api.app import ROUTES
 from harpoon.api.openapi import PARTS, TAGS, openapi
 from harpoon.api.operation import Answer, Operation
 from harpoon.api.published import files, main
+from harpoon.control.ledger_records import shard_of
 from harpoon.kit import codec
 from harpoon.model.cron import Cron
 from harpoon.model.decision import Blocker, Pending
@@ -30,8 +31,11 @@ from harpoon.model.shown import ProblemDetails
 from harpoon.model.task import TaskState
 from harpoon.model.watched import EndpointsStreamEvent, WatchEvent
 from tests.api.rig import TOKEN, Rig, a_manifest, a_rig
+from tests.api.runs_rig import PLAIN, a_runs_rig, declare, start
 from tests.builders import MIB, a_cordon, a_link, a_placement, a_task, an_agent
 from tests.control.test_quotas import a_namespace
+from tests.control.working import Table
+from tests.workflows import a_workflow
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = openapi(ROUTES)
@@ -52,9 +56,19 @@ BODIES: dict[str, Any] = {
     "rebalance": {"max_moves": 5},
     "plan": {"documents": [a_manifest(scale=3)]},
     "promise": {"documents": [a_manifest(scale=3)]},
+    "exchange_work": {"worker": "w1", "session": "s1", "seq": 1, "handlers": ["pack"], "want": 2},
+    "look_for_work": {"handlers": ["pack"]},
+    "put_workflow": {**PLAIN, "metadata": {"name": "web"}},
+    "bound_workflow": PLAIN,
+    "start_run": {"workflow": "flow", "id": "r9"},
+    "signal_run": {"label": "done"},
 }
+#: Parts of paths of operations about workflows and runs.
+OF_RUNS = ("/workflows", "/runs", "/signals")
+#: A workflow that waits for a signal.
+WAITING = a_workflow(waits={"wait": {"signal": "go", "key": "k"}})
 #: Query parameters without which an operation cannot be asked.
-QUERIES = {"get_diff": "from=1"}
+QUERIES = {"get_diff": "from=1", "signal_key": "key=k"}
 WITH_JSON = [
     operation
     for operation in ROUTES
@@ -63,9 +77,33 @@ WITH_JSON = [
 
 
 @asynccontextmanager
-async def a_cluster() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
+async def a_cluster(operation: Operation | None = None) -> AsyncIterator[tuple[Rig, dict[str, str]]]:
+    """What an operation can be asked about: runs, if it is about those, else what there is beside them."""
+    if operation is not None and any(part in operation.path for part in OF_RUNS):
+        async with some_runs() as runs:
+            yield runs
+        return
+    async with a_fleet() as fleet:
+        yield fleet
+
+
+@asynccontextmanager
+async def some_runs() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
+    """A workflow, and a run of it that waits for a signal; and what the variable parts of paths are there."""
+    parts = {"ns": "default", "name": "flow", "run": "r1", "signal": "go"}
+    shard = shard_of("default/r1")
+    async with a_runs_rig(shards={shard, shard_of("default/r9")}) as rig:
+        await declare(rig, WAITING)
+        assert (await start(rig, "r1", workflow="flow")).status == 201
+        yield rig, parts
+
+
+@asynccontextmanager
+async def a_fleet() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
     """A job with a task that runs and slots that wait; and what the variable parts of paths are there."""
-    async with a_rig() as rig:
+    table = Table()
+    table.plain.start("r1", "a", "b")
+    async with a_rig(work=table.exchange) as rig:
         await rig.put(scale=2)
         change = (await rig.put(scale=4)).json["change"]
         row = rig.view.jobs.rows["default/web"].value
@@ -93,6 +131,8 @@ async def a_cluster() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
 def filled(operation: Operation, parts: dict[str, str]) -> str:
     """The path of an operation on what there is in the cluster."""
     parts = dict(parts)
+    if operation.operation_id == "put_workflow":
+        parts["name"] = "web"
     if "agents" in operation.path:
         parts["name"] = {"PUT": "a3", "DELETE": "a2"}.get(operation.method, "a1")
     if operation.operation_id == "delete_namespace":
@@ -130,7 +170,7 @@ def test_every_operation_is_described_under_an_id_of_its_own() -> None:
 
 @pytest.mark.parametrize("operation", WITH_JSON, ids=lambda operation: operation.operation_id)
 async def test_what_is_answered_is_of_the_declared_noun_and_fits_its_schema(operation: Operation) -> None:
-    async with a_cluster() as (rig, parts):
+    async with a_cluster(operation) as (rig, parts):
         body = None if operation.body is None else BODIES.get(operation.operation_id, {})
         if operation.operation_id == "apply_plan":
             body = (await rig.ask("POST", "/v1/plan/promise", BODIES["promise"])).json
@@ -164,9 +204,12 @@ async def test_what_is_answered_is_of_the_declared_noun_and_fits_its_schema(oper
     "operation", [one for one in ROUTES if one.parts], ids=lambda operation: operation.operation_id
 )
 async def test_errors_are_of_the_declared_noun_with_a_declared_status(operation: Operation) -> None:
-    async with a_cluster() as (rig, parts):
+    async with a_cluster(operation) as (rig, parts):
         body = None if operation.body is None else b"not JSON"
-        path = filled(operation, {**parts, "name": "nobody", "id": "default.web.9.1-1", "change": "default.web.1-9999"})
+        path = filled(
+            operation,
+            {**parts, "name": "nobody", "run": "nobody", "id": "default.web.9.1-1", "change": "default.web.1-9999"},
+        )
         for headers in ({}, {"Accept": "image/png"}, {"If_Match": '"9.9"'}, {"Content_Type": "text/plain"}):
             answer = await rig.ask(operation.method, path + "-" * ("agents" in path), body, **headers)
             if answer.status >= 400:
@@ -177,7 +220,7 @@ async def test_errors_are_of_the_declared_noun_with_a_declared_status(operation:
 
 @pytest.mark.parametrize("operation", ROUTES, ids=lambda operation: operation.operation_id)
 async def test_a_parameter_that_is_not_declared_is_refused_and_told_which_are(operation: Operation) -> None:
-    async with a_cluster() as (rig, parts):
+    async with a_cluster(operation) as (rig, parts):
         path = filled(operation, parts)
         answer = await rig.ask(operation.method, f"{path}{'&' if '?' in path else '?'}nonsense=1")
         assert answer.status == 400
@@ -189,8 +232,8 @@ async def test_a_parameter_that_is_not_declared_is_refused_and_told_which_are(op
 async def test_a_parameter_that_is_required_is_asked_for() -> None:
     required = [(one, name.name) for one in ROUTES for name in one.parameters if name.is_required]
     assert required
-    async with a_cluster() as (rig, parts):
-        for operation, name in required:
+    for operation, name in required:
+        async with a_cluster(operation) as (rig, parts):
             answer = await rig.ask(operation.method, filled(operation, parts).partition("?")[0])
             assert answer.status == 400
             assert answer.json["errors"][0]["pointer"] == f"?{name}"

@@ -435,3 +435,34 @@ def test_a_number_that_could_not_be_written_again_is_not_read(number: str) -> No
 
 def test_a_long_number_that_fits_is_read() -> None:
     assert load(Cat, b'{"lives":9223372036854775807,"kind":"cat"}').lives == (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heap:
+    items: tuple[Any, ...] = ()
+
+
+def nested(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
+
+
+@pytest.mark.parametrize("text", [b"", b"[[[[", b'\\"[[[', b"\\\\", b"\\n\\t"])
+def test_many_lists_beside_each_other_are_not_deep(text: bytes) -> None:
+    items = b",".join([b'[["%b"],{"a":{}}]' % text] * 40)
+    assert len(decode(Heap, b'{"items":[%b]}' % items).items) == 40
+
+
+@pytest.mark.parametrize("text", [b"", b"]]]]", b'\\"]]]', b"\\\\"])
+@pytest.mark.parametrize("levels", [31, 300, 5000])
+def test_what_is_too_deep_is_refused_also_among_much_that_is_not(text: bytes, levels: int) -> None:
+    filling = b'["%b"],' % text
+    with pytest.raises(Invalid, match="nested deeper") as caught:
+        decode(Heap, b'{"items":[%b%b]}' % (filling * 40, nested(levels)))
+    assert caught.value.problems
+    assert decode(Heap, b'{"items":[%b%b]}' % (filling * 40, nested(30))).items
+
+
+@pytest.mark.parametrize("extra", [b"", b"\\u0022", b"\\u0022\\u0022", b'\\"', b"\\\\"])
+def test_a_field_that_stands_twice_is_refused_whatever_its_text(extra: bytes) -> None:
+    with pytest.raises(Invalid, match="twice"):
+        decode(Heap, b'{"items":[{"a":"%b","a":"%b"}]}' % (extra, extra))

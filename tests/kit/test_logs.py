@@ -99,3 +99,16 @@ def test_what_every_line_is_to_say_is_in_each_but_never_in_place_of_what_it_says
         structlog.configure(**before)
     told = [orjson.loads(line)["instance"] for line in stream.getvalue().splitlines()]
     assert told == ["web-1", "web-1-3d275f53"]
+
+
+async def test_a_thread_that_speaks_does_not_wait_for_a_loop_that_is_blocked() -> None:
+    stream = Stream()
+    lines = Lines(stream)
+    lines.info(b"loop")
+    thread = threading.Thread(target=lines.info, args=(b"thread",))
+    thread.start()
+    thread.join()
+    assert stream.getvalue() == b"loop\nthread\n"
+    lines.info(b"again")
+    await asyncio.sleep(0)
+    assert stream.getvalue() == b"loop\nthread\nagain\n"

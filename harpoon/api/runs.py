@@ -1,0 +1,155 @@
+"""Runs: what there is of them, and what happened in each. Any instance answers from the store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import islice
+from typing import Any, Final
+
+from aiohttp import web
+
+from harpoon.api.answer import answer
+from harpoon.api.blocking import read_wait
+from harpoon.api.doors import DOORS
+from harpoon.api.frames import Encoding
+from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_of_holder
+from harpoon.api.operation import AFTER, TAG, WAIT, Answer, Operation, Parameter
+from harpoon.api.pages import PAGING, Listed, answer_pages
+from harpoon.api.query import Query, bad_parameter, path_name, path_run
+from harpoon.api.run_waits import run_changed, runs_changed
+from harpoon.api.stay import STAYS
+from harpoon.api.stream import Stream
+from harpoon.control import run_lists
+from harpoon.control.ledger_records import run_key
+from harpoon.core.crew import waits_for
+from harpoon.core.offers import AttemptId
+from harpoon.core.run_why import EXPLAINED_MAX, Floor
+from harpoon.kit import codec
+from harpoon.kit.errors import HarpoonError
+from harpoon.model.name import NAME_PATTERN
+from harpoon.model.run import Status
+from harpoon.model.run_shown import AttemptList, RunDetail, RunList
+from harpoon.model.why import Why
+
+_STATUS: Final = Parameter(
+    "status",
+    {"type": "string", "enum": [one.value for one in Status]},
+    "Only runs that stand so; any of these.",
+    many=True,
+)
+_WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+_CHANGED: Final = Parameter(
+    "wait", WAIT.schema, "How long to wait for any run to begin, end, pause or resume; at most 5m."
+)
+
+
+async def list_runs(request: web.Request) -> web.Response:
+    """Show the runs of a namespace, or of all, the latest first; wait for one to begin or end, if asked to.
+
+    It looks at every run that is kept there. At most 20,000 are listed; ``left_out`` tells how many more match.
+    """
+    doors, query = request.app[DOORS], Query(request)
+    namespace = path_name(request, "ns") if "ns" in request.match_info else None
+    statuses = query.many("status")
+    for status in statuses:
+        if status not in {one.value for one in Status}:
+            raise bad_parameter("status", f"one of {', '.join(one.value for one in Status)}; got {status[:80]!r}")
+    choice = run_lists.RunChoice(
+        namespace=namespace,
+        workflow=query.name("workflow"),
+        statuses=frozenset(statuses),
+        tags=query.tags(),
+    )
+    reader = runs_of(request).reader
+    await runs_changed(request, namespace)
+
+    async def gather() -> Listed:
+        revision = await doors.store.revision()
+        runs, left_out = await run_lists.list_runs(reader, choice)
+        more = {"left_out": b"%d" % left_out} if left_out else {}
+        return Listed(revision=revision, items=runs, encode=codec.dump_full, more=more)
+
+    return await answer_pages(request, gather)
+
+
+async def get_run(request: web.Request) -> web.Response:
+    """Show a run with all that happened in it; wait for it to begin, end, pause or resume, if asked to."""
+    doors, namespace, run = request.app[DOORS], path_name(request, "ns"), path_run(request)
+    if read_wait(request):
+        header = await status_of(request).existing(namespace, run)
+        await run_changed(request, namespace, run, header)
+    revision = await doors.store.revision()
+    detail = await status_of(request).detail(namespace, run)
+    return answer(request, codec.dump_full(detail), revision=revision)
+
+
+async def list_attempts(request: web.Request) -> web.Response:
+    """Show every attempt of a run with its input and output, in the order in which their visits were opened."""
+    doors, namespace, run = request.app[DOORS], path_name(request, "ns"), path_run(request)
+
+    async def gather() -> Listed:
+        revision = await doors.store.revision()
+        attempts = await status_of(request).attempts(namespace, run)
+        return Listed(revision=revision, items=list(attempts), encode=codec.dump_full)
+
+    return await answer_pages(request, gather)
+
+
+async def get_run_why(request: web.Request) -> web.Response:
+    """Explain how a run stands: what each open operation waits for, and what each join lacks.
+
+    Who could do the work is told by the instance that conducts the run; without it the rest is told.
+    """
+    doors, namespace, run = request.app[DOORS], path_name(request, "ns"), path_run(request)
+    key = run_key(namespace, run)
+    url = None if is_passed_on(request) else url_of_holder(request, key)
+    if url is not None and runs_of(request).conductor_of(key) is None:
+        try:
+            return await pass_on(request, url)
+        except HarpoonError:
+            pass  # what is in the store is told all the same
+    revision = await doors.store.revision()
+    told = await status_of(request).why(namespace, run, _floor(request, key), doors.view.external(revision))
+    return answer(request, codec.dump_full(told), revision=revision)
+
+
+def _floor(request: web.Request, key: str) -> Floor | None:
+    """Return what the exchange knows of those who could do the work of a run; None: it is not conducted here."""
+    doors = request.app[DOORS]
+    conductor = runs_of(request).conductor_of(key)
+    if conductor is None or doors.work is None:
+        return None
+    conducted = conductor.runs.get(key)
+    if conducted is None:
+        return None
+    run, work, now_ms = conducted.run, doors.work, doors.clock.now().wall
+    found = {
+        place: waits_for(work.core, work.sessions, AttemptId(run.namespace, run.id, *attempt.ref), now_ms)
+        for place, attempt in islice(run.ready.items(), EXPLAINED_MAX)
+    }
+    return {place: waiting for place, waiting in found.items() if waiting is not None}
+
+
+async def export_runs(request: web.Request) -> web.StreamResponse:
+    """Tell every run that has ended and is kept, with its whole log, as lines of JSON in no order."""
+    reader, namespace = runs_of(request).reader, path_name(request, "ns")
+    with request.app[STAYS].admit(request) as stay:
+        stream = Stream(request, stay, Encoding.NDJSON)
+        return await stream.serve(lambda: _written(stream, reader.export(namespace)))
+
+
+async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
+    async for part in parts:
+        await stream.write(part)
+        await asyncio.sleep(0)
+
+
+_RUNS: Final = "/v1/namespaces/{ns}/runs"
+_CHOICE: Final = (_STATUS, _WORKFLOW, TAG, *PAGING, _CHANGED, AFTER)
+ROUTES = (
+    Operation("GET", "/v1/runs", list_runs, tag="runs", query=_CHOICE, answers={200: RunList}, id="list_all_runs"),
+    Operation("GET", _RUNS, list_runs, tag="runs", query=_CHOICE, answers={200: RunList}),
+    Operation("GET", f"{_RUNS}/export", export_runs, tag="runs", answers={200: Answer(lines=Any)}),
+    Operation("GET", f"{_RUNS}/{{run}}", get_run, tag="runs", query=(WAIT,), answers={200: RunDetail}),
+    Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
+    Operation("GET", f"{_RUNS}/{{run}}/why", get_run_why, tag="runs", answers={200: Why}),
+)

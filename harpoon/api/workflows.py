@@ -1,0 +1,162 @@
+"""Workflows: declared, shown with their bounds, and taken away."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from harpoon.api.answer import answer
+from harpoon.api.body import decode, read_json
+from harpoon.api.doors import DOORS
+from harpoon.api.objects import joined
+from harpoon.api.operation import FLAG, IF_MATCH, IF_NEW, TAG, Answer, Operation, Parameter
+from harpoon.api.pages import PAGING, Listed, answer_pages
+from harpoon.api.query import Query, has_tags, path_name
+from harpoon.api.revision import read_if_match, read_is_new
+from harpoon.api.run_starts import workflows_of
+from harpoon.control.workflow_told import (
+    bounds_json,
+    changes_of,
+    compiled,
+    drafted,
+    outcome_of,
+    standing,
+    workflow_json,
+)
+from harpoon.kit import codec
+from harpoon.kit.errors import Invalid, Problem
+from harpoon.model.job import Metadata
+from harpoon.model.run_shown import WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
+from harpoon.model.shown import Revised
+from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest
+
+
+async def list_workflows(request: web.Request) -> web.Response:
+    """Show the workflows of a namespace, or of all."""
+    view = request.app[DOORS].view
+    namespace = path_name(request, "ns") if "ns" in request.match_info else None
+    tags = Query(request).tags()
+
+    async def gather() -> Listed:
+        rows = [
+            row
+            for _, row in sorted(view.workflows.rows.items())
+            if (namespace is None or row.value.namespace == namespace) and has_tags(row.value.tags, tags)
+        ]
+        return Listed(
+            revision=view.revision,
+            items=rows,
+            encode=lambda row: workflow_json(view, row.value, row.mod_revision),
+        )
+
+    return await answer_pages(request, gather)
+
+
+async def get_workflow(request: web.Request) -> web.Response:
+    """Show a workflow, and what any run of it comes to at most."""
+    view, workflows = request.app[DOORS].view, workflows_of(request)
+    namespace, name = path_name(request, "ns"), path_name(request, "name")
+    row = workflows.get(namespace, name)
+    graph = await workflows.graph(namespace, name, row.value.generation)
+    shown = workflow_json(view, row.value, row.mod_revision, await bounds_json(graph))
+    return answer(request, shown, tag=row.mod_revision)
+
+
+async def put_workflow(request: web.Request) -> web.Response:
+    """Declare a workflow, or change it. Runs that there are go on as they were started.
+
+    Everything that is wrong with it is told at once, each flaw with its place and what would be right. One without a
+    bound is refused.
+    """
+    doors, workflows = request.app[DOORS], workflows_of(request)
+    if_match, is_new = read_if_match(request, doors.view), read_is_new(request)
+    if if_match is not None and is_new:
+        raise Invalid("If-Match and If-None-Match: * contradict each other; send one of them")
+    manifest = await _read(request)
+    _check_path(manifest.metadata, {"namespace": path_name(request, "ns"), "name": path_name(request, "name")})
+    bounds = await bounds_json(await compiled(manifest.spec))
+    row = standing(doors.view, manifest)
+    changes = codec.dump(changes_of(row, manifest))
+    if Query(request).flag("dry_run"):
+        record = drafted(row, manifest, doors.clock.now().wall)
+        shown = workflow_json(doors.view, record, 0 if row is None else row.mod_revision, bounds)
+        return _declared(request, outcome_of(row, manifest).value, doors.view.revision, changes, shown)
+    done = await workflows.put(manifest, if_match=if_match, is_new=is_new)
+    shown = workflow_json(doors.view, done.workflow, done.revision, bounds)
+    return _declared(request, done.outcome.value, done.revision, changes, shown, tag=done.revision)
+
+
+async def delete_workflow(request: web.Request) -> web.Response:
+    """Take a workflow away: no run of it is started any more, and those that there are go on."""
+    doors, namespace, name = request.app[DOORS], path_name(request, "ns"), path_name(request, "name")
+    if_match = read_if_match(request, doors.view)
+    revision = await workflows_of(request).delete(namespace, name, if_match=if_match)
+    return answer(request, orjson.dumps({"revision": doors.view.external(revision)}), revision=revision)
+
+
+async def bound_workflow(request: web.Request) -> web.Response:
+    """Say what any run of a workflow would come to at most, given its manifest; nothing is declared."""
+    manifest = await _read(request)
+    return answer(request, await bounds_json(await compiled(manifest.spec)))
+
+
+async def _read(request: web.Request) -> WorkflowManifest:
+    body = await read_json(request)
+    return await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+
+
+def _declared(
+    request: web.Request, outcome: str, revision: int, changes: bytes, shown: bytes, *, tag: int | None = None
+) -> web.Response:
+    head = orjson.dumps({"revision": request.app[DOORS].view.external(revision), "outcome": outcome})
+    return answer(request, joined(head, changes=changes, workflow=shown), revision=revision, tag=tag)
+
+
+def _check_path(metadata: Metadata, path: Mapping[str, str]) -> None:
+    faults = [
+        Problem(pointer=f"/metadata/{field}", detail=f"the path says {said!r}; write the same here, or change the path")
+        for field, said in path.items()
+        if getattr(metadata, field) != said
+    ]
+    if faults:
+        raise Invalid(f"{' and '.join(fault.pointer for fault in faults)} must be what the path says", faults)
+
+
+_DRY_RUN: Final = Parameter("dry_run", FLAG, "Only say what would come of it: nothing is declared.")
+_WORKFLOWS: Final = "/v1/namespaces/{ns}/workflows"
+_WORKFLOW: Final = _WORKFLOWS + "/{name}"
+_SHOWN: Final = {200: Answer(json=WorkflowObject, has_tag=True)}
+ROUTES = (
+    Operation(
+        "GET",
+        "/v1/workflows",
+        list_workflows,
+        tag="workflows",
+        query=(TAG, *PAGING),
+        answers={200: WorkflowList},
+        id="list_all_workflows",
+    ),
+    Operation("GET", _WORKFLOWS, list_workflows, tag="workflows", query=(TAG, *PAGING), answers={200: WorkflowList}),
+    Operation(
+        "POST",
+        f"{_WORKFLOWS}/bounds",
+        bound_workflow,
+        tag="workflows",
+        body=WorkflowManifest,
+        answers={200: WorkflowBounds},
+    ),
+    Operation("GET", _WORKFLOW, get_workflow, tag="workflows", answers=_SHOWN),
+    Operation(
+        "PUT",
+        _WORKFLOW,
+        put_workflow,
+        tag="workflows",
+        query=(_DRY_RUN,),
+        headers=(IF_MATCH, IF_NEW),
+        body=WorkflowManifest,
+        answers={200: Answer(json=WorkflowDeclared, has_tag=True)},
+        refuses=(409,),
+    ),
+    Operation("DELETE", _WORKFLOW, delete_workflow, tag="workflows", headers=(IF_MATCH,), answers={200: Revised}),
+)

@@ -1,0 +1,82 @@
+"""The verb ``bounds``: what any run of a workflow may come to at most, before one is started. It needs no server."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final
+
+import typer
+
+from harpoon.cli import documents, output, screens, terminal, workflows
+from harpoon.cli.options import Format, Output
+from harpoon.cli.run_screens import bounds_of
+from harpoon.cli.table import Column
+from harpoon.cli.verb import verb
+from harpoon.kit.errors import Invalid
+from harpoon.kit.yaml import Document
+
+_OPERATION: Final = (
+    Column("OPERATION", lambda row: str(row["op"])),
+    Column("VISITS", lambda row: str(row["visits"])),
+    Column("ATTEMPTS", lambda row: str(row["attempts"])),
+)
+
+
+@verb("bounds", examples=("harpoon bounds refund.yaml", "harpoon bounds workflows/ -o json"))
+def bounds(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Manifests of workflows: files, directories, or - .", metavar="FILE…", show_default=False),
+    ],
+    form: Format = Output.TABLE,
+) -> None:
+    """Say what any run of a workflow comes to at most: attempts, time from start to end, bytes recorded.
+
+    It is what the server says, computed from the manifest alone. A workflow that has no bound is refused, with the
+    cycle that has none.
+    """
+    if form is Output.NAME:
+        raise Invalid("bounds have no name; write them as table, wide, json or yaml")
+    own, others = workflows.split(documents.read_documents(files))
+    if not own:
+        raise Invalid(f"there is no workflow in {', '.join(files)}")
+    told = [_bounds_of(document) for document in own]
+    if form in (Output.JSON, Output.YAML):
+        output.write({"items": told}, form)
+        return
+    for place, one in enumerate(told):
+        if place:
+            terminal.show("")
+        for line in _lines(one):
+            terminal.show(line)
+    if others:
+        terminal.say(f"{len(others)} other documents are no workflows, and have no bounds")
+
+
+def _bounds_of(document: Document) -> dict[str, Any]:
+    """Return what any run of the workflow of a document comes to at most.
+
+    Raises:
+        Invalid: It has flaws, or no bound; all are told with their places.
+    """
+    # The expressions of a workflow are compiled by a library that takes longer to load than all other verbs.
+    from harpoon.core.bounds import bounds as bounds_of_graph  # noqa: PLC0415
+    from harpoon.core.bounds import shown  # noqa: PLC0415
+    from harpoon.core.graph import compile_graph  # noqa: PLC0415
+    from harpoon.kit import codec  # noqa: PLC0415
+    from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest  # noqa: PLC0415
+
+    written = json.dumps(documents.manifest_of(document, None)).encode()
+    try:
+        manifest = codec.decode(WorkflowManifest, written, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+        told = shown(bounds_of_graph(compile_graph(manifest.spec)))
+    except Invalid as error:
+        raise documents.placed(error, documents.place_in(document)) from error
+    return {"workflow": manifest.metadata.name, **told}
+
+
+def _lines(told: Mapping[str, Any]) -> Iterator[str]:
+    yield screens.headline(f"workflow/{told['workflow']}", "bounded", "")
+    yield from screens.pairs_of(bounds_of(told))
+    yield ""
+    rows = [{"op": op, **share} for op, share in told["operations"].items()]
+    yield from screens.table(_OPERATION, rows, is_wide=False)

@@ -1,0 +1,214 @@
+"""What a screen shows of a workflow or a run: operations as a table, visits as a table or along time."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from harpoon.cli import columns, screens, terminal
+from harpoon.cli.table import Column, Object
+
+#: Characters from a run's beginning to its end.
+BAR: Final = 40
+#: Characters of inputs and outputs on one line.
+JSON_MAX: Final = 300
+#: Whether an input may have keys that are not declared; as a rule it may.
+_ANY: Final = "additionalProperties"
+#: What a stretch of a bar is drawn with: while it could be claimed, while a worker had it, while it waited.
+_STROKES: Final = {"queue": ".", "work": "=", "wait": "-"}
+
+VISIT: Final = (
+    Column("OPERATION", lambda row: str(row["op"])),
+    Column("VISIT", lambda row: str(row["visit"])),
+    Column("STATE", lambda row: str(row["state"]), is_state=True),
+    Column("ATTEMPTS", lambda row: str(row["attempts"]) if row["kind"] == "worker" else ""),
+    Column("LABEL", lambda row: str(row["label"] or "")),
+    Column("WORKER", lambda row: str(row["worker"] or "")),
+    Column("STARTED", lambda row: columns.age(row["started_ms"])),
+    Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
+    Column("DUE", lambda row: "" if row["ended_ms"] else columns.until(row["due_ms"]), is_wide=True),
+    Column("WAITS FOR", lambda row: str(row["waits_for"] or row["error"]), is_sentence=True),
+)
+OPERATION: Final = (
+    Column("OPERATION", lambda row: str(row["op"])),
+    Column("DOES", lambda row: str(row["does"])),
+    Column("VISITS", lambda row: str(row["visits"])),
+    Column("ATTEMPTS", lambda row: str(row["attempts"])),
+    Column("TIMEOUT", lambda row: str(row["timeout"])),
+    Column("NEXT", lambda row: str(row["next"]), is_sentence=True),
+)
+
+
+def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
+    """Yield the screen of a run."""
+    status = columns.run_status(value)
+    yield screens.headline(f"run/{value['id']}", status, str(value["reason"]))
+    measures = value["measures"]
+    yield from screens.pairs_of(
+        [
+            ("Namespace", value["namespace"]),
+            ("Workflow", f"{value['workflow']}, generation {value['generation']}"),
+            ("Tags", columns.pairs(value["tags"])),
+            ("Started", f"{columns.age(value['created_ms']) or 'a moment'} ago"),
+            ("Took" if value["ended_ms"] else "So far", columns.span(value["created_ms"], value["ended_ms"])),
+            ("Deadline", columns.until(value["deadline_ms"])),
+            ("Inputs", _json(value["inputs"], is_wide=is_wide)),
+            ("Outputs", _json(value["outputs"], is_wide=is_wide)),
+            ("Attempts", _measure(measures["attempts"], str)),
+            ("Time", _measure(measures["ends_after_ms"], columns.length)),
+            ("Data", _measure(measures["bytes"], lambda size: columns.rounded(str(size)))),
+        ]
+    )
+    visits = value["visits"]
+    if visits:
+        yield ""
+        yield from timeline(value) if is_timeline else screens.table(VISIT, visits, is_wide=is_wide)
+    if left := value["visits_left"]:
+        yield f"and {left} visits before these; all attempts: GET …/runs/{value['id']}/attempts"
+    if skipped := [one["op"] for one in value["operations"] if one["is_skipped"]]:
+        yield f"Skipped: {', '.join(skipped)}"
+    if signals := value["signals"]:
+        yield ""
+        yield "Signals that nothing has waited for yet:"
+        yield from (f"  {terminal.plain(_signal(one))}" for one in signals)
+
+
+def timeline(value: Object) -> Iterator[str]:
+    """Yield a line for each visit, along the time that the run has taken; the bound stands beside what was."""
+    began, now_ms = value["created_ms"], _end_of(value)
+    span = max(1, now_ms - began)
+    rows = [
+        {**one, "bar": bar(one, began, span), "after": columns.length(max(0, one["opened_ms"] - began))}
+        for one in value["visits"]
+    ]
+    bound = value["measures"]["ends_after_ms"]["bound"]
+    at_most = "" if bound is None else f" of at most {columns.length(bound)}"
+    yield from screens.table(_timeline_columns(columns.length(span) + at_most), rows, is_wide=True)
+    yield "  . waits for a worker   = a worker is at it   - waits for a signal, a time or a retry"
+
+
+def bar(visit: Mapping[str, Any], began_ms: int, span_ms: int) -> str:
+    """Draw one visit within a run's time: where it stood, and what it did there."""
+    cells = [" "] * BAR
+    opened, ended = visit["opened_ms"], visit["ended_ms"]
+    until = began_ms + span_ms if ended is None else ended
+    strokes = [(opened, _STROKES["queue" if visit["kind"] == "worker" else "wait"])]
+    if visit["started_ms"] is not None:
+        strokes.append((visit["started_ms"], _STROKES["work"]))
+    if visit["state"] == "retrying":
+        strokes[-1] = (strokes[-1][0], _STROKES["wait"])
+    ends = [start for start, _ in strokes[1:]] + [until]
+    for (start, stroke), end in zip(strokes, ends, strict=True):
+        first, last = (min(BAR - 1, max(0, (at - began_ms) * BAR // span_ms)) for at in (start, end))
+        cells[first : last + 1] = stroke * (last + 1 - first)
+    return "".join(cells)
+
+
+def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is_wide: bool) -> Iterator[str]:
+    """Yield the screen of a workflow, of what a run of it may come to, and of its latest runs."""
+    metadata, spec = value["metadata"], value["spec"]
+    operations = spec["operations"]
+    yield screens.headline(f"workflow/{metadata['name']}", f"{len(operations)} operations", "")
+    yield from screens.pairs_of(
+        [
+            ("Namespace", metadata["namespace"]),
+            ("Tags", columns.pairs(metadata["tags"])),
+            ("Generation", metadata["generation"]),
+            ("Changed", f"{columns.age(metadata['updated_ms']) or '-'} ago"),
+            *(("Inputs", f"{name}: {_schema(one)}") for name, one in (spec.get("inputs") or {}).items()),
+            ("Deadline", str(spec["deadline"])),
+            ("On failure", str(spec.get("on_failure") or "")),
+            ("Outputs", ", ".join(spec.get("outputs") or ())),
+            *(() if bounds is None else bounds_of(bounds)),
+        ]
+    )
+    yield ""
+    yield from screens.table(OPERATION, list(_operations(operations, bounds)), is_wide=is_wide)
+    if runs:
+        yield ""
+        yield "Latest runs:"
+        yield from screens.indented(screens.table(columns.RUN.columns, runs, is_wide=is_wide))
+
+
+def bounds_of(bounds: Object) -> Iterator[tuple[str, str]]:
+    """Yield what any run may come to at most, as pairs: each with what it comes from mostly."""
+    attempts, ends_after, stored = bounds["attempts"], bounds["ends_after_ms"], bounds["bytes"]
+    yield "At most", _because(f"{attempts['most']} attempts", attempts)
+    yield "At most", _because(f"{columns.length(ends_after['most'])} from start to end", ends_after)
+    yield "At most", _because(f"{columns.rounded(str(stored['most']))} of data", stored)
+
+
+def _because(told: str, bound: Mapping[str, Any]) -> str:
+    return f"{told}: {bound['because']}" if bound["because"] else told
+
+
+def _schema(schema: Mapping[str, Any]) -> str:
+    """Write what an input may be, without what is so of every one."""
+    told = {name: one for name, one in schema.items() if one not in (None, "", [], {}) and name != _ANY}
+    if schema.get(_ANY) is False:
+        told[_ANY] = False
+    return json.dumps(told, ensure_ascii=False)
+
+
+def does(operation: Mapping[str, Any]) -> str:
+    """Say in a few words what an operation does."""
+    if operation.get("worker") is not None:
+        return f"worker {operation['worker']}"
+    wait = operation.get("wait")
+    if wait is None:
+        return "choose " + ", ".join(str(one.get("label") or one.get("else")) for one in operation.get("choose") or ())
+    if wait.get("signal") is not None:
+        return f"wait for signal {wait['signal']}" + (f" with key {wait['key']}" if wait.get("key") else "")
+    return f"wait for {wait['for']}" if wait.get("for") is not None else f"wait until {wait.get('until')}"
+
+
+def _operations(operations: Mapping[str, Any], bounds: Object | None) -> Iterator[dict[str, object]]:
+    told = {} if bounds is None else bounds["operations"]
+    for name, one in operations.items():
+        bound = told.get(name, {})
+        edges = (
+            f"{label}: {', '.join([targets] if isinstance(targets, str) else targets)}"
+            for label, targets in (one.get("next") or {}).items()
+        )
+        yield {
+            "op": name,
+            "does": does(one),
+            "visits": bound.get("visits", one.get("visits", 1)),
+            "attempts": bound.get("attempts", ""),
+            "timeout": one.get("timeout") or "",
+            "next": "; ".join(edges),
+        }
+
+
+def _timeline_columns(title: str) -> Sequence[Column]:
+    return (
+        Column("OPERATION", lambda row: f"{row['op']} {row['visit']}"),
+        Column("AFTER", lambda row: str(row["after"])),
+        Column(f"0 … {title}", lambda row: f"|{row['bar']}|"),
+        Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
+        Column("AT MOST", lambda row: "" if row.get("span_max_ms") is None else columns.length(row["span_max_ms"])),
+        Column("LABEL", lambda row: str(row["label"] or row["state"])),
+    )
+
+
+def _end_of(value: Object) -> int:
+    known = [at for one in value["visits"] for at in (one["opened_ms"], one["started_ms"], one["ended_ms"]) if at]
+    so_far = value["created_ms"] + value["measures"]["ends_after_ms"]["actual"]
+    latest: int = max([value["ended_ms"] or so_far, *known])
+    return latest
+
+
+def _measure(measure: Mapping[str, Any], write: Any) -> str:
+    told = write(measure["actual"])
+    return told if measure["bound"] is None else f"{told} of at most {write(measure['bound'])}"
+
+
+def _signal(one: Mapping[str, Any]) -> str:
+    key = f" with key {one['key']}" if one["key"] is not None else ""
+    return f"{one['name']}{key}, label {one['label']}, sent {columns.age(one['sent_ms'])} ago ({one['id']})"
+
+
+def _json(value: object, *, is_wide: bool) -> str:
+    if value in (None, {}):
+        return ""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if is_wide or len(text) <= JSON_MAX else f"{text[:JSON_MAX]}…"

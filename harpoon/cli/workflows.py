@@ -1,0 +1,68 @@
+"""Workflows among manifests: declared each for itself; and what would come of that."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from harpoon.cli import difference, documents, screens, terminal
+from harpoon.cli.session import Session
+from harpoon.kit.errors import Invalid
+from harpoon.kit.yaml import Document
+from harpoon.model.name import DEFAULT_NAMESPACE
+
+#: The ``kind`` of a manifest.
+KIND: Final = "Workflow"
+_ACTIONS: Final = {"created": ("create", "green"), "changed": ("change", "yellow"), "unchanged": ("unchanged", "")}
+
+
+class Outcome(NamedTuple):
+    """What became of the manifest of a workflow, or would."""
+
+    namespace: str
+    workflow: str
+    #: ``created``, ``changed`` or ``unchanged``.
+    outcome: str
+    #: From what stood to what is declared, as edits.
+    changes: Sequence[Mapping[str, Any]]
+
+    def told(self) -> dict[str, str]:
+        """Return what is told of it beside jobs."""
+        return {"namespace": self.namespace, "workflow": self.workflow, "outcome": self.outcome}
+
+
+def split(read: Sequence[Document]) -> tuple[list[Document], list[Document]]:
+    """Return the documents that declare workflows, and all others."""
+    own = [document for document in read if _kind(document) == KIND]
+    return own, [document for document in read if _kind(document) != KIND]
+
+
+def declare(client: Session, read: Sequence[Document], namespace: str | None, *, is_dry: bool = False) -> list[Outcome]:
+    """Declare workflows, one after the other; if it is dry, only find out what would come of that.
+
+    Raises:
+        Invalid: One of them cannot be; those before it are declared.
+    """
+    told = []
+    for document in read:
+        manifest = documents.manifest_of(document, namespace)
+        metadata = manifest["metadata"]
+        place, name = str(metadata.get("namespace") or DEFAULT_NAMESPACE), str(metadata["name"])
+        path = ("namespaces", place, "workflows", name)
+        try:
+            body = client.put(*path, body=manifest, query={"dry_run": "true"} if is_dry else None).body
+        except Invalid as error:
+            raise documents.placed(error, documents.place_in(document)) from error
+        told.append(Outcome(place, name, str(body["outcome"]), body["changes"]))
+    return told
+
+
+def lines(told: Sequence[Outcome], *, is_terse: bool) -> Iterator[str]:
+    """Yield what would become of workflows, and how each differs; of what is new only with all there is to tell."""
+    for one in told:
+        action, colour = _ACTIONS[one.outcome]
+        yield f"{terminal.paint(f'workflow/{one.workflow}', 'bold')}: {terminal.paint(action, colour)}"
+        if not is_terse or one.outcome != "created":
+            yield from screens.indented(difference.lines(one.changes))
+
+
+def _kind(document: Document) -> object:
+    return document.value.get("kind") if isinstance(document.value, dict) else None

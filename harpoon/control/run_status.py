@@ -1,0 +1,247 @@
+"""How runs stand, read from the store, by whatever instance is asked: what is told is durable, and nobody is disturbed.
+
+Only who could do the work of a run is not in the store. Its holder knows that (`core.run_why.Floor`).
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from harpoon.control.ledger_records import run_key
+from harpoon.control.run_reader import RunReader
+from harpoon.control.view import GRAPHS
+from harpoon.control.workflow_told import compiled
+from harpoon.core import run_picture, run_why
+from harpoon.core.bounds import Bounds, bounds
+from harpoon.core.chronicle import Chronicle, read
+from harpoon.core.event import Event
+from harpoon.core.fold import fold
+from harpoon.core.graph import Graph
+from harpoon.core.measure import json_bytes
+from harpoon.core.outlook import outlook, skipped
+from harpoon.core.run import Run, begin
+from harpoon.core.run_picture import UNKNOWN, Most, Plot, span_ms_of
+from harpoon.core.run_why import Floor
+from harpoon.kit import codec
+from harpoon.kit.clock import Clock
+from harpoon.kit.errors import Gone, NotFound
+from harpoon.model.header import Header
+from harpoon.model.run import Status
+from harpoon.model.run_shown import AttemptObject, Measure, RunDetail, RunMeasures, RunObject
+from harpoon.model.why import Why
+from harpoon.model.workflow import GraphRecord
+from harpoon.store.port import Store
+
+#: Graphs kept ready.
+GRAPHS_MAX: Final = 64
+#: What has more events, or operations, is looked at beside the loop: it would hold it for too long.
+_SLICE: Final = 500
+#: Bytes of outputs in a list; those of one run are shown whole.
+LISTED_BYTES_MAX: Final = 4 << 10
+
+
+class Seen(NamedTuple):
+    """A run as it stands in the store."""
+
+    header: Header
+    told: Chronicle
+    plot: Plot
+    #: As its conductor has it, or had; None: the form of the workflow that it is on is not kept any more.
+    run: Run | None
+    #: What it may come to; None as above.
+    bounds: Bounds | None
+
+
+class RunStatus:
+    """Tells how runs stand.
+
+    Args:
+        store: Where they are.
+        reader: Reads the records of runs there.
+        clock: What ``now`` is told by.
+    """
+
+    def __init__(self, store: Store, reader: RunReader, clock: Clock) -> None:
+        self.reader = reader
+        self._store = store
+        self._clock = clock
+        #: Key of a generation → its graph, the one used last at the end.
+        self._graphs: OrderedDict[str, Graph] = OrderedDict()
+
+    async def existing(self, namespace: str, run: str) -> Header:
+        """Return the header of a run that is kept.
+
+        Raises:
+            NotFound: There never was such a run.
+            Gone: It is not kept any more.
+            StoreUnavailable: The store could not answer.
+        """
+        key = run_key(namespace, run)
+        header = await self.reader.header(key)
+        if header is not None:
+            return header
+        tombstone = await self.reader.tombstone(key)
+        if tombstone is not None:
+            raise Gone(f"run {run} has {tombstone.status.value}, and is not kept any more", oldest="")
+        raise NotFound(f"there is no run {run} in namespace {namespace}")
+
+    async def detail(self, namespace: str, run: str) -> RunDetail:
+        """Return all there is to tell of a run; the errors are those of `existing`."""
+        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
+        told, plot = seen.told, seen.plot
+        visits, left = run_picture.visits(told, plot, now_ms)
+        shown = shown_header(_caught_up(seen))
+        fields = {name: getattr(shown, name) for name in RunObject.__slots__}
+        return RunDetail(
+            **fields,
+            measures=_measures(seen, now_ms),
+            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run)),
+            visits=visits,
+            visits_left=left,
+            signals=run_picture.signals(told),
+        )
+
+    async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
+        """Return every attempt of a run; the errors are those of `existing`."""
+        seen = await self._see(namespace, run)
+        return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall)
+
+    async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
+        """Say why a run stands as it does; the errors are those of `existing`.
+
+        Args:
+            namespace: Of the run.
+            run: Its id.
+            floor: What the exchange knows of those who could do the work; None: it could not be asked.
+            revision: That the answer is of.
+        """
+        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
+        told = seen.told
+        joins = () if seen.run is None else outlook(seen.run, now_ms).joins
+        causes = run_why.why(told, seen.plot, joins, floor, now_ms)
+        return Why(
+            revision=revision,
+            subject=f"run/{run}",
+            state="paused" if told.is_paused and told.ended_ms is None else told.status.value,
+            summary=run_why.summary(told),
+            is_fine=told.status.value == "succeeded",
+            reasons=tuple(cause.sentence for cause in causes),
+            causes=causes,
+        )
+
+    async def _see(self, namespace: str, run: str) -> Seen:
+        header = await self.existing(namespace, run)
+        events = await self.reader.events(run_key(namespace, run), header)
+        graph = await self._graph(f"{namespace}/{header.workflow}/{header.generation}")
+        if len(events) <= _SLICE and (graph is None or len(graph.nodes) <= _SLICE):
+            return _seen(header, events, graph)
+        return await asyncio.to_thread(_seen, header, events, graph)
+
+    async def _graph(self, key: str) -> Graph | None:
+        """Return the graph of a generation, given its key; None: it is not kept any more."""
+        found = self._graphs.get(key)
+        if found is None:
+            entry = await self._store.get(GRAPHS + key)
+            if entry is None:
+                return None
+            found = await compiled(codec.load(GraphRecord, entry.value).spec)
+            self._graphs[key] = found
+            if len(self._graphs) > GRAPHS_MAX:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(key)
+        return found
+
+
+def shown_header(header: Header, *, is_listed: bool = False) -> RunObject:
+    """Return a run as lists show it, given its header."""
+    outputs = header.outputs
+    if is_listed and json_bytes(outputs) > LISTED_BYTES_MAX:
+        outputs = None
+    return RunObject(
+        namespace=header.namespace,
+        id=header.run,
+        workflow=header.workflow,
+        generation=header.generation,
+        status=header.status.value,
+        is_paused=header.is_paused,
+        reason=header.reason or (header.cancel_reason or ""),
+        tags=header.tags,
+        inputs=header.inputs,
+        outputs=outputs,
+        created_ms=header.created_ms,
+        deadline_ms=header.deadline_ms,
+        ended_ms=header.ended_ms,
+    )
+
+
+def begun_run(run: Run) -> RunObject:
+    """Return a run as lists show it that has just begun; what happened in it since may not be durable yet."""
+    return RunObject(
+        namespace=run.namespace,
+        id=run.id,
+        workflow=run.workflow,
+        generation=run.generation,
+        status=Status.RUNNING.value,
+        is_paused=False,
+        reason="",
+        tags=run.tags,
+        inputs=run.inputs,
+        outputs=None,
+        created_ms=run.created_ms,
+        deadline_ms=run.deadline_ms,
+        ended_ms=None,
+    )
+
+
+def _caught_up(seen: Seen) -> Header:
+    """Return a header as the log has it, which was read after it."""
+    header, told = seen.header, seen.told
+    if told.ended_ms is None or header.ended_ms is not None:
+        return header
+    return replace(header, status=told.status, ended_ms=told.ended_ms, outputs=told.outputs, reason=told.reason)
+
+
+def _seen(header: Header, events: list[Event], graph: Graph | None) -> Seen:
+    told = read(events)
+    if graph is None:
+        return Seen(header, told, UNKNOWN, None, None)
+    run = begin(
+        namespace=header.namespace,
+        id=header.run,
+        workflow=header.workflow,
+        generation=header.generation,
+        graph=graph,
+        inputs=header.inputs,
+        created_ms=header.created_ms,
+        deadline_ms=header.deadline_ms,
+        tags=header.tags,
+    )
+    for event in events:
+        fold(run, event)
+    told_bounds = bounds(graph, header.deadline_ms - header.created_ms)
+    spans = {name: span_ms_of(operation) for name, operation in graph.spec.operations.items()}
+    most = {
+        name: Most(visits=share.visits, attempts=share.attempts, span_ms=spans[name])
+        for name, share in told_bounds.operations.items()
+    }
+    return Seen(header, told, Plot(operations=graph.spec.operations, most=most), run, told_bounds)
+
+
+def _measures(seen: Seen, now_ms: int) -> RunMeasures:
+    header, told, run, most = seen.header, seen.told, seen.run, seen.bounds
+    until_ms = told.ended_ms if told.ended_ms is not None else max(now_ms, told.now_ms)
+    deadline_ms = header.deadline_ms - header.created_ms
+    return RunMeasures(
+        attempts=Measure(
+            bound=None if most is None else most.attempts,
+            actual=told.attempts if run is None else run.attempts_total,
+        ),
+        ends_after_ms=Measure(
+            bound=deadline_ms if most is None else most.ends_after_ms, actual=max(0, until_ms - header.created_ms)
+        ),
+        bytes=Measure(
+            bound=None if most is None else most.bytes, actual=header.bytes if run is None else run.bytes_total
+        ),
+    )

@@ -1,0 +1,130 @@
+"""Starts of runs as users ask for them: named, checked against what the workflow is given, ready for a conductor."""
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from harpoon.control.conductor import Conductor
+from harpoon.control.ledger_records import run_key
+from harpoon.control.orders import Begun, Form, Start
+from harpoon.control.workflows import Workflows
+from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
+from harpoon.kit.strict import pointer
+from harpoon.model.inputs import WrongInputs, check_inputs
+from harpoon.model.run_shown import RunStart
+from harpoon.model.tombstone import check_run_id
+
+#: Ids that mean something else in a URL.
+RESERVED: Final = frozenset({"export"})
+#: A start that meets another form of its workflow than it was checked against is checked anew so often.
+TRIES: Final = 5
+
+
+class Named(NamedTuple):
+    """A start under the id that its run will have."""
+
+    order: RunStart
+    id: str
+    #: Of what was sent, without the id.
+    body_hash: str
+    #: The id was made here just now.
+    is_fresh: bool
+
+    def key(self, namespace: str) -> str:
+        """Return what the run is called in all keys."""
+        return run_key(namespace, self.id)
+
+    def sent(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """Return what was sent, with the id: whoever is sent it names the run alike."""
+        return {**raw, "id": self.id}
+
+
+def named(order: RunStart, raw: dict[str, Any], namespace: str, key: str | None, number: int = 0) -> Named:
+    """Return a start with the id of its run: its own, or one that is made.
+
+    Args:
+        order: What is asked for.
+        raw: As it was sent.
+        namespace: Of the run.
+        key: The idempotency key of the request: the same request again has the same id.
+        number: Of the start among those of its request.
+
+    Raises:
+        Invalid: No run can be called so.
+    """
+    bare = {name: value for name, value in raw.items() if name != "id"}
+    body_hash = hashlib.sha256(orjson.dumps(bare, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    if order.id is not None:
+        try:
+            check_run_id(order.id)
+        except ValueError as error:
+            raise Invalid(str(error), [Problem(pointer="/id", detail=str(error))]) from error
+        if order.id in RESERVED:
+            detail = f"no run is called {order.id}; make another id"
+            raise Invalid(detail, [Problem(pointer="/id", detail=detail)])
+        return Named(order, order.id, body_hash, is_fresh=False)
+    if key is None:
+        return Named(order, uuid.uuid4().hex, body_hash, is_fresh=True)
+    made = hashlib.sha256(f"{namespace}\0{number}\0{key}".encode()).hexdigest()[:32]
+    return Named(order, made, body_hash, is_fresh=False)
+
+
+async def start_all(
+    workflows: Workflows, conductor: Conductor, namespace: str, starts: Sequence[Named]
+) -> list[Begun | HarpoonError]:
+    """Start runs of one shard, each for itself; return what became of each once that is durable.
+
+    Raises:
+        StoreUnavailable: The store could not answer, so nothing is known of those that were not told before.
+    """
+    told: dict[int, Begun | HarpoonError] = {}
+    left = list(range(len(starts)))
+    for _ in range(TRIES):
+        ready: list[tuple[int, tuple[Start, Form]]] = []
+        for place in left:
+            try:
+                form = await workflows.form(namespace, starts[place].order.workflow, starts[place].order.generation)
+                ready.append((place, (_order(namespace, starts[place], form), form)))
+            except HarpoonError as error:
+                told[place] = error
+        answers = await conductor.start([order for _, order in ready])
+        for (place, _), answer in zip(ready, answers, strict=True):
+            told[place] = answer
+        # The workflow was changed meanwhile, so the run is checked against what it is now.
+        left = [place for place, _ in ready if type(told[place]) is Conflict]
+        if not left:
+            break
+    return [told[place] for place in range(len(starts))]
+
+
+def _order(namespace: str, start: Named, form: Form) -> Start:
+    order, spec = start.order, form.graph.spec
+    try:
+        inputs = check_inputs(spec.inputs, order.inputs)
+    except WrongInputs as error:
+        problems = [Problem(pointer=pointer(("inputs", *one.path)), detail=one.message) for one in error.problems]
+        raise Invalid(f"the inputs are not those of workflow {order.workflow}: {error}", problems) from error
+    if order.deadline is not None and not 0 < order.deadline.total_seconds() <= spec.deadline.total_seconds():
+        detail = f"a run of workflow {order.workflow} has at most its deadline; leave it out, or make it shorter"
+        raise Invalid(detail, [Problem(pointer="/deadline", detail=detail)])
+    return Start(
+        namespace=namespace,
+        id=start.id,
+        workflow=order.workflow,
+        body_hash=start.body_hash,
+        inputs=inputs,
+        tags=order.tags,
+        deadline=order.deadline,
+        is_fresh=start.is_fresh,
+    )
+
+
+def placed(error: HarpoonError, number: int) -> HarpoonError:
+    """Return the error of one of several starts, with its pointers as they are in the whole request."""
+    if not isinstance(error, Invalid):
+        return error
+    return Invalid(str(error), [replace(one, pointer=f"/runs/{number}{one.pointer}") for one in error.problems])

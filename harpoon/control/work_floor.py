@@ -1,0 +1,160 @@
+"""Where attempts and requests of workers meet: `core.exchange` with a clock, and what conductors tell it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import orjson
+
+from harpoon.control.work_request import Look, Work
+from harpoon.control.work_told import Subject
+from harpoon.core.exchange import Asker, Exchange
+from harpoon.core.offers import AttemptId, Limit, Offer, SessionId
+from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.sessions import Sessions
+from harpoon.kit.clock import Clock
+
+#: Lets a request stay open while what it is given goes on; raises when it is to be given up.
+Stay = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+
+
+class Floor:
+    """What is offered and who asks; it wakes whoever there is something for.
+
+    Args:
+        clock: What ``now`` is told by.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.core = Exchange()
+        self.sessions = Sessions()
+        #: Requests that are being answered, one a session.
+        self.under_way: dict[SessionId, Work] = {}
+        #: What is being closed in this very moment, by its claimant.
+        self.closing: frozenset[AttemptId] = frozenset()
+        self._clock = clock
+        self._asking: dict[Asker, Work | Look] = {}
+        #: When there is something to deal again, UTC milliseconds, and the timer for it.
+        self._due_ms: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_deal_due = False
+
+    # What conductors tell.
+
+    def ready(self, run: Run, attempts: Iterable[Attempt]) -> None:
+        """Offer attempts of workers' operations, each from its ``ready_ms`` on; they may have been offered before."""
+        self.core.offer([_offer(run, attempt) for attempt in attempts], self.now_ms())
+        self.deal_soon()
+
+    def claimed(self, run: Run, attempts: Iterable[Attempt]) -> None:
+        """Take note of claims that were made before this instance conducted the run."""
+        for attempt in attempts:
+            assert attempt.claim is not None, "it is claimed"
+            claimant = SessionId(run.namespace, attempt.claim.worker, attempt.claim.session)
+            self.core.adopt(_offer(run, attempt), claimant)
+
+    def withdrawn(self, run: Run, refs: Iterable[Ref], reason: str) -> None:
+        """Offer these no longer; whoever has claimed one is told why it is not its own any more."""
+        self._lose(self.core.forget([_id(run, ref) for ref in refs]), reason)
+
+    def over(self, run: Run) -> None:
+        """Forget a run that has ended."""
+        ended = self.core.forget_run(run.namespace, run.id)
+        self._lose([one for one in ended if one[0] not in self.closing], f"the run is over: {run.status}")
+
+    def left(self, run: Run) -> None:
+        """Forget a run that this instance conducts no longer, and tell no worker of it: it goes on elsewhere."""
+        self.core.forget_run(run.namespace, run.id)
+        self.deal_soon()
+
+    # What requests need.
+
+    def ask(self, work: Work) -> None:
+        """Have a request ask for what its session wants, and take what there is."""
+        session = work.session
+        if session.want and not self.sessions.is_superseded(session, self.now_ms()):
+            work.asker = Asker(session.id, session.handlers, session.want)
+            self._asking[work.asker] = work
+            self.core.ask(work.asker)
+            self._deal()
+
+    def take(self, work: Work) -> None:
+        """Have a request ask no more."""
+        if work.asker is not None:
+            self._asking.pop(work.asker, None)
+            self.core.leave(work.asker)
+            work.asker = None
+
+    async def looked(self, namespace: str, handlers: Sequence[str], stay: Stay) -> bool:
+        """Wait until there is something to do that nobody here asks for; whether there was, once ``stay`` is over."""
+        look, asker = Look(), Asker(SessionId(namespace, "", ""), handlers, 0)
+        self._asking[asker] = look
+        self.core.ask(asker)
+        self._deal()
+        try:
+            if not look.is_shown:
+                await stay(lambda: _awaited(look.news))
+        finally:
+            self._asking.pop(asker, None)
+            self.core.leave(asker)
+        return look.is_shown
+
+    def deal_soon(self) -> None:
+        """Match what can be matched, once what is being done now is through."""
+        if not self._is_deal_due:
+            self._is_deal_due = True
+            asyncio.get_running_loop().call_soon(self._deal)
+
+    def _deal(self) -> None:
+        self._is_deal_due = False
+        now_ms = self.now_ms()
+        for deal in self.core.deal(now_ms):
+            self._asking.pop(deal.asker).take(deal.offers)
+        self._deal_at(self.core.due_ms(), now_ms)
+
+    def _deal_at(self, due_ms: int | None, now_ms: int) -> None:
+        if due_ms == self._due_ms:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due_ms = due_ms
+        self._timer = None
+        if due_ms is not None:
+            span_s = max(0, due_ms - now_ms) / 1000
+            self._timer = asyncio.get_running_loop().call_later(span_s, self._deal_due)
+
+    def _deal_due(self) -> None:
+        self._due_ms = self._timer = None
+        self._deal()
+
+    def _lose(self, ended: Iterable[tuple[AttemptId, SessionId]], reason: str) -> None:
+        for id_, claimant in ended:
+            session = self.sessions.find(claimant)
+            if session is None:
+                continue
+            session.lost[id_] = reason
+            work = self.under_way.get(claimant)
+            if work is not None:
+                work.wake()
+        self.deal_soon()
+
+    def now_ms(self) -> int:
+        """Return the present moment, UTC milliseconds."""
+        return self._clock.now().wall
+
+
+async def _awaited(news: asyncio.Future[None]) -> None:
+    await asyncio.wait((news,))
+
+
+def _offer(run: Run, attempt: Attempt) -> Offer:
+    spec = run.graph.nodes[attempt.ref.op].spec
+    assert spec.worker is not None, "only workers' operations are offered"
+    limit = None
+    if spec.concurrency is not None and attempt.key is not None:
+        limit = Limit(attempt.key, spec.concurrency.limit)
+    size = 0 if attempt.input is None else len(orjson.dumps(attempt.input))
+    return Offer(_id(run, attempt.ref), run.workflow, spec.worker, attempt.ready_ms, size, limit, Subject(run, attempt))
+
+
+def _id(run: Run, ref: Ref) -> AttemptId:
+    return AttemptId(run.namespace, run.id, *ref)

@@ -1,0 +1,113 @@
+"""Workflows as they are shown, and what would come of a manifest that is not declared."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from harpoon.control.view import View, job_key
+from harpoon.control.workflows import generation_of
+from harpoon.core import bounds as core_bounds
+from harpoon.core.diff import diff
+from harpoon.core.graph import Graph, compile_graph
+from harpoon.kit import codec
+from harpoon.model.edit import Edit
+from harpoon.model.shown import Outcome
+from harpoon.model.workflow import WorkflowManifest, WorkflowRecord, WorkflowSpec
+from harpoon.store.table import Row
+
+#: Operations beyond which a graph is compiled beside the loop: it would hold it for too long.
+_LARGE = 50
+
+
+async def compiled(spec: WorkflowSpec) -> Graph:
+    """Return the graph of a workflow.
+
+    Raises:
+        Invalid: It has flaws; all are told.
+    """
+    if len(spec.operations) <= _LARGE:
+        return compile_graph(spec)
+    return await asyncio.to_thread(compile_graph, spec)
+
+
+async def bounds_json(graph: Graph) -> bytes:
+    """Return what any run of a workflow comes to at most.
+
+    Raises:
+        Invalid: It is more than there may be.
+    """
+    if len(graph.spec.operations) <= _LARGE:
+        return _bounds_json(graph)
+    return await asyncio.to_thread(_bounds_json, graph)
+
+
+def workflow_json(view: View, record: WorkflowRecord, revision: int, bounds: bytes | None = None) -> bytes:
+    """Return the workflow object: the manifest with defaults, what the registry adds, and the bounds if they are given.
+
+    Args:
+        view: Tells the incarnation.
+        record: As it stands in the registry.
+        revision: At which it was last written.
+        bounds: JSON of its bounds.
+    """
+    metadata = {
+        "name": record.name,
+        "namespace": record.namespace,
+        "tags": dict(record.tags),
+        "generation": record.generation,
+        "version": record.version,
+        "revision": view.external(revision),
+        "created_ms": record.created_ms,
+        "updated_ms": record.updated_ms,
+    }
+    told = b"" if bounds is None else b',"bounds":' + bounds
+    head = b'{"apiVersion":"harpoon/v1","kind":"Workflow","metadata":%b,"spec":%b%b}'
+    return head % (orjson.dumps(metadata), codec.dump_full(record.spec), told)
+
+
+def standing(view: View, manifest: WorkflowManifest) -> Row[WorkflowRecord] | None:
+    """Return the workflow that a manifest is to replace; None: there is none."""
+    return view.workflows.rows.get(job_key(manifest.metadata.namespace, manifest.metadata.name))
+
+
+def changes_of(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> tuple[Edit, ...]:
+    """Return how a manifest differs from what stands; of what is new, everything that is no default."""
+    old: Mapping[str, Any] = {}
+    if row is not None:
+        old = _form(row.value.tags, codec.dump_full(row.value.spec))
+        return diff(old, _form(manifest.metadata.tags, codec.dump_full(manifest.spec)))
+    return diff(old, _form(manifest.metadata.tags, codec.dump(manifest.spec)))
+
+
+def outcome_of(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> Outcome:
+    """Return what would come of declaring a manifest."""
+    if row is None:
+        return Outcome.CREATED
+    is_same = row.value.spec == manifest.spec and row.value.tags == manifest.metadata.tags
+    return Outcome.UNCHANGED if is_same else Outcome.CHANGED
+
+
+def drafted(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest, now_ms: int) -> WorkflowRecord:
+    """Return the record that declaring a manifest now would lead to."""
+    if row is not None and outcome_of(row, manifest) is Outcome.UNCHANGED:
+        return row.value
+    return WorkflowRecord(
+        namespace=manifest.metadata.namespace,
+        name=manifest.metadata.name,
+        spec=manifest.spec,
+        generation=generation_of(manifest.spec),
+        version=1 if row is None else row.value.version + 1,
+        created_ms=now_ms if row is None else row.value.created_ms,
+        updated_ms=now_ms,
+        tags=manifest.metadata.tags,
+    )
+
+
+def _bounds_json(graph: Graph) -> bytes:
+    return orjson.dumps(core_bounds.shown(core_bounds.bounds(graph)))
+
+
+def _form(tags: Mapping[str, str], spec: bytes) -> dict[str, Any]:
+    return {"metadata": {"tags": dict(tags)}, "spec": orjson.loads(spec)}

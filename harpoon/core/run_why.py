@@ -1,0 +1,169 @@
+"""Why a run stands as it does: for each open visit what it waits for, and for each join what it lacks.
+
+Whether anybody could do the work is not in the log: it is what the exchange of the run's holder knows of its workers,
+and is handed in.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Final
+
+from harpoon.core.chronicle import Chronicle, Visit
+from harpoon.core.crew import Wait, Waiting
+from harpoon.core.outlook import Join
+from harpoon.core.run_picture import Plot, joined, moment, open_visits
+from harpoon.model.operation import Operation
+from harpoon.model.run import Status
+from harpoon.model.why import Evidence, Reason, ReasonCode
+
+#: Visits that one answer explains, and joins.
+EXPLAINED_MAX: Final = 200
+_CODES: Final = {
+    Wait.LIMIT: ReasonCode.LIMIT,
+    Wait.NO_WORKER: ReasonCode.NO_WORKER,
+    Wait.UNREACHABLE: ReasonCode.WORKERS_UNREACHABLE,
+    Wait.BUSY: ReasonCode.WORKERS_BUSY,
+}
+_SENTENCES: Final = {
+    ReasonCode.LIMIT: "waits for its turn: {live} of at most {most} with key {key} are claimed",
+    ReasonCode.NO_WORKER: "waits for a worker: none offers {handler}; start one that does",
+    ReasonCode.WORKERS_UNREACHABLE: "waits for a worker: {silent} offered {handler}, and not one was heard of{heard}",
+    ReasonCode.WORKERS_BUSY: "waits for a worker: all of {workers} that offer {handler} are busy, with {held}",
+    ReasonCode.WORKERS_FREE: "is about to be claimed: {workers} offer {handler}, and one takes it in its turn",
+}
+
+
+#: What the exchange knows of attempts that may be claimed: (operation, visit) → what it waits for there.
+Floor = Mapping[tuple[str, int], Waiting]
+
+
+def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None, now_ms: int) -> tuple[Reason, ...]:
+    """Return what decides how a run stands, the decisive first.
+
+    Args:
+        told: What happened in it.
+        plot: Its workflow.
+        joins: Triggers that have some of their members and not all.
+        floor: What is known of workers; None: it cannot be asked now.
+        now_ms: UTC milliseconds.
+    """
+    if told.status is not Status.RUNNING:
+        return (_over(told),)
+    reasons = [_paused(told)] if told.is_paused else []
+    visits = open_visits(told)
+    reasons += [_why_visit(visit, plot.operations.get(visit.op), floor, now_ms) for visit in visits[:EXPLAINED_MAX]]
+    if len(visits) > EXPLAINED_MAX:
+        left = len(visits) - EXPLAINED_MAX
+        reasons.append(_reason(ReasonCode.WAITING, f"and {left} more open visits", left=left))
+    return (*reasons, *map(_why_join, islice(joins, EXPLAINED_MAX)))
+
+
+def summary(told: Chronicle) -> str:
+    """Say in a few words how a run stands."""
+    if told.status is not Status.RUNNING:
+        return told.reason
+    visits = open_visits(told)
+    claimed = sum(visit.latest.claimed_ms is not None for visit in visits)
+    counts = {"with workers": claimed, "waiting": len(visits) - claimed}
+    return ", ".join(f"{count} {how}" for how, count in counts.items() if count) or "nothing is open"
+
+
+def _over(told: Chronicle) -> Reason:
+    because = f": {told.reason}" if told.reason else ""
+    how = {Status.CANCELLED: "was cancelled", Status.TIMED_OUT: "timed out"}.get(told.status, told.status.value)
+    ended = f"it {how} at {moment(told.now_ms)}{because}"
+    return _reason(ReasonCode.RUN_OVER, ended, status=told.status.value, ended_ms=told.now_ms)
+
+
+def _paused(told: Chronicle) -> Reason:
+    return _reason(
+        ReasonCode.RUN_PAUSED,
+        "it is paused: nothing is claimed, fired or consumed until it is resumed; its clocks run on",
+        open=len(open_visits(told)),
+    )
+
+
+def _why_visit(visit: Visit, operation: Operation | None, floor: Floor | None, now_ms: int) -> Reason:
+    name = f"{visit.op} (visit {visit.visit})"
+    where: dict[str, str | int] = {"op": visit.op, "visit": visit.visit, "attempt": visit.latest.attempt}
+    if visit.latest.claimed_ms is not None:
+        worker = visit.latest.worker or ""
+        since = moment(visit.latest.claimed_ms)
+        return _reason(
+            ReasonCode.CLAIMED,
+            f"{name} is with worker {worker} since {since}",
+            **where,
+            worker=worker,
+            since_ms=visit.latest.claimed_ms,
+        )
+    if operation is not None and operation.worker is None:
+        return _why_wait(name, where, visit, operation)
+    if visit.latest.ready_ms > now_ms:
+        at, condition = moment(visit.latest.ready_ms), visit.condition or ""
+        told = f"{name} waits for its attempt {visit.latest.attempt}, at {at}, after {condition}"
+        return _reason(ReasonCode.RETRY, told, **where, ready_ms=visit.latest.ready_ms, condition=condition)
+    return _why_queued(name, where, operation, None if floor is None else floor.get((visit.op, visit.visit)))
+
+
+def _why_wait(name: str, where: Mapping[str, str | int], visit: Visit, operation: Operation) -> Reason:
+    opened, wait = visit.opened, operation.wait
+    end_ms = visit.opened_ms + operation.timeout_ms
+    if wait is None or wait.signal is None:
+        due_ms = end_ms if opened.due_ms is None else opened.due_ms
+        return _reason(ReasonCode.TIME, f"{name} waits until {moment(due_ms)}", **where, due_ms=due_ms)
+    key = "" if opened.key is None else f" with key {opened.key}"
+    told = f"{name} waits for signal {wait.signal}{key}, until {moment(end_ms)}"
+    return _reason(ReasonCode.SIGNAL, told, **where, signal=wait.signal, key=opened.key or "", due_ms=end_ms)
+
+
+def _why_queued(
+    name: str, where: Mapping[str, str | int], operation: Operation | None, waiting: Waiting | None
+) -> Reason:
+    handler = "" if operation is None else operation.worker or ""
+    code = ReasonCode.WORKERS_UNKNOWN if waiting is None else _CODES.get(waiting.wait, ReasonCode.WORKERS_FREE)
+    evidence: dict[str, str | int | tuple[str, ...]] = {**where, "handler": handler}
+    if waiting is None:
+        return _reason(code, f"{name} waits for a worker{f' that offers {handler}' if handler else ''}", **evidence)
+    crew, limit = waiting.crew, waiting.offer.limit
+    evidence |= {"workers": crew.workers, "busy": crew.busy, "silent": crew.quiet, "draining": crew.draining}
+    if limit is not None:
+        evidence |= {"key": limit.key, "limit": limit.most, "claimed": waiting.live or 0}
+    if crew.quiet_heard_ms is not None:
+        evidence["heard_ms"] = crew.quiet_heard_ms
+    told = _SENTENCES[code].format(
+        handler=handler,
+        workers=_counted(crew.workers, "worker"),
+        held=_counted(crew.held, "attempt"),
+        silent=_counted(crew.quiet, "worker"),
+        heard="" if crew.quiet_heard_ms is None else f" since {moment(crew.quiet_heard_ms)}",
+        live=waiting.live or 0,
+        most=0 if limit is None else limit.most,
+        key="" if limit is None else limit.key,
+    )
+    leaving = f"{crew.draining} more {'is' if crew.draining == 1 else 'are'} leaving"
+    draining = f"; {leaving}" if crew.draining else ""
+    return _reason(code, f"{name} {told}{draining}", **evidence)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _why_join(join: Join) -> Reason:
+    has = f"; it has {joined(join.occurred)}" if join.occurred else ""
+    lacks = f"{join.op} waits for {joined(join.missing)}{has}"
+    if join.impossible:
+        lacks = f"{join.op} can never be opened: {joined(join.impossible)} cannot occur any more{has}"
+    return _reason(
+        ReasonCode.JOIN,
+        lacks,
+        op=join.op,
+        has=tuple(map(str, join.occurred)),
+        missing=tuple(map(str, join.missing)),
+        impossible=tuple(map(str, join.impossible)),
+    )
+
+
+def _reason(code: ReasonCode, sentence: str, **evidence: str | int | tuple[str, ...]) -> Reason:
+    told: Evidence = evidence
+    return Reason(code=code, sentence=sentence, evidence=told)

@@ -1,0 +1,282 @@
+"""Workflows and runs at the terminal: listed, described, explained, declared, compared and taken away."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harpoon.cli.columns import length, span
+from harpoon.cli.run_screens import bar
+from tests.cli.fake_server import FakeServer, Told, problem
+from tests.cli.runs_told import BEGAN_MS, RUNS, WORKFLOWS, a_detail, a_run, a_visit, a_workflow, ended
+from tests.cli.terminal_rig import Terminal
+
+FLOW = """\
+apiVersion: harpoon/v1
+kind: Workflow
+metadata: {name: refund}
+spec:
+  operations:
+    tell: {worker: mail.send}
+"""
+JOB = """\
+---
+apiVersion: harpoon/v1
+kind: Job
+metadata: {name: web}
+spec: {task: {command: [serve]}}
+"""
+EDIT = {"pointer": "/spec/deadline", "op": "replace", "old": "1d", "new": "2d"}
+PUT = f"PUT {WORKFLOWS}/refund"
+
+
+def declared(outcome: str = "created", *changes: dict[str, Any]) -> Told:
+    return Told(body={"revision": "1.7", "outcome": outcome, "changes": list(changes), "bounds": {}})
+
+
+def page(*items: dict[str, Any], **more: Any) -> Told:
+    return Told(body={"revision": "1.7", "items": list(items), **more})
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    path = tmp_path / "refund.yaml"
+    path.write_text(FLOW)
+    return str(path)
+
+
+def test_workflows_are_listed_and_shown(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {WORKFLOWS}", page(a_workflow()))
+    done = terminal.run("get", "wf", "-o", "wide", server=server.url)
+    assert done.code == 0, done.err
+    title, row = done.out.splitlines()
+    assert title.split() == ["NAME", "OPERATIONS", "INPUTS", "DEADLINE", "GENERATION", "AGE", "CHANGED", "TAGS"]
+    assert row.split()[:5] == ["refund", "6", "order,amount,lines", "1d", "abc123"]
+    server.tell(f"GET {WORKFLOWS}/refund", Told(body=a_workflow()))
+    assert terminal.run("get", "workflow/refund", "-o", "name", server=server.url).out == "workflow/refund\n"
+    server.tell("GET /v1/workflows", page(a_workflow()))
+    assert terminal.run("get", "workflows", "-A", server=server.url).out.splitlines()[1].startswith("default ")
+
+
+def test_runs_are_listed_and_chosen(terminal: Terminal, server: FakeServer) -> None:
+    runs = [
+        a_run(),
+        a_run("o-18", is_paused=True),
+        a_run("o-19", status="failed", ended_ms=BEGAN_MS + 90_000, reason="pay_back closed as fail"),
+    ]
+    server.tell(f"GET {RUNS}", page(*runs, left_out=7))
+    chosen = ("--status", "running", "--status", "failed", "--workflow", "refund", "-l", "cause=test")
+    done = terminal.run("get", "runs", *chosen, server=server.url)
+    assert done.code == 0, done.err
+    assert [line.split()[:3] for line in done.out.splitlines()[1:]] == [
+        ["o-17", "refund", "running"],
+        ["o-18", "refund", "paused"],
+        ["o-19", "refund", "failed"],
+    ]
+    assert done.out.splitlines()[3].split()[4:] == ["1m30s", "pay_back", "closed", "as", "fail"]
+    assert "and 7 older ones; choose some with --status, --workflow or -l" in done.err
+    query = {"status": ["running", "failed"], "workflow": ["refund"], "tag": ["cause=test"]}
+    assert server.of(f"GET {RUNS}")[0].query == query
+    done = terminal.run("get", "runs", "-o", "name", server=server.url)
+    assert done.out == "run/o-17\nrun/o-18\nrun/o-19\n"
+    server.tell("GET /v1/runs", page())
+    assert "no runs" in terminal.run("get", "runs", "-A", server=server.url).err
+    server.tell(f"GET {RUNS}/o-17", Told(body=a_detail()))
+    assert '"visits": []' in terminal.run("get", "run", "o-17", "-o", "json", server=server.url).out
+
+
+def test_what_changes_of_runs_is_shown_until_it_cannot_be_read(terminal: Terminal, server: FakeServer) -> None:
+    away = problem(503, "the store is away")
+    server.tell(f"GET {RUNS}", page(a_run()), away, page(a_run(status="succeeded")), problem(403, "no more"))
+    done = terminal.run("get", "runs", "-w", server=server.url)
+    assert done.code == 5
+    assert [line.split()[2] for line in done.out.splitlines()[1:]] == ["running", "succeeded"]
+    assert "interrupted, resuming: " in done.err
+    assert server.of(f"GET {RUNS}")[1].query == {"wait": ["30s"], "after": ["1.7"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("get", "jobs", "--status", "failed"), "--status and --workflow select from a list of runs"),
+        (("get", "run/o-17", "--workflow", "a"), "--status and --workflow select from a list of runs"),
+        (("get", "runs", "--at", "-1m"), "of runs no history is kept; drop --at"),
+        (("get", "workflows", "--at", "-1m"), "of workflows no history is kept; drop --at"),
+        (("get", "workflows", "-w"), "workflows are not watched; list them again: harpoon get workflows"),
+        (("get", "run/o-17", "-w"), "wait for it to be over: harpoon wait run/o-17"),
+        (("describe", "run/o-17", "--at", "-1m"), "of runs no history is kept; drop --at"),
+        (("describe", "job/web", "--timeline"), "--timeline is of a run: harpoon describe run/ID --timeline"),
+        (("why", "run/o-17", "--at", "-1m"), "of runs no history is kept; drop --at"),
+        (("why", "workflow/refund"), "write job/NAME, task/ID or agent/NAME or run/ID; got 'workflow/refund'"),
+        (("delete", "run/o-17"), "write what to delete as job/NAME, agent/NAME, namespace/NAME or workflow/NAME"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    terminal: Terminal, server: FakeServer, words: tuple[str, ...], message: str
+) -> None:
+    done = terminal.run(*words, server=server.url)
+    assert done.code == 2
+    assert message in done.err
+    assert not server.asked
+
+
+def test_a_workflow_is_described_with_its_bounds_and_its_latest_runs(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {WORKFLOWS}/refund", Told(body=a_workflow()))
+    server.tell(f"GET {RUNS}", page(a_run()))
+    done = terminal.run("describe", "workflow/refund", server=server.url)
+    assert done.code == 0, done.err
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    for told in (
+        "workflow/refund 6 operations",
+        'Inputs order: {"type": "string", "maxLength": 64}',
+        "At most 12 attempts: pay_back has up to 4 visits of 2 attempts",
+        "1d from start to end: the deadline ends it",
+        "2Mi of data",
+        "pay_back worker payments.refund 4 8 30s done: tell",
+        "ask wait for signal decision with key ${inputs.order} 1 - - approved: pay_back, tell; timeout: ask",
+        "until wait until ${inputs.at} 1 - - -",
+        "pause wait for 10m 1 - - -",
+        "size choose big, small 1 - - -",
+        "Latest runs:",
+    ):
+        assert told in lines, done.out
+    assert server.of(f"GET {RUNS}")[0].query == {"workflow": ["refund"], "limit": ["10"]}
+
+
+def test_a_run_is_described_visit_by_visit_with_the_bounds_beside_what_was(
+    terminal: Terminal, server: FakeServer
+) -> None:
+    closed = a_visit(
+        state="closed", label="done", worker="w1", attempts=2, started_ms=BEGAN_MS + 10_000, ended_ms=BEGAN_MS + 20_000
+    )
+    waits = a_visit("ask", kind="wait", visit=2, state="waiting", waits_for="signal decision with key o-17")
+    kept = {"id": "d-1", "name": "decision", "key": "o-9", "label": "approved", "sent_ms": BEGAN_MS}
+    skipped = [{"op": "size", "is_skipped": True}, {"op": "tell", "is_skipped": False}]
+    told = a_detail(closed, waits, signals=[kept], operations=skipped, visits_left=3)
+    server.tell(f"GET {RUNS}/o-17", Told(body=told))
+    done = terminal.run("describe", "run/o-17", server=server.url)
+    assert done.code == 0, done.err
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    for line in (
+        "run/o-17 running",
+        "Workflow refund, generation abc123",
+        'Inputs {"order": "o-17"}',
+        "Attempts 3 of at most 12",
+        "Time 40s of at most 1d",
+        "Data 1.5Ki of at most 2Mi",
+        "and 3 visits before these; all attempts: GET …/runs/o-17/attempts",
+        "Skipped: size",
+        "Signals that nothing has waited for yet:",
+    ):
+        assert line in lines, done.out
+    row = next(line for line in lines if line.startswith("pay_back"))
+    assert row.split()[:6] == ["pay_back", "1", "closed", "2", "done", "w1"]
+    assert row.endswith("20s -")
+    assert next(line for line in lines if line.startswith("ask")).endswith("signal decision with key o-17")
+    assert any(line.startswith("decision with key o-9, label approved, sent") for line in lines)
+
+
+def test_a_run_is_drawn_along_its_time(terminal: Terminal, server: FakeServer) -> None:
+    first = a_visit(state="closed", label="fail", started_ms=BEGAN_MS + 10_000, ended_ms=BEGAN_MS + 20_000, worker="w1")
+    second = a_visit("ask", kind="wait", state="waiting", opened_ms=BEGAN_MS + 20_000, span_max_ms=None)
+    server.tell(f"GET {RUNS}/o-17", Told(body=a_detail(first, second)))
+    done = terminal.run("describe", "run/o-17", "--timeline", server=server.url)
+    assert done.code == 0, done.err
+    rows = done.out.splitlines()
+    start = next(place for place, row in enumerate(rows) if row.startswith("OPERATION"))
+    assert "0 … 40s of at most 1d" in rows[start]
+    assert f"|{'.' * 10}{'=' * 11}{' ' * 19}|" in rows[start + 1]
+    assert rows[start + 1].split()[-3:] == ["20s", "1m30s", "fail"]
+    assert f"|{' ' * 20}{'-' * 20}|" in rows[start + 2]
+    assert rows[start + 2].startswith("ask 1        20s")
+
+
+def test_a_bar_has_its_place_however_short_it_is() -> None:
+    instant = a_visit(kind="choose", ended_ms=BEGAN_MS)
+    assert bar(instant, BEGAN_MS, 1) == "-" + " " * 39
+    last = a_visit(opened_ms=BEGAN_MS + 100, state="retrying")
+    assert bar(last, BEGAN_MS, 100) == " " * 39 + "-"
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "told"),
+    [(0, "0s"), (1250, "1.25s"), (59_999, "60s"), (61_000, "1m1s"), (7_200_000, "2h"), (90_061_000, "1d1h")],
+)
+def test_spans_are_told_in_two_units_at_most(milliseconds: int, told: str) -> None:
+    assert length(milliseconds) == told
+    assert span(BEGAN_MS, BEGAN_MS + milliseconds) == told
+    assert not span(None)
+
+
+def test_why_a_run_stands_as_it_does_is_told_in_sentences(terminal: Terminal, server: FakeServer) -> None:
+    reason = "pay_back (visit 1) waits for a worker: none offers payments.refund; start one that does"
+    told = {"revision": "1.7", "subject": "run/o-17", "state": "running", "summary": "1 waiting", "is_fine": False}
+    server.tell(f"GET {RUNS}/o-17/why", Told(body={**told, "reasons": [reason], "causes": []}))
+    done = terminal.run("why", "run/o-17", server=server.url)
+    assert (done.code, done.out) == (0, f"run/o-17   running, 1 waiting\n  {reason}\n"), done.err
+
+
+def test_workflows_are_applied_each_for_itself_before_jobs(
+    terminal: Terminal, server: FakeServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "all.yaml"
+    path.write_text(FLOW + JOB)
+    server.tell("PUT /v1/namespaces/shop/workflows/refund", declared())
+    result = {"namespace": "shop", "job": "web", "change": "shop.web.1-2", "outcome": "created"}
+    server.tell("POST /v1/apply", Told(status=202, body={"revision": "1.8", "results": [result]}))
+    done = terminal.run("apply", "-f", str(path), "-n", "shop", "--no-wait", server=server.url)
+    assert (done.code, done.out) == (0, "workflow/refund created\njob/web created\n"), done.err
+    assert [asked.path for asked in server.asked] == ["/v1/namespaces/shop/workflows/refund", "/v1/apply"]
+    assert server.asked[0].body["metadata"] == {"namespace": "shop", "name": "refund"}
+
+
+def test_a_workflow_alone_is_applied_without_jobs(terminal: Terminal, server: FakeServer, manifest: str) -> None:
+    server.tell(PUT, declared("changed", EDIT))
+    done = terminal.run("apply", "-f", manifest, "-o", "json", server=server.url)
+    assert done.code == 0, done.err
+    assert '"workflows": [\n    {\n      "namespace": "default",\n      "workflow": "refund"' in done.out
+    assert terminal.run("apply", "-f", manifest, "-o", "name", server=server.url).out == "workflow/refund\n"
+
+
+def test_a_flaw_is_told_with_its_place_in_the_file(terminal: Terminal, server: FakeServer, manifest: str) -> None:
+    flaw = {"pointer": "/spec/operations/tell", "detail": "nothing leads to tell; name it in next"}
+    server.tell(PUT, problem(400, "1 flaw", errors=[flaw]))
+    done = terminal.run("apply", "-f", manifest, server=server.url)
+    assert done.code == 2
+    assert f"{manifest}:6:5: spec.operations.tell: nothing leads to tell; name it in next" in done.err
+
+
+def test_a_plan_shows_what_differs_and_declares_nothing(terminal: Terminal, server: FakeServer, manifest: str) -> None:
+    server.tell(PUT, declared("changed", EDIT), declared("unchanged"), declared())
+    done = terminal.run("plan", manifest, server=server.url)
+    assert (done.code, done.out) == (10, "workflow/refund: change\n  ~ spec.deadline: 1d -> 2d\n"), done.err
+    assert server.of(PUT)[0].query == {"dry_run": ["true"]}
+    done = terminal.run("plan", manifest, server=server.url)
+    assert (done.code, done.out) == (0, "workflow/refund: unchanged\n")
+    assert terminal.run("plan", manifest, "-o", "name", server=server.url).out == "workflow/refund\n"
+    assert [asked.method for asked in server.asked] == ["PUT"] * 3
+    done = terminal.run("plan", manifest, "-o", "plan.json", server=server.url)
+    assert done.code == 2
+    assert "apply namespaces and workflows first" in done.err
+
+
+def test_a_difference_is_that_of_workflows_too(terminal: Terminal, server: FakeServer, manifest: str) -> None:
+    server.tell(PUT, declared("changed", EDIT), declared("unchanged"))
+    done = terminal.run("diff", manifest, server=server.url)
+    assert (done.code, done.out) == (10, "workflow/refund: change\n  ~ spec.deadline: 1d -> 2d\n"), done.err
+    assert terminal.run("diff", manifest, "-o", "json", server=server.url).code == 0
+
+
+def test_a_workflow_is_taken_away(terminal: Terminal, server: FakeServer) -> None:
+    server.tell("DELETE /v1/namespaces/shop/workflows/refund", Told(body={"revision": "1.9"}))
+    done = terminal.run("delete", "workflow/refund", "-n", "shop", server=server.url)
+    assert (done.code, done.out) == (0, "workflow/refund deleted\n"), done.err
+
+
+def test_a_run_that_ended_is_described_by_how(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}/o-17", Told(body=ended("failed", reason="no way on", outputs={"a": "x" * 400})))
+    done = terminal.run("describe", "run/o-17", server=server.url)
+    assert done.out.startswith("run/o-17   failed, no way on\n")
+    assert "Took        2.5s" in done.out
+    assert "…" in done.out
+    assert "x" * 400 in terminal.run("describe", "run/o-17", "-o", "wide", server=server.url).out

@@ -1,0 +1,137 @@
+"""How a run is shown: the states of its visits, what they wait for, when their clocks are due, and what is left out."""
+
+from itertools import chain
+
+import pytest
+
+from harpoon.core import run_picture
+from harpoon.core.chronicle import read
+from harpoon.core.event import Claimed, Closed, Event, Opened, Started
+from harpoon.core.run_picture import UNKNOWN, Most, Plot, attempts, measures, signals, span_ms_of, visits
+from harpoon.model.label import Member
+from harpoon.model.run_shown import VisitState
+from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED, TOKEN, a_plot, a_spec
+from tests.workflows import a_workflow
+
+NOW_MS = BEGAN_MS + 2_000
+FLOW = a_workflow(
+    later={"wait": {"for": "10m"}},
+    at={"wait": {"until": "${1}"}},
+    keyed={"wait": {"signal": "paid", "key": "${1}"}, "timeout": "4h"},
+    size={"choose": [{"else": "small"}]},
+)
+
+
+@pytest.mark.parametrize(
+    ("length", "op", "state", "waits_for", "due"),
+    [
+        (1, "pay_back", VisitState.READY, "a worker that offers payments.refund", 3_600_000),
+        (2, "pay_back", VisitState.RUNNING, "", 30_010),
+        (3, "pay_back", VisitState.RETRYING, "its attempt 2, at 2026-09-21T14:13:21Z, after fail", 3_601_020),
+        (6, "pay_back", VisitState.CLOSED, "", None),
+        (8, "wait_human", VisitState.WAITING, "signal decision with key o-1", 14_401_400),
+    ],
+)
+def test_a_visit_is_shown_as_it_stands(
+    length: int, op: str, state: VisitState, waits_for: str, due: int | None
+) -> None:
+    shown, left = visits(read(REFUNDED[:length]), a_plot(), BEGAN_MS + 900)
+    one = next(one for one in shown if one.op == op)
+    assert (one.state, one.waits_for, left) == (state, waits_for, 0)
+    assert one.due_ms == (None if due is None else BEGAN_MS + due)
+
+
+def test_a_retry_that_is_due_may_be_claimed() -> None:
+    shown, _ = visits(read(REFUNDED[:4]), a_plot(), BEGAN_MS + 1_020)
+    assert (shown[0].state, shown[0].attempts, shown[0].kind) == (VisitState.READY, 2, "worker")
+    assert shown[0].label is None
+
+
+def test_what_is_paused_waits_for_that() -> None:
+    shown, _ = visits(read(PAUSED[:12]), a_plot(), NOW_MS)
+    assert [one.waits_for for one in shown] == ["", "", "", "the run to be resumed"]
+
+
+def test_waits_of_each_kind_say_what_for() -> None:
+    opened = (
+        Opened("later", 1, due_ms=BEGAN_MS + 600_000),
+        Opened("at", 1),
+        Opened("keyed", 1, key="o-1"),
+        Opened("size", 1, error="no such key"),
+    )
+    plot = Plot(operations=a_spec(FLOW).operations, most={"later": Most(visits=1, attempts=1, span_ms=700)})
+    shown, _ = visits(read([Started(1, BEGAN_MS, opened)]), plot, NOW_MS)
+    assert [(one.kind, one.waits_for, one.error) for one in shown] == [
+        ("wait", "until 2026-09-21T14:23:20Z", ""),
+        ("wait", "its turn", ""),
+        ("wait", "signal paid with key o-1", ""),
+        ("choose", "its turn", "no such key"),
+    ]
+    assert [one.due_ms for one in shown[:3]] == [
+        BEGAN_MS + 600_000,
+        BEGAN_MS + 86_400_000,
+        BEGAN_MS + 14_400_000,
+    ]
+    assert [one.span_max_ms for one in shown] == [700, None, None, None]
+
+
+def test_a_workflow_that_is_not_kept_any_more_is_not_guessed_at() -> None:
+    shown, _ = visits(read(REFUNDED[:1]), UNKNOWN, NOW_MS)
+    assert (shown[0].kind, shown[0].waits_for, shown[0].due_ms) == ("", "a worker that offers its handler", None)
+    told = measures(read(REFUNDED), UNKNOWN, ())[0]
+    assert (told.op, told.visits_max) == ("pay_back", None)
+
+
+def test_attempts_are_told_one_by_one() -> None:
+    told = list(attempts(read(CANCELLED), a_plot(), NOW_MS))
+    assert [(one.op, one.attempt, one.label, one.worker) for one in told] == [
+        ("pay_back", 1, "fail", "w1"),
+        ("pay_back", 2, "fail", "w2"),
+        ("ask_human", 1, "done", "w1"),
+        ("wait_human", 1, "rejected", None),
+        ("tell", 1, "cancelled", None),
+    ]
+    assert told[0].input == {"order": "o-1"}
+    assert (told[0].error, told[3].output, told[4].state) == ("no funds", {"by": "ann"}, VisitState.CLOSED)
+
+
+def test_operations_are_measured_beside_what_they_may_come_to() -> None:
+    most = {"pay_back": Most(visits=4, attempts=32, span_ms=1)}
+    told = {one.op: one for one in measures(read(CANCELLED), a_plot(**most), ("incident",))}
+    paid, incident = told["pay_back"], told["incident"]
+    assert (paid.visits, paid.visits_max, paid.attempts, paid.attempts_max, paid.is_skipped) == (1, 4, 2, 32, False)
+    assert (incident.visits, incident.visits_max, incident.is_skipped) == (0, None, True)
+    assert not any(one.is_skipped for one in measures(read(REFUNDED), a_plot(), ()))
+
+
+def test_signals_that_nothing_consumed_are_told() -> None:
+    assert [(one.id, one.name, one.key, one.label) for one in signals(read(REFUNDED))] == [
+        ("d-0", "other", None, "done")
+    ]
+
+
+def test_of_a_long_run_the_latest_visits_are_told_and_all_that_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_picture, "VISITS_SHOWN", 2)
+    turns: list[list[Event]] = [
+        [
+            Claimed(2 * turn, BEGAN_MS, "tell", turn, 1, TOKEN, "w1"),
+            Closed(2 * turn + 1, BEGAN_MS, "tell", turn, 1, TOKEN, "done", opened=(Opened("tell", turn + 1, 0),)),
+        ]
+        for turn in range(1, 5)
+    ]
+    first = Started(1, BEGAN_MS, (Opened("ask_human", 1), Opened("tell", 1)))
+    shown, left = visits(read([first, *chain(*turns)]), a_plot(), NOW_MS)
+    assert [(one.op, one.visit) for one in shown] == [("ask_human", 1), ("tell", 4), ("tell", 5)]
+    assert left == 3
+
+
+def test_members_are_written_as_needs_has_them() -> None:
+    assert run_picture.joined([Member("a", "done"), Member("ask", "approved")]) == "a, ask.approved"
+
+
+def test_how_long_a_visit_may_take_follows_from_its_retries_and_clocks() -> None:
+    operations = a_spec().operations
+    # Eight attempts of an hour and half a minute each, and seven pauses of at most 1m and a fifth more.
+    assert span_ms_of(operations["pay_back"]) == 8 * 3_630_000 + 7 * 72_000
+    assert span_ms_of(operations["wait_human"]) == 4 * 3_600_000
+    assert span_ms_of(a_spec(FLOW).operations["later"]) == 600_000
