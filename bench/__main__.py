@@ -20,8 +20,8 @@ SUITES = (
     "history",
     "why",
     "steps",
-    "work",
     "workflows",
+    "work",
 )
 
 

@@ -25,6 +25,7 @@ Terms == 1..TermsMax
 
 VARIABLES
     log,      \* in the store: the events, in order
+    cuts,     \* where its records begin: how many events come before. Kept only of mistakes by which one is written twice
     guard,    \* how the hold was written last: every commit compares that
     term,     \* the latest holder; those before it act on
     sent,     \* commits under way: by whom, guard, how many events come before, events
@@ -36,7 +37,7 @@ VARIABLES
     acked,    \* closings that their worker was told are kept
     refused   \* closings and claims that their worker was told are no longer its own
 
-vars == <<log, guard, term, sent, holder, session, asked, worker, acked, refused>>
+vars == <<log, cuts, guard, term, sent, holder, session, asked, worker, acked, refused>>
 workers == <<asked, worker, acked, refused>>
 
 --------------------------------------------------------------------------------
@@ -74,6 +75,7 @@ NoAnswer == [seq |-> 0, upto |-> 0, claim |-> None, ok |-> {}, late |-> {}]
 
 Init ==
     /\ log = <<>>
+    /\ cuts = {}
     /\ guard = 1
     /\ term = 1
     /\ sent = {}
@@ -99,7 +101,7 @@ Take ==
             taken == Taken(seen, guard + 1, 0) IN
         holder' = [holder EXCEPT ![term + 1] =
             IF Wrong = "fold_decides_anew" /\ IsDone(seen) THEN [taken EXCEPT !.mine = Append(seen, Opening)] ELSE taken]
-    /\ UNCHANGED <<log, session, workers>>
+    /\ UNCHANGED <<log, cuts, session, workers>>
 
 IsFlying(t) == holder[t].flying > holder[t].sure
 
@@ -111,11 +113,13 @@ Send(t) ==
     /\ ~IsFlying(t) /\ decided # <<>>
     /\ sent' = Pending(sent \cup {commit}, guard)
     /\ holder' = [holder EXCEPT ![t].flying = Len(h.mine)]
-    /\ UNCHANGED <<log, guard, term, session, workers>>
+    /\ UNCHANGED <<log, cuts, guard, term, session, workers>>
 
+(* One record of the run; that of the same first event is written over, and what came behind it is read no more unless
+   it follows on. *)
 Written(c) ==
     LET upto == c.first + Len(c.events) IN
-    SubSeq(log, 1, c.first) \o c.events \o (IF Len(log) > upto THEN SubSeq(log, upto + 1, Len(log)) ELSE <<>>)
+    SubSeq(log, 1, c.first) \o c.events \o (IF upto \in cuts THEN SubSeq(log, upto + 1, Len(log)) ELSE <<>>)
 
 (* A commit comes to the store; its author is told, or the answer is lost. *)
 Deliver(c) ==
@@ -124,23 +128,26 @@ Deliver(c) ==
         succeeds == happens \/ Wrong = "refusal_taken_for_done" IN
     /\ sent' = sent \ {c}
     /\ log' = IF happens THEN Written(c) ELSE log
+    /\ cuts' = IF happens /\ Wrong \in {"commit_not_compared", "goes_on_in_doubt"} THEN cuts \cup {c.first} ELSE cuts
     /\ \E isTold \in IF guard < GuardsMax THEN BOOLEAN ELSE {TRUE} :
         holder' = IF isHeard /\ isTold /\ succeeds THEN [holder EXCEPT ![c.term].sure = @ + Len(c.events)] ELSE holder
     /\ UNCHANGED <<guard, term, session, workers>>
 
 (* A commit's answer does not come. The hold is written anew, if it still is this term's; what was sent has happened
-   then, or never will. What the log does not have was not decided, and no answer tells of it. *)
+   then, or never will, and the log tells which. What did not happen is written again as it was, with what was decided
+   since; nothing is decided anew. *)
 Seal(t) ==
     LET h == holder[t]
-        undecided == SubSeq(h.mine, h.sure + 1, Len(h.mine))
-        read == IF Wrong = "written_again_in_doubt" THEN log \o undecided ELSE log
-        next == IF Wrong = "goes_on_in_doubt" THEN guard ELSE guard + 1 IN
+        next == IF Wrong = "goes_on_in_doubt" THEN guard ELSE guard + 1
+        known == IF Len(log) >= h.flying THEN h.flying ELSE h.sure
+        again == Wrong = "written_again_in_doubt" /\ known = h.flying IN
     /\ IsFlying(t) /\ h.sealed = guard /\ guard < GuardsMax
     /\ guard' = next
     /\ sent' = IF Wrong = "goes_on_in_doubt" THEN sent ELSE Pending(sent, next)
-    /\ holder' = [holder EXCEPT ![t] = [Taken(read, next, h.made) EXCEPT !.sure = Len(log), !.flying = Len(log)]]
-    /\ session' = [session EXCEPT ![t] = [w \in Workers |-> IF @[w].upto > h.sure THEN NoAnswer ELSE @[w]]]
-    /\ UNCHANGED <<log, term, workers>>
+    /\ holder' = [holder EXCEPT ![t] = [h EXCEPT
+        !.sealed = next, !.sure = known, !.flying = known,
+        !.mine = IF again THEN log \o SubSeq(h.mine, h.sure + 1, Len(h.mine)) ELSE @]]
+    /\ UNCHANGED <<log, cuts, term, session, workers>>
 
 (* A claim was not kept alive in time: which it is, time tells, and so any moment may. *)
 Expire(t) ==
@@ -150,7 +157,7 @@ Expire(t) ==
     /\ \E claim \in ClaimsOf(events, n) :
         /\ Wrong = "adopted_without_clock" => claim.token[1] = t
         /\ holder' = [holder EXCEPT ![t].mine = Append(events, Closing(n, claim.token, claim.by, "lost"))]
-    /\ UNCHANGED <<log, guard, term, sent, session, workers>>
+    /\ UNCHANGED <<log, cuts, guard, term, sent, session, workers>>
 
 --------------------------------------------------------------------------------
 (* The exchange: a holder takes a request. *)
@@ -178,9 +185,6 @@ Token(t) == <<IF Wrong = "token_repeats" THEN 0 ELSE t, holder[t].made + 1>>
 
 Held(r) == r.closings \cup r.beats
 
-(* What a later term gave is not known here: it tells that the hold is lost, and nothing of the claim. *)
-IsKnown(t, r) == Wrong = "newer_token_refused" \/ \A one \in Held(r) : one.token[1] <= t
-
 IsNew(t, r) == r.seq > session[t][r.by].seq \/ Wrong = "seq_ignored"
 
 (* Closings first, then what is claimed beside; a request that has nothing to tell waits for a claim. *)
@@ -192,8 +196,12 @@ Handle(t, r, isGiven) ==
         ok == {c \in r.closings : IsKept(closed, Kept(h.mine, c)) /\ isNew(c)}
         claim == Claim(n, Token(t), r.by)
         after == IF isGiven THEN Append(closed, claim) ELSE closed
-        gone == {b \in r.beats : ~IsOpen(closed, b) /\ Wrong # "beat_revives"} IN
-    /\ t <= term /\ IsNew(t, r) /\ IsKnown(t, r)
+        gone == {b \in r.beats : ~IsOpen(closed, b) /\ Wrong # "beat_revives"}
+        late == {Ref(c) : c \in r.closings \ ok} \cup gone IN
+    /\ t <= term /\ IsNew(t, r)
+    \* A refusal is sent only once the hold was seen to be this term's after it was found, which a former holder never
+    \* sees: a later one may have given what is not known here.
+    /\ late = {} \/ t = term \/ Wrong = "refused_without_proof"
     /\ isGiven \/ Held(r) # {}
     /\ isGiven => n # 0 /\ ClaimsOf(closed, n) = {}
     /\ holder' = [holder EXCEPT ![t] = [h EXCEPT
@@ -202,8 +210,8 @@ Handle(t, r, isGiven) ==
         !.revived = IF Wrong = "beat_revives" THEN @ \cup r.beats ELSE @]]
     /\ session' = [session EXCEPT ![t][r.by] =
         [seq |-> r.seq, upto |-> Len(after), claim |-> IF isGiven THEN Ref(claim) ELSE None,
-         ok |-> ok, late |-> {Ref(c) : c \in r.closings \ ok} \cup gone]]
-    /\ UNCHANGED <<log, guard, term, sent, workers>>
+         ok |-> ok, late |-> late]]
+    /\ UNCHANGED <<log, cuts, guard, term, sent, workers>>
 
 (* An answer is sent once all that it tells of is durable. It is kept until the next request tells that it was heard. *)
 IsSent(t, answer) ==
@@ -215,7 +223,7 @@ Forget(t, w) ==
     /\ Wrong = "answer_forgotten_when_sent"
     /\ session[t][w].claim # None /\ IsSent(t, session[t][w])
     /\ session' = [session EXCEPT ![t][w].claim = None]
-    /\ UNCHANGED <<log, guard, term, sent, holder, workers>>
+    /\ UNCHANGED <<log, cuts, guard, term, sent, holder, workers>>
 
 --------------------------------------------------------------------------------
 (* Workers. *)
@@ -226,7 +234,7 @@ Ask(w) ==
     /\ me.heard \/ Wrong = "goes_on_unheard"
     /\ asked' = asked \cup {[by |-> w, seq |-> me.seq + 1, closings |-> me.finished, beats |-> me.running]}
     /\ worker' = [worker EXCEPT ![w].seq = @ + 1, ![w].heard = FALSE]
-    /\ UNCHANGED <<log, guard, term, sent, holder, session, acked, refused>>
+    /\ UNCHANGED <<log, cuts, guard, term, sent, holder, session, acked, refused>>
 
 Hear(w, t) ==
     LET me == worker[w]
@@ -238,18 +246,18 @@ Hear(w, t) ==
         !.finished = {c \in @ : c \notin answer.ok /\ Ref(c) \notin answer.late}]]
     /\ acked' = acked \cup answer.ok
     /\ refused' = refused \cup answer.late
-    /\ UNCHANGED <<log, guard, term, sent, holder, session, asked>>
+    /\ UNCHANGED <<log, cuts, guard, term, sent, holder, session, asked>>
 
 Finish(w, claim, label) ==
     /\ worker' = [worker EXCEPT ![w].running = @ \ {claim},
                                 ![w].finished = @ \cup {Closing(claim.n, claim.token, w, label)}]
-    /\ UNCHANGED <<log, guard, term, sent, holder, session, asked, acked, refused>>
+    /\ UNCHANGED <<log, cuts, guard, term, sent, holder, session, asked, acked, refused>>
 
 Die(w) ==
     /\ worker[w].alive
     /\ Cardinality({v \in Workers : ~worker[v].alive}) < DeathsMax
     /\ worker' = [worker EXCEPT ![w] = [@ EXCEPT !.alive = FALSE, !.running = {}, !.finished = {}]]
-    /\ UNCHANGED <<log, guard, term, sent, holder, session, asked, acked, refused>>
+    /\ UNCHANGED <<log, cuts, guard, term, sent, holder, session, asked, acked, refused>>
 
 --------------------------------------------------------------------------------
 
@@ -302,7 +310,7 @@ RefusedRightly ==
 (* A lost answer costs nothing: what a worker was given it has, or will have by asking again. (That a hold is lost may
    cost an attempt.) *)
 AnswerKept ==
-    guard = 1 => \A w \in Workers : \A e \in Of(log, "claimed") :
+    term = 1 => \A w \in Workers : \A e \in Of(log, "claimed") :
         LET claim == Ref(e)
             me == worker[w] IN
         e.by = w /\ me.alive /\ IsOpen(holder[1].mine, claim) =>

@@ -17,8 +17,9 @@ from harpoon.api.operation import Answer, Operation
 from harpoon.api.problem import Refused
 from harpoon.api.query import path_name
 from harpoon.control.conductor import Conductor
+from harpoon.control.ledger_records import run_key, shard_of
 from harpoon.control.orders import Begun
-from harpoon.control.run_status import shown_header
+from harpoon.control.run_status import begun_run, shown_header
 from harpoon.control.starting import Named, named, placed, start_all
 from harpoon.control.workflows import Workflows
 from harpoon.kit import codec, strict
@@ -48,7 +49,7 @@ async def start_run(request: web.Request) -> web.Response:
         told = (await start_all(workflows_of(request), conductor, namespace, [start]))[0]
         if isinstance(told, HarpoonError):
             raise told
-        shown = await _shown(request, told)
+        shown = await _shown(request, conductor, told)
         return answer(request, codec.dump_full(shown), status=201 if told.is_new else 200)
 
     return await at_holder(request, start.key(namespace), here, body=orjson.dumps(start.sent(orjson.loads(body))))
@@ -90,12 +91,20 @@ async def _shared_out(
     request: web.Request, namespace: str, starts: dict[int, Named], told: dict[int, bytes]
 ) -> list[Share]:
     """Return the numbers of the starts that each conductor, or each other instance, is to have."""
-    shares: dict[Conductor | str, list[int]] = {}
+    by_shard: dict[int, list[int]] = {}
     for number, start in starts.items():
-        try:
-            shares.setdefault(await holder(request, start.key(namespace)), []).append(number)
-        except HarpoonError as error:
-            told[number] = _problem(request, error)
+        by_shard.setdefault(shard_of(start.key(namespace)), []).append(number)
+    # Those that nobody conducts are waited for together.
+    keys = [starts[numbers[0]].key(namespace) for numbers in by_shard.values()]
+    found = await asyncio.gather(*(holder(request, key) for key in keys), return_exceptions=True)
+    shares: dict[Conductor | str, list[int]] = {}
+    for where, numbers in zip(found, by_shard.values(), strict=True):
+        if isinstance(where, HarpoonError):
+            told.update((number, _problem(request, where)) for number in numbers)
+        elif isinstance(where, BaseException):
+            raise where
+        else:
+            shares.setdefault(where, []).extend(numbers)
     return list(shares.items())
 
 
@@ -112,32 +121,31 @@ async def _start_share(
         if isinstance(where, str):
             sent = orjson.dumps({_MANY: [starts[number].sent(raw[number]) for number in numbers]})
             answered = await pass_on(request, where, sent)
-            results = _results(answered, len(numbers))
-            told |= dict(zip(numbers, results, strict=True))
+            told |= dict(zip(numbers, _results(answered, numbers), strict=True))
             return
         answers = await start_all(workflows_of(request), where, namespace, [starts[number] for number in numbers])
         for number, one in zip(numbers, answers, strict=True):
             if isinstance(one, HarpoonError):
                 told[number] = _problem(request, placed(one, number))
             else:
-                told[number] = await _result(request, one)
+                shown = codec.dump_full(await _shown(request, where, one))
+                told[number] = b'{"status":%d,"run":%b}' % (201 if one.is_new else 200, shown)
     except (HarpoonError, StoreUnavailable, Refused) as error:
         told.update((number, _problem(request, error)) for number in numbers if number not in told)
 
 
-def _results(answered: web.Response, count: int) -> list[bytes]:
-    """Return what another instance told of each start that it was sent."""
+def _results(answered: web.Response, numbers: Sequence[int]) -> list[bytes]:
+    """Return what another instance told of each start that it was sent, given their numbers here."""
     assert isinstance(answered.body, bytes), "what is passed back is read whole"
-    if answered.status == 200:
-        results = orjson.loads(answered.body)["results"]
-        return [orjson.dumps(one) for one in results]
-    one = orjson.dumps({"status": answered.status, "problem": orjson.Fragment(answered.body)})
-    return [one] * count
-
-
-async def _result(request: web.Request, begun: Begun) -> bytes:
-    shown = codec.dump_full(await _shown(request, begun))
-    return b'{"status":%d,"run":%b}' % (201 if begun.is_new else 200, shown)
+    if answered.status != 200:
+        one = orjson.dumps({"status": answered.status, "problem": orjson.Fragment(answered.body)})
+        return [one] * len(numbers)
+    results = orjson.loads(answered.body)["results"]
+    for place, (number, result) in enumerate(zip(numbers, results, strict=True)):
+        for fault in (result.get("problem") or {}).get("errors", ()):
+            # It was another one's number there.
+            fault["pointer"] = f"/{_MANY}/{number}" + fault["pointer"].removeprefix(f"/{_MANY}/{place}")
+    return [orjson.dumps(one) for one in results]
 
 
 def _problem(request: web.Request, error: Exception) -> bytes:
@@ -146,8 +154,11 @@ def _problem(request: web.Request, error: Exception) -> bytes:
     return b'{"status":%d,"problem":%b}' % (response.status, response.body)
 
 
-async def _shown(request: web.Request, begun: Begun) -> RunObject:
-    """Return the run that a start came to."""
+async def _shown(request: web.Request, conductor: Conductor, begun: Begun) -> RunObject:
+    """Return the run that a start came to: as it began, if it is new and goes on; else as it is stored."""
+    conducted = conductor.runs.get(run_key(begun.namespace, begun.id)) if begun.is_new else None
+    if conducted is not None:
+        return begun_run(conducted.run)
     return shown_header(await status_of(request).existing(begun.namespace, begun.id))
 
 

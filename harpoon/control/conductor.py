@@ -12,7 +12,7 @@ conductor of a shard begins with a hold that was taken or sealed since the one b
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Final, TypeVar
@@ -21,10 +21,12 @@ import orjson
 
 from harpoon.control import starts
 from harpoon.control.conducted import Conducted
-from harpoon.control.draft import Draft, Landing, Overtaken
+from harpoon.control.draft import Draft, Landing
 from harpoon.control.exchange_port import Exchange
+from harpoon.control.landings import checked, landing, over
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import run_key
+from harpoon.control.offering import tell
 from harpoon.control.orders import (
     MOVED,
     OVER,
@@ -38,10 +40,11 @@ from harpoon.control.orders import (
 )
 from harpoon.control.run_reader import RunReader
 from harpoon.control.timers import Dues
+from harpoon.control.turns import Turns
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
-from harpoon.core.event import CancelAsked, Closed, Ended, Event, Fired, Opened, Paused, Resumed, Started, dump
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
+from harpoon.core.run import Ref, Run
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
@@ -88,7 +91,7 @@ class Conductor:
         for order in orders:
             conducted = self.runs.get(order.run)
             if conducted is None:
-                found.append((None, _over(order.run)))
+                found.append((None, over(order.run)))
                 continue
             token = f"{self._tokens}{next(self._count)}"
             try:
@@ -100,7 +103,7 @@ class Conductor:
                 found.append((None, Refusal(MOVED, str(error))))
             else:
                 found.append((self._note(conducted, events, order.ref), Granted(token)))
-        return _landing(found)
+        return landing(found)
 
     def close(self, orders: Sequence[CloseOrder]) -> Landing[list[Refusal | None]]:
         """Close attempts; tell of each, in the same order, why not, or None.
@@ -114,7 +117,7 @@ class Conductor:
             conducted = self.runs.get(order.run) or self._ended.get(order.run)
             if conducted is None:
                 unknown.append(number)
-                found.append((self.ledger.proof(), _over(order.run)))
+                found.append((self.ledger.proof(), over(order.run)))
                 continue
             try:
                 result = Result(order.label, order.output, order.error, order.is_retryable)
@@ -124,7 +127,7 @@ class Conductor:
                 found.append((self.ledger.proof(), Refusal(error.code, str(error))))
                 continue
             found.append((self._note(conducted, events, order.ref) if events else conducted.draft, None))
-        return _landing(found, self._recalling(orders, unknown) if unknown else None)
+        return landing(found, self._recalling(orders, unknown) if unknown else None)
 
     def beat(self, orders: Sequence[BeatOrder]) -> Landing[list[bool]]:
         """Keep claims; tell of each, in the same order, whether it is the worker's still."""
@@ -214,7 +217,7 @@ class Conductor:
         if conducted is None:
             return None
         run, draft = conducted.run, conducted.draft
-        return Landing(() if draft is None else (draft,), lambda: _checked(draft, run))
+        return Landing(() if draft is None else (draft,), lambda: checked(draft, run))
 
     # What else advances runs.
 
@@ -250,10 +253,11 @@ class Conductor:
         self.dues.forget(conducted)
         self._exchange.left(conducted.run)
 
-    def leave(self) -> None:
-        """Conduct nothing more: the shard is another's."""
-        for conducted in tuple(self.runs.values()):
-            self.drop(conducted)
+    async def leave(self, turns: Turns) -> None:
+        """Conduct nothing more: the shard is another's. It must not be found any more."""
+        while self.runs:
+            await turns.wait()
+            self.drop(next(iter(self.runs.values())))
 
     def _tick(self, conducted: Conducted, now_ms: int) -> None:
         """Do what is due in a run."""
@@ -270,7 +274,7 @@ class Conductor:
         self.ledger.check_room()
         events = decide(conducted.run, self._clock.now().wall)
         draft = self._note(conducted, events) if events else conducted.draft
-        return Landing(() if draft is None else (draft,), lambda: _checked(draft, None))
+        return Landing(() if draft is None else (draft,), lambda: checked(draft, None))
 
     def _note(self, conducted: Conducted, events: Sequence[Event], by: Ref | None = None) -> Draft:
         """Have events written that a run has made already, and tell what comes of them.
@@ -292,7 +296,7 @@ class Conductor:
             self._end(conducted)
         else:
             self._look_after(conducted)
-            self._tell(run, events, by)
+            tell(self._exchange, run, events, by)
         return draft
 
     def _end(self, conducted: Conducted) -> None:
@@ -303,32 +307,6 @@ class Conductor:
             self._ended.popitem(last=False)
         self.dues.forget(conducted)
         self._exchange.over(conducted.run)
-
-    def _tell(self, run: Run, events: Iterable[Event], by: Ref | None) -> None:
-        """Tell the exchange what may be claimed, and what may not any more."""
-        ready: list[Attempt | None] = []
-        for event in events:
-            opened: tuple[Opened, ...] = ()
-            match event:
-                case Closed():
-                    ref = Ref(event.op, event.visit, event.attempt)
-                    if ref != by:
-                        self._exchange.withdrawn(run, (ref,), event.label)
-                    if event.retry_ms is not None:
-                        ready.append(run.ready.get((event.op, event.visit)))
-                    opened = event.opened
-                case Started() | Fired():
-                    opened = event.opened
-                case Resumed():
-                    ready += run.ready.values()
-                case Paused():
-                    self._exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused")
-                case _:
-                    pass
-            ready += [run.ready.get((each.op, each.visit)) for each in opened]
-        offered = [attempt for attempt in ready if attempt is not None]
-        if offered and not run.is_paused:
-            self._exchange.ready(run, offered)
 
     def _look_after(self, conducted: Conducted) -> None:
         due_ms = next_due_ms(conducted.run)
@@ -348,30 +326,3 @@ class Conductor:
             return told
 
         return recall
-
-
-def _checked(draft: Draft | None, told: T) -> T:
-    """Return what is told if it is durable; else raise why it is not."""
-    if draft is not None:
-        draft.check()
-    return told
-
-
-def _landing(
-    found: Sequence[tuple[Draft | None, T]],
-    then: Callable[[list[T | Refusal]], Awaitable[list[T | Refusal]]] | None = None,
-) -> Landing[list[T | Refusal]]:
-    """Return what tells of each of many once it is durable, or that it is not."""
-
-    def tell() -> list[T | Refusal]:
-        return [told if draft is None or draft.error is None else _failed(draft.error) for draft, told in found]
-
-    return Landing([draft for draft, _ in found if draft is not None], tell, then)
-
-
-def _failed(error: Exception) -> Refusal:
-    return Refusal(OVER if isinstance(error, Overtaken) else MOVED, str(error))
-
-
-def _over(key: str) -> Refusal:
-    return Refusal(OVER, f"run {key.partition('/')[2]} is not open")

@@ -17,29 +17,21 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-import structlog
-
 from harpoon.control.draft import Draft, Overtaken
 from harpoon.control.ledger_records import Place, cut, log_name
-from harpoon.control.means import HoldLost
+from harpoon.control.pen import Pen
 from harpoon.control.turns import Turns
 from harpoon.kit.errors import Unavailable
-from harpoon.kit.news import News
-from harpoon.store.hold import Hold, seal
-from harpoon.store.port import COMPARES_MAX, WRITES_MAX, Compare, Entry, Put, Store, StoreUnavailable, Trouble, Write
+from harpoon.store.hold import Hold
+from harpoon.store.port import COMPARES_MAX, WRITES_MAX, Compare, Put, Store, Write
 
 #: Values of one commit; the rest of what a store takes at once is for keys.
 FLIGHT_BYTES: Final = 960 << 10
 #: Beyond, nothing more is taken in: the store does not keep up, or is away.
 WAITING_BYTES: Final = 32 << 20
 WAITING_RUNS: Final = 20_000
-#: Wait before a store that is away is asked again.
-RETRY_S: Final = 0.1
 #: A record at least so large is cut when its draft is too large for one commit.
 _CUT_FROM: Final = 16 << 10
-_ENDING: Final = frozenset({Trouble.CLOSED, Trouble.ROLLED_BACK})
-
-_log = structlog.get_logger(__name__)
 
 
 class Ledger:
@@ -54,24 +46,23 @@ class Ledger:
     """
 
     def __init__(self, store: Store, hold: Hold, shard: int, instance: str, turns: Turns) -> None:
-        #: As it was sealed last.
-        self.hold = hold
+        self.shard = shard
         self.place = Place.of(shard)
         #: Commits made, and drafts in them.
         self.commits = self.drafts = 0
-        self.shard = shard
-        self._store = store
-        self._instance = instance
+        self._pen = Pen(store, hold, instance)
         self._turns = turns
         self._pending: dict[str, Draft] = {}
         self._flying: Sequence[Draft] = ()
         self._proof: Draft | None = None
         self._waiting = 0
         self._is_fed = asyncio.Event()
-        #: Of our own last commit; what we write later stands at a higher revision.
-        self._last = hold.sealed
         self._end: Exception | None = None
-        self._news = News()
+
+    @property
+    def hold(self) -> Hold:
+        """The hold as it was sealed last."""
+        return self._pen.hold
 
     @property
     def is_idle(self) -> bool:
@@ -220,12 +211,12 @@ class Ledger:
             parts = self._add(draft, writes, is_cut=draft.size > FLIGHT_BYTES)
             for part in parts:
                 # Nobody else writes there, so only the hold is compared.
-                await self._commit((), [part])
+                await self._pen.commit((), [part])
             compares += draft.compares
         # Drafts may rely on the same thing.
         if len(compares) > 1:
             compares = list(dict.fromkeys(compares))
-        is_done = await self._commit(compares, writes)
+        is_done = await self._pen.commit(compares, writes)
         if is_done:
             self.commits += 1
             self.drafts += len(flight)
@@ -249,92 +240,8 @@ class Ledger:
         writes += draft.writes
         return parts
 
-    async def _commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> bool:
-        """Commit by virtue of the hold; return False if one of ``compares`` does not hold.
-
-        Raises:
-            HoldLost: The hold is not ours any more.
-            StoreUnavailable: The store was closed, or was rolled back.
-        """
-        while True:
-            try:
-                revision = await self._store.commit((self.hold.compare, *compares), writes)
-            except StoreUnavailable as error:
-                await self._bear(error)
-                if error.maybe_applied:
-                    await self._seal()
-                    if await self._has_happened(writes):
-                        return True
-                continue
-            if revision is not None:
-                self._last = revision
-                return True
-            if await self._is_held():
-                return False
-
-    async def _bear(self, error: StoreUnavailable) -> None:
-        """Wait a little for a store that is away.
-
-        Raises:
-            HoldLost: It need not be waited for.
-            StoreUnavailable: The same.
-        """
-        if error.trouble in _ENDING:
-            raise error
-        if self.hold.lost.is_set():
-            raise HoldLost(f"the lease of shard {self.shard} is over")
-        if self._news.is_news(str(error), asyncio.get_running_loop().time()):
-            _log.warning("ledger_waits_for_store", shard=self.shard, reason=str(error))
-        await asyncio.sleep(RETRY_S)
-
-    async def _seal(self) -> None:
-        """Make sure that nothing more comes of what was sent."""
-        while True:
-            try:
-                hold = await seal(self._store, self.hold, self._instance)
-            except StoreUnavailable as error:
-                await self._bear(error)
-                continue
-            if hold is None:
-                raise HoldLost(f"the hold of shard {self.shard} is gone")
-            self.hold = hold
-            return
-
-    async def _has_happened(self, writes: Sequence[Write]) -> bool:
-        """Whether a commit has happened of which nothing more can come.
-
-        What only deletes is taken for not done: to do it again changes nothing.
-        """
-        put = next((write for write in writes if isinstance(write, Put)), None)
-        if put is None:
-            return False
-        entry = await self._read(put.key)
-        return entry is not None and entry.mod_revision > self._last and entry.value == put.value
-
-    async def _is_held(self) -> bool:
-        """Whether the hold is as it was sealed last; if it is ours, but sealed anew, go on with that.
-
-        Raises:
-            HoldLost: It is not ours any more.
-        """
-        entry = await self._read(self.hold.key)
-        if entry is None or entry.create_revision != self.hold.token.revision:
-            raise HoldLost(f"the hold of shard {self.shard} is gone")
-        if entry.mod_revision == self.hold.sealed:
-            return True
-        await self._seal()
-        return False
-
-    async def _read(self, key: str) -> Entry | None:
-        """Return a key as it is, however long that takes."""
-        while True:
-            try:
-                return await self._store.get(key)
-            except StoreUnavailable as error:
-                await self._bear(error)
-
     async def _prove(self) -> None:
-        while not await self._is_held():
+        while not await self._pen.is_held():
             pass
 
     async def _without_overtaken(self, flight: list[Draft]) -> list[Draft]:
@@ -356,7 +263,7 @@ class Ledger:
 
     async def _overtaken(self, draft: Draft) -> Overtaken | None:
         for compare in draft.compares:
-            entry = await self._read(compare.key)
+            entry = await self._pen.read(compare.key)
             if compare.mod != (0 if entry is None else entry.mod_revision):
                 return Overtaken(compare, entry)
         return None

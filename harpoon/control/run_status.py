@@ -28,6 +28,7 @@ from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
+from harpoon.model.run import Status
 from harpoon.model.run_shown import AttemptObject, Measure, RunDetail, RunMeasures, RunObject
 from harpoon.model.why import Why
 from harpoon.model.workflow import GraphRecord
@@ -172,6 +173,25 @@ def shown_header(header: Header, *, is_listed: bool = False) -> RunObject:
         created_ms=header.created_ms,
         deadline_ms=header.deadline_ms,
         ended_ms=header.ended_ms,
+    )
+
+
+def begun_run(run: Run) -> RunObject:
+    """Return a run as lists show it that has just begun; what happened in it since may not be durable yet."""
+    return RunObject(
+        namespace=run.namespace,
+        id=run.id,
+        workflow=run.workflow,
+        generation=run.generation,
+        status=Status.RUNNING.value,
+        is_paused=False,
+        reason="",
+        tags=run.tags,
+        inputs=run.inputs,
+        outputs=None,
+        created_ms=run.created_ms,
+        deadline_ms=run.deadline_ms,
+        ended_ms=None,
     )
 
 

@@ -239,15 +239,15 @@ class Shards:
         finally:
             self._runs.leave(shard, conductor)
             self._timers.leave(conductor.dues)
-            conductor.leave()
+            await conductor.leave(self._turns)
             await _end(ledger, writing)
             self._holding.keep(name, ledger.hold)
 
 
 async def _end(ledger: Ledger, writing: asyncio.Task[None]) -> None:
-    """Let what was decided become durable, if that does not take long, and end the ledger."""
+    """Let what was decided become durable, if that may be and does not take long, and end the ledger."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(FAREWELL_S):
+        async with asyncio.timeout(0 if ledger.hold.lost.is_set() else FAREWELL_S):
             await ledger.drained()
     writing.cancel()
     await asyncio.wait((writing,))

@@ -17,6 +17,16 @@ FLAWS_MAX: Final = 50
 
 #: Where a value stands in a manifest.
 Place = tuple[str | int, ...]
+#: Types that a value may be of, with what they are called; none: any.
+_Expected = Mapping[Type, str]
+_ANYTHING: Final[_Expected] = {}
+_KEY: Final[_Expected] = {Type.TEXT: "text", Type.WHOLE: "a whole number"}
+_MOMENT: Final[_Expected] = {
+    Type.TIME: "a moment",
+    Type.TEXT: "a text such as 2026-01-31T12:00:00Z",
+    Type.WHOLE: "UTC milliseconds",
+}
+_CONDITION: Final[_Expected] = {Type.BOOLEAN: "true or false"}
 
 
 class Read(NamedTuple):
@@ -41,9 +51,14 @@ def read(spec: WorkflowSpec) -> Read:
     templates: dict[Place, Template] = {}
     for place, value, expected in _values(spec):
         try:
-            templates[place] = compile_template(value, names, place, expects=expected)
+            template = compile_template(value, names, place)
         except Invalid as error:
             found += [Flaw(problem.pointer, problem.detail) for problem in error.problems]
+            continue
+        templates[place] = template
+        if expected and template.type not in (*expected, Type.ANY):
+            words = " or ".join(expected.values())
+            found.append(Flaw(f"/{'/'.join(map(str, place))}", f"it must give {words}; it gives {template.type}"))
     found += islice(graph_flaws(wiring), max(FLAWS_MAX - len(found), 0))
     return Read(wiring, templates, tuple(found[:FLAWS_MAX]))
 
@@ -56,23 +71,23 @@ def at(name: str, *field: str | int) -> Place:
     return ("spec", "operations", name, *field)
 
 
-def _values(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, Type | None]]:
-    """Yield every value of a workflow in which expressions may stand: where, what, and of which type it must be."""
+def _values(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, _Expected]]:
+    """Yield every value of a workflow in which expressions may stand: where, what, and of which types it may be."""
     for name, op in spec.operations.items():
         yield from _values_of(name, op)
     if spec.outputs:
-        yield OUTPUTS, dict(spec.outputs), None
+        yield OUTPUTS, dict(spec.outputs), _ANYTHING
 
 
-def _values_of(name: str, op: Operation) -> Iterator[tuple[Place, Json, Type | None]]:
+def _values_of(name: str, op: Operation) -> Iterator[tuple[Place, Json, _Expected]]:
     if op.input is not None:
-        yield at(name, "input"), op.input, None
+        yield at(name, "input"), op.input, _ANYTHING
     if op.concurrency is not None:
-        yield at(name, "concurrency", "key"), op.concurrency.key, None
+        yield at(name, "concurrency", "key"), op.concurrency.key, _KEY
     if op.wait is not None and op.wait.key is not None:
-        yield at(name, "wait", "key"), op.wait.key, None
+        yield at(name, "wait", "key"), op.wait.key, _KEY
     if op.wait is not None and op.wait.until is not None:
-        yield at(name, "wait", "until"), op.wait.until, None
+        yield at(name, "wait", "until"), op.wait.until, _MOMENT
     for index, choice in enumerate(op.choose or ()):
         if choice.when is not None:
-            yield at(name, "choose", index, "when"), choice.when, Type.BOOLEAN
+            yield at(name, "choose", index, "when"), choice.when, _CONDITION

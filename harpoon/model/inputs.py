@@ -1,6 +1,6 @@
 """What a run may be started with: a small part of JSON Schema, and the check of values against it.
 
-The part: ``type`` (one, or several), ``enum``, ``minimum``, ``maximum``, ``minLength``, ``maxLength``,
+The part: ``type`` (one, or several), ``enum``, ``minimum``, ``maximum``, ``minLength``, ``maxLength``, ``pattern``,
 ``items``, ``properties``, ``required``, ``additionalProperties`` (true or false), ``default`` and ``description``; each
 means what it means there. Whatever else is written is refused, so that nothing is declared that is not checked.
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, NamedTuple
 
+from harpoon.model.pattern import Pattern
 from harpoon.model.units import Unit
 
 #: Any value that JSON has.
@@ -23,6 +24,8 @@ ENUM_MAX: Final = 100
 PROPERTIES_MAX: Final = 100
 #: Bytes of all values of one run together, as JSON.
 VALUES_BYTES_MAX: Final = 256 << 10
+#: Characters of a text that is held against a pattern, unless its schema says fewer.
+PATTERN_TEXT_MAX: Final = 1024
 #: Schemas within each other.
 SCHEMA_DEPTH_MAX: Final = 16
 #: Problems that are told of one start.
@@ -98,6 +101,8 @@ class InputSchema:
     minLength: int | None = None  # noqa: N815 the field's name on the wire
     #: Of a text, in characters.
     maxLength: int | None = None  # noqa: N815 the field's name on the wire
+    #: Of a text: a regular expression that matches somewhere in it, unless it says ``^`` and ``$``.
+    pattern: str | None = None
     #: Of a list: what each of its items is.
     items: "InputSchema | None" = None
     #: Of a mapping: what the values of these keys are.
@@ -115,6 +120,8 @@ class InputSchema:
         _check_bounds("minLength", self.minLength, "maxLength", self.maxLength)
         if any(length is not None and length < 0 for length in (self.minLength, self.maxLength)):
             raise ValueError("minLength and maxLength are 0 or more")
+        if self.pattern is not None:
+            Pattern.of(self.pattern)
         if len(self.enum) > ENUM_MAX or len(self.properties) > PROPERTIES_MAX or len(self.required) > PROPERTIES_MAX:
             raise ValueError(f"enum, properties and required hold at most {ENUM_MAX} each")
         if self.default is not None and (problem := next(_problems((), self, self.default), None)) is not None:
@@ -146,6 +153,7 @@ _OF_TYPES: Final[Mapping[str, frozenset[str]]] = {
     "maximum": frozenset({"integer", "number"}),
     "minLength": frozenset({"string"}),
     "maxLength": frozenset({"string"}),
+    "pattern": frozenset({"string"}),
     "items": frozenset({"array"}),
     "properties": frozenset({"object"}),
     "required": frozenset({"object"}),
@@ -254,10 +262,15 @@ def _of_number(path: Path, schema: InputSchema, value: float) -> Iterator[Proble
 
 
 def _of_text(path: Path, schema: InputSchema, value: str) -> Iterator[Problem]:
+    longest = schema.maxLength
+    if schema.pattern is not None:
+        longest = PATTERN_TEXT_MAX if longest is None else min(longest, PATTERN_TEXT_MAX)
     if schema.minLength is not None and len(value) < schema.minLength:
         yield Problem(path, f"it has at least {schema.minLength} characters; got {len(value)}")
-    if schema.maxLength is not None and len(value) > schema.maxLength:
-        yield Problem(path, f"it has at most {schema.maxLength} characters; got {len(value)}")
+    if longest is not None and len(value) > longest:
+        yield Problem(path, f"it has at most {longest} characters; got {len(value)}")
+    elif schema.pattern is not None and not Pattern.of(schema.pattern).is_in(value):
+        yield Problem(path, f"it matches {schema.pattern}")
 
 
 def _of_mapping(path: Path, schema: InputSchema, value: Mapping[str, Json]) -> Iterator[Problem]:

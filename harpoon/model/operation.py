@@ -8,19 +8,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
 from harpoon.model.lifecycle import Backoff
-from harpoon.model.units import Duration, Size, Unit, format_duration
+from harpoon.model.targets import TARGETS_MAX, Percent, Targets, check_each_once
+from harpoon.model.units import Duration, Size, format_duration
 
 #: Any value that JSON has.
 Json = Any
 
 VISITS_MAX: Final = 1000
 ATTEMPTS_MAX: Final = 100
-#: Operations that one label may open, or one ``needs`` may join.
-TARGETS_MAX: Final = 10_000
 LABELS_MAX: Final = 100
 CHOICES_MAX: Final = 100
 CONCURRENCY_MAX: Final = 10_000
@@ -43,7 +42,6 @@ HEARTBEAT_MAX: Final = timedelta(hours=1)
 #: Of handlers and signals.
 HANDLER_PATTERN: Final = r"^[a-z][a-z0-9_.-]{0,126}$"
 _HANDLER: Final = re.compile(HANDLER_PATTERN, re.ASCII)
-_PERCENT: Final = re.compile(r"([1-9][0-9]?)%", re.ASCII)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -59,72 +57,6 @@ def check_handler(what: str, name: str) -> str:
             f"got {name[:80]!r}"
         )
     return name
-
-
-def parse_targets(text: object) -> tuple[str, ...]:
-    """Read the name of one operation, or a list of them.
-
-    Raises:
-        ValueError: It is neither, empty, or names one twice.
-    """
-    names = [text] if isinstance(text, str) else text
-    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-        raise ValueError("write the name of an operation, or a list of at least one: next: {done: tell, fail: [a, b]}")
-    if len(names) > TARGETS_MAX:
-        raise ValueError(f"one label opens at most {TARGETS_MAX} operations")
-    _check_each_once("an edge", tuple(names))
-    return tuple(names)
-
-
-def format_targets(targets: tuple[str, ...]) -> str | list[str]:
-    """Write targets as they are written by hand: one as its name."""
-    return targets[0] if len(targets) == 1 else list(targets)
-
-
-def parse_percent(text: object) -> int:
-    """Read ``80%``.
-
-    Raises:
-        ValueError: It is not 1% to 99%.
-    """
-    match = _PERCENT.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError('write a share of a clock as "1%" to "99%", such as "80%"')
-    return int(match[1])
-
-
-def format_percent(percent: int) -> str:
-    """Write a share of a hundred; the inverse of `parse_percent`."""
-    return f"{percent}%"
-
-
-Targets = Annotated[
-    tuple[str, ...],
-    Unit(
-        parse_targets,
-        format_targets,
-        tuple,
-        "name or list of names",
-        {
-            "type": ["string", "array"],
-            "items": {"type": "string"},
-            "minItems": 1,
-            "maxItems": TARGETS_MAX,
-            "uniqueItems": True,
-            "examples": ["tell", ["a", "b"]],
-        },
-    ),
-]
-Percent = Annotated[
-    int,
-    Unit(
-        parse_percent,
-        format_percent,
-        int,
-        "percent",
-        {"type": "string", "pattern": "^[1-9][0-9]?%$", "examples": ["80%"]},
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,14 +244,14 @@ class Operation:
                 check_word("an operation's name", target)
         if len(self.labels) > LABELS_MAX or len(self.next) > LABELS_MAX:
             raise ValueError(f"labels and next hold at most {LABELS_MAX} each")
-        _check_each_once("labels", self.labels)
+        check_each_once("labels", self.labels)
         for label in self.labels:
             check_word("a label", label)
             if label in OF_THE_ENGINE:
                 raise ValueError(f"labels: {label} is given by the engine alone; leave it out")
         if len(self.needs) > TARGETS_MAX:
             raise ValueError(f"needs holds at most {TARGETS_MAX}")
-        _check_each_once("needs", tuple(map(str, self.members())))
+        check_each_once("needs", tuple(map(str, self.members())))
 
     def members(self) -> tuple[Member, ...]:
         """Return what it needs."""
@@ -355,13 +287,6 @@ _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "choose": _OF_WORKERS | {"timeout", "warn"},
 }
 _DEFAULTS: Final = {one.name: one.default for one in fields(Operation)}
-
-
-def _check_each_once(what: str, names: tuple[str, ...]) -> None:
-    if len(names) != len(set(names)):
-        seen = set[str]()
-        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"{what} names {twice[:80]} twice; name it once")
 
 
 def _check_expression(what: str, text: str | None) -> None:

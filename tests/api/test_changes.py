@@ -106,7 +106,7 @@ async def test_apply_is_one_commit_and_tells_what_became_of_each() -> None:
 async def test_one_bad_document_keeps_all_from_being_applied() -> None:
     async with a_rig() as rig:
         bad = a_manifest("api")
-        bad["kind"] = "Workflow"
+        bad["kind"] = "Batch"
         answer = await rig.ask("POST", "/v1/apply", {"documents": [a_manifest("web"), bad]})
         assert answer.status == 400
         assert [fault["pointer"] for fault in answer.json["errors"]] == ["/documents/1/kind"]

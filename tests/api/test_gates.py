@@ -26,7 +26,7 @@ from tests.api.rig import PATIENCE_S, TOKEN, Answer, Rig, a_manifest, a_rig
 
 WEB = "/v1/namespaces/default/jobs/web"
 EVERY_ROUTE = [
-    (method, route.path.format(ns="default", name="web", id="default.web.0.1-1", n="1"))
+    (method, route.path.format(ns="default", name="web", id="default.web.0.1-1", n="1", run="r1", signal="go"))
     for route in ROUTES
     for method in ({"GET", "HEAD"} if route.method == "GET" else {route.method})
 ]
@@ -99,6 +99,24 @@ def test_all_routes_of_the_contract_are_there() -> None:
         ("GET", "/v1/namespaces/{ns}/jobs/{name}/why"),
         ("GET", "/v1/namespaces/{ns}/tasks/{id}/why"),
         ("GET", "/v1/agents/{name}/why"),
+        ("GET", "/v1/workflows"),
+        ("GET", "/v1/namespaces/{ns}/workflows"),
+        ("POST", "/v1/namespaces/{ns}/workflows/bounds"),
+        ("GET", "/v1/namespaces/{ns}/workflows/{name}"),
+        ("PUT", "/v1/namespaces/{ns}/workflows/{name}"),
+        ("DELETE", "/v1/namespaces/{ns}/workflows/{name}"),
+        ("GET", "/v1/runs"),
+        ("GET", "/v1/namespaces/{ns}/runs"),
+        ("POST", "/v1/namespaces/{ns}/runs"),
+        ("GET", "/v1/namespaces/{ns}/runs/export"),
+        ("GET", "/v1/namespaces/{ns}/runs/{run}"),
+        ("GET", "/v1/namespaces/{ns}/runs/{run}/attempts"),
+        ("GET", "/v1/namespaces/{ns}/runs/{run}/why"),
+        ("POST", "/v1/namespaces/{ns}/runs/{run}/signals/{signal}"),
+        ("POST", "/v1/namespaces/{ns}/runs/{run}/cancel"),
+        ("POST", "/v1/namespaces/{ns}/runs/{run}/pause"),
+        ("POST", "/v1/namespaces/{ns}/runs/{run}/resume"),
+        ("POST", "/v1/namespaces/{ns}/signals/{signal}"),
         ("GET", "/v1/waiting"),
         ("POST", "/v1/plan"),
         ("POST", "/v1/plan/promise"),

@@ -81,10 +81,11 @@ async def test_many_starts_are_shared_out() -> None:
     async with two() as (first, second):
         await declare(first, PLAIN)
         await second.view.mirror.reached(first.view.revision)
-        starts = [{"id": f"m{number}", "workflow": "flow"} for number in range(40)]
-        starts[3]["inputs"] = {"no": 1}  # type: ignore[assignment]
+        starts: list[dict[str, Any]] = [{"id": f"m{number}", "workflow": "flow"} for number in range(40)]
+        starts[3] = {"id": a_name(HIGH), "workflow": "flow", "inputs": {"no": 1}}
         results = (await first.ask("POST", RUNS, {"runs": starts})).json["results"]
         assert [one["status"] for one in results] == [201] * 3 + [400] + [201] * 36
+        assert [one["pointer"] for one in results[3]["problem"]["errors"]] == ["/runs/3/inputs/no"]
         assert [one["run"]["id"] for one in results[4:]] == [one["id"] for one in starts[4:]]
         held = [sum(len(one.runs) for one in rig.doors.runs.conductors.values()) for rig in (first, second)]
         assert min(held) > 0

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from harpoon.control import ledger as ledgers
+from harpoon.control import pen as pens
 from harpoon.control.orders import MOVED, OVER, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
 from harpoon.control.run_reader import events_of
 from harpoon.core.event import Claimed, Closed
@@ -27,7 +28,7 @@ RETRIED = spec(a=work(retry=retry(fail=2, lost=2), heartbeat=1000, takes=10_000)
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
-    monkeypatch.setattr(ledgers, "RETRY_S", 0.001)
+    monkeypatch.setattr(pens, "RETRY_S", 0.001)
 
 
 class Gated(MemoryStore):
@@ -352,7 +353,7 @@ async def test_tokens_of_one_holder_are_never_given_by_another_nor_by_itself_aga
             for op in "ab":
                 given.add((await stage.claim(f"r{number}", op))[1])
             hold = await stage.sealed()
-            stage.ledger.hold = hold
+            stage.ledger._pen.hold = hold
     assert len(given) == 8
 
 

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from harpoon.control import ledger as module
+from harpoon.control import pen as pens
 from harpoon.control.draft import Draft, Landing, Overtaken
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import LOG, RUNS, whole
@@ -170,7 +171,7 @@ async def test_a_record_that_was_cut_is_there_whole_or_not_at_all() -> None:
 async def test_after_a_lost_answer_it_goes_on_and_everything_is_there_once(
     fault: Fault, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.001)
+    monkeypatch.setattr(pens, "RETRY_S", 0.001)
     store = FaultyStore()
     async with at_work(store) as ledger:
         sealed = ledger.hold.sealed
@@ -189,7 +190,7 @@ async def test_after_a_lost_answer_it_goes_on_and_everything_is_there_once(
 
 
 async def test_a_lost_answer_to_the_sealing_is_borne_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.001)
+    monkeypatch.setattr(pens, "RETRY_S", 0.001)
     store = FaultyStore()
     async with at_work(store) as ledger:
         store.fail(Fault.LATE, prefix=LOG)
@@ -203,7 +204,7 @@ async def test_a_lost_answer_to_the_sealing_is_borne_too(monkeypatch: pytest.Mon
 async def test_while_the_store_is_away_it_waits_and_takes_no_more_than_it_can_keep(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.001)
+    monkeypatch.setattr(pens, "RETRY_S", 0.001)
     monkeypatch.setattr(module, "WAITING_BYTES", 1000)
     store = FaultyStore()
     async with at_work(store) as ledger:
@@ -332,7 +333,7 @@ async def test_it_goes_on_by_its_hold_as_somebody_of_its_own_sealed_it() -> None
 
 
 async def test_drafts_of_others_are_written_and_deleting_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.001)
+    monkeypatch.setattr(pens, "RETRY_S", 0.001)
     store = FaultyStore()
     async with at_work(store) as ledger:
         await landed(ledger.append("ns/a", 1, events(1), header=b"{}"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from harpoon.control import ledger as ledgers
+from harpoon.control import pen as pens
 from harpoon.control import shards as module
 from harpoon.control.ledger_records import LOG, RUNS, SHARDS, run_key, shard_of
 from harpoon.control.orders import ClaimOrder, CloseOrder, Granted, Start
@@ -34,7 +34,7 @@ RUN_KEYS = [run_key("shop", f"r{number}") for number in range(200)]
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HAND_OVER_AGAIN_S", 0.005)
     monkeypatch.setattr(module, "RETRY_S", 0.02)
-    monkeypatch.setattr(ledgers, "RETRY_S", 0.005)
+    monkeypatch.setattr(pens, "RETRY_S", 0.005)
 
 
 class Team(Crew):

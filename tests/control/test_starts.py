@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from harpoon.control import ledger as ledgers
+from harpoon.control import pen as pens
 from harpoon.control.ledger_records import GONE, RUNS, run_key, shard_of
 from harpoon.control.orders import Begun, ClaimOrder
 from harpoon.core.run import Ref
@@ -172,7 +172,7 @@ async def test_a_run_ends_by_the_earlier_of_its_deadline_and_its_workflows() -> 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.SILENT, Fault.LATE])
 async def test_a_start_whose_answer_was_lost_is_new_all_the_same(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "RETRY_S", 0.001)
+    monkeypatch.setattr(pens, "RETRY_S", 0.001)
     store = FaultyStore()
     async with Stage(store, ONE).at_work() as stage:
         store.fail(fault, prefix=RUNS)

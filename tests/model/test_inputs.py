@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
-from harpoon.model.inputs import PROBLEMS_MAX, InputSchema, WrongInputs, check_inputs, depth_of
+from harpoon.model.inputs import PROBLEMS_MAX, InputSchema, WrongInputs, as_json_schema, check_inputs, depth_of
 
 
 def read(**fields: Any) -> InputSchema:
@@ -63,6 +63,8 @@ def test_a_schema_is_stored_as_it_was_written() -> None:
         ({"enum": [[1, 2]]}, [1, 2]),
         ({"type": "integer", "minimum": 1, "maximum": 1}, 1),
         ({"type": "string", "minLength": 1, "maxLength": 1}, "ä"),
+        ({"type": "string", "pattern": "^[a-z]+-[0-9]{2}$"}, "order-12"),
+        ({"pattern": "x"}, 5),
         ({"type": "array", "items": {"type": "integer"}}, [1, 2]),
         ({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"a": 1, "b": 2}),
     ],
@@ -87,6 +89,9 @@ def test_a_value_that_fits_is_taken(schema: dict[str, Any], value: object) -> No
         ({"type": "number", "maximum": 1.5}, 2, (), "it is at most 1.5; got 2"),
         ({"type": "string", "minLength": 2}, "a", (), "it has at least 2 characters; got 1"),
         ({"type": "string", "maxLength": 2}, "abc", (), "it has at most 2 characters; got 3"),
+        ({"type": "string", "pattern": "^[a-z]+-[0-9]{2}$"}, "order-123", (), "it matches ^[a-z]+-[0-9]{2}$"),
+        ({"type": "string", "pattern": "a"}, "a" * 1025, (), "it has at most 1024 characters; got 1025"),
+        ({"type": "string", "pattern": "a", "maxLength": 5000}, "a" * 1025, (), "it has at most 1024 characters; got 1025"),
         ({"type": "array", "items": {"type": "integer"}}, [1, "a"], (1,), "it is of type integer; got string"),
         ({"type": "object", "required": ["b"]}, {}, ("b",), "it has no value; give it one"),
         ({"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]}, {}, ("b",), "it has no value; give it one"),
@@ -113,6 +118,22 @@ def test_all_that_is_wrong_is_told_at_once_and_where() -> None:
         check({"a": [{}, {}, {"b": None}]}, a={"items": {"properties": {"b": {"type": "integer"}}}})
 
 
+def test_what_a_schema_says_of_types_is_told_to_expressions() -> None:
+    schema = read(
+        type="object",
+        properties={"a": {"type": ["string", "null"]}, "b": {"items": {"enum": [1]}}},
+        additionalProperties=False,
+    )
+    assert as_json_schema(schema) == {
+        "type": "object",
+        "properties": {
+            "a": {"type": ["string", "null"], "additionalProperties": True},
+            "b": {"items": {"additionalProperties": True}, "additionalProperties": True},
+        },
+        "additionalProperties": False,
+    }
+
+
 def test_no_more_problems_are_told_than_anybody_reads() -> None:
     assert len(problems({"a": ["x"] * 1000}, a={"items": {"type": "integer"}})) == PROBLEMS_MAX
 
@@ -136,13 +157,15 @@ def test_values_are_limited_in_bytes() -> None:
         ({"type": []}, "/type", "type is one of string, integer, number, boolean, object, array, null, or a list of them"),
         ({"type": [1]}, "/type", "type is one of string, integer, number, boolean, object, array, null, or a list of them"),
         ({"typ": "string"}, "/typ", "unknown field 'typ'; did you mean 'type'?"),
-        ({"oneOf": []}, "/oneOf", "unknown field 'oneOf'; known here: type, description, default, enum, minimum, maximum, minLength, maxLength, items, properties, required, additionalProperties"),
+        ({"oneOf": []}, "/oneOf", "unknown field 'oneOf'; known here: type, description, default, enum, minimum, maximum, minLength, maxLength, pattern, items, properties, required, additionalProperties"),
         ({"items": {"minimum": "1"}}, "/items/minimum", "expected a number, got text '1'"),
         ({"properties": {"a": {"typ": "string"}}}, "/properties/a/typ", "unknown field 'typ'; did you mean 'type'?"),
         ({"type": "string", "minimum": 1}, "", "minimum is for type: integer or number; leave it out"),
         ({"type": "array", "required": ["a"]}, "", "required is for type: object; leave it out"),
         ({"minimum": 2, "maximum": 1}, "", "minimum is at most maximum"),
         ({"minLength": 2, "maxLength": 1}, "", "minLength is at most maxLength"),
+        ({"type": "integer", "pattern": "a"}, "", "pattern is for type: string; leave it out"),
+        ({"pattern": "(a"}, "", "pattern: character 3: a group is not closed; write ')'"),
         ({"maxLength": -1}, "", "minLength and maxLength are 0 or more"),
         ({"enum": list(range(101))}, "", "enum, properties and required hold at most 100 each"),
         ({"type": "string", "default": 1}, "", "default: it is of type string; got integer"),

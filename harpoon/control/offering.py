@@ -1,0 +1,42 @@
+"""What the exchange is told of the events of a run: what may be claimed from now on, and what may not any more."""
+
+from collections.abc import Iterable
+
+from harpoon.control.exchange_port import Exchange
+from harpoon.core.event import Closed, Event, Fired, Opened, Paused, Resumed, Started
+from harpoon.core.run import Attempt, Ref, Run
+
+
+def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None) -> None:
+    """Tell the exchange what comes of events that a run has folded, and is not over by.
+
+    Args:
+        exchange: Who is told.
+        run: As it stands after them.
+        events: In order.
+        by: The attempt whose worker has brought them about.
+    """
+    ready: list[Attempt | None] = []
+    for event in events:
+        opened: tuple[Opened, ...] = ()
+        match event:
+            case Closed():
+                ref = Ref(event.op, event.visit, event.attempt)
+                if ref != by:
+                    exchange.withdrawn(run, (ref,), event.label)
+                if event.retry_ms is not None:
+                    ready.append(run.ready.get((event.op, event.visit)))
+                opened = event.opened
+            case Started() | Fired():
+                opened = event.opened
+            case Resumed():
+                ready += run.ready.values()
+            case Paused():
+                exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused")
+            case _:
+                pass
+        if opened:
+            ready += [run.ready.get((each.op, each.visit)) for each in opened]
+    offered = [attempt for attempt in ready if attempt is not None]
+    if offered and not run.is_paused:
+        exchange.ready(run, offered)
