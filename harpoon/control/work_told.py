@@ -64,6 +64,7 @@ def claim_told(offer: Offer, token: str, now_ms: int) -> dict[str, object]:
     assert isinstance(subject, Subject), "what is offered here has a subject"
     run, attempt = subject
     node = run.graph.nodes[id_.op]
+    pace = node.pace
     return {
         "run": id_.run,
         "workflow": offer.workflow,
@@ -74,8 +75,8 @@ def claim_told(offer: Offer, token: str, now_ms: int) -> dict[str, object]:
         "handler": offer.handler,
         "input": attempt.input,
         "key": f"{id_.namespace}/{id_.run}/{id_.op}/{id_.visit}",
-        "timeout_ms": node.pace.timeout_ms,
-        "heartbeat_ms": node.pace.heartbeat_ms,
+        "timeout_ms": pace.timeout_ms,
+        "heartbeat_ms": pace.heartbeat_ms,
         "queued_ms": max(0, now_ms - offer.ready_ms),
         "labels": sorted(node.offered),
     }

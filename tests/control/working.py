@@ -11,6 +11,7 @@ from typing import Any
 
 from harpoon.control.orders import MOVED, OVER, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
 from harpoon.control.work import WorkExchange
+from harpoon.core.pace import Pace
 from harpoon.core.run import Attempt, Ref
 from harpoon.kit.errors import Unavailable
 from harpoon.model.instant import Instant
@@ -18,7 +19,6 @@ from harpoon.model.operation import Concurrency
 from harpoon.model.work import Closing, Heartbeat, WorkRequest
 
 NAMESPACE = "default"
-PACE = SimpleNamespace(timeout_ms=300_000, heartbeat_ms=30_000)
 
 
 class Hands:
@@ -76,7 +76,8 @@ class Plain:
         for op in ops:
             concurrency = Concurrency(key="k", limit=most) if most else None
             spec = SimpleNamespace(worker=handler, concurrency=concurrency)
-            made.graph.nodes[op] = SimpleNamespace(spec=spec, offered=frozenset({"done", "fail"}), pace=PACE)
+            pace = Pace(3_600_000, 720_000, 300_000, 60_000, 30_000, 6_000)
+            made.graph.nodes[op] = SimpleNamespace(spec=spec, offered=frozenset({"done", "fail"}), pace=pace)
             attempt = Attempt(Ref(op, 1, 1), {"op": op}, ready_ms, ready_ms, key="k" if most else None)
             self.open[f"{NAMESPACE}/{run}", attempt.ref] = attempt
             attempts.append(attempt)
