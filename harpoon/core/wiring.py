@@ -144,12 +144,14 @@ class _Wirer:
     def _needs(self, name: str, op: Operation) -> None:
         members = []
         for index, member in enumerate(op.members()):
+            if member.label in self._possible.get(member.op, ()):
+                members.append(member)
+                continue
             pointer = f"/spec/operations/{name}/needs/{index}"
             known = self._known(pointer, member.op)
-            if known is None:
-                continue
-            members.append(Member(known, member.label))
-            self._check_label(pointer, members[-1], is_declarable=True)
+            if known is not None:
+                members.append(Member(known, member.label))
+                self._check_label(pointer, members[-1], is_declarable=True)
         if len(members) == len(op.needs):
             # Two that are misnamed may be taken for the same.
             self._add(name, tuple(dict.fromkeys(members)))

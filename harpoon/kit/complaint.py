@@ -20,6 +20,8 @@ from harpoon.kit.strict import QUOTE_MAX, Fault, Location, pointer, quote
 
 #: Problems listed; the message counts them all.
 PROBLEMS_MAX = 100
+#: Findings among which those are chosen; of more, only their number is told.
+LOOKED_AT_MAX = 10_000
 #: Known fields that are listed beside an unknown one, when there are no more.
 FIELDS_LISTED_MAX = 20
 
@@ -69,14 +71,15 @@ def complain(language: Language, document: object, faults: Sequence[Fault], erro
     ``faults`` come first where they stand: what pydantic says there is about the null put in their place.
     """
     found = error.errors(include_url=False, include_input=False) if error is not None else []
-    found = [details for details in found if _is_meant(language.kind, document, details["loc"])]
+    looked_at, beyond = found[:LOOKED_AT_MAX], max(len(found) - LOOKED_AT_MAX, 0)
+    found = [details for details in looked_at if _is_meant(language.kind, document, details["loc"])]
     nearest = nsmallest(PROBLEMS_MAX, found, key=lambda details: _order(details["loc"]))
     told = {fault.location for fault in faults}
     explained = [_explain(language, document, details) for details in nearest]
     own = [fault for fault in explained if not any(fault.location[:n] in told for n in range(len(fault.location) + 1))]
     ordered = sorted({*faults, *_one_each(own)}, key=lambda fault: _order(fault.location))
     problems = [Problem(pointer=pointer(fault.location), detail=fault.detail) for fault in ordered[:PROBLEMS_MAX]]
-    count = len(ordered) + len(found) - len(nearest)
+    count = len(ordered) + len(found) - len(nearest) + beyond
     more = f" (and {count - 1} more)" if count > 1 else ""
     return Invalid(f"{problems[0].pointer or 'the document'}: {problems[0].detail}{more}", problems)
 

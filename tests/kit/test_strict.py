@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harpoon.kit import codec
-from harpoon.kit.complaint import PROBLEMS_MAX
+from harpoon.kit.complaint import LOOKED_AT_MAX, PROBLEMS_MAX
 from harpoon.kit.errors import Invalid
 from harpoon.kit.strict import VALUES_MAX, pointer, quote, read
 from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
@@ -215,6 +215,13 @@ def test_only_so_many_problems_are_listed_but_all_are_counted() -> None:
     assert len(error.problems) == PROBLEMS_MAX
     assert str(error).endswith("(and 999 more)")
     assert error.problems[-1].pointer == f"/spec/task/command/{PROBLEMS_MAX - 1}"
+
+
+def test_of_very_many_problems_only_the_number_is_told() -> None:
+    count = LOOKED_AT_MAX + 5
+    error = refused(a_manifest(task={"command": [1] * count}))
+    assert len(error.problems) == PROBLEMS_MAX
+    assert str(error).endswith(f"(and {count - 1} more)")
 
 
 def test_depth_is_limited_where_it_is_reached() -> None:
