@@ -2,15 +2,17 @@
 
 from collections import Counter
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from harpoon.core import step
 from harpoon.core.dues import clocks, is_at_once, next_due_ms
 from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Started
+from harpoon.core.fold import SIGNAL_KEPT_MS
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
@@ -23,50 +25,55 @@ from tests.core.flow import HOUR, MINUTE, SECOND, T0, Flow, await_signal, choose
 LABELS = ("done", "good", "fail")
 OPENING = (Started, Closed, Fired, Resumed)
 KEYS = (None, "k1", "k2")
+YES_OR_NO = (True, False)
+#: What is done, as often as it stands here.
+VERBS = (
+    *["do"] * 6,
+    *["claim"] * 4,
+    *["close"] * 4,
+    *["signal"] * 3,
+    *["resume"] * 3,
+    *["pause"] * 2,
+    *["pass_time"] * 2,
+    *["wait_for_a_clock"] * 2,
+    "claim_what_is_not_to_be_had",
+    "beat",
+    "cancel",
+    "take_over",
+)
 
 
-@some.composite
-def workflows(draw):
+def a_workflow(pick):
     """Up to six operations of all kinds, wired at random, cycles and joins that never fire included."""
-    count = draw(some.integers(2, 6))
-    names = [f"o{number}" for number in range(count)]
-    operations = {name: draw(operations_of(names, number)) for number, name in enumerate(names)}
+    names = [f"o{number}" for number in range(pick([3, 4, 5, 6]))]
+    operations = {name: an_operation(pick, names, number) for number, name in enumerate(names)}
     return spec(
         start="o0",
-        on_failure=draw(some.sampled_from([OnFailed.CANCEL, OnFailed.CONTINUE, OnFailed.CONTINUE])),
-        outputs=draw(some.sampled_from([{}, {"x": "${ops.o0.output}"}])),
-        deadline=draw(some.sampled_from([HOUR, 24 * HOUR, 240 * HOUR])),
+        on_failure=pick([OnFailed.CANCEL, OnFailed.CONTINUE, OnFailed.CONTINUE]),
+        outputs=pick([{}, {"x": "${ops.o0.output}"}]),
+        deadline=pick([HOUR, 24 * HOUR, 240 * HOUR]),
         **operations,
     )
 
 
-@some.composite
-def operations_of(draw, names, number):
-    kind = draw(some.sampled_from(["work", "work", "work", "signal", "signal", "keyed", "sleep", "choose"]))
+def an_operation(pick, names, number):
+    def some_of(known, most):
+        return list(dict.fromkeys(pick(known) for _ in range(pick(range(1, most + 1)))))
+
+    kind = pick(["work", "work", "work", "signal", "signal", "keyed", "sleep", "choose"]) if number else "work"
+    labels = ["done"] if kind in ("sleep", "choose") else [*LABELS, "timeout", "lost"]
+    nexts = {label: some_of(names, 3) for label in labels if number == 0 or pick(YES_OR_NO)}
     # What is exhausted leads on only, so that no workflow goes round for ever.
-    labels = [*LABELS, "timeout", "lost"] if kind in ("work", "signal", "keyed") else ["done"]
-    nexts = draw(
-        some.dictionaries(
-            some.sampled_from(labels),
-            some.lists(some.sampled_from(names), min_size=1, max_size=2, unique=True),
-            max_size=3,
-        )
-    )
-    if names[number + 1 :] and draw(some.booleans()):
-        nexts["exhausted"] = (draw(some.sampled_from(names[number + 1 :])),)
-    needs = draw(
-        some.lists(
-            some.builds("{}.{}".format, some.sampled_from(names), some.sampled_from(LABELS)), max_size=2, unique=True
-        )
-    )
-    fields = {"next": nexts, "needs": needs, "visits": draw(some.integers(1, 4)), "labels": ["good"]}
+    if names[number + 1 :] and pick(YES_OR_NO):
+        nexts["exhausted"] = pick(names[number + 1 :])
+    needs = some_of([f"{name}.{label}" for name in names for label in LABELS], 2) if pick(YES_OR_NO) else ()
+    fields = {"next": nexts, "needs": needs, "visits": pick([1, 2, 3, 6]), "labels": ["good"]}
     if kind == "work":
-        given = draw(some.sampled_from([None, 1, "${ops.o0.output}", {"n": "${ops.o1.output}"}]))
         return work(
-            input=given,
-            retry=retry(*(draw(some.integers(1, 3)) for _ in range(3))),
-            takes=draw(some.sampled_from([10 * SECOND, HOUR])),
-            queue_timeout=draw(some.sampled_from([20 * SECOND, HOUR])),
+            input=pick([None, None, 1, "${ops.o0.output}", {"n": "${ops.o1.output}"}]),
+            retry=retry(pick([1, 2, 3]), pick([1, 2, 3]), pick([1, 2, 3])),
+            takes=pick([10 * SECOND, HOUR]),
+            queue_timeout=pick([20 * SECOND, HOUR]),
             heartbeat=5 * SECOND,
             **fields,
         )
@@ -74,16 +81,16 @@ def operations_of(draw, names, number):
         return await_signal("s", key="${inputs.key}" if kind == "keyed" else None, takes=HOUR, **fields)
     fields.pop("labels")
     if kind == "sleep":
-        return sleep(draw(some.sampled_from([SECOND, 30 * MINUTE])), **fields)
+        return sleep(pick([SECOND, 30 * MINUTE]), **fields)
     return choose(("${inputs.flag}", "done"), "good", **fields)
 
 
-class World(RuleBasedStateMachine):
-    """One run, and all that users, workers and clocks do to it."""
+class World:
+    """One run, and all that users, workers and clocks do to it; ``pick`` picks one of several things."""
 
-    @initialize(told=workflows(), flag=some.booleans())
-    def begin(self, told, flag):
-        self.flow = Flow(told, {"key": "k1", "flag": flag}, graph=wired(told))
+    def begin(self, pick):
+        told = a_workflow(pick)
+        self.flow = Flow(told, {"key": "k1", "flag": pick(YES_OR_NO)}, graph=wired(told))
         self.flow.start()
         self.claims = []
 
@@ -105,63 +112,70 @@ class World(RuleBasedStateMachine):
         assert verb(self.run, *given, self.flow.now) == []
         assert story(self.run) == before
 
-    @precondition(lambda self: self.run.ready)
-    @rule(data=some.data())
-    def claim(self, data):
-        op, visit = data.draw(some.sampled_from(list(self.run.ready)))
-        attempt = self.run.open[op, visit]
-        if self.run.is_paused or attempt.ready_ms > max(self.flow.now, self.run.now_ms):
-            self.refused(step.claim, attempt.ref, "never", "w9", "s")
-        else:
-            self.claims.append(self.flow.claim(op, visit))
-            self.answered_alike(step.claim, *self.claims[-1], "w1", "s1")
-            for worker in range(4):
-                self.refused(step.claim, attempt.ref, f"never{worker}", "w9", "s")
+    def able(self):
+        now_ms = max(self.flow.now, self.run.now_ms)
+        return [key for key, attempt in self.run.ready.items() if attempt.ready_ms <= now_ms and not self.run.is_paused]
 
-    @precondition(lambda self: self.run.ready)
-    @rule(data=some.data(), label=some.sampled_from(["done", "done", "good", "fail"]))
-    def do(self, data, label):
+    def claim(self, pick):
+        able = self.able()
+        if able:
+            ref, token = self.flow.claim(*pick(able))
+            self.claims.append((ref, token))
+            self.answered_alike(step.claim, ref, token, "w1", "s1")
+            for worker in range(4):
+                assert self.refused(step.claim, ref, f"never{worker}", "w9", "s") == "taken"
+
+    def claim_what_is_not_to_be_had(self, _pick):
+        for key, attempt in self.run.ready.items():
+            if key not in self.able():
+                assert self.refused(step.claim, attempt.ref, "never", "w9", "s") in ("paused", "early")
+
+    def do(self, pick):
         """Claim what may be claimed, and close it."""
-        able = [
-            key for key, attempt in self.run.ready.items() if attempt.ready_ms <= max(self.flow.now, self.run.now_ms)
-        ]
-        if able and not self.run.is_paused:
-            ref, token = self.flow.claim(*data.draw(some.sampled_from(able)))
-            self.flow.close(ref, token, label, data.draw(some.sampled_from([None, {"n": 1}])))
+        able = self.able()
+        if able:
+            label = pick(["done", "done", "good", "fail"])
+            ref, token = self.flow.claim(*pick(able))
+            self.flow.close(ref, token, label, pick([None, {"n": 1}]))
             self.answered_alike(step.close, ref, token, Result(label))
 
-    @precondition(lambda self: self.claims)
-    @rule(data=some.data(), label=some.sampled_from(LABELS), output=some.sampled_from([None, 1, "x" * 70_000]))
-    def close(self, data, label, output):
-        ref, token = data.draw(some.sampled_from(self.claims))
-        attempt = self.run.find(ref)
-        result = Result(label, output, "no" if label == "fail" else "", data.draw(some.booleans()))
-        if attempt is None:
+    def close(self, pick):
+        if not self.claims:
+            return
+        # Mostly those that are held still.
+        held = [(ref, token) for ref, token in self.claims if self.is_held(ref, token)]
+        ref, token = pick(held if held and pick(YES_OR_NO) else self.claims)
+        label, output = pick(LABELS), pick([None, 1, 1, "x" * 70_000])
+        result = Result(label, output, "no" if label == "fail" else "", pick(YES_OR_NO))
+        if self.run.find(ref) is None:
             if self.run.past.get(ref) == (token, label):
                 self.answered_alike(step.close, ref, token, result)
             else:
                 assert self.refused(step.close, ref, token, result) in ("late", "over")
-            return
-        if output not in (None, 1):
+        elif output not in (None, 1):
             assert self.refused(step.close, ref, token, result) == "output"
-            return
-        assert self.refused(step.close, ref, "never", result) == "foreign"
-        assert self.refused(step.close, ref, token, Result("never")) == "label"
-        assert self.flow.take(step.close(self.run, ref, token, result, self.flow.now))
-        self.answered_alike(step.close, ref, token, result)
+        else:
+            assert self.refused(step.close, ref, "never", result) == "foreign"
+            assert self.refused(step.close, ref, token, Result("never")) == "label"
+            spent = self.run.find(ref).spent.count("fail")
+            events = self.flow.take(step.close(self.run, ref, token, result, self.flow.now))
+            most = self.flow.spec.operations[ref.op].retry.fail.attempts
+            is_retried = label == "fail" and result.retryable and spent + 1 < most
+            assert (events[0].retry_ms is not None) is is_retried
+            self.answered_alike(step.close, ref, token, result)
 
-    @precondition(lambda self: self.claims)
-    @rule(data=some.data())
-    def beat(self, data):
-        ref, token = data.draw(some.sampled_from(self.claims))
+    def is_held(self, ref, token):
         attempt = self.run.find(ref)
-        is_held = attempt is not None and attempt.claim is not None and attempt.claim.token == token
-        assert step.beat(self.run, ref, token, self.flow.now) is is_held
+        return attempt is not None and attempt.claim is not None and attempt.claim.token == token
 
-    @precondition(lambda self: not self.run.status.is_over)
-    @rule(number=some.integers(0, 9), key=some.sampled_from(KEYS), label=some.sampled_from(LABELS))
-    def signal(self, number, key, label):
-        sent = Signal(f"m{number}", "s", key, label, number)
+    def beat(self, pick):
+        if self.claims:
+            ref, token = pick(self.claims)
+            assert step.beat(self.run, ref, token, self.flow.now) is self.is_held(ref, token)
+
+    def signal(self, pick):
+        number = pick(range(21))
+        sent = Signal(f"m{number}", "s", pick(KEYS), pick(LABELS), number)
         try:
             self.flow.take(step.signal(self.run, sent, self.flow.now))
         except Refused as error:
@@ -169,73 +183,56 @@ class World(RuleBasedStateMachine):
         if sent.id in self.run.seen:
             self.answered_alike(step.signal, sent)
 
-    @rule(span=some.sampled_from([0, 1, SECOND, 4 * SECOND, 10 * SECOND, -MINUTE]))
-    def pass_time(self, span):
-        self.flow.pass_(span)
+    def pass_time(self, pick):
+        self.flow.pass_(pick([0, 1, SECOND, 4 * SECOND, -MINUTE]))
 
-    @precondition(lambda self: not self.run.status.is_over)
-    @rule()
-    def wait_for_a_clock(self):
+    def wait_for_a_clock(self, _pick):
         due_ms = next_due_ms(self.run)
         if due_ms is not None:
             self.flow.pass_(max(0, due_ms - self.flow.now))
             assert self.run.status.is_over or next_due_ms(self.run) > max(self.flow.now, self.run.now_ms)
 
-    @precondition(lambda self: not self.run.status.is_over)
-    @rule(chance=some.integers(0, 2))
-    def pause(self, chance):
-        if chance == 0:
+    def pause(self, _pick):
+        if not self.run.status.is_over:
             self.flow.pause()
 
-    @precondition(lambda self: self.run.is_paused and not self.run.status.is_over)
-    @rule()
-    def resume(self):
-        self.flow.resume()
+    def resume(self, _pick):
+        if not self.run.status.is_over:
+            self.flow.resume()
 
-    @rule(chance=some.integers(0, 19))
-    def cancel(self, chance):
+    def cancel(self, pick):
         if self.run.status.is_over:
-            verbs = [lambda: step.pause(self.run, "ann", 0), lambda: step.resume(self.run, "ann", 0)]
-            for verb in verbs:
+            for verb in (step.pause, step.resume):
                 with pytest.raises(Refused, match="the run is over"):
-                    verb()
-        elif chance == 0:
+                    verb(self.run, "ann", self.flow.now)
+        elif pick(range(10)) == 0:
             self.flow.cancel()
 
-    @rule(cut=some.integers(0, 3))
-    def take_over(self, cut):
+    def take_over(self, pick):
         """Another instance reads the log, which may end within the last step of ours."""
-        cut = min(cut, len(self.flow.log) - 1)
-        upto = len(self.flow.log) - cut
-        lost = self.flow.log[upto:]
-        if any(type(event) in (Claimed, Ended) for event in lost) or not all(
-            type(event) is Closed and not event.token for event in lost
-        ):
-            upto = len(self.flow.log)
-        del self.flow.log[upto:]
+        upto = len(self.flow.log) - pick(range(4))
+        lost = self.flow.log[max(upto, 1) :]
+        if all(type(event) is Closed and not event.token for event in lost):
+            del self.flow.log[max(upto, 1) :]
         self.flow.run = self.flow.again()
         self.flow.take(step.adopt(self.run, self.flow.now))
 
-    @invariant()
     def the_log_tells_all(self):
         again = self.flow.again()
         assert story(again) == story(self.run)
         assert clocks_of(again) == clocks_of(self.run)
 
-    @invariant()
     def events_are_numbered_and_never_earlier(self):
         log = self.flow.log
         assert [event.seq for event in log] == list(range(1, len(log) + 1))
         assert all(one.now_ms <= other.now_ms for one, other in pairwise(log))
         assert len(log) < EVENTS_MAX
 
-    @invariant()
     def each_attempt_is_closed_once(self):
         closed = Counter(Ref(event.op, event.visit, event.attempt) for event in self.flow.log if type(event) is Closed)
         assert all(times == 1 for times in closed.values())
         assert not closed.keys() & {attempt.ref for attempt in self.run.open.values()}
 
-    @invariant()
     def visits_and_attempts_stay_within_their_bounds(self):
         for op, progress in self.run.ops.items():
             operation = self.flow.spec.operations[op]
@@ -249,7 +246,6 @@ class World(RuleBasedStateMachine):
                 assert (event.label == EXHAUSTED) is is_beyond
         assert self.run.attempts_total == sum(progress.attempts for progress in self.run.ops.values())
 
-    @invariant()
     def each_trigger_fires_once_for_what_has_occurred(self):
         fired = [one.trigger for event in self.flow.log if type(event) in OPENING for one in event.opened]
         expected = firings(self.flow)
@@ -260,7 +256,6 @@ class World(RuleBasedStateMachine):
             -1 if one is None else one for one in expected[len(fired) :]
         ]
 
-    @invariant()
     def nothing_is_claimed_fired_or_consumed_while_paused(self):
         is_paused = False
         for event in self.flow.log:
@@ -271,7 +266,6 @@ class World(RuleBasedStateMachine):
             is_paused = type(event) is Paused or (is_paused and type(event) is not Resumed)
         assert self.run.is_paused is is_paused
 
-    @invariant()
     def the_indexes_are_as_if_made_anew(self):
         run = self.run
         for key, attempt in run.open.items():
@@ -290,22 +284,22 @@ class World(RuleBasedStateMachine):
         wait = self.flow.spec.operations[op].wait
         return None if wait is None else wait.signal
 
-    @invariant()
     def no_wait_is_left_for_which_a_signal_is_kept(self):
         if self.run.is_paused:
             return
+        expired_ms = max(self.flow.now, self.run.now_ms) - SIGNAL_KEPT_MS
         for kept in self.run.kept.values():
+            if kept.at_ms <= expired_ms:
+                continue
             for op, visit in self.run.waiting.get((kept.name, kept.key), ()):
                 assert kept.label not in self.flow.graph.nodes[op].offered, (op, visit)
 
-    @invariant()
     def what_is_due_is_looked_at_in_time(self):
         due_ms = next_due_ms(self.run)
         assert (due_ms is None) is self.run.status.is_over
         for first_ms in clocks_of(self.run).values():
             assert due_ms <= first_ms
 
-    @invariant()
     def the_end_is_the_end(self):
         ends = [number for number, event in enumerate(self.flow.log) if type(event) is Ended]
         assert ends == ([len(self.flow.log) - 1] if self.run.status.is_over else [])
@@ -314,7 +308,6 @@ class World(RuleBasedStateMachine):
         else:
             assert self.run.open or self.run.is_paused
 
-    @invariant()
     def what_is_shown_tells_of_all_that_is_open(self):
         told = outlook(self.run, self.flow.now)
         assert [stand.ref for stand in told.stands] == [attempt.ref for attempt in self.run.open.values()]
@@ -323,9 +316,21 @@ class World(RuleBasedStateMachine):
         for stand in told.stands:
             assert stand.due_ms >= stand.since_ms
 
-    def teardown(self):
-        if not hasattr(self, "flow"):
-            return
+    def check(self):
+        self.the_log_tells_all()
+        self.events_are_numbered_and_never_earlier()
+        self.each_attempt_is_closed_once()
+        self.visits_and_attempts_stay_within_their_bounds()
+        self.each_trigger_fires_once_for_what_has_occurred()
+        self.nothing_is_claimed_fired_or_consumed_while_paused()
+        self.the_indexes_are_as_if_made_anew()
+        self.no_wait_is_left_for_which_a_signal_is_kept()
+        self.what_is_due_is_looked_at_in_time()
+        self.the_end_is_the_end()
+        self.what_is_shown_tells_of_all_that_is_open()
+
+    def end(self):
+        """Wherever the log had ended, the run goes on, and is over by its deadline."""
         for upto in range(1, len(self.flow.log) + 1):
             run = self.flow.again(upto)
             step.adopt(run, self.flow.now)
@@ -369,10 +374,50 @@ def firings(flow):
     return told
 
 
-TestWorld = World.TestCase
-TestWorld.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+class Machine(RuleBasedStateMachine):
+    """The world, as it is made small when something does not hold."""
+
+    @initialize(data=some.data())
+    def begin(self, data):
+        self.world = World()
+        self.world.begin(picking(data))
+
+    @rule(data=some.data(), verb=some.sampled_from(VERBS))
+    def act(self, data, verb):
+        getattr(self.world, verb)(picking(data))
+
+    @invariant()
+    def check(self):
+        self.world.check()
+
+    def teardown(self):
+        if hasattr(self, "world"):
+            self.world.end()
+
+
+def picking(data):
+    return lambda known: data.draw(some.sampled_from(known))
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_a_long_walk(seed):
+    """As the machine, but further: until some time after the run is over."""
+    random = Random(seed)
+    world = World()
+    world.begin(random.choice)
+    left = 120
+    while left > 0:
+        world.check()
+        getattr(world, random.choice(VERBS))(random.choice)
+        left -= 10 if world.run.status.is_over else 1
+    world.check()
+    world.end()
 
 
 def test_cancelled_fires_nothing():
