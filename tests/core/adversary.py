@@ -5,6 +5,7 @@ from random import Random
 
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
+from harpoon.core.event import Event
 from harpoon.core.graph import Kind, compile_graph
 from harpoon.core.run import begin
 from harpoon.core.step import Result, Signal
@@ -128,6 +129,8 @@ class Play:
         self.now = T0
         self.plans: dict[tuple[str, int], list[str]] = {}
         self.count = 0
+        #: The events of each step.
+        self.log: list[list[Event]] = []
         # So that what an operation is closed with is the same, visit after visit, in some runs.
         self.favourites = {name: random.choice(self._finals(node)) for name, node in graph.nodes.items()}
         self.is_steady = random.random() < 0.5
@@ -140,7 +143,7 @@ class Play:
     def play(self):
         """Go on to the end; return the run."""
         run = self.run
-        step.start(run, self.now)
+        self._take(step.start(run, self.now))
         while not run.status.is_over:
             planned = [(self._moment(attempt), key) for key, attempt in run.open.items()]
             times = [moment for moment, _ in planned if moment is not None]
@@ -150,8 +153,12 @@ class Play:
             if acting:
                 self._act(self.random.choice(acting))
             else:
-                step.tick(run, self.now)
+                self._take(step.tick(run, self.now))
         return run
+
+    def _take(self, events: list[Event]) -> None:
+        if events:
+            self.log.append(events)
 
     def _finals(self, node) -> list[str]:
         if node.kind is Kind.WORKER:
@@ -196,13 +203,14 @@ class Play:
         outcome = self._outcome(attempt)
         self.count += 1
         if node.kind is Kind.WAIT:
-            step.signal(run, Signal(f"m{self.count}", "go", None, outcome), self.now)
+            self._take(step.signal(run, Signal(f"m{self.count}", "go", None, outcome), self.now))
         elif attempt.claim is None:
             token = f"t{self.count}"
-            step.claim(run, attempt.ref, token, WORKER, "s", self.now)
+            self._take(step.claim(run, attempt.ref, token, WORKER, "s", self.now))
             # Its worker is heard of as long as it may be.
             heard = attempt.claim.due_ms - (node.spec.heartbeat_ms + 1 if outcome == "lost" else 0)
             step.beat(run, attempt.ref, token, heard)
         else:
             output = "o" * max(node.spec.output_max - 2, 1)
-            step.close(run, attempt.ref, attempt.claim.token, Result(outcome, output, "e" * ERROR_MAX), self.now)
+            told = Result(outcome, output, "e" * ERROR_MAX)
+            self._take(step.close(run, attempt.ref, attempt.claim.token, told, self.now))

@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.proof.checks.answering import ComparedAndOnce, DurableAnswers, MonotoneSessions
 from tests.proof.checks.completing import CompleteForGood, EndsRightly, FewAtOnce
+from tests.proof.checks.conducting import FiresOnce, OneCompletion, WithinBounds
 from tests.proof.checks.converging import Converges, CoreConverges
 from tests.proof.checks.ending import BatchesEnd
 from tests.proof.checks.everywhere import OncePerAgent
@@ -27,6 +28,9 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     ClaimFirst,
     DurableAnswers,
     ComparedAndOnce,
+    OneCompletion,
+    FiresOnce,
+    WithinBounds,
     WholeWatches,
     MonotoneSessions,
     NoOrphans,
