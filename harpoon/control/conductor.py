@@ -39,7 +39,7 @@ from harpoon.control.orders import (
     Start,
 )
 from harpoon.control.run_reader import RunReader
-from harpoon.control.timers import Dues
+from harpoon.control.timers import NEVER, Dues
 from harpoon.control.turns import Turns
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
@@ -88,6 +88,11 @@ class Conductor:
         """Give attempts to workers; tell of each, in the same order, by which token, or why not."""
         now_ms = self._clock.now().wall
         found: list[tuple[Draft | None, Granted | Refusal]] = []
+        try:
+            self.ledger.check_room()
+        except Unavailable as error:
+            found = [(None, Refusal(MOVED, str(error)))] * len(orders)
+            return landing(found)
         for order in orders:
             conducted = self.runs.get(order.run)
             if conducted is None:
@@ -95,14 +100,13 @@ class Conductor:
                 continue
             token = f"{self._tokens}{next(self._count)}"
             try:
-                self.ledger.check_room()
                 events = step.claim(conducted.run, order.ref, token, order.worker, order.session, now_ms)
             except Refused as error:
                 found.append((None, Refusal(error.code, str(error))))
-            except Unavailable as error:
-                found.append((None, Refusal(MOVED, str(error))))
             else:
-                found.append((self._note(conducted, events, order.ref), Granted(token)))
+                # Nothing comes of a claim but its clocks.
+                found.append((self._write(conducted, events), Granted(token)))
+                self._look_after(conducted)
         return landing(found)
 
     def close(self, orders: Sequence[CloseOrder]) -> Landing[list[Refusal | None]]:
@@ -287,16 +291,22 @@ class Conductor:
         run = conducted.run
         # What a run begins with is in its header.
         is_first = events[0].seq == 1
-        chunk = b"" if is_first else orjson.dumps([dump(event) for event in events])[1:-1]
-        conducted.bytes += len(chunk)
         is_rewritten = is_first or not _REWRITE.isdisjoint(map(type, events))
-        header = conducted.header() if is_rewritten else None
-        draft = conducted.draft = self.ledger.append(conducted.key, events[0].seq, chunk, header)
+        draft = self._write(conducted, () if is_first else events, is_rewritten=is_rewritten)
         if run.status.is_over:
             self._end(conducted)
         else:
             self._look_after(conducted)
             tell(self._exchange, run, events, by)
+        return draft
+
+    def _write(self, conducted: Conducted, events: Sequence[Event], *, is_rewritten: bool = False) -> Draft:
+        """Have events written, and the header with them if it is to be."""
+        chunk = orjson.dumps([dump(event) for event in events])[1:-1]
+        conducted.bytes += len(chunk)
+        header = conducted.header() if is_rewritten else None
+        seq = events[0].seq if events else 1
+        draft = conducted.draft = self.ledger.append(conducted.key, seq, chunk, header)
         return draft
 
     def _end(self, conducted: Conducted) -> None:
@@ -309,7 +319,12 @@ class Conductor:
         self._exchange.over(conducted.run)
 
     def _look_after(self, conducted: Conducted) -> None:
-        due_ms = next_due_ms(conducted.run)
+        """Have the timers know when something may be due in a run, if that is earlier than they know."""
+        run = conducted.run
+        # None of its clocks is due before the first of these, though that one may be outdated.
+        if conducted.due_ms != NEVER and not (run.wakes and run.wakes[0][0] < conducted.due_ms):
+            return
+        due_ms = next_due_ms(run)
         if due_ms is not None and due_ms < conducted.due_ms:
             self.dues.at(due_ms, conducted)
 

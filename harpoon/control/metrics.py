@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from harpoon.control.runs import SHARD_HOLDS
 from harpoon.control.view import AGENT_HOLDS, View
 from harpoon.store.hold import SCHEDULER
 from harpoon.store.port import StoreHealth, Trouble
@@ -119,6 +120,8 @@ class ShareMetrics(Collector):
         live = "Instances that are live, as this one sees them."
         yield GaugeMetricFamily("harpoon_instances", live, value=len(view.instances.rows))
         yield GaugeMetricFamily("harpoon_agents_held", "Agents that this instance holds.", value=agents)
+        shards = sum(key.startswith(SHARD_HOLDS) for key in held)
+        yield GaugeMetricFamily("harpoon_shards_held", "Shards of runs that this instance holds.", value=shards)
         yield GaugeMetricFamily(
             "harpoon_is_leader", "Whether this instance decides for all.", value=float(SCHEDULER in held)
         )

@@ -125,6 +125,8 @@ def _folded(header: Header, record: bytes, graph: Graph, log: Mapping[str, bytes
     )
     for event in events_of(header, log):
         fold(run, event)
+    if not run.seq:
+        raise Invalid("its header does not tell what it began with")
     return Conducted(run, header.body_hash, fixed_of(record), sum(map(len, log.values())))
 
 

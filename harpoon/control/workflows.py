@@ -187,9 +187,8 @@ class Workflows:
         deleted = 0
         for key in idle:
             row = self._view.graphs.rows.get(key)
-            if row is not None and row.value.retired_ms is not None and key not in used:
-                compares = (Compare(GRAPHS + key, mod=row.mod_revision),)
-                deleted += await self._store.commit(compares, (Delete(GRAPHS + key),)) is not None
+            if row is not None and row.value.retired_ms is not None and key not in used and not self._is_present(key):
+                deleted += await self._store.commit(self._as_seen(key), (Delete(GRAPHS + key),)) is not None
                 self._graphs.pop(key, None)
         _log.info("generations_swept", deleted=deleted, kept=len(idle) - deleted)
         return deleted
@@ -197,13 +196,21 @@ class Workflows:
     async def _mark(self, key: str) -> None:
         """Have nothing more started on a generation; the view shows that then."""
         row = self._view.graphs.rows.get(key)
-        if row is None or row.value.retired_ms is not None:
+        if row is None or row.value.retired_ms is not None or self._is_present(key):
             return
         record = codec.dump(replace(row.value, retired_ms=self._clock.now().wall))
-        compares = (Compare(GRAPHS + key, mod=row.mod_revision),)
-        revision = await settle.commit(self._store, compares, (Put(GRAPHS + key, record),))
+        revision = await settle.commit(self._store, self._as_seen(key), (Put(GRAPHS + key, record),))
         if revision is not None:
             await self._view.mirror.shows(revision)
+
+    def _as_seen(self, key: str) -> tuple[Compare, Compare]:
+        """Return that a generation, and its workflow, are as they are seen: another may make it the present one."""
+        name = key.rpartition("/")[0]
+        graph, workflow = self._view.graphs.rows.get(key), self._view.workflows.rows.get(name)
+        return (
+            Compare(GRAPHS + key, mod=0 if graph is None else graph.mod_revision),
+            Compare(WORKFLOWS + name, mod=0 if workflow is None else workflow.mod_revision),
+        )
 
     def _is_present(self, key: str) -> bool:
         """Whether a generation is what its workflow stands at."""
@@ -233,12 +240,15 @@ class Workflows:
         known = 0 if row is None else row.mod_revision
         generation = f"{key}/{record.generation}"
         graph = self._view.graphs.rows.get(generation)
-        compares = [Compare(WORKFLOWS + key, mod=known)]
+        compares = [
+            Compare(WORKFLOWS + key, mod=known),
+            # Also when it stands already: it may be about to be deleted.
+            Compare(GRAPHS + generation, mod=0 if graph is None else graph.mod_revision),
+        ]
         writes: list[Write] = []
         if row is None or record is not row.value:
             writes.append(Put(WORKFLOWS + key, _dumped(record)))
         if graph is None or graph.value.retired_ms is not None:
-            compares.append(Compare(GRAPHS + generation, mod=0 if graph is None else graph.mod_revision))
             form = GraphRecord(
                 namespace=record.namespace,
                 name=record.name,

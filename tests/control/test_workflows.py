@@ -167,6 +167,25 @@ async def test_a_start_on_its_way_either_is_seen_by_the_sweep_or_fails() -> None
         assert await workflows.graph("shop", "refund", form.generation)
 
 
+@pytest.mark.parametrize("is_marked", [False, True])
+async def test_a_generation_that_is_made_the_present_one_while_it_is_swept_stays(is_marked: bool) -> None:
+    """Two instances: the one that sweeps has seen nothing yet of what the other declares."""
+    store = MemoryStore()
+    stage = Stage(store, ONE)
+    async with declaring(store) as workflows, stage.at_work():
+        await workflows.put(told(ONE))
+        await workflows.put(told(TWO))
+        if is_marked:
+            await workflows._mark(f"shop/refund/{generation_of(ONE)}")
+        behind = View(store, incarnation=1, cluster="c")
+        await behind.mirror.load()
+        await workflows.put(told(ONE))
+        assert await Workflows(store, behind, SystemClock()).sweep(stage.reader) == 0
+        form = await workflows.form("shop", "refund")
+        assert (form.generation, f"refund/{form.generation}" in await generations(store)) == (generation_of(ONE), True)
+        assert workflows._view.graphs.rows[f"shop/refund/{form.generation}"].value.retired_ms is None
+
+
 async def test_the_graphs_of_deleted_workflows_go_too() -> None:
     store = MemoryStore()
     stage = Stage(store, ONE)
