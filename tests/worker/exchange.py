@@ -92,8 +92,8 @@ class Exchange:
         self.lives: dict[tuple[str, str], Life] = {}
         self._sites: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._tokens = 0
-        #: Whether workers are told that a later one goes by their name.
-        self.superseded = False
+        #: What every answer says beside.
+        self.extra: dict = {}
 
     def offer(self, handler: str, given: object = None, **told) -> Ref:
         """Have something done."""
@@ -153,12 +153,18 @@ class Exchange:
             if any(self.poison(one) for one in body.get("closings", ())):
                 return _problem(422, "one of the closings cannot be read")
             life.turn += 1
-        turn = life.turn
-        answer = await self._answer(body, life, news)
+            turn = life.turn
+            told = {
+                "results": [self._close(one) for one in body.get("closings", ())],
+                "lost": [lost for one in body.get("heartbeats", ()) if (lost := self._beat(one))],
+            }
+        await self._wait(body, life, turn, news, has_news=any(told.values()))
         with self.said:
             if life.turn != turn:
                 return _problem(503, "a later request took its place")
-            life.seq, life.answer = body["seq"], json.dumps(answer).encode()
+            told["lost"], life.lost = told["lost"] + life.lost, []
+            answer = {"seq": body["seq"], **told, "claims": self._claim(body, life)}
+            life.seq, life.answer = body["seq"], json.dumps(answer | self.extra).encode()
             self.said.notify_all()
         return await self._send(request, life.answer, fault)
 
@@ -172,37 +178,27 @@ class Exchange:
             request.transport.abort()
         return web.Response(body=answer, content_type="application/json")
 
-    async def _answer(self, body: dict, life: Life, news: asyncio.Event) -> dict:
-        with self.said:
-            results = [self._close(one) for one in body.get("closings", ())]
-            lost = [told for one in body.get("heartbeats", ()) if (told := self._beat(one))]
-        turn = life.turn
-        wait_s = parse_duration(body["wait"]).total_seconds()
-        claims = []
+    async def _wait(self, body: dict, life: Life, turn: int, news: asyncio.Event, *, has_news: bool) -> None:
+        wait_s = 0 if has_news else parse_duration(body["wait"]).total_seconds()
         try:
-            async with asyncio.timeout(wait_s or 0.001):
-                while not (claims := self._claim(body, life)) and wait_s:
-                    if results or lost or life.lost or life.turn != turn:
-                        break
+            async with asyncio.timeout(wait_s):
+                while wait_s and life.turn == turn and not (life.lost or self._ready(body)):
                     news.clear()
                     await news.wait()
         except TimeoutError:
             pass
-        with self.said:
-            if life.turn == turn:
-                lost, life.lost = lost + life.lost, []
-        told = {"seq": body["seq"], "results": results, "claims": claims, "lost": lost}
-        return {**told, "superseded": True} if self.superseded else told
 
-    def _claim(self, body: dict, life: Life) -> list[dict]:
+    def _ready(self, body: dict) -> list[Piece]:
         with self.said:
             ready = [one for one in self.pieces.values() if one.is_ready and one.handler in body["handlers"]]
-            taken = [] if body.get("draining") else ready[: body["want"]]
-            for piece in taken:
-                self._tokens += 1
-                piece.token, piece.claims, piece.life = f"1.{self._tokens}", piece.claims + 1, life
-            self.said.notify_all()
-            return [piece.claim() for piece in taken]
+            return [] if body.get("draining") else ready[: body["want"]]
+
+    def _claim(self, body: dict, life: Life) -> list[dict]:
+        taken = self._ready(body)
+        for piece in taken:
+            self._tokens += 1
+            piece.token, piece.claims, piece.life = f"1.{self._tokens}", piece.claims + 1, life
+        return [piece.claim() for piece in taken]
 
     def _close(self, closing: dict) -> dict:
         ref = _ref(closing)
@@ -242,6 +238,7 @@ class Site:
         self._loop = asyncio.new_event_loop()
         self._news = asyncio.Event()
         self._runner: web.AppRunner | None = None
+        self._is_away = False
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.port = free_port()
@@ -278,15 +275,43 @@ class Site:
         await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
 
     async def _work(self, request: web.Request) -> web.StreamResponse:
+        if self._is_away:
+            request.transport.abort()
+            return web.Response()
         return await self._exchange.work(request, self._news)
 
     async def _stop(self) -> None:
+        runner, self._runner = self._runner, None
+        assert runner is not None
+        # Before anybody has reason to come again: who is let in while it closes would be left behind.
+        for listening in list(runner.sites):
+            await listening.stop()
+        await _turns()
+        self._cut(runner)
+        await runner.cleanup()
+        await _turns()
+
+    def away(self) -> None:
+        """Cut all connections, and each that comes, until `back`."""
+        self._is_away = True
+        self._do(self._away())
+
+    def back(self) -> None:
+        self._is_away = False
+
+    async def _away(self) -> None:
         assert self._runner is not None
-        for connection in list(self._runner.server.connections):
+        self._cut(self._runner)
+
+    def _cut(self, runner: web.AppRunner) -> None:
+        for connection in list(runner.server.connections):
             if connection.transport is not None:
                 connection.transport.abort()
-        await self._runner.cleanup()
-        self._runner = None
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 @contextmanager

@@ -535,7 +535,7 @@ async def test_a_process_may_have_a_name_of_its_own_and_learns_that_another_has_
     async def work() -> None:
         return None
 
-    exchange.superseded = True
+    exchange.extra["superseded"] = True
     async with working(app, site, name="shop-1") as worker:
         await exchange.closed(exchange.offer("work"), exchange.offer("work"))
         await worker.end()

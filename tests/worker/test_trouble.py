@@ -44,8 +44,9 @@ async def test_each_claim_is_carried_out_once_and_each_result_arrives(
             refs = [exchange.offer(("soon", "apart")[number % 3 == 0], {"number": number}) for number in range(200)]
             for site in (one, other, one):
                 await exchange.seen(lambda: chance.random() < 0.1, "some requests")
-                await asyncio.to_thread(site.stop)
-                await asyncio.to_thread(site.start)
+                await asyncio.to_thread(site.away)
+                await exchange.seen(lambda: chance.random() < 0.1, "some requests elsewhere")
+                site.back()
             closings = await exchange.closed(*refs)
             exchange.mischief = lambda body: None
             await worker.end()
