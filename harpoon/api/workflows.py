@@ -140,7 +140,7 @@ ROUTES = (
     Operation("GET", _WORKFLOWS, list_workflows, tag="workflows", query=(TAG, *PAGING), answers={200: WorkflowList}),
     Operation(
         "POST",
-        f"{_WORKFLOWS}/bounds",
+        "/v1/bounds",
         bound_workflow,
         tag="workflows",
         body=WorkflowManifest,

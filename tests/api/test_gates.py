@@ -101,7 +101,7 @@ def test_all_routes_of_the_contract_are_there() -> None:
         ("GET", "/v1/agents/{name}/why"),
         ("GET", "/v1/workflows"),
         ("GET", "/v1/namespaces/{ns}/workflows"),
-        ("POST", "/v1/namespaces/{ns}/workflows/bounds"),
+        ("POST", "/v1/bounds"),
         ("GET", "/v1/namespaces/{ns}/workflows/{name}"),
         ("PUT", "/v1/namespaces/{ns}/workflows/{name}"),
         ("DELETE", "/v1/namespaces/{ns}/workflows/{name}"),

@@ -64,7 +64,7 @@ BODIES: dict[str, Any] = {
     "signal_run": {"label": "done"},
 }
 #: Parts of paths of operations about workflows and runs.
-OF_RUNS = ("/workflows", "/runs", "/signals")
+OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds")
 #: A workflow that waits for a signal.
 WAITING = a_workflow(waits={"wait": {"signal": "go", "key": "k"}})
 #: Query parameters without which an operation cannot be asked.

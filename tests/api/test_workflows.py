@@ -111,7 +111,7 @@ async def test_a_workflow_is_taken_away() -> None:
 
 async def test_bounds_are_told_of_a_manifest_that_is_not_declared() -> None:
     async with a_runs_rig(shards=()) as rig:
-        answer = await rig.ask("POST", f"{WORKFLOWS}/bounds", REFUND)
+        answer = await rig.ask("POST", "/v1/bounds", REFUND)
         assert answer.status == 200, answer.body
         codec.load(WorkflowBounds, answer.body)
         assert answer.json["operations"]["tell"]["visits"] >= 1

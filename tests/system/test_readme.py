@@ -168,7 +168,7 @@ def dev(shell: Shell) -> Iterator[Shell]:
 
 def test_the_tour_is_as_it_says(dev: Shell) -> None:
     blocks = shell_blocks(section(README, "A tour"))
-    first, killed, changed, too_much, bounded, hidden, timed = (dev.type(block).check() for block in blocks)
+    first, killed, changed, too_much, bounded, hidden, timed, flowing = (dev.type(block).check() for block in blocks)
 
     out, err = first.of("harpoon schedule web.yaml")
     assert out == "job/web created\n"
@@ -218,6 +218,14 @@ def test_the_tour_is_as_it_says(dev: Shell) -> None:
     assert re.match(r"job/nightly-t\d+ created\n", timed.of("harpoon cron trigger")[0])
     assert timed.of("harpoon unschedule")[0] == "job/nightly unscheduled\n"
     assert dev.type("harpoon get jobs -o name").check().of("harpoon")[0] == ""
+
+    assert "2 attempts: " in flowing.of("harpoon bounds")[0]
+    assert flowing.of("harpoon apply")[0] == "workflow/release created\n"
+    assert flowing.of("harpoon run start")[0] == "run/r1 started\n"
+    assert "approve (visit 1) waits for signal go, until " in flowing.of("harpoon why")[0]
+    assert "run/r1 succeeded after " in flowing.of("harpoon wait")[1]
+    assert "cool_down 1" in flowing.of("harpoon describe")[0]
+    assert flowing.of("harpoon delete")[0] == "workflow/release deleted\n"
 
 
 def test_several_machines_may_be_one(shell: Shell) -> None:
