@@ -47,7 +47,8 @@ async def test_heartbeats_that_are_due_soon_go_together(exchange: Exchange, site
     async with working(app, site):
         await exchange.seen(lambda: all(exchange.beats[ref] for ref in refs), "a heartbeat of each")
         go.set()
-    assert sum(map(beats, exchange.requests)) == 1
+    first = next(filter(beats, exchange.requests))
+    assert len(first["heartbeats"]) == len(refs)
 
 
 async def test_a_blocked_loop_loses_what_needs_it_and_keeps_what_runs_in_a_thread(
@@ -55,6 +56,9 @@ async def test_a_blocked_loop_loses_what_needs_it_and_keeps_what_runs_in_a_threa
 ) -> None:
     app, go = Worker("shop"), threading.Event()
     noted: dict[Ref, int] = {}
+
+    def told(event: str) -> list[dict]:
+        return [one for one in log if one["event"] == event]
 
     @app.handler
     def apart() -> str:
@@ -67,27 +71,28 @@ async def test_a_blocked_loop_loses_what_needs_it_and_keeps_what_runs_in_a_threa
 
     @app.handler
     async def blocking() -> None:
-        while not any(one["event"] == "loop_is_blocked" for one in log):
+        before = len(told("loop_is_blocked"))
+        while len(told("loop_is_blocked")) == before:
             time.sleep(0.005)
         noted.update(exchange.beats)
-        exchange.until(lambda: exchange.beats[kept] >= noted[kept] + 10, "ten heartbeats of what runs in a thread")
+        exchange.until(lambda: exchange.beats[kept] >= noted[kept] + 4, "four heartbeats of what runs in a thread")
         # One may have been on its way.
         assert exchange.beats[left] <= noted[left] + 1
 
-    kept = exchange.offer("apart", heartbeat_ms=300)
-    left = exchange.offer("waiting", heartbeat_ms=300)
+    kept = exchange.offer("apart", heartbeat_ms=900)
+    left = exchange.offer("waiting", heartbeat_ms=900)
     async with working(app, site) as worker:
         await exchange.seen(lambda: bool(exchange.beats[left] and exchange.beats[kept]))
-        (blocked,) = await exchange.closed(exchange.offer("blocking", heartbeat_ms=300))
+        (blocked,) = await exchange.closed(exchange.offer("blocking", heartbeat_ms=900))
         assert blocked["label"] == "done", blocked["error"]
         exchange.lose(left, "its worker was silent")
+        while not told("loop_answers_again"):
+            await asyncio.sleep(0.001)
         go.set()
         await exchange.closed(kept)
         await worker.end()
-    told = [one for one in log if one["event"].startswith("loop_")]
-    assert [one["event"] for one in told[:2]] == ["loop_is_blocked", "loop_answers_again"]
-    assert told[0]["attempts_kept"] == 1
-    assert told[0]["attempts_left"] == 2
+    last = told("loop_is_blocked")[-1]
+    assert (last["attempts_left"], last["attempts_kept"]) == (2, 1)
 
 
 async def test_a_loop_that_is_blocked_for_less_than_a_heartbeat_loses_nothing(

@@ -408,7 +408,7 @@ async def test_a_closing_is_given_up_when_its_attempt_has_timed_out(
         return None
 
     exchange.verdicts["done"] = (503, "nobody holds the shard")
-    exchange.offer("work", timeout_ms=200)
+    exchange.offer("work", timeout_ms=900)
     async with working(app, site) as worker:
         await exchange.seen(lambda: any(body.get("closings") for body in exchange.requests))
         await worker.end()
