@@ -62,6 +62,7 @@ from harpoon.api.reference import REFERENCE, Reference
 from harpoon.api.sight import looking_back
 from harpoon.api.stay import STAYS, Stays
 from harpoon.control.metrics import ShareMetrics, StoreMetrics
+from harpoon.control.work_metrics import WorkMetrics
 from harpoon.kit.address import is_local_name
 from harpoon.kit.errors import HarpoonError, Unavailable
 from harpoon.store.port import StoreUnavailable
@@ -113,6 +114,8 @@ def make_app(doors: Doors) -> web.Application:
     meters = Meters(doors.metrics, stays=stays.__len__)
     doors.metrics.register(StoreMetrics(doors.store.health))
     doors.metrics.register(ShareMetrics(doors.view, doors.instance))
+    if doors.work is not None:
+        doors.metrics.register(WorkMetrics(doors.work))
     app[DOORS], app[STAYS], app[METERS] = doors, stays, meters
     app[DECODING] = asyncio.Lock()
     app[FEED] = Feed(doors.view, doors.limits, meters.encoded)

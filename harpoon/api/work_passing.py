@@ -15,7 +15,7 @@ from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.kit.errors import Conflict, Unavailable
 
 #: Another instance is looked at for so long at a time.
-LOOK_S: Final = 10
+LOOK_S: Final = 25
 _NAMES: Final = tuple(SHARD_HOLDS + shard_name(shard) for shard in range(SHARDS))
 
 

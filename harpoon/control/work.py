@@ -10,14 +10,15 @@ the other up. One that comes while another is being made durable waits for that,
 """
 
 import asyncio
+from collections import Counter
 from typing import Final
 
 from harpoon.control.orders import MOVED, Granted, Refusal
-from harpoon.control.work_errand import Away, Elsewhere, Errand
+from harpoon.control.work_errand import Asides, Away, Elsewhere, Errand
 from harpoon.control.work_floor import Floor, Stay
 from harpoon.control.work_request import Work, attempt_id, beat_order, claim_order, close_order
 from harpoon.control.work_sent import ConductorOf, Sent, send
-from harpoon.control.work_told import Told, answer_json, claim_told, lost_told, result_told
+from harpoon.control.work_told import Told, answer_json, claim_told, lost_told, result_told, status_of
 from harpoon.core.offers import SessionId
 from harpoon.core.sessions import Turn, answered, turn
 from harpoon.kit.clock import Clock
@@ -46,7 +47,11 @@ class WorkExchange(Floor):
     def __init__(self, conductor_of: ConductorOf, clock: Clock) -> None:
         super().__init__(clock)
         self._conductor_of = conductor_of
+        #: Given, and brought by status, since it began.
+        self.claims = 0
+        self.closings: Counter[int] = Counter()
         self._away: dict[SessionId, Away] = {}
+        self._asides = Asides()
         self._finishing: set[asyncio.Task[bytes]] = set()
 
     async def run(self) -> None:
@@ -79,7 +84,7 @@ class WorkExchange(Floor):
             if elsewhere is not None:
                 away = self._away.setdefault(work.session.id, Away())
                 work.errand = Errand(namespace, asked, elsewhere, away)
-                await work.errand.recover(0 if asked.draining else asked.want)
+                await work.errand.recover(0 if asked.draining else asked.want, self._asides)
             self._begin(work)
             if work.news is not None:
                 await self._wait(work, stay)
@@ -231,6 +236,7 @@ class WorkExchange(Floor):
             else:
                 self.core.forget((offer.id,))
         self.deal_soon()
+        self.claims += len(work.claims)
         work.session.want = max(0, work.session.want - len(work.claims))
         if is_moved and not (work.claims or work.results):
             raise Unavailable("what is to be done cannot be given out now; ask again soon")
@@ -240,6 +246,7 @@ class WorkExchange(Floor):
         for place, told in zip(work.places, await closings.told(_MOVED), strict=True):
             closing = work.asked.closings[place]
             work.results[place] = result_told(closing, told)
+            self.closings[status_of(told)] += 1
             if told is None:
                 closed.append(attempt_id(namespace, closing))
         self.core.forget(closed)

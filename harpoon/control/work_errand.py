@@ -29,7 +29,8 @@ WITHIN_S: Final = 2.0
 SHUNNED_S: Final = 5.0
 #: One that had nothing after all is looked at again after so long.
 LOOK_AGAIN_S: Final = 0.05
-#: However much there is to do here, others are asked so often, or their runs would wait for ever.
+#: However much there is to do here, some worker asks others so often, or their runs would wait for ever; and the next
+#: one does at once where there was something.
 ASIDE_EVERY_S: Final = 0.25
 
 
@@ -77,20 +78,35 @@ class Away:
         #: Told by others and not told to the worker yet.
         self.claims: list[dict[str, Any]] = []
         self.lost: list[dict[str, Any]] = []
-        #: Loop time until which an instance is asked for nothing, and at which any was last asked aside.
+        #: Loop time until which an instance is asked for nothing.
         self.shunned: dict[str, float] = {}
-        self.aside_s = 0.0
-        self._asides = 0
 
     @property
     def has_news(self) -> bool:
         """Whether there is anything to tell the worker."""
         return bool(self.claims or self.lost)
 
-    def turn(self, others: Sequence[str]) -> str:
-        """Return whom to ask aside next."""
-        self._asides += 1
-        return others[self._asides % len(others)]
+
+class Asides:
+    """Whom workers ask although there is something to do here, and when; for all workers of this instance."""
+
+    def __init__(self) -> None:
+        #: Namespace → loop time at which somebody is to be asked again.
+        self._due_s: dict[str, float] = {}
+        self._count = 0
+
+    def turn(self, namespace: str, others: Sequence[str]) -> str | None:
+        """Return whom to ask now; None: nobody."""
+        now_s = asyncio.get_running_loop().time()
+        if not others or self._due_s.setdefault(namespace, now_s + ASIDE_EVERY_S) > now_s:
+            return None
+        self._due_s[namespace] = now_s + ASIDE_EVERY_S
+        self._count += 1
+        return others[self._count % len(others)]
+
+    def again(self, namespace: str) -> None:
+        """Take note that there was something to do elsewhere."""
+        self._due_s[namespace] = 0.0
 
 
 class Errand:
@@ -133,18 +149,18 @@ class Errand:
             for task in self._bringing:
                 task.result()
 
-    async def recover(self, want: int) -> None:
+    async def recover(self, want: int, asides: Asides) -> None:
         """Ask again for what was not answered; and now and then somebody else first, whatever there is here."""
         away, others = self.away, self._others()
         waiting = [one for one in others if one in away.links and away.links[one].pending is not None]
         if waiting:
             await asyncio.gather(*(self._try(one, partial(self._send, one, None)) for one in waiting))
-        now_s = asyncio.get_running_loop().time()
         left = want - len(away.claims)
-        if others and left > 0 and now_s - away.aside_s >= ASIDE_EVERY_S:
-            away.aside_s = now_s
-            instance = away.turn(others)
+        instance = asides.turn(self._namespace, others) if left > 0 else None
+        if instance is not None:
             await self._try(instance, partial(self._claim, instance, left))
+            if len(away.claims) > want - left:
+                asides.again(self._namespace)
 
     async def seek(self, want: int, hold: Callable[[], bool], go_on: Callable[[], None]) -> None:
         """Look for work elsewhere until some is claimed, or there is nobody to ask.

@@ -82,6 +82,11 @@ def claim_told(offer: Offer, token: str, now_ms: int) -> dict[str, object]:
     }
 
 
+def status_of(refusal: Refusal | None) -> int:
+    """Return the status of a closing."""
+    return 200 if refusal is None else _STATUSES.get(refusal.code, 409)
+
+
 def result_told(closing: Closing, refusal: Refusal | None) -> dict[str, object]:
     """Return what became of a closing."""
     told: dict[str, object] = {
@@ -89,10 +94,9 @@ def result_told(closing: Closing, refusal: Refusal | None) -> dict[str, object]:
         "op": closing.op,
         "visit": closing.visit,
         "attempt": closing.attempt,
-        "status": 200,
+        "status": (status := status_of(refusal)),
     }
     if refusal is not None:
-        told["status"] = status = _STATUSES.get(refusal.code, 409)
         told["title"], told["detail"] = _TITLES[status], refusal.message
     return told
 

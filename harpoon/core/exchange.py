@@ -148,6 +148,10 @@ class Exchange:
         line = self._lines.get(lane)
         return 0 if line is None else len(line)
 
+    def ready_count(self) -> int:
+        """Return how many stand in all lines."""
+        return sum(map(len, self._lines.values()))
+
     def stand(self, id_: AttemptId) -> Stand | None:
         """Return where an attempt stands; None: it is not known here."""
         entry = self._entries.get(id_)

@@ -77,6 +77,26 @@ async def test_how_far_an_attempt_is_is_shown_with_its_worker() -> None:
         assert told["errors"][0]["pointer"] == "/heartbeats/1/progress"
 
 
+async def test_how_work_goes_is_told_as_metrics() -> None:
+    async with a_table() as (rig, table):
+        table.plain.start("r1", "a", "b", "c")
+        table.plain.start("r2", "later", ready_ms=table.clock.wall + 1000)
+        claim = (await ask(rig, want=2))["claims"][0]
+        await ask(rig, 2, want=0, closings=[closing(claim), closing(claim, "fail")])
+        told = (await rig.get("/metrics")).body.decode()
+    for line in (
+        'harpoon_work_attempts{state="claimed"} 1.0',
+        'harpoon_work_attempts{state="ready"} 1.0',
+        'harpoon_work_attempts{state="later"} 1.0',
+        "harpoon_work_sessions 1.0",
+        "harpoon_work_requests 0.0",
+        "harpoon_work_claims_total 2.0",
+        'harpoon_work_closings_total{status="200"} 1.0',
+        'harpoon_work_closings_total{status="409"} 1.0',
+    ):
+        assert line in told.splitlines(), told
+
+
 async def test_only_what_is_refused_is_logged() -> None:
     async with a_table() as (rig, _table):
         with structlog.testing.capture_logs() as logs:

@@ -167,6 +167,11 @@ async def test_others_are_served_now_and_then_however_much_there_is_here(monkeyp
         both.here.plain.start(HERE[0], *"abc")
         both.there.plain.start(THERE[0], "x")
         assert ops(await both.ask(want=2)) == ["a", "x"]
+        # Another worker asks for some elsewhere at once, for there was something.
+        monkeypatch.setattr(work_errand, "ASIDE_EVERY_S", 1e9)
+        both.there.plain.start(THERE[1], "y", "z")
+        assert ops(await both.ask(want=1)) == ["y"]
+        assert ops(await both.ask(want=1)) == ["z"]
         assert ops(await both.ask(want=1)) == ["b"]
 
 

@@ -163,7 +163,10 @@ async def test_whatever_gets_lost_every_attempt_is_done_once(
         assert len(table.exchange.core) == 0
 
 
-async def test_what_is_refused_elsewhere_is_not_asked_again_and_its_instance_is_left_alone_for_a_while() -> None:
+async def test_what_is_refused_elsewhere_is_not_asked_again_and_its_instance_is_left_alone_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work_errand, "ASIDE_EVERY_S", 0.0)
     table, asked = Table(), []
 
     class Stubborn(Beyond):

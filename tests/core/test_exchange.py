@@ -68,6 +68,8 @@ def test_an_asker_gets_no_more_than_it_wants() -> None:
     assert ops(take(exchange, an_asker(want=2))) == ["a", "b"]
     assert exchange.ready(LANE) == 1
     assert exchange.ready(Lane("default", "sign")) == 0
+    exchange.offer([an_offer("r2", handler="sign")], 0)
+    assert exchange.ready_count() == 2
 
 
 def test_large_inputs_are_dealt_bit_by_bit() -> None:
