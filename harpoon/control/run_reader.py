@@ -35,6 +35,9 @@ from harpoon.store.port import Entry, Store
 
 #: Runs read before others get their turn.
 _SLICE: Final = 50
+_ANY_HEADER: Final = (
+    b'{"namespace":"","run":"","workflow":"","generation":"","body_hash":"","created_ms":0,"deadline_ms":0}'
+)
 
 
 class RunReader:
@@ -46,6 +49,8 @@ class RunReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # The first header that is read takes some thirty milliseconds: that is not to be when a shard is taken over.
+        load_header(_ANY_HEADER)
 
     async def header(self, key: str) -> Header | None:
         """Return the header of a run, given ``<namespace>/<run>``; None: it is not kept.

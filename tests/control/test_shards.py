@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from harpoon.core.run import Ref
 from harpoon.kit.errors import Unavailable
 from harpoon.model.job import Metadata
 from harpoon.model.run import Status
+from harpoon.model.token import Token
 from harpoon.model.workflow import WorkflowManifest
 from harpoon.store.hold import HOLDS
 from harpoon.store.memory import MemoryStore
@@ -295,3 +297,30 @@ async def test_one_unfit_leaves_its_shards_to_the_others(monkeypatch: pytest.Mon
 def test_a_run_has_its_shard_for_ever() -> None:
     assert SHARDS == 64
     assert [shard_of(key) for key in ("shop/r1", "default/order-42", "a/b")] == [44, 5, 28]
+
+
+async def test_a_hold_is_gone_on_with_as_it_was_sealed_last_and_never_as_it_was_before() -> None:
+    store = FaultyStore()
+    async with Team(store).conducting("one") as team:
+        await team.declare("one")
+        plane = team.mates["one"].plane
+        shards = plane.term._shards
+        key = RUN_KEYS[0]
+        name, conductor = shard_name(shard_of(key)), plane.runs.conductor_of(key)
+        before = conductor.ledger.hold
+        store.fail(Fault.LOST, prefix=RUNS)
+        await team.start(key)
+        sealed = conductor.ledger.hold
+        assert sealed.sealed > before.sealed
+        await shards._stop([name])
+        holding = shards._holding
+        assert holding._holds[name] == sealed
+        for older in (before, replace(sealed, token=Token(incarnation=1, revision=1), sealed=sealed.sealed + 9)):
+            holding.keep(name, older)
+            assert holding._holds[name] == sealed
+        shards._look_at([name])
+        await soon(lambda: plane.runs.conductor_of(key) not in (None, conductor))
+        again = plane.runs.conductor_of(key)
+        assert again.ledger.hold.token == sealed.token
+        assert again.ledger.hold.sealed > sealed.sealed
+        assert list(again.runs) == [key]

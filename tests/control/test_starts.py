@@ -7,7 +7,7 @@ import pytest
 
 from harpoon.control import pen as pens
 from harpoon.control.ledger_records import GONE, RUNS, run_key, shard_of
-from harpoon.control.orders import Begun, ClaimOrder
+from harpoon.control.orders import Begun, ClaimOrder, CloseOrder, Granted
 from harpoon.core.run import Ref
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, Invalid, Reused
@@ -16,6 +16,7 @@ from harpoon.model.tombstone import Tombstone
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Put
 from tests.control.stage import GRAPH, SHARD, Stage
+from tests.control.test_conductor import Gated
 from tests.control.test_ledger import Counting
 from tests.core.flow import choose, spec, work
 from tests.faulty import Fault, FaultyStore
@@ -203,3 +204,25 @@ async def test_a_name_that_is_none_is_refused() -> None:
             [told] = await stage.start(name)
             assert isinstance(told, Invalid)
             assert told.problems[0].pointer == "/id"
+
+
+async def test_a_start_does_not_get_in_the_way_of_an_end_that_is_not_durable_yet() -> None:
+    store = Gated()
+    async with Stage(store, ONE).at_work() as stage:
+        run, other = its(0), its(1)
+        await stage.start(run, other)
+        ref, token = await stage.claim(run, "a")
+        store.gate.clear()
+        # A commit is under way, so that the end waits for the next.
+        claiming = stage.conductor.claim([ClaimOrder(run_key("shop", other), Ref("a", 1, 1), "w", "s")])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        closing = stage.conductor.close([CloseOrder(run_key("shop", run), ref, token, "done")])
+        starting = stage.conductor.start([stage.order(run)])
+        store.gate.set()
+        assert isinstance((await claiming)[0], Granted)
+        assert await closing == [None]
+        [told] = await starting
+        assert (told.is_new, told.status) == (False, Status.SUCCEEDED)
+        header, _ = await stage.stored(run)
+        assert header.status is Status.SUCCEEDED
