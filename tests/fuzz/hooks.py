@@ -59,6 +59,8 @@ def _shrink(value: Any) -> None:
         scale = value.get("scale")
         if isinstance(scale, int) and scale > SCALE_MAX:
             value["scale"] = scale % (SCALE_MAX + 1)
+        if _WAIT.fullmatch(str(value.get("wait", ""))):
+            value["wait"] = "1ms"
         for inner in value.values():
             _shrink(inner)
     elif isinstance(value, list):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harpoon.kit.codec import _is_plain, decode, dump, dump_around
+from harpoon.kit.codec import _PLAIN_BYTES_MAX, _is_plain, decode, dump, dump_around
 from harpoon.kit.errors import Invalid
 from harpoon.kit.strict import INT_MAX, INT_MIN, read
 from harpoon.model.manifest import Manifest
@@ -42,7 +42,7 @@ def test_a_manifest_as_programs_write_it_takes_the_short_cut() -> None:
         b'{"a":%d}' % (INT_MAX + 1),
         b'{"a":%d}' % (INT_MIN - 1),
         b"[" * 33 + b"]" * 33,
-        b'"' + b"x" * (1 << 16) + b'"',
+        b'"' + b"x" * _PLAIN_BYTES_MAX + b'"',
     ],
 )
 def test_what_might_be_refused_takes_the_long_way(data: bytes) -> None:

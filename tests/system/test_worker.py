@@ -15,7 +15,6 @@ import pytest
 from harpoon.worker import Workflow
 from tests.system.cluster import Cluster, eventually
 
-pytest.importorskip("harpoon.control.work", reason="there is no server for it")
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]

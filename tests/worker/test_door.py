@@ -2,13 +2,10 @@
 
 import asyncio
 
-import pytest
-
 from harpoon.worker import Context, Label, Settings, Worker
 from harpoon.worker.serving import serve
 from tests.api import rig as rigs
-
-tables = pytest.importorskip("tests.control.working", reason="there is no server for it")
+from tests.control import working as tables
 
 
 async def test_a_worker_does_what_a_server_has_for_it() -> None:
