@@ -282,7 +282,8 @@ HOSTILE = {
 def test_hostile_documents_are_refused_in_time(name: str) -> None:
     before = time.process_time()
     refused(HOSTILE[name])
-    assert time.process_time() - before < 5
+    # A second or two, and several times that while it is measured which branches are taken.
+    assert time.process_time() - before < 12
 
 
 ANYTHING = st.recursive(

@@ -136,9 +136,11 @@ class Fleet(Cluster):
         }
 
     def holders(self) -> dict[str, str]:
-        """Return which server holds what: ``scheduler``, or an agent."""
+        """Return which server holds what: ``scheduler``, or an agent; not whose shards of runs are."""
         return {
-            name.removeprefix("agents/"): _server_of(record["instance"]) for name, record in self.stored(HOLDS).items()
+            name.removeprefix("agents/"): _server_of(record["instance"])
+            for name, record in self.stored(HOLDS).items()
+            if not name.startswith("shards/")
         }
 
     def minded_by(self, server: str) -> list[str]:

@@ -43,7 +43,8 @@ def are_well(told: object) -> bool:
 
 def pids(cluster: Cluster) -> dict[str, int]:
     """Name → process id, of those that the supervisor started last."""
-    lines = [json.loads(line) for line in cluster.log("server").splitlines() if '"instance_started"' in line]
+    log = (cluster.directory / "server.log").read_text()
+    lines = [json.loads(line) for line in log.splitlines() if '"instance_started"' in line]
     return {line["name"]: line["pid"] for line in lines}
 
 
