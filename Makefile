@@ -19,6 +19,9 @@ FAULTS ?= 1000
 
 .PHONY: help demo check test coverage specs conformance containers fuzz chaos soak bench docs stubs format clean
 
+# Hundreds of processes that tests start would each compile all of Harpoon where an environment says that none may keep it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What `.ci/etcd` may have put there.
 demo test containers chaos soak bench: export PATH := $(PATH):$(CURDIR)/$(BIN)
 

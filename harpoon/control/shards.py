@@ -233,7 +233,8 @@ class Shards:
             loaded = await self._loader.load(shard, conductor.adopt)
             self._runs.enter(shard, conductor)
             spent_ms = (means.clock.now().elapsed - began) // timedelta(milliseconds=1)
-            _log.info("shard_held", shard=name, token=str(hold.token), runs=loaded, duration_ms=spent_ms)
+            if loaded:  # all the others are as good as held by nobody
+                _log.info("shard_held", shard=name, token=str(hold.token), runs=loaded, duration_ms=spent_ms)
             await asyncio.wait((writing,))
             writing.result()
         finally:
