@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import structlog
 
-from harpoon.worker.attempt import Attempt, now_s
+from harpoon.kit.clock import elapsed_s
+from harpoon.worker.attempt import Attempt
 from harpoon.worker.context import Context
 from harpoon.worker.handler import Handler
 from harpoon.worker.outbox import Outbox
@@ -107,7 +108,7 @@ class Crew:
     async def _see_through(self, attempt: Attempt) -> None:
         loop = asyncio.get_running_loop()
         cease = partial(self.cease, attempt, TIMED_OUT, is_lost=True)
-        timer = loop.call_later(max(0.0, attempt.due_s - now_s()), cease)
+        timer = loop.call_later(max(0.0, attempt.due_s - elapsed_s()), cease)
         try:
             result = await self._carry_out(attempt)
         finally:

@@ -11,8 +11,8 @@ from typing import Final
 
 import structlog
 
+from harpoon.kit.clock import elapsed_s
 from harpoon.kit.errors import HarpoonError
-from harpoon.worker.attempt import now_s
 from harpoon.worker.outcome import failed
 from harpoon.worker.wire import Claim, Closing, Told
 
@@ -95,7 +95,7 @@ class Outbox:
     def _try_again(self, closing: Closing, reason: str) -> None:
         """Send it once more in a while, for as long as its attempt may last."""
         claim = closing.claim
-        if now_s() > closing.until_s:
+        if elapsed_s() > closing.until_s:
             self._drop(closing, "closing_given_up", reason)
             return
         _log.warning("closing_put_off", **claim.ref._asdict(), reason=reason)

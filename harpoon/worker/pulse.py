@@ -15,8 +15,9 @@ from typing import Final
 import orjson
 import structlog
 
+from harpoon.kit.clock import elapsed_s
 from harpoon.kit.errors import HarpoonError, Invalid
-from harpoon.worker.attempt import BEATS, Attempt, now_s
+from harpoon.worker.attempt import BEATS, Attempt
 from harpoon.worker.servers import Servers
 from harpoon.worker.session import ANSWER_WITHIN, Caller, Session
 from harpoon.worker.wire import Lost, Ref, named
@@ -109,7 +110,7 @@ class Pulse:
                 self._is_woken.clear()
                 self._next_s = _NEVER_S
                 present = list(self._attempts.values())
-                now = now_s()
+                now = elapsed_s()
                 alive = self._alive(present, now)
                 due = () if self._is_sending else _due(alive, now)
                 if due:
@@ -123,7 +124,7 @@ class Pulse:
     async def _wait(self) -> None:
         """Wait until it is to look again, or is woken."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if self._next_s == _NEVER_S else max(0.0, self._next_s - now_s())):
+            async with asyncio.timeout(None if self._next_s == _NEVER_S else max(0.0, self._next_s - elapsed_s())):
                 await self._is_woken.wait()
 
     def _next(self, present: Sequence[Attempt], alive: Sequence[Attempt], now: float) -> float:
@@ -157,7 +158,7 @@ class Pulse:
         self._asked_s = None
 
     async def _send(self, session: Session, due: Sequence[Attempt]) -> None:
-        sent_s = now_s()
+        sent_s = elapsed_s()
         try:
             beats = [self._beat_of(one) for one in due]
             answer = await session.exchange({"heartbeats": beats}, within=_patience(due))

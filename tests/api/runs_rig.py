@@ -13,6 +13,7 @@ from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS
 from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.control.timers import Timers
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.store.hold import acquire
 from tests.api.rig import Answer, Rig, a_rig
@@ -40,14 +41,14 @@ async def conducting(rig: Rig, shards: Iterable[int] = range(SHARDS)) -> AsyncIt
     assert doors.runs is not None
     assert doors.work is not None
     lease = await rig.store.lease(30.0)
-    turns = Turns(doors.clock)
+    turns, together = Turns(doors.clock), Together(rig.store)
     timers: Timers[Conducted] = Timers(doors.clock, turns)
     writing = [asyncio.ensure_future(timers.run())]
     conductors: dict[int, Conductor] = {}
     for shard in shards:
         hold = await acquire(rig.store, lease, SHARD_HOLDS + shard_name(shard), doors.instance, rig.view.incarnation)
         assert hold is not None, "somebody holds it"
-        ledger = Ledger(rig.store, hold, shard, doors.instance, turns)
+        ledger = Ledger(together, hold, shard, doors.instance, turns)
         conductor = Conductor(ledger, doors.work, doors.clock, rig.view.incarnation, doors.runs.reader)
         writing.append(asyncio.ensure_future(ledger.run()))
         timers.enter(conductor.dues)
