@@ -40,7 +40,9 @@ class Driver:
         #: Those who wait until nothing is ready.
         self._idle: list[asyncio.Future[None]] = []
         self._has_stirred = asyncio.Event()
-        #: Patience has run out, and nothing has come since.
+        #: Work of other threads for which patience has run out.
+        self._given_up: frozenset[object] = frozenset()
+        #: It has run out, and nothing has come from outside since.
         self._is_tired = False
         self._asked: set[asyncio.Future[Any]] = set()
         self._failure: BaseException | None = None
@@ -99,14 +101,14 @@ class Driver:
         while True:
             await self._until_idle()
             self._check()
-            if self._is_tired or not (self.loop.outside or self.is_busy()):
+            if self.loop.outside <= self._given_up and (self._is_tired or not self.is_busy()):
                 return
             self._has_stirred.clear()
             try:
                 async with asyncio.timeout(self._patience_s):
                     await self._has_stirred.wait()
             except TimeoutError:
-                self._is_tired = True
+                self._is_tired, self._given_up = True, frozenset(self.loop.outside)
 
     async def advance(self, span: timedelta, until: Callable[[], bool] = lambda: False) -> None:
         """Let time pass.

@@ -96,6 +96,8 @@ class Environment:
         self._life: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        if self._life is not None:
+            raise RuntimeError("an environment is entered once; make another")
         driver = self._driver = Driver(self._patience)
         self._clock = LoopClock(driver.loop, self._began_ms)
         self._advancing = asyncio.Lock()

@@ -119,11 +119,12 @@ class CountedThreads(Threads):
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Call a function in a thread; see `Threads.run`."""
-        self._loop.outside += 1
+        call = object()
+        self._loop.outside.add(call)
         try:
             return await super().run(function)
         finally:
-            self._loop.outside -= 1
+            self._loop.outside.discard(call)
 
 
 class Hand:

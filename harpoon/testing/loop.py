@@ -39,8 +39,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 2 * _FUZZ / _MICRO
         #: Microseconds since the beginning.
         self.shown = 0
-        #: Work handed to other threads that is not done.
-        self.outside = 0
+        #: One for each piece of work that was handed to another thread and is not done.
+        self.outside: set[object] = set()
 
     @property
     def is_ready(self) -> bool:
@@ -117,12 +117,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> "asyncio.Future[Any]":
         """Have something done in another thread."""
         done = super().run_in_executor(executor, func, *args)
-        self.outside += 1
-        done.add_done_callback(self._came_back)
+        self.outside.add(done)
+        done.add_done_callback(self.outside.discard)
         return done
-
-    def _came_back(self, _done: object) -> None:
-        self.outside -= 1
 
     @staticmethod
     def _micros(when: float) -> int:

@@ -3,6 +3,8 @@
 So a handler that blocks the event loop for a while costs no other attempt its claim. A loop that stands still for good
 must not keep its claims, though: nothing becomes of them. So it is asked, too, and once it has not answered for longer
 than an attempt's heartbeat, that attempt is kept alive no more if it needs the loop. One in a thread goes on.
+
+On a loop that nothing can block (`Means.is_timeless`) there is no thread, and nobody is asked.
 """
 
 import asyncio

@@ -1,10 +1,13 @@
 """Workers and the server of the environment: killed, stopped, started again, and many of them."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from harpoon.kit.errors import Conflict
 from harpoon.store.port import StoreUnavailable
@@ -57,6 +60,23 @@ async def test_a_handler_in_a_thread_that_does_not_end_does_not_stop_the_time() 
             while not notes:
                 await asyncio.sleep(0.001)
         assert notes == ["a.1 sees that it is over"]
+
+
+async def test_patience_runs_out_once_for_each_handler() -> None:
+    made = flow()
+    made.worker("stuck", "patient", timeout="1h")
+    for place in range(20):
+        # One after the other, each at a moment of its own; all are waited for, and the other one is not any more.
+        nap = made.wait(f"wait{place}", span=f"{place + 1}s")
+        made.worker(f"op{place}", "thread", needs=[nap])
+    began = asyncio.get_running_loop().time()
+    async with Environment(an_app(), patience=timedelta(seconds=1.5)) as env:
+        await env.apply(made)
+        run = await env.start("flow")
+        await env.advance("1m")
+        assert [one.label for one in await run.attempts() if one.op != "stuck"] == ["done"] * 40
+        await run.cancel()
+    assert asyncio.get_running_loop().time() - began < 25
 
 
 async def test_a_test_and_its_handlers_may_tell_each_other(env: Environment) -> None:
@@ -161,10 +181,19 @@ async def test_there_may_be_several_environments_at_once() -> None:
             await run.cancel()
 
 
-def test_it_needs_nothing_but_a_loop() -> None:
+async def test_an_environment_is_entered_once(env: Environment) -> None:
+    with pytest.raises(RuntimeError, match="entered once"):
+        async with env:
+            pass
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_it_needs_nothing_but_a_loop(run: Callable[[Coroutine[Any, Any, str]], str]) -> None:
     async def main() -> str:
         async with Environment(an_app()) as env:
+            await env.apply(one("thread"))
+            assert (await (await env.start("flow")).result()).status == "succeeded"
             await env.apply(one("nap", {"seconds": 60}))
             return (await (await env.start("flow")).result(within="1h")).status
 
-    assert asyncio.run(main()) == "succeeded"
+    assert run(main()) == "succeeded"

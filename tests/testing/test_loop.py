@@ -147,13 +147,12 @@ async def test_threads_are_waited_for_and_not_for_ever(driver: Driver) -> None:
 
     task = driver.spawn(main(), "main")
     await driver.settle()
-    assert (told, driver.loop.outside) == (["soon"], 1)
+    assert (told, len(driver.loop.outside)) == (["soon"], 1)
     go.set()
-    await asyncio.wait_for(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), driver.loop)), 5)
     async with asyncio.timeout(5):
         while not task.done():
             await asyncio.sleep(0.001)
-    assert (told, driver.loop.outside) == (["soon", True], 0)
+    assert (told, len(driver.loop.outside)) == (["soon", True], 0)
 
 
 async def test_sockets_wake_it(driver: Driver) -> None:
