@@ -20,17 +20,20 @@ PROGRESS_MAX: Final = 4 << 10
 BEATS: Final = 3
 #: Progress is told so soon, but not more often.
 PROGRESS_EVERY_S: Final = 1.0
+#: Tells the present moment, in seconds on a clock that only rises; the same in all threads.
+Now = Callable[[], float]
 
 
 class Attempt:
     """An attempt under way."""
 
-    def __init__(self, claim: Claim, handler: Handler, hurry: Callable[[float], None]) -> None:
+    def __init__(self, claim: Claim, handler: Handler, hurry: Callable[[float], None], now: Now = elapsed_s) -> None:
         self.claim = claim
+        self._now = now
         self.handler = handler
         #: Has the heartbeats looked at, given when the next one is due.
         self._hurry = hurry
-        began_s = elapsed_s()
+        began_s = now()
         #: When the server will have closed it as timed out.
         self.due_s = began_s + claim.timeout_ms / 1000
         self.heartbeat_s = claim.heartbeat_ms / 1000
@@ -57,12 +60,12 @@ class Attempt:
     @property
     def remaining(self) -> timedelta:
         """How long until it times out."""
-        return timedelta(seconds=max(0.0, self.due_s - elapsed_s()))
+        return timedelta(seconds=max(0.0, self.due_s - self._now()))
 
     @property
     def is_cancelled(self) -> bool:
         """Whether its handler is to end."""
-        return bool(self.cause) or elapsed_s() >= self.due_s
+        return bool(self.cause) or self._now() >= self.due_s
 
     def cease(self, cause: str, *, is_lost: bool) -> None:
         """Say why it is not to go on. From any thread."""
