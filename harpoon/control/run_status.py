@@ -45,6 +45,8 @@ LISTED_BYTES_MAX: Final = 4 << 10
 class Seen(NamedTuple):
     """A run as it stands in the store."""
 
+    #: At which its log was read.
+    revision: int
     header: Header
     told: Chronicle
     plot: Plot
@@ -52,6 +54,16 @@ class Seen(NamedTuple):
     run: Run | None
     #: What it may come to; None as above.
     bounds: Bounds | None
+
+
+class Standing(NamedTuple):
+    """A run as it is shown, and up to where that is."""
+
+    #: At which its log was read.
+    revision: int
+    #: Of the latest event in it.
+    seq: int
+    detail: RunDetail
 
 
 class RunStatus:
@@ -89,8 +101,15 @@ class RunStatus:
 
     async def detail(self, namespace: str, run: str) -> RunDetail:
         """Return all there is to tell of a run; the errors are those of `existing`."""
-        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
-        told, plot = seen.told, seen.plot
+        return (await self.standing(namespace, run)).detail
+
+    async def standing(self, namespace: str, run: str) -> Standing:
+        """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
+        seen = await self._see(namespace, run)
+        return Standing(seen.revision, seen.told.seq, self._detail(seen))
+
+    def _detail(self, seen: Seen) -> RunDetail:
+        told, plot, now_ms = seen.told, seen.plot, self._clock.now().wall
         visits, left = run_picture.visits(told, plot, now_ms)
         shown = shown_header(_caught_up(seen))
         fields = {name: getattr(shown, name) for name in RunObject.__slots__}
@@ -133,11 +152,11 @@ class RunStatus:
 
     async def _see(self, namespace: str, run: str) -> Seen:
         header = await self.existing(namespace, run)
-        events = await self.reader.events(run_key(namespace, run), header)
+        revision, events = await self.reader.log(run_key(namespace, run), header)
         graph = await self._graph(f"{namespace}/{header.workflow}/{header.generation}")
         if len(events) <= _SLICE and (graph is None or len(graph.nodes) <= _SLICE):
-            return _seen(header, events, graph)
-        return await asyncio.to_thread(_seen, header, events, graph)
+            return _seen(revision, header, events, graph)
+        return await asyncio.to_thread(_seen, revision, header, events, graph)
 
     async def _graph(self, key: str) -> Graph | None:
         """Return the graph of a generation, given its key; None: it is not kept any more."""
@@ -203,10 +222,10 @@ def _caught_up(seen: Seen) -> Header:
     return replace(header, status=told.status, ended_ms=told.ended_ms, outputs=told.outputs, reason=told.reason)
 
 
-def _seen(header: Header, events: list[Event], graph: Graph | None) -> Seen:
+def _seen(revision: int, header: Header, events: list[Event], graph: Graph | None) -> Seen:
     told = read(events)
     if graph is None:
-        return Seen(header, told, UNKNOWN, None, None)
+        return Seen(revision, header, told, UNKNOWN, None, None)
     run = begin(
         namespace=header.namespace,
         id=header.run,
@@ -226,7 +245,7 @@ def _seen(header: Header, events: list[Event], graph: Graph | None) -> Seen:
         name: Most(visits=share.visits, attempts=share.attempts, span_ms=spans[name])
         for name, share in told_bounds.operations.items()
     }
-    return Seen(header, told, Plot(operations=graph.spec.operations, most=most), run, told_bounds)
+    return Seen(revision, header, told, Plot(operations=graph.spec.operations, most=most), run, told_bounds)
 
 
 def _measures(seen: Seen, now_ms: int) -> RunMeasures:
