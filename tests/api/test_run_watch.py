@@ -15,6 +15,7 @@ from harpoon.api.limits import Limits
 from harpoon.api.run_feed import RUN_FEED
 from harpoon.control.ledger_records import shard_of
 from harpoon.control.runs import SHARD_HOLDS, shard_name
+from harpoon.core.step import Signal
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.model.run_watched import RunChange, RunOver, RunsChange, RunSnapshot, RunsSnapshot
@@ -353,8 +354,10 @@ async def test_what_was_cut_into_parts_is_told_whole() -> None:
             await reader.until_type("snapshot")
             await many.until_type("synced")
             payload = "y" * 1_000_000
-            answer = await rig.ask("POST", f"{RUNS}/o-1/signals/paid", {"id": "s", "payload": payload})
-            assert answer.status == 200, answer.body
+            assert rig.doors.runs is not None
+            conductor = rig.doors.runs.conductor_of("default/o-1")
+            assert conductor is not None
+            await conductor.signal("default/o-1", Signal("s", "paid", payload=payload))
             told = await reader.until_type("over")
             listed = await many.until(has("ended"))
         assert kinds(told) == kinds(listed) == ["signalled", "closed", "ended"]
