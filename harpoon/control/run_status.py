@@ -45,6 +45,8 @@ LISTED_BYTES_MAX: Final = 4 << 10
 class Seen(NamedTuple):
     """A run as it stands in the store."""
 
+    #: At which its log was read.
+    revision: int
     header: Header
     told: Chronicle
     plot: Plot
@@ -60,6 +62,16 @@ class Form(NamedTuple):
     graph: Graph
     plot: Plot
     bounds: Bounds
+
+
+class Standing(NamedTuple):
+    """A run as it is shown, and up to where that is."""
+
+    #: At which its log was read.
+    revision: int
+    #: Of the latest event in it.
+    seq: int
+    detail: RunDetail
 
 
 class RunStatus:
@@ -99,8 +111,15 @@ class RunStatus:
 
     async def detail(self, namespace: str, run: str) -> RunDetail:
         """Return all there is to tell of a run; the errors are those of `existing`."""
-        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
-        told, plot = seen.told, seen.plot
+        return (await self.standing(namespace, run)).detail
+
+    async def standing(self, namespace: str, run: str) -> Standing:
+        """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
+        seen = await self._see(namespace, run)
+        return Standing(seen.revision, seen.told.seq, self._detail(seen))
+
+    def _detail(self, seen: Seen) -> RunDetail:
+        told, plot, now_ms = seen.told, seen.plot, self._clock.now().wall
         visits, left = run_picture.visits(told, plot, now_ms)
         shown = shown_header(_caught_up(seen))
         fields = {name: getattr(shown, name) for name in RunObject.__slots__}
@@ -143,11 +162,11 @@ class RunStatus:
 
     async def _see(self, namespace: str, run: str) -> Seen:
         header = await self.existing(namespace, run)
-        events = await self.reader.events(run_key(namespace, run), header)
+        revision, events = await self.reader.log(run_key(namespace, run), header)
         form = await self._form(header)
         if len(events) <= _SLICE:
-            return _seen(header, events, form)
-        return await asyncio.to_thread(_seen, header, events, form)
+            return _seen(revision, header, events, form)
+        return await asyncio.to_thread(_seen, revision, header, events, form)
 
     async def _form(self, header: Header) -> Form | None:
         """Return what is known of runs like one, given its header; None: its generation is not kept any more."""
@@ -240,10 +259,10 @@ def _form(graph: Graph, span_ms: int) -> Form:
     return Form(graph, Plot(operations=graph.spec.operations, most=most), told)
 
 
-def _seen(header: Header, events: list[Event], form: Form | None) -> Seen:
+def _seen(revision: int, header: Header, events: list[Event], form: Form | None) -> Seen:
     told = read(events)
     if form is None:
-        return Seen(header, told, UNKNOWN, None, None)
+        return Seen(revision, header, told, UNKNOWN, None, None)
     run = begin(
         namespace=header.namespace,
         id=header.run,
@@ -257,7 +276,7 @@ def _seen(header: Header, events: list[Event], form: Form | None) -> Seen:
     )
     for event in events:
         fold(run, event)
-    return Seen(header, told, form.plot, run, form.bounds)
+    return Seen(revision, header, told, form.plot, run, form.bounds)
 
 
 def _measures(seen: Seen, now_ms: int) -> RunMeasures:
