@@ -69,7 +69,7 @@ class Left:
 
 def chain(length: int) -> dict[str, Any]:
     """Return a workflow of so many steps, one after the other; a claim that nobody was told of is lost soon."""
-    step = {"worker": "step", "heartbeat": "1s", "retry": {"backoff": {"initial": "10ms"}}}
+    step = {"worker": "step", "heartbeat": "3s", "retry": {"backoff": {"initial": "10ms"}}}
     steps = {f"s{n}": {**step, **({"needs": [f"s{n - 1}"]} if n else {})} for n in range(length)}
     spec = {"operations": steps, "outputs": {"last": f"${{ops.s{length - 1}.output}}"}}
     return {"apiVersion": "harpoon/v1", "kind": "Workflow", "metadata": {"name": "chain"}, "spec": spec}
