@@ -18,6 +18,8 @@ from tests.system.chaos.clients import ANSWER, TRIES, Doors
 from tests.system.chaos.flows import Flow
 from tests.system.chaos.recorder import Recorder
 
+#: Runs that one request starts, at most.
+_MANY = 12
 #: A session leaves a run to itself when it has so many younger ones.
 _OPEN_MAX = 12
 _CODES = ((NotFound, "not_found"), (Invalid, "invalid"), (Conflict, "conflict"))
@@ -39,6 +41,11 @@ class Asked:
     is_cancelled: bool = False
     signals: int = 0
 
+    @property
+    def body(self) -> dict[str, Any]:
+        """What it is started by."""
+        return {"id": self.id, "workflow": self.workflow, "inputs": self.inputs}
+
 
 class Runner:
     """Starts runs by ids of its own, and tells them things, one after the other."""
@@ -56,19 +63,44 @@ class Runner:
     async def run(self) -> None:
         """Ask for ever."""
         while True:
-            await self._start()
+            await (self._start() if self._rng.random() < 0.85 else self._start_many())
             for _ in range(self._rng.choice((0, 1, 1, 2))):
                 await self._tell(self._rng.choice(list(self.runs.values())[-_OPEN_MAX:]))
             await asyncio.sleep(self._rng.uniform(0.05, 0.7))
 
-    async def _start(self) -> None:
+    def _another(self) -> Asked:
         workflow = self._rng.choice(sorted(self._flows))
         id_ = f"{self.name}-{len(self.runs) + 1}"
         asked = self.runs[id_] = Asked(id_, workflow, self._flows[workflow].inputs(self._rng))
-        await self._start_again(asked)
+        return asked
+
+    async def _start(self) -> None:
+        await self._start_again(self._another())
 
     async def _start_again(self, asked: Asked) -> None:
-        await self._insist("start", asked, (), {"id": asked.id, "workflow": asked.workflow, "inputs": asked.inputs})
+        await self._insist("start", asked, (), asked.body)
+
+    async def _start_many(self) -> None:
+        """Start several in one request; those of which it is not known are asked for again, one by one."""
+        some = [self._another() for _ in range(self._rng.randint(2, _MANY))]
+        ops = [self._invoke("start", asked, asked.body) for asked in some]
+        told: list[int] = [503] * len(some)
+        with suppress(Unavailable):
+            request = make_request("POST", _RUNS, body={"runs": [asked.body for asked in some]})
+            answer = await self._doors.pick(self._rng)._call(request, ANSWER)
+            told = [one["status"] for one in answer.body["results"]]
+        for op, asked, status in zip(ops, some, told, strict=True):
+            if status in (200, 201):
+                asked.is_there = True
+                self._answer(op, "done")
+            elif status == 503:
+                self._answer(op, "unknown", "unavailable")
+            else:
+                self._answer(op, "refused", "error")
+                self._recorder.complain(f"{op}: start {asked.id}, one of several: {status}")
+        for asked in some:
+            if not asked.is_there:
+                await self._start_again(asked)
 
     async def _tell(self, asked: Asked) -> None:
         signal = self._flows[asked.workflow].signal
@@ -105,7 +137,7 @@ class Runner:
         """Ask for another run by an id that there is: it is refused."""
         if asked.is_there and asked.inputs:
             inputs = {name: value + 1000 for name, value in asked.inputs.items()}
-            await self._insist("start", asked, (), {"id": asked.id, "workflow": asked.workflow, "inputs": inputs})
+            await self._insist("start", asked, (), asked.body | {"inputs": inputs})
 
     async def _pause(self, asked: Asked) -> None:
         if not asked.was_paused:
@@ -136,13 +168,10 @@ class Runner:
     async def _ask(
         self, verb: str, asked: Asked, path: Sequence[str], body: object, args: Mapping[str, Any]
     ) -> Answered:
-        op, client = f"{self.name}.{next(self._numbers)}", self._doors.pick(self._rng)
-        now, job = self._recorder.now(), f"default/{asked.id}"
-        self._recorder.note(Invoked(t=now, node=self.name, op=op, verb=verb, job=job, args=args, session=""))
-        outcome, code, found = "done", "", None
+        op, outcome, code, found = self._invoke(verb, asked, args), "done", "", None
         try:
             request = make_request("GET" if body is None else "POST", (*_RUNS, *path), body=body)
-            answer = await client._call(request, ANSWER)
+            answer = await self._doors.pick(self._rng)._call(request, ANSWER)
             found = shown(answer.body) if verb == "look" else None
         except Unavailable:
             outcome, code = ("refused" if verb == "look" else "unknown"), "unavailable"
@@ -150,9 +179,17 @@ class Runner:
             outcome, code = "refused", next((code for kind, code in _CODES if isinstance(error, kind)), "error")
             if code == "error":
                 self._recorder.complain(f"{op}: {verb} {asked.id}: {type(error).__name__}: {error}")
-        answered = Answered(
-            t=self._recorder.now(), node=self.name, op=op, outcome=outcome, code=code, found=found
-        )  # fmt: skip
+        return self._answer(op, outcome, code, found)
+
+    def _invoke(self, verb: str, asked: Asked, args: Mapping[str, Any]) -> str:
+        """Note that something is asked for; return what its answer is known by."""
+        op, now, job = f"{self.name}.{next(self._numbers)}", self._recorder.now(), f"default/{asked.id}"
+        self._recorder.note(Invoked(t=now, node=self.name, op=op, verb=verb, job=job, args=args))
+        return op
+
+    def _answer(self, op: str, outcome: str, code: str = "", found: Mapping[str, Any] | None = None) -> Answered:
+        now = self._recorder.now()
+        answered = Answered(t=now, node=self.name, op=op, outcome=outcome, code=code, found=found)
         self._recorder.note(answered)
         return answered
 
