@@ -248,6 +248,24 @@ class Brought(Event):
     status: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked(Event):
+    """A worker's request was answered; `Handed` and `Brought` tell what with."""
+
+    kind: ClassVar[str] = "worked"
+    worker: str
+    session: str
+    seq: int
+    #: The instance that answered, and this life of it.
+    by: str
+    #: What the answer is known by: two of the same are the same.
+    answer: str
+    #: When it was asked.
+    since: float
+    #: Tokens of the attempts that it keeps alive, and was not told to have lost.
+    beats: tuple[str, ...] = ()
+
+
 # Who breaks things.
 
 

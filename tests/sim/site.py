@@ -9,7 +9,7 @@ from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from harpoon.api.app import make_app
+from harpoon.api import app, run_orders, run_starts, runs, work, workflows
 from harpoon.api.doors import Doors
 from harpoon.api.stay import STAYS
 from harpoon.client.peer import PASSED_WITHIN_S, PassedOn
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
 
 #: Whoever asks sees so soon that nobody is there.
 CONNECT_S: Final = 1.0
+#: Those that are knocked at.
+_ROUTES: Final = (*workflows.ROUTES, *runs.ROUTES, *run_starts.ROUTES, *run_orders.ROUTES, *work.ROUTES)
 #: By this name a server without a token answers.
 _HOST: Final = "127.0.0.1"
+
+
+def few_doors() -> None:
+    """Have applications made without the other doors in this process, for good: there are many, and it takes a while."""
+    app.ROUTES = _ROUTES  # type: ignore[misc]
 
 
 class Told(NamedTuple):
@@ -35,6 +42,8 @@ class Told(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    #: The instance that gave it, and this life of its doors.
+    by: str
 
 
 class _Line:
@@ -53,7 +62,8 @@ class Site:
     def __init__(self, world: "World", means: Means, controller: Controller) -> None:
         exchange = controller.exchange
         assert isinstance(exchange, WorkExchange), "it was opened with one"
-        self._app = make_app(_doors(world, means, controller, exchange))
+        self._name = f"{means.instance}.{next(world.sites)}"
+        self._app = app.make_app(_doors(world, means, controller, exchange))
         self._app.freeze()
 
     async def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Told:
@@ -62,7 +72,7 @@ class Site:
         assert isinstance(response, web.Response), "nothing is asked for that streams"
         told = response.body or b""
         assert isinstance(told, bytes)
-        return Told(response.status, dict(response.headers), told)
+        return Told(response.status, dict(response.headers), told, self._name)
 
     def drain(self) -> None:
         """End what waits."""

@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import orjson
 
@@ -21,11 +22,11 @@ from harpoon.worker.context import Context
 from harpoon.worker.outcome import Fail, Label, Retry
 from harpoon.worker.serving import serve
 from harpoon.worker.settings import Settings
-from tests.proof.history import Brought, Handed
+from tests.proof.history import Brought, Handed, Worked
 from tests.sim.loop import NODE, SimClock
 from tests.sim.lost import Lost
 from tests.sim.plan import Hand
-from tests.sim.site import ask
+from tests.sim.site import Told, ask
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -42,12 +43,13 @@ def lead(world: "World", rng: random.Random) -> None:
 
     async def exchange(client: clients.Client, request: Request, within: timedelta) -> tuple[Head, bytes]:
         sent = (request.method, request.target, dict(request.headers), request.body)
+        since = world.loop.now
         try:
             told = await ask(world, client._origin.host, sent, within.total_seconds())
         except Lost as lost:
             raise unreachable(client._origin, str(lost)) from None
         if told.status == 200 and request.target.endswith("/work"):
-            _note(world, orjson.loads(request.body), orjson.loads(told.body))
+            _note(world, since, orjson.loads(request.body), told)
         return Head(status=told.status, headers={name.lower(): value for name, value in told.headers.items()}), told.body
 
     clients.Client._exchange = exchange  # type: ignore[method-assign]
@@ -58,9 +60,22 @@ def lead(world: "World", rng: random.Random) -> None:
     servers.system_random = lambda: random.Random(rng.getrandbits(64))
 
 
-def _note(world: "World", asked: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+def _note(world: "World", since: float, asked: Mapping[str, Any], answered: Told) -> None:
     """Write down what a worker was told."""
-    now, node, worker = world.loop.now, NODE.get().name, asked["worker"]
+    now, node, worker, told = world.loop.now, NODE.get().name, asked["worker"], orjson.loads(answered.body)
+    lost = {_place(one) for one in told.get("lost", ())}
+    event = Worked(
+        t=now,
+        node=node,
+        worker=worker,
+        session=asked["session"],
+        seq=asked["seq"],
+        by=answered.by,
+        answer=f"{crc32(answered.body):08x}",
+        since=since,
+        beats=tuple(one["token"] for one in asked.get("heartbeats", ()) if _place(one) not in lost),
+    )
+    world.tell(event)
     for one in told.get("claims", ()):
         world.net.happened["attempt handed out"] += 1
         world.tell(Handed(t=now, node=node, worker=worker, **_which(one)))
@@ -69,6 +84,10 @@ def _note(world: "World", asked: Mapping[str, Any], told: Mapping[str, Any]) -> 
         label, status = closing["label"], result["status"]
         world.tell(Brought(t=now, node=node, worker=worker, **_which(closing), label=label, status=status))
     world.net.happened["claim lost, and told"] += len(told.get("lost", ()))
+
+
+def _place(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    return one["run"], one["op"], one["visit"], one["attempt"]
 
 
 def _which(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tests.sim.plan import Plan
 from tests.sim.point import Point
 from tests.sim.record import Record
 from tests.sim.registering import Registration
+from tests.sim.site import few_doors
 from tests.sim.store import SimStore
 from tests.sim.tallies import tallies
 from tests.sim.users import SESSIONS, User
@@ -69,6 +70,8 @@ class World:
         #: Where each of the others listens.
         self.ports: dict[str, int] = dict.fromkeys(plan.unlisted, AGENT_PORT)
         self._daemons: dict[str, daemons.Daemon] = {}
+        #: Doors are opened anew whenever an instance begins again.
+        self.sites = itertools.count(1)
         #: What each odd worker hands on to its next life.
         self._minds: dict[str, dict[str, Any]] = {}
         checks = tuple(check for check in CHECKS if not (plan.has_gaps and check.name in UNSURE))
@@ -317,5 +320,6 @@ class World:
         self.point.install()
         if self.plan.hands:
             shards.make_few()
+            few_doors()
             shards.make_alike(rng)
             lead(self, rng)

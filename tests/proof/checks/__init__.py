@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.proof.checks.answering import ComparedAndOnce, DurableAnswers, MonotoneSessions
 from tests.proof.checks.asking import RunsKept, RunsOnce
-from tests.proof.checks.clocks import RunsEnd, RunTimers, StandsStill
+from tests.proof.checks.clocks import IsClaimed, RunsEnd, RunTimers, StandsStill
 from tests.proof.checks.completing import CompleteForGood, EndsRightly, FewAtOnce
 from tests.proof.checks.conducting import FiresOnce, OneCompletion, WithinBounds
 from tests.proof.checks.converging import Converges, CoreConverges
@@ -60,4 +60,5 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     BatchesEnd,
     RunsEnd,
     RunTimers,
+    IsClaimed,
 )

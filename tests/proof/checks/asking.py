@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.proof.checks.conducting import LABEL, OfRuns, RunKnown, Written, field_of
-from tests.proof.history import Brought, Committed, Fault, Handed, RunAsked, RunTold
+from tests.proof.history import Brought, Committed, Fault, Handed, RunAsked, RunTold, Worked
 from tests.proof.judge import Terms
 from tests.proof.state import State
 
@@ -79,6 +79,9 @@ class _OfKept(OfRuns):
                     self._take(kept, signal, key, event)
             case "g":
                 self._send(kept, written, key, event)
+            case "p" | "r":
+                # Perhaps both in one commit, of which the header shows the last.
+                kept.stood.append((self.state.count, ("running", written[0] == "p")))
             case "e":
                 kept.held.clear()
 
@@ -142,7 +145,7 @@ class RunsKept(_OfKept):
             case "resume":
                 return "" if not all(is_paused for _, is_paused in stood) else "it was paused all the time since"
             case "cancel":
-                return "" if stood[-1][0] == "cancelled" else f"it is {stood[-1][0]}"
+                return "" if kept.header["status"] == "cancelled" else f"it is {kept.header['status']}"
             case _:
                 return ""
 
@@ -151,12 +154,23 @@ class RunsOnce(_OfKept):
     """S6 of runs."""
 
     name = "S6"
-    says = "A run is begun once by its id, by one body; a signal is taken once by its id, and consumed once."
+    says = (
+        "A run is begun once by its id, by one body; a signal is taken once by its id, and consumed once; the same request "
+        "of a worker is answered alike."
+    )
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
         #: Run → what its start was answered 201 by.
         self._begun: dict[str, RunTold] = {}
+        #: Who answered which request of which session of a worker → how.
+        self._answers: dict[tuple[str, str, str, int], Worked] = {}
+
+    def on_worked(self, event: Worked) -> None:
+        request = event.by, event.worker, event.session, event.seq
+        first = self._answers.setdefault(request, event)
+        if first.answer != event.answer:
+            raise self.refute(f"a request of worker {event.worker} came again, and was answered otherwise", first, event)
 
     def on_run_told(self, event: RunTold) -> None:
         asked, _ = self._asked[event.op]

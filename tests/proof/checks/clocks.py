@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from harpoon.model.units import parse_duration
 from tests.proof.checks.conducting import LABEL, RETRY, OfRuns, RunKnown, Visit, Written, field_of, opened_by
-from tests.proof.history import Calm, Committed, Down, Event, Fault, Settled, Up
+from tests.proof.history import Calm, Committed, Down, Event, Fault, Settled, Up, Worked
 from tests.proof.judge import Terms
 from tests.proof.state import State
 from tests.proof.wanted import clock_ms
@@ -24,6 +24,8 @@ _SHARDS: Final = "shards/"
 RECOVERY_S: Final = 16.0
 #: What is due is done so soon.
 SLACK_S: Final = 2.0
+#: Workers that ask are busy for so long at most.
+_IN_VAIN_S: Final = 15.0
 #: Timers tell milliseconds, and commits take a moment.
 _EARLY_MS: Final = 2
 _USUAL: Final = {"timeout": "5m", "queue_timeout": "1h", "heartbeat": "30s"}
@@ -156,7 +158,7 @@ class RunsEnd(_OfClocks):
 
 
 class RunTimers(_OfClocks):
-    """L4 of runs. When a heartbeat came last is not known here: only that there was a claim, and who conducts it since."""
+    """L4 of runs. Of heartbeats those count that the conductor's own instance took: a former one may take some in vain."""
 
     name = "L4"
     says = "No clock of a run runs out before its time, and each does soon after; a new conductor gives a heartbeat more."
@@ -166,6 +168,11 @@ class RunTimers(_OfClocks):
         super().__init__(terms, state)
         #: Shard → when somebody took its hold.
         self._held: dict[str, float] = {}
+        #: Token → when a heartbeat was sent that was taken last, and by which instance.
+        self._beats: dict[str, tuple[float, str]] = {}
+
+    def on_worked(self, event: Worked) -> None:
+        self._beats |= dict.fromkeys(event.beats, (event.since, event.by.rpartition(".")[0]))
 
     def on_committed(self, event: Committed) -> None:
         for change in self.state.changed:
@@ -218,11 +225,38 @@ class RunTimers(_OfClocks):
             raise self.refute(f"{what} is lost before a heartbeat was missed", event)
         if self._is_skewed:
             return
-        run = self._runs[key]
-        held = self._held.get(key.partition("/")[0])
-        beat_ms = span_ms(self._op(run, written[3]), "heartbeat")
+        shard = key.partition("/")[0]
+        held, beat_ms = self._held.get(shard), span_ms(self._op(self._runs[key], written[3]), "heartbeat")
         if held is not None and written[2] < clock_ms(held) + beat_ms - _EARLY_MS:
             raise self.refute(f"{what} is lost less than a heartbeat after its shard was taken over", event)
+        since, by = self._beats.get(written[6], (0.0, ""))
+        holder = self.state.value("holds", _SHARDS + shard)
+        if holder is not None and holder["instance"] == by and written[2] < clock_ms(since) + beat_ms - _EARLY_MS:
+            raise self.refute(f"{what} is lost less than a heartbeat after one was sent, which was taken", event)
+
+
+class IsClaimed(_OfClocks):
+    """L6 of runs. A worker is known to ask when it was answered not long ago; the workers of a history can do all."""
+
+    name = "L6"
+    says = "What may be claimed does not wait in vain while workers ask."
+
+    def __init__(self, terms: Terms, state: State | None = None) -> None:
+        super().__init__(terms, state)
+        self._asked_t = 0.0
+
+    def on_worked(self, event: Worked) -> None:
+        self._asked_t = event.t
+
+    def _judge_clocks(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
+        if written[0] != "x" or written[LABEL] != "timeout" or self._calm_t is None or self._is_skewed:
+            return
+        one = self._open[key].get((written[3], written[4]))
+        if one is None or one.claimed_ms is not None or not self._op(run, written[3]).get("worker"):
+            return
+        ready = max(float(one.ready_ms), clock_ms(self._calm_t + RECOVERY_S))
+        if clock_ms(event.t - _IN_VAIN_S) > ready and self._asked_t > event.t - _IN_VAIN_S:
+            raise self.refute(f"{written[3]} of run {key} waited for a worker in vain", event)
 
 
 class StandsStill(_OfClocks):

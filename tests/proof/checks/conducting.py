@@ -4,6 +4,7 @@ A log is read here as it is written, and what a workflow's edges make of it is w
 what decides it.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +16,8 @@ from tests.proof.state import Change, State
 #: Kind of an event → where it tells what it opens, what it is about, and by which token.
 _OPENED: Final = {"s": 3, "f": 3, "x": 10, "r": 4}
 LABEL, RETRY = 7, 11
+#: Labels of what ran out, whatever its worker says.
+_BY_CLOCKS: Final = frozenset({"timeout", "lost"})
 _TRIES: Final = {"fail": 1, "timeout": 1, "lost": 5}
 
 Visit = tuple[str, int]
@@ -215,12 +218,19 @@ def _occur(run: RunKnown, triggers: list[tuple[str, frozenset[str]]], member: st
 
 
 class WithinBounds(OfRuns):
-    """S9. That a run ends by its deadline is a matter of clocks, and of whoever has its shard by then."""
+    """S9. That a run ends by its deadline is a matter of clocks: see L3."""
 
     name = "S9"
-    says = "No operation is visited more often than its visits, and no visit tried more often than its retries allow."
+    says = "No operation is visited more often than its visits, and each visit tried as often as its retries allow."
+
+    def __init__(self, terms: Terms, state: State | None = None) -> None:
+        super().__init__(terms, state)
+        #: Run, operation and visit → how often it ended by which clock.
+        self._spent: dict[tuple[str, str, int], Counter[str]] = {}
 
     def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
+        if written[0] == "s":
+            self._spent = {known: spent for known, spent in self._spent.items() if known[0] != key}
         if written[0] not in "cx":
             return
         op, visit, attempt = written[3:6]
@@ -229,5 +239,19 @@ class WithinBounds(OfRuns):
             raise self.refute(f"visit {visit} of {op} in run {key} is beyond its visits, and not exhausted", event)
         retry = told.get("retry") or {}
         tries = sum((retry.get(kind) or {}).get("attempts", usual) - 1 for kind, usual in _TRIES.items())
+        what = f"attempt {attempt} of visit {visit} of {op} in run {key}"
         if attempt > tries + 1:
-            raise self.refute(f"attempt {attempt} of visit {visit} of {op} in run {key} is one too many", event)
+            raise self.refute(f"{what} is one too many", event)
+        if written[0] == "x" and written[LABEL] in _BY_CLOCKS and told.get("worker"):
+            self._judge_given_up(what, key, told, written, event)
+
+    def _judge_given_up(
+        self, what: str, key: str, told: Mapping[str, Any], written: Written, event: Committed
+    ) -> None:
+        """Judge whether a visit whose worker fell silent, or was too slow, is tried again; handlers may have no use for it."""
+        label = written[LABEL]
+        spent = self._spent.setdefault((key, written[3], written[4]), Counter())
+        spent[label] += 1
+        most = ((told.get("retry") or {}).get(label) or {}).get("attempts", _TRIES[label])
+        if (field_of(written, RETRY) is None) != (spent[label] >= most):
+            raise self.refute(f"{what} is {label} for the {spent[label]}. time, of {most}", event)
