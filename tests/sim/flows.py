@@ -12,29 +12,29 @@ from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan
 
 #: How many plans have runs.
 _FLOWS: Final = 0.16
-#: By when a run is over, whatever happens; some of them earlier.
+#: By when a run is over, whatever happens, unless its workflow says otherwise; some of them earlier.
 DEADLINE_S: Final = 40
 _QUICK: Final = {"backoff": {"initial": "200ms", "max": "2s"}}
 _USERS: Final = ("u1", "u2")
 
 
-def _work(handler: str = "pack", **more: Any) -> dict[str, Any]:
+def work(handler: str = "pack", **more: Any) -> dict[str, Any]:
     clocks = {"timeout": "7s", "heartbeat": "2s", "queue_timeout": "25s"}
     retry = {"retry": {"fail": {"attempts": 2}, "timeout": {"attempts": 2}, "lost": {"attempts": 4}, **_QUICK}}
     return {"worker": handler, **clocks, **retry, **more}
 
 
-def _flow(start: str | None = None, **operations: Any) -> dict[str, Any]:
+def flow(start: str | None = None, **operations: Any) -> dict[str, Any]:
     told = {"deadline": f"{DEADLINE_S}s", "operations": operations}
     return told | ({"start": start} if start else {})
 
 
 #: A cycle through a person; joins; a cycle by a label of its own; waits, and a choice; many in a row.
 WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
-    "refund": _flow(
+    "refund": flow(
         "pay_back",
-        pay_back=_work(visits=4, next={"done": "tell", "fail": "ask", "timeout": "ask"}),
-        ask=_work("tell", visits=4, next={"done": "wait_human", "exhausted": "incident"}),
+        pay_back=work(visits=4, next={"done": "tell", "fail": "ask", "timeout": "ask"}),
+        ask=work("tell", visits=4, next={"done": "wait_human", "exhausted": "incident"}),
         wait_human={
             "wait": {"signal": "decision"},
             "timeout": "6s",
@@ -42,34 +42,34 @@ WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
             "labels": ["approved", "rejected"],
             "next": {"approved": "pay_back", "rejected": "tell", "timeout": "ask"},
         },
-        incident={**_work("tell"), "end": "failed"},
-        tell=_work("tell", visits=4),
+        incident={**work("tell"), "end": "failed"},
+        tell=work("tell", visits=4),
     ),
-    "ship": _flow(
-        a=_work(next={"fail": "c"}),
-        b=_work(),
-        j=_work("tell", needs=["a", "b"]),
-        c=_work("tell"),
+    "ship": flow(
+        a=work(next={"fail": "c"}),
+        b=work(),
+        j=work("tell", needs=["a", "b"]),
+        c=work("tell"),
         nap={"wait": {"for": "3s"}, "needs": ["j"]},
-        last=_work(needs=["nap"]),
+        last=work(needs=["nap"]),
     ),
-    "board": _flow(
+    "board": flow(
         "a",
-        a=_work(visits=3, next={"done": ["b", "c"], "fail": "b"}),
-        b=_work(visits=3, next={"again": "a"}),
-        c=_work("tell", visits=3),
-        d=_work("tell", needs=["b", "c"], visits=3),
+        a=work(visits=3, next={"done": ["b", "c"], "fail": "b"}),
+        b=work(visits=3, next={"again": "a"}),
+        c=work("tell", visits=3),
+        d=work("tell", needs=["b", "c"], visits=3),
     )
     | {"on_failure": "continue"},
-    "spin": _flow(
+    "spin": flow(
         "turn",
-        turn=_work(visits=3, next={"again": "turn", "exhausted": "out", "fail": "out"}),
+        turn=work(visits=3, next={"again": "turn", "exhausted": "out", "fail": "out"}),
         out={"choose": [{"when": "${ops.turn.visits > 1}", "label": "many"}, {"else": "one"}],
              "visits": 2, "next": {"many": "nap", "one": "nap"}},
         nap={"wait": {"for": "2s"}, "visits": 2, "next": {"done": "last"}},
-        last=_work("tell", visits=2),
+        last=work("tell", visits=2),
     ),
-    "errand": _flow(only=_work(**{"retry": {"lost": {"attempts": 9}, **_QUICK}})),
+    "errand": flow(only=work(**{"retry": {"lost": {"attempts": 9}, **_QUICK}})),
 }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from harpoon.model.units import parse_duration
+
 #: Clients ask and things break for so long.
 CHAOS_S: Final = 45.0
 
@@ -85,6 +87,12 @@ class Plan:
     def has_gaps(self) -> bool:
         """Whether some view may miss something, until it is compared with the store."""
         return any(fault.what == "watch_gap" for fault in self.faults) or bool(self.point and self.point[0] == "hide")
+
+    @property
+    def runs_s(self) -> float:
+        """The longest that a run may take."""
+        deadlines = [op.spec["deadline"] for op in self.ops if op.verb == "declare"]
+        return max((parse_duration(one).total_seconds() for one in deadlines), default=0.0)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

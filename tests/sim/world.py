@@ -41,8 +41,8 @@ from tests.sim.workmen import Honest, Odd, lead
 CALM_S = 150.0
 #: A view that missed something is compared with the store within so long.
 VERIFIED_S = 680.0
-#: By then the last run that was asked for has reached its deadline.
-RUNS_S = 50.0
+#: Beyond the deadline of the last run that was asked for.
+RUNS_S = 10.0
 #: So quiet, it is settled; and stays so for as long again.
 QUIET_S = 35.0
 #: What nobody can promise whose store leaves out events of a watch, and does not say so: a view that misses a placement.
@@ -147,7 +147,7 @@ class World:
     async def _settle(self) -> None:
         """Wait until nothing has happened for a while, but not for ever."""
         start = self.loop.now
-        at_least = VERIFIED_S if self.plan.has_gaps else RUNS_S if self.plan.hands else 0.0
+        at_least = VERIFIED_S if self.plan.has_gaps else self.plan.runs_s + RUNS_S if self.plan.hands else 0.0
         at_most = at_least + CALM_S
         while self.loop.now < start + at_most:
             await asyncio.sleep(1)
