@@ -18,8 +18,16 @@ _DOOR = flow(
 )
 _NAP = flow(nap={"wait": {"for": "4s"}, "next": {"done": "nap_more"}}, nap_more={"wait": {"for": "5s"}})
 #: Workers have time for it, and it has time for workers.
-_SLOW = flow(only=work(queue_timeout="35s", timeout="20s")) | {"deadline": "60s"}
-_OWN = {"wheel": _WHEEL, "door": _DOOR, "nap": _NAP, "slow": _SLOW}
+_SLOW = flow(only=work(queue_timeout="45s", timeout="20s")) | {"deadline": "75s"}
+#: A join is complete again and again, each time by one of its members first.
+_LAPS = flow(
+    "a",
+    a=work(visits=3, next={"done": ["b", "c"]}),
+    b=work(visits=3, next={"done": "a"}),
+    c=work("tell", visits=3),
+    d=work("tell", needs=["b", "c"], visits=9),
+)
+_OWN = {"laps": _LAPS, "wheel": _WHEEL, "door": _DOOR, "nap": _NAP, "slow": _SLOW}
 
 
 def flowing(
@@ -53,7 +61,7 @@ def _several(*workflows: str, at: float = 4.0) -> tuple[Op, ...]:
 
 def plain(seed: int) -> Plan:
     """Nothing breaks."""
-    return flowing(seed, _several("ship", "board", "ship", "wheel", "refund"))
+    return flowing(seed, _several("ship", "laps", "laps", "wheel", "refund"))
 
 
 def odd(seed: int) -> Plan:
@@ -173,7 +181,7 @@ def again(seed: int) -> Plan:
 
 def too_long(seed: int) -> Plan:
     """Runs do not come to their end in time."""
-    ops = (start(4, "r0", "door", deadline="6s"), start(4.2, "r1", "nap", deadline="7s"))
+    ops = (start(12, "r0", "door", deadline="6s"), start(12.2, "r1", "nap", deadline="7s"))
     return flowing(seed, ops)
 
 

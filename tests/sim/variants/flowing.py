@@ -222,7 +222,7 @@ FLOWING: Final = (
     Variant(
         name="not_hurried",
         says="What is due before all else does not wake whoever waits for that.",
-        kills=frozenset({"L4"}),
+        kills=frozenset({"L3", "L4"}),
         edits=(Edit(timers.Dues.at, "if is_first:", "if False:"),),
     ),
     # Handing out.
