@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
@@ -30,9 +29,7 @@ from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
 from harpoon.control.ledger_records import run_key
-from harpoon.core.crew import waits_for
-from harpoon.core.offers import AttemptId
-from harpoon.core.run_why import EXPLAINED_MAX, Floor
+from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import NAME_PATTERN
@@ -135,19 +132,9 @@ async def get_run_why(request: web.Request) -> web.Response:
 
 def _floor(request: web.Request, key: str) -> Floor | None:
     """Return what the exchange knows of those who could do the work of a run; None: it is not conducted here."""
-    doors = request.app[DOORS]
-    conductor = runs_of(request).conductor_of(key)
-    if conductor is None or doors.work is None:
-        return None
-    conducted = conductor.runs.get(key)
-    if conducted is None:
-        return None
-    run, work, now_ms = conducted.run, doors.work, doors.clock.now().wall
-    found = {
-        place: waits_for(work.core, work.sessions, AttemptId(run.namespace, run.id, *attempt.ref), now_ms)
-        for place, attempt in islice(run.ready.items(), EXPLAINED_MAX)
-    }
-    return {place: waiting for place, waiting in found.items() if waiting is not None}
+    work, conductor = request.app[DOORS].work, runs_of(request).conductor_of(key)
+    conducted = None if conductor is None else conductor.runs.get(key)
+    return None if conducted is None or work is None else work.takers(conducted.run)
 
 
 async def export_runs(request: web.Request) -> web.StreamResponse:

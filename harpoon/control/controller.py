@@ -76,7 +76,10 @@ class Controller:
         #: Matches attempts with workers; None: no runs are conducted here.
         self.exchange = None if exchange_for is None else exchange_for(self.runs.conductor_of)
         if self.exchange is not None:
-            self.keyed = KeyedSignals(means, metrics, self.runs)
+            failures = metrics.passes_failed.labels("keyed-signals")
+            self.keyed = KeyedSignals(
+                means.store, means.clock, self.runs, rng=means.rng, failures=failures, pace=means.pace
+            )
             self._conducting = Conducting(
                 runs=self.runs,
                 workflows=self.workflows,

@@ -25,8 +25,6 @@ import structlog
 from harpoon.control.conductor import Conductor
 from harpoon.control.keyed_records import KEPT, SENT, KeyedRecords, Letter, Place, name_of
 from harpoon.control.ledger_records import SHARDS, run_key
-from harpoon.control.means import Means
-from harpoon.control.metrics import Metrics
 from harpoon.control.runs import Runs
 from harpoon.core.event import Signalled
 from harpoon.core.fold import SIGNAL_KEPT_MS
@@ -35,18 +33,19 @@ from harpoon.core.run import Run
 from harpoon.core.signalling import has_taker
 from harpoon.core.step import Refused, Signal
 from harpoon.kit import codec
+from harpoon.kit.clock import Clock, Random
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Problem, Unavailable
-from harpoon.kit.loop import Loop
+from harpoon.kit.loop import Counter, Loop, Pace
 from harpoon.model.keyed_signal import DeliveredSignal, KeyedSignal
 from harpoon.store import settle
-from harpoon.store.port import Compare, Delete, Put, StoreUnavailable, Trouble, Write
+from harpoon.store.port import Compare, Delete, Put, Store, StoreUnavailable, Trouble, Write
 
 #: Of one payload.
 PAYLOAD_BYTES_MAX: Final = 64 << 10
 #: Those that a run has are remembered for as long as those that none has are kept; of more, the latest.
 SENT_MAX: Final = 20_000
 #: What is too old is looked for so often.
-SWEEP_S: Final = 60.0
+SWEEP_S: Final = 600.0
 _ENDING: Final = frozenset({Trouble.CLOSED, Trouble.ROLLED_BACK})
 
 _log = structlog.get_logger(__name__)
@@ -56,16 +55,21 @@ class KeyedSignals:
     """Keeps signals by key, and has runs that wait have them.
 
     Args:
-        means: The store and the clock.
-        metrics: Counts what fails.
+        store: Where they are kept.
+        clock: What ``now`` is told by.
         runs: Those that are conducted here.
+        rng: Spreads looking again.
+        failures: Counts what fails.
+        pace: How often all is looked at again.
     """
 
-    def __init__(self, means: Means, metrics: Metrics, runs: Runs) -> None:
-        self._store = means.store
-        self._clock = means.clock
+    def __init__(
+        self, store: Store, clock: Clock, runs: Runs, *, rng: Random, failures: Counter, pace: Pace | None = None
+    ) -> None:
+        self._store = store
+        self._clock = clock
         self._runs = runs
-        self._records = KeyedRecords(means.store, self._wake)
+        self._records = KeyedRecords(store, self._wake)
         #: Place → keys of the runs conducted here that wait there, the one that waits longest first; and the reverse.
         self._waiting: dict[Place, dict[str, None]] = {}
         self._places: dict[str, set[Place]] = {}
@@ -73,9 +77,9 @@ class KeyedSignals:
             "keyed-signals",
             self._handle,
             self._records.places,
-            rng=means.rng,
-            failures=metrics.passes_failed.labels("keyed-signals"),
-            pace=means.pace,
+            rng=rng,
+            failures=failures,
+            pace=pace,
             expected=(StoreUnavailable, HarpoonError),
         )
 

@@ -25,7 +25,6 @@ from harpoon.control.cordons import Cordons
 from harpoon.control.cron_orders import CronOrders
 from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.keyring import Keyring, new_key
-from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.past import Past
 from harpoon.control.peers import Peer
@@ -279,7 +278,7 @@ async def a_rig(
     runs = Runs(view, RunReader(store)) if has_runs else None
     if runs is not None:
         work = WorkExchange(runs.conductor_of, clock)
-    keyed = None if runs is None else keyed_signals(store, instance, runs, pace)
+    keyed = None if runs is None else keyed_signals(store, runs, pace)
     port, session = free_port(), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     doors = Doors(
         view=view,
@@ -326,15 +325,10 @@ async def a_rig(
                 task.cancel()
 
 
-def keyed_signals(store: Store, instance: str, runs: Runs, pace: Pace | None) -> KeyedSignals:
+def keyed_signals(store: Store, runs: Runs, pace: Pace | None) -> KeyedSignals:
     """What keeps signals that name no run."""
-    clock, rng = SystemClock(), Random(1)
-    means = Means(store=store, connect=_no_agents, clock=clock, rng=rng, instance=instance, pace=pace or Pace())
-    return KeyedSignals(means, Metrics(), runs)
-
-
-def _no_agents(endpoint: str) -> Any:
-    raise AssertionError(f"nobody connects to {endpoint} here")
+    failures = Metrics().passes_failed.labels("keyed-signals")
+    return KeyedSignals(store, SystemClock(), runs, rng=Random(1), failures=failures, pace=pace)
 
 
 def recording(store: Store, view: View, directory: Path) -> Recorder:

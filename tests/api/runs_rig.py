@@ -14,6 +14,7 @@ from harpoon.control.ledger_records import SHARDS
 from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.store.hold import acquire
 from tests.api.rig import Answer, Rig, a_rig
@@ -42,14 +43,14 @@ async def conducting(rig: Rig, shards: Iterable[int] = range(SHARDS), *, loads: 
     assert doors.work is not None
     assert doors.workflows is not None
     lease = await rig.store.lease(30.0)
-    turns = Turns(doors.clock)
+    turns, together = Turns(doors.clock), Together(rig.store)
     timers: Timers[Conducted] = Timers(doors.clock, turns)
     writing = [asyncio.ensure_future(timers.run())]
     conductors: dict[int, Conductor] = {}
     for shard in shards:
         hold = await acquire(rig.store, lease, SHARD_HOLDS + shard_name(shard), doors.instance, rig.view.incarnation)
         assert hold is not None, "somebody holds it"
-        ledger = Ledger(rig.store, hold, shard, doors.instance, turns)
+        ledger = Ledger(together, hold, shard, doors.instance, turns)
         conductor = Conductor(ledger, doors.work, doors.clock, rig.view.incarnation, doors.runs.reader)
         conductor.waits = doors.keyed
         writing.append(asyncio.ensure_future(ledger.run()))

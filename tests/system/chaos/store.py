@@ -1,4 +1,4 @@
-"""The history of the store: each revision that touches the registry, whole, in order, by watches of our own."""
+"""The history of the store: each revision that touches the registry or a run, whole, in order, by watches of our own."""
 
 import asyncio
 import json
@@ -12,7 +12,8 @@ from harpoon.store.url import EtcdUrl
 from tests.proof.history import Committed
 from tests.system.chaos.recorder import Recorder
 
-ROOT = "/h/1/ctl/"
+#: The registry, and the logs of runs.
+ROOT = "/h/1/"
 NODE = "store"
 
 
