@@ -344,6 +344,7 @@ def _doors(
         token=settings.token,
         work=_exchange_of(controller),
         runs=controller.runs,
+        keyed=controller.keyed,
         workflows=controller.workflows,
         run_status=RunStatus(means.store, controller.runs.reader, means.clock),
     )

@@ -15,6 +15,7 @@ from harpoon.client.peer import PeerClient
 from harpoon.control.bookings import Bookings
 from harpoon.control.cordons import Cordons
 from harpoon.control.cron_orders import CronOrders
+from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.past import Past
 from harpoon.control.peers import Peer
 from harpoon.control.rebalancing import Rebalancer
@@ -69,8 +70,10 @@ class Doors:
     peers: Callable[[], Mapping[str, Peer] | None] = lambda: None
     #: Passes requests on to them; None: to nobody.
     peer_client: PeerClient | None = None
-    #: Who conducts which run, and reads those that are over; with it go the two below. None: there are no runs here.
+    #: Who conducts which run, and reads those that are over; with it go the three below. None: there are no runs here.
     runs: Runs | None = None
+    #: Signals that name no run.
+    keyed: KeyedSignals | None = None
     #: What workflows users declare.
     workflows: Workflows | None = None
     #: How runs stand.

@@ -41,6 +41,7 @@ from harpoon.control.orders import (
 from harpoon.control.run_reader import RunReader
 from harpoon.control.timers import NEVER, Dues
 from harpoon.control.turns import Turns
+from harpoon.control.waits_port import Waits
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
 from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
@@ -74,6 +75,8 @@ class Conductor:
         self.dues: Dues[Conducted] = Dues(self._tick)
         #: Runs that have ended since it began.
         self.ended = 0
+        #: Told how runs wait for signals with keys; None: nobody is.
+        self.waits: Waits | None = None
         self._exchange = exchange
         self._clock = clock
         self._reader = reader
@@ -246,14 +249,18 @@ class Conductor:
                 self._exchange.claimed(run, claimed)
         if events:
             self._note(conducted, events)
-        else:
-            self._look_after(conducted)
+            return
+        self._look_after(conducted)
+        if self.waits is not None:
+            self.waits.standing(run)
 
     def drop(self, conducted: Conducted) -> None:
         """Conduct a run no longer, which goes on elsewhere or never was durable."""
         for runs in (self.runs, self._ended):
             if runs.get(conducted.key) is conducted:
                 del runs[conducted.key]
+        if self.waits is not None:
+            self.waits.left(conducted.run)
         self.dues.forget(conducted)
         self._exchange.left(conducted.run)
 
@@ -298,6 +305,8 @@ class Conductor:
         else:
             self._look_after(conducted)
             tell(self._exchange, run, events, by)
+        if self.waits is not None:
+            self.waits.standing(run)
         return draft
 
     def _write(self, conducted: Conducted, events: Sequence[Event], *, is_rewritten: bool = False) -> Draft:

@@ -23,7 +23,9 @@ from harpoon.api.site import run_site
 from harpoon.client.peer import PeerClient
 from harpoon.control.cordons import Cordons
 from harpoon.control.cron_orders import CronOrders
+from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.keyring import Keyring, new_key
+from harpoon.control.metrics import Metrics
 from harpoon.control.past import Past
 from harpoon.control.peers import Peer
 from harpoon.control.rebalancing import Rebalancer
@@ -49,7 +51,8 @@ from harpoon.control.view import (
 from harpoon.control.work import WorkExchange
 from harpoon.control.workflows import Workflows
 from harpoon.kit import codec
-from harpoon.kit.clock import SystemClock
+from harpoon.kit.clock import Random, SystemClock
+from harpoon.kit.loop import Pace
 from harpoon.model.agent import Agent, Cordon, Link
 from harpoon.model.batch import BatchRecord
 from harpoon.model.decision import Pending
@@ -263,6 +266,7 @@ async def a_rig(
     history: Path | None = None,
     work: WorkExchange | None = None,
     has_runs: bool = False,
+    pace: Pace | None = None,
 ) -> AsyncIterator[Rig]:
     """Doors that are open; several on one store are instances of one registry."""
     store = store or MemoryStore()
@@ -274,6 +278,7 @@ async def a_rig(
     runs = Runs(view, RunReader(store)) if has_runs else None
     if runs is not None:
         work = WorkExchange(runs.conductor_of, clock)
+    keyed = None if runs is None else keyed_signals(store, runs, pace)
     port, session = free_port(), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     doors = Doors(
         view=view,
@@ -297,6 +302,7 @@ async def a_rig(
         limits=limits or Limits(),
         work=work,
         runs=runs,
+        keyed=keyed,
         workflows=None if runs is None else Workflows(store, view, clock),
         run_status=None if runs is None else RunStatus(store, runs.reader, clock),
     )
@@ -305,6 +311,7 @@ async def a_rig(
     async with asyncio.TaskGroup() as group, session:
         mirror = group.create_task(view.mirror.run())
         keeping = None if recorder is None else group.create_task(recorder.run())
+        delivering = None if keyed is None else group.create_task(keyed.run())
         site = group.create_task(run_site(app, "127.0.0.1", port, grace_s=grace_s, on_ready=lambda _: is_open.set()))
         await is_open.wait()
         while recorder is not None and recorder.condition.state is Recording.CATCHING_UP:
@@ -313,9 +320,15 @@ async def a_rig(
         yield Rig(doors, store, port, session, headers, app)
         doors.drain.set()
         await site
-        mirror.cancel()
-        if keeping is not None:
-            keeping.cancel()
+        for task in (mirror, keeping, delivering):
+            if task is not None:
+                task.cancel()
+
+
+def keyed_signals(store: Store, runs: Runs, pace: Pace | None) -> KeyedSignals:
+    """What keeps signals that name no run."""
+    failures = Metrics().passes_failed.labels("keyed-signals")
+    return KeyedSignals(store, SystemClock(), runs, rng=Random(1), failures=failures, pace=pace)
 
 
 def recording(store: Store, view: View, directory: Path) -> Recorder:
