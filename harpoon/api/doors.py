@@ -23,6 +23,7 @@ from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.run_status import RunStatus
 from harpoon.control.runs import Runs
+from harpoon.control.sharing import Sharing
 from harpoon.control.steering import Steering
 from harpoon.control.view import View
 from harpoon.control.work import WorkExchange
@@ -64,6 +65,8 @@ class Doors:
     past: Past | None = None
     #: Brings workers and their work together; None: no runs are conducted here.
     work: WorkExchange | None = None
+    #: Keeps limits together with other instances; None: this one is alone.
+    sharing: Sharing | None = None
     #: Where the other instances reach this one; empty: nowhere.
     url: str = ""
     #: How the other instances stood when they were asked last; None: this one asks nobody now.

@@ -266,9 +266,9 @@ class Conductor:
 
     async def leave(self, turns: Turns) -> None:
         """Conduct nothing more: the shard is another's. It must not be found any more."""
-        while self.runs:
+        while left := self.runs or self._ended:
             await turns.wait()
-            self.drop(next(iter(self.runs.values())))
+            self.drop(next(iter(left.values())))
 
     def _tick(self, conducted: Conducted, now_ms: int) -> None:
         """Do what is due in a run."""
@@ -301,10 +301,10 @@ class Conductor:
         is_rewritten = is_first or not _REWRITE.isdisjoint(map(type, events))
         draft = self._write(conducted, () if is_first else events, is_rewritten=is_rewritten)
         if run.status.is_over:
-            self._end(conducted)
+            self._end(conducted, draft)
         else:
             self._look_after(conducted)
-            tell(self._exchange, run, events, by)
+            tell(self._exchange, run, events, by, draft)
         if self.waits is not None:
             self.waits.standing(run)
         return draft
@@ -318,14 +318,14 @@ class Conductor:
         draft = conducted.draft = self.ledger.append(conducted.key, seq, chunk, header)
         return draft
 
-    def _end(self, conducted: Conducted) -> None:
+    def _end(self, conducted: Conducted, draft: Draft) -> None:
         self.ended += 1
         del self.runs[conducted.key]
         self._ended[conducted.key] = conducted
         while len(self._ended) > ENDED_KEPT and next(iter(self._ended.values())).is_durable:
             self._ended.popitem(last=False)
         self.dues.forget(conducted)
-        self._exchange.over(conducted.run)
+        self._exchange.over(conducted.run, draft)
 
     def _look_after(self, conducted: Conducted) -> None:
         """Have the timers know when something may be due in a run, if that is earlier than they know."""
