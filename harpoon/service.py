@@ -36,6 +36,7 @@ from harpoon.control.run_status import RunStatus
 from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Unavailable, leaves
+from harpoon.kit.fast import run_fast
 from harpoon.kit.lag import watch_lag
 from harpoon.kit.logs import configure_logs
 from harpoon.kit.loop import Pace
@@ -381,17 +382,9 @@ def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, instanc
         return 1 if errors else 0
 
     try:
-        return _run_fast(main())
+        return run_fast(main())
     finally:
         log.flush()
-
-
-def _run_fast(main: Coroutine[Any, Any, int]) -> int:
-    try:
-        import uvloop  # noqa: PLC0415 it may be absent
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
 
 
 def _raise_limit_of_open_files() -> None:

@@ -59,6 +59,7 @@ from harpoon.api.pages import SNAPSHOTS, Snapshots
 from harpoon.api.plan import PLANNING
 from harpoon.api.problem import Refused, request_id
 from harpoon.api.reference import REFERENCE, Reference
+from harpoon.api.run_feed import RUN_FEED, RunFeed
 from harpoon.api.sight import looking_back
 from harpoon.api.stay import STAYS, Stays
 from harpoon.control.metrics import ShareMetrics, StoreMetrics
@@ -119,6 +120,7 @@ def make_app(doors: Doors) -> web.Application:
     app[DOORS], app[STAYS], app[METERS] = doors, stays, meters
     app[DECODING] = asyncio.Lock()
     app[FEED] = Feed(doors.view, doors.limits, meters.encoded)
+    app[RUN_FEED] = RunFeed(doors.store, doors.view, meters.encoded)
     app[UNDERWAY] = Underway()
     app[PLANNING] = asyncio.Lock()
     app[REQUESTS] = Crowd(doors.limits.requests, "requests")

@@ -14,16 +14,12 @@ from harpoon.api.doors import DOORS
 from harpoon.api.holders import is_passed_on, pass_on, runs_of
 from harpoon.api.operation import TEXT, Operation, Parameter
 from harpoon.api.query import Query, bad_parameter, path_name
-from harpoon.api.run_orders import deliver, signal_of
-from harpoon.control.conductor import Conductor
-from harpoon.control.ledger_records import run_key
-from harpoon.core.step import Signal
+from harpoon.api.run_orders import signal_of
+from harpoon.control.run_signals import deliver_by_key
 from harpoon.kit import codec
-from harpoon.kit.errors import NotFound, Unavailable
+from harpoon.kit.errors import Unavailable
 from harpoon.model.run_shown import SignalDelivery, SignalOrder
 
-#: Runs looked at before others get their turn.
-_SLICE: Final = 5_000
 #: Characters of a key.
 KEY_MAX: Final = 1_024
 
@@ -44,7 +40,7 @@ async def signal_key(request: web.Request) -> web.Response:
         raise bad_parameter("key", f"say for which key the runs wait, 1 to {KEY_MAX} characters")
     body = await read_json(request)
     signal = signal_of(request, await decode(request, SignalOrder, body), key)
-    told = _here(request, namespace, signal)
+    told = deliver_by_key(tuple(runs_of(request).conductors.values()), namespace, signal)
     if is_passed_on(request):
         found = await told
     else:
@@ -52,34 +48,6 @@ async def signal_key(request: web.Request) -> web.Response:
         found = [run for runs in await asyncio.gather(told, *_elsewhere(request, sent)) for run in runs]
     delivery = SignalDelivery(id=signal.id, runs=tuple(sorted(set(found))))
     return answer(request, codec.dump_full(delivery))
-
-
-async def _here(request: web.Request, namespace: str, signal: Signal) -> list[str]:
-    """Send a signal to the runs that are conducted here and wait for it; return their ids."""
-    reached: list[str] = []
-    for conductor in tuple(runs_of(request).conductors.values()):
-        waiting = await _waiting(conductor, namespace, signal)
-        for run in waiting:
-            try:
-                await deliver(conductor, run_key(namespace, run), signal)
-            except NotFound:
-                continue  # it has ended meanwhile
-            reached.append(run)
-    return reached
-
-
-async def _waiting(conductor: Conductor, namespace: str, signal: Signal) -> list[str]:
-    """Return the ids of a shard's open runs that wait for a signal with its key."""
-    place = (signal.name, signal.key)
-    found: list[str] = []
-    keys = tuple(conductor.runs)
-    for start in range(0, len(keys), _SLICE):
-        for key in keys[start : start + _SLICE]:
-            conducted = conductor.runs.get(key)
-            if conducted is not None and conducted.run.namespace == namespace and conducted.run.waiting.get(place):
-                found.append(conducted.run.id)
-        await asyncio.sleep(0)
-    return found
 
 
 def _elsewhere(request: web.Request, body: bytes) -> "Iterator[asyncio.Future[list[str]]]":

@@ -73,7 +73,8 @@ class Stays:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._open: set[Stay] = set()
+        #: In the order in which they came; the values mean nothing.
+        self._open: dict[Stay, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_draining = False
 
@@ -95,13 +96,13 @@ class Stays:
         connection = request.protocol
         if isinstance(connection, Telling):
             connection.when_lost(lambda: stay.end(Ending.GONE))
-        self._open.add(stay)
+        self._open[stay] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._limits.bookmark_s, self._tick)
         try:
             yield stay
         finally:
-            self._open.discard(stay)
+            self._open.pop(stay, None)
             if isinstance(connection, Telling):
                 connection.when_lost(None)
             if not self._open and self._timer is not None:

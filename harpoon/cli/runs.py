@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, documents, offers, output, run_waiting, terminal
+from harpoon.cli import columns, documents, offers, output, run_waiting, run_watching, terminal
 from harpoon.cli.options import Format, Output, Remote, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.values import mapping_of
@@ -23,7 +23,7 @@ _EXAMPLES: Final = ("harpoon run start refund --set order=o-17 --set amount=20 -
 _PLAIN: Final = ("string", "integer", "number", "boolean")
 
 runs: Final = verbs(
-    "run", "Start runs of workflows, signal them, and pause, resume or cancel them.", examples=_EXAMPLES
+    "run", "Start runs of workflows, watch and signal them, and pause, resume or cancel them.", examples=_EXAMPLES
 )
 
 _Namespace = Annotated[
@@ -120,6 +120,29 @@ def start(  # noqa: PLR0913 one option each
     _tell(run, form, "started" if answer.status == 201 else "was started before", is_over=wait)
     if wait:
         run_waiting.judge(run)
+
+
+@verb(
+    "watch",
+    group=runs,
+    examples=("harpoon run watch o-17", "harpoon run watch o-17 -o json", "harpoon run watch o-17 --after 12"),
+)
+def watch(
+    *,
+    remote: Remote,
+    run: _Run,
+    after: Annotated[
+        int | None, typer.Option(help="Only what comes after this event, by its number.", metavar="SEQ", min=0)
+    ] = None,
+    namespace: _Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Show how a run stands, then everything that happens in it, in order, until it is over.
+
+    It goes on over lost connections. Exit code 7: the run did not succeed. With -o json, each line is one message of
+    the API: snapshot, change, bookmark or over.
+    """
+    run_watching.watch(remote.client(), namespace, run, after, form)
 
 
 @verb(

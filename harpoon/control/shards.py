@@ -34,6 +34,7 @@ from harpoon.control.runs import SHARD_HOLDS, Runs, shard_name
 from harpoon.control.settling import Settling
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.control.view import View
 from harpoon.control.workflows import Workflows
@@ -90,6 +91,7 @@ class Shards:
         self._conducting = conducting
         self._runs = conducting.runs
         self._turns = Turns(means.clock)
+        self._together = Together(means.store)
         self._loader = Loader(means.store, conducting.runs.reader, conducting.workflows.graph, self._turns)
         self._holding = Holding(means, view, member, SHARD_HOLDS)
         self._settling = Settling(means, member)
@@ -224,7 +226,7 @@ class Shards:
         shard, means = _NAMES[name], self._means
         # Workflows that runs were started on before are to be known.
         await self._view.mirror.reached(hold.sealed)
-        ledger = Ledger(means.store, hold, shard, means.instance, self._turns)
+        ledger = Ledger(self._together, hold, shard, means.instance, self._turns)
         conductor = Conductor(ledger, self._conducting.exchange, means.clock, self._view.incarnation, self._runs.reader)
         writing = asyncio.ensure_future(ledger.run())
         self._timers.enter(conductor.dues)

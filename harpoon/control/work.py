@@ -54,10 +54,10 @@ class WorkExchange(Floor):
         self._asides = Asides()
         self._finishing: set[asyncio.Task[bytes]] = set()
 
-    async def run(self) -> None:
+    async def run(self, every_s: float = SWEEP_S) -> None:
         """Forget who has left, until cancelled."""
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(every_s)
             for session in self.sessions.forget(self.now_ms()):
                 self._away.pop(session.id, None)
 

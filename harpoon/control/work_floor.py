@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 
 import orjson
 
 from harpoon.control.work_request import Look, Work
 from harpoon.control.work_told import Subject
+from harpoon.core import run_why
+from harpoon.core.crew import waits_for
 from harpoon.core.exchange import Asker, Exchange
 from harpoon.core.offers import AttemptId, Limit, Offer, SessionId
 from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run_why import EXPLAINED_MAX
 from harpoon.core.sessions import Sessions
 from harpoon.kit.clock import Clock
 
@@ -136,6 +140,15 @@ class Floor:
             if work is not None:
                 work.wake()
         self.deal_soon()
+
+    def takers(self, run: Run) -> run_why.Floor:
+        """Return what is known here of those who could do the work of a run."""
+        now_ms = self.now_ms()
+        found = {
+            place: waits_for(self.core, self.sessions, AttemptId(run.namespace, run.id, *attempt.ref), now_ms)
+            for place, attempt in islice(run.ready.items(), EXPLAINED_MAX)
+        }
+        return {place: waiting for place, waiting in found.items() if waiting is not None}
 
     def now_ms(self) -> int:
         """Return the present moment, UTC milliseconds."""

@@ -13,6 +13,7 @@ from tempfile import mkstemp
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from harpoon.api.app import make_app
@@ -129,6 +130,7 @@ class Rig:
     port: int
     session: aiohttp.ClientSession
     headers: dict[str, str] = field(default_factory=dict)
+    app: web.Application = field(default_factory=web.Application)
 
     @property
     def view(self) -> View:
@@ -207,7 +209,8 @@ class Reader:
             return {"comment": lines.get("", ""), "retry": lines.get("retry")}
         event = json.loads(lines["data"])
         assert event["type"] == lines["event"]
-        assert event.get("revision") == lines.get("id")
+        position = event.get("revision", event.get("seq"))
+        assert lines.get("id") == (None if position is None else str(position))
         return event
 
     async def until(self, is_it: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
@@ -298,17 +301,16 @@ async def a_rig(
         run_status=None if runs is None else RunStatus(store, runs.reader, clock),
     )
     is_open = asyncio.Event()
+    app = make_app(doors)
     async with asyncio.TaskGroup() as group, session:
         mirror = group.create_task(view.mirror.run())
         keeping = None if recorder is None else group.create_task(recorder.run())
-        site = group.create_task(
-            run_site(make_app(doors), "127.0.0.1", port, grace_s=grace_s, on_ready=lambda _: is_open.set())
-        )
+        site = group.create_task(run_site(app, "127.0.0.1", port, grace_s=grace_s, on_ready=lambda _: is_open.set()))
         await is_open.wait()
         while recorder is not None and recorder.condition.state is Recording.CATCHING_UP:
             await asyncio.sleep(0.001)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        yield Rig(doors, store, port, session, headers)
+        yield Rig(doors, store, port, session, headers, app)
         doors.drain.set()
         await site
         mirror.cancel()

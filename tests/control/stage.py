@@ -12,6 +12,7 @@ from harpoon.control.orders import BeatOrder, ClaimOrder, CloseOrder, Form, Gran
 from harpoon.control.run_reader import RunReader
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.core.graph import compile_graph
 from harpoon.kit.clock import SystemClock
@@ -102,7 +103,7 @@ class Stage:
             hold = await acquire(self.store, self.lease, f"shards/{SHARD:02d}", self.name, 1)
         assert hold is not None
         turns = self.turns = Turns(SystemClock())
-        self.ledger = Ledger(self.store, hold, SHARD, self.name, turns)
+        self.ledger = Ledger(Together(self.store), hold, SHARD, self.name, turns)
         self.conductor = Conductor(self.ledger, self.notes, self.clock, 1, self.reader)
         self.timers = Timers(self.clock, turns)
         self.timers.enter(self.conductor.dues)

@@ -121,7 +121,7 @@ class Executed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Up(Event):
-    """The process of an instance or an agent was started; ``instance`` is its unique name."""
+    """The process of an instance, an agent or a worker was started; ``instance`` is the unique name of this life."""
 
     kind: ClassVar[str] = "up"
     instance: str
@@ -129,7 +129,7 @@ class Up(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Down(Event):
-    """The process of an instance or an agent is gone, by itself or killed."""
+    """The process of an instance, an agent or a worker is gone, by itself or killed."""
 
     kind: ClassVar[str] = "down"
 
@@ -205,6 +205,88 @@ class Watched(Event):
     #: Of ``changes``: keys as ``<kind>/<name>`` (``job/default/web``, ``task/a1/default.web.0.1-7``, …); of ``snapshot``
     #: what is there; of ``opened`` the kinds that are watched (``job``, …), all of each; none: all kinds.
     keys: tuple[str, ...] = ()
+
+
+# Runs of workflows: those who ask for them, and those who work for them.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAsked(Event):
+    """A user begins a request about a run: ``start``, ``signal``, ``pause``, ``resume``, ``cancel`` or ``look``.
+
+    Or ``declare``: then ``run`` names a workflow.
+    """
+
+    kind: ClassVar[str] = "run_asked"
+    #: Unique within the history.
+    op: str
+    verb: str
+    #: ``<namespace>/<run>``.
+    run: str
+    #: What is sent.
+    args: Mapping[str, Any] = field(default_factory=dict)
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTold(Event):
+    """How it ended; one that was never answered is not told."""
+
+    kind: ClassVar[str] = "run_told"
+    op: str
+    #: As of `Answered`.
+    outcome: str
+    #: Of the answer; 0: there was none.
+    status: int
+    #: The run as it was shown, if it was.
+    found: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed(Event):
+    """A worker, or a part of it, was told that an attempt is its own."""
+
+    kind: ClassVar[str] = "handed"
+    worker: str
+    run: str
+    op: str
+    visit: int
+    attempt: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought(Event):
+    """A worker was told what became of a closing that it had sent."""
+
+    kind: ClassVar[str] = "brought"
+    worker: str
+    run: str
+    op: str
+    visit: int
+    attempt: int
+    token: str
+    label: str
+    #: 200: it is closed so, now or by the same closing before.
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked(Event):
+    """A worker's request was answered; `Handed` and `Brought` tell what with."""
+
+    kind: ClassVar[str] = "worked"
+    worker: str
+    session: str
+    seq: int
+    #: The instance that answered, and this life of it.
+    by: str
+    #: What the answer is known by: two of the same are the same.
+    answer: str
+    #: When it was asked.
+    since: float
+    #: Tokens of the attempts that it keeps alive, and was not told to have lost.
+    beats: tuple[str, ...] = ()
 
 
 # Who breaks things.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from tests.sim.flows import flowed
 from tests.sim.plan import CHAOS_S, Fault, Op, Plan, a_spec
 from tests.sim.toil import toiled
 
@@ -82,7 +83,7 @@ def drawn(seed: int) -> Plan:
     if rng.random() < 0.5:
         faults += rng.choice(CHORDS)(rng, plan)
     plan = replace(plan, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
-    return toiled(_break_for_ever(rng, plan) if rng.random() < 0.3 else plan)
+    return flowed(toiled(_break_for_ever(rng, plan) if rng.random() < 0.3 else plan))
 
 
 # What is asked for.

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harpoon.agent.client import SILENCE_S
@@ -12,6 +13,7 @@ from harpoon.api.idempotency import Underway
 from harpoon.control.controller import Controller
 from harpoon.control.means import Means, PeerAnswer
 from harpoon.control.metrics import Metrics
+from harpoon.control.work import WorkExchange
 from harpoon.kit.errors import Fenced, HarpoonError, Unavailable, leaves
 from harpoon.model import wire
 from harpoon.model.agent import Agent
@@ -19,6 +21,7 @@ from harpoon.store.port import Renewal, RolledBack, StoreUnavailable
 from tests.sim.daemons import Daemon
 from tests.sim.loop import NODE, Node, SimClock
 from tests.sim.lost import Lost
+from tests.sim.site import Site
 from tests.sim.way import SimWay
 
 if TYPE_CHECKING:
@@ -94,6 +97,8 @@ class Instance:
             world.store, world.net, clock=SimClock(), rng=random.Random(f"{world.plan.seed}/{self.unique}/way")
         )
         self.controller: Controller | None = None
+        #: All of its doors, if it conducts runs.
+        self.site: Site | None = None
         #: Of its doors: keys of requests that are being answered.
         self.underway = Underway()
         self._world = world
@@ -118,17 +123,25 @@ class Instance:
         self._stop.set()
 
     async def _live(self) -> None:
-        self.controller = None
-        controller = await Controller.open(self._means(), Metrics())
+        self.controller = self.site = None
+        means = self._means()
+        exchange_for = partial(WorkExchange, clock=means.clock) if self._world.plan.hands else None
+        controller = await Controller.open(means, Metrics(), exchange_for)
         self.controller = controller
         async with asyncio.TaskGroup() as outer:
             following = outer.create_task(controller.follow())
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(controller.run())
-                listed = group.create_task(controller.roster.follow(self._world.endpoints, self._connect))
+                own = [group.create_task(controller.roster.follow(self._world.endpoints, self._connect))]
+                if isinstance(controller.exchange, WorkExchange):
+                    self.site = Site(self._world, means, controller)
+                    own.append(group.create_task(controller.exchange.run()))
                 await self._stop.wait()
+                if self.site is not None:
+                    self.site.drain()
                 running.cancel()
-                listed.cancel()
+                for task in own:
+                    task.cancel()
             following.cancel()
 
     def _means(self) -> Means:

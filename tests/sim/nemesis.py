@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from harpoon.control.ledger_records import shard_of
+from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.kit.errors import Conflict, HarpoonError, NotFound
 from harpoon.model.rebalance import Rebalancing
 from harpoon.store.port import StoreUnavailable
@@ -103,6 +105,17 @@ class Nemesis:
         """Whoever minds an agent hands it over, and leaves."""
         return self._befall(AGENT_HOLDS + fault.target, self.stop_instance)
 
+    def kill_conductor(self, fault: Fault) -> Callable[[], object]:
+        """Whoever conducts a run dies."""
+        return self._befall(_hold_of(fault.target), self.kill_instance)
+
+    def pause_conductor(self, fault: Fault) -> Callable[[], object]:
+        return self._befall(_hold_of(fault.target), self.pause_instance)
+
+    def stop_conductor(self, fault: Fault) -> Callable[[], object]:
+        """Whoever conducts a run hands it over, and leaves."""
+        return self._befall(_hold_of(fault.target), self.stop_instance)
+
     def _befall(self, hold: str, deed: Callable[[Fault], Callable[[], object]]) -> Callable[[], object]:
         name = self._world.holder(hold)
         return NOBODY if name is None else deed(Fault(at=0, what="", target=name))
@@ -120,6 +133,28 @@ class Nemesis:
             node.ahead_ms = 0
 
         return back
+
+    # Workers of runs.
+
+    def kill_worker(self, fault: Fault) -> Callable[[], object]:
+        self._world.kill_worker(fault.target)
+        return lambda: self._world.start_worker(fault.target)
+
+    def pause_worker(self, fault: Fault) -> Callable[[], object] | None:
+        node = self._world.net.nodes.get(fault.target)
+        if node is None:
+            return None
+        self._world.loop.pause(node)
+        return lambda: self._world.loop.resume(node)
+
+    def cut_worker(self, fault: Fault) -> Callable[[], object]:
+        return self._cut(fault.target, (fault.other,), 3 if fault.amount == 1 else 2)
+
+    def slow_to_worker(self, fault: Fault) -> Callable[[], object]:
+        """What is asked arrives late, and so does what is answered."""
+        there = self._worse(fault.target, fault.other, late=fault.amount, late_s=(0.1, 8.0))
+        back = self._worse(fault.other, fault.target, late=fault.amount, late_s=(0.1, 8.0))
+        return lambda: (there(), back())
 
     # Ways.
 
@@ -336,6 +371,10 @@ class Nemesis:
         for name, value in worse.items():
             setattr(way, name, value)
         return lambda: self._world.net.heal(source, target)
+
+
+def _hold_of(run: str) -> str:
+    return SHARD_HOLDS + shard_name(shard_of(f"default/{run}"))
 
 
 #: What an operator's request may end in, to be tried again.

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from harpoon.model.units import parse_duration
+
 #: Clients ask and things break for so long.
 CHAOS_S: Final = 45.0
 
@@ -33,10 +35,11 @@ class Op:
     at: float
     session: str
     verb: str
+    #: Or a run, or a workflow: see `tests.sim.users`.
     job: str
     #: The instance that is asked first.
     to: str
-    #: Of ``put``.
+    #: Of ``put``; and whatever else is asked of workflows and runs.
     spec: Mapping[str, Any] = field(default_factory=dict)
     #: Of ``scale``: how many slots it is to have.
     scale: int = 0
@@ -44,6 +47,17 @@ class Op:
     is_conditional: bool = False
     #: An idempotency key: whoever asks with it again is answered the same.
     key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hand:
+    """A worker of runs."""
+
+    name: str
+    #: It does whatever a worker should not (`tests.sim.workmen.Odd`); else it is the shipped one.
+    is_odd: bool = False
+    #: Attempts at once.
+    places: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +80,19 @@ class Plan:
     cpu: int = 8000
     #: What goes wrong at one point, which, and whose; see `tests.sim.points`.
     point: tuple[str, int, str] | None = None
+    #: Who works for runs of workflows; nobody: no instance conducts any.
+    hands: tuple[Hand, ...] = ()
 
     @property
     def has_gaps(self) -> bool:
         """Whether some view may miss something, until it is compared with the store."""
         return any(fault.what == "watch_gap" for fault in self.faults) or bool(self.point and self.point[0] == "hide")
+
+    @property
+    def runs_s(self) -> float:
+        """The longest that a run may take."""
+        deadlines = [op.spec["deadline"] for op in self.ops if op.verb == "declare"]
+        return max((parse_duration(one).total_seconds() for one in deadlines), default=0.0)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -80,9 +102,10 @@ class Plan:
         told = json.loads(text)
         lists = {name: tuple(Fault(**one) for one in told.pop(name)) for name in ("faults", "broken")}
         ops = tuple(Op(**one) for one in told.pop("ops"))
+        hands = tuple(Hand(**one) for one in told.pop("hands", ()))
         point = told.pop("point")
         told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-        return cls(**told, **lists, ops=ops, point=None if point is None else tuple(point))
+        return cls(**told, **lists, ops=ops, hands=hands, point=None if point is None else tuple(point))
 
 
 def draw(seed: int) -> Plan:

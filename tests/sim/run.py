@@ -26,10 +26,15 @@ from harpoon.control.view import View
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.model import wire
+from harpoon.model.header import Header
 from harpoon.model.instance import Holder
 from harpoon.model.manifest import Manifest
 from harpoon.model.receipt import Receipt
+from harpoon.model.run_shown import RunCancel, RunStart, SignalOrder
+from harpoon.model.work import WorkLook, WorkRequest
+from harpoon.model.workflow import WorkflowManifest
 from harpoon.store.memory import MemoryStore
+from harpoon.worker.wire import WorkAnswer
 from tests.proof.history import digest
 from tests.sim.plan import Fault, Op, Plan
 
@@ -130,11 +135,14 @@ def _warm_up() -> None:
         wire.Snapshot,
         wire.Changed,
         Receipt,
+        Header,
+        WorkAnswer,
     ):
         with suppress(Invalid):
             codec.load(kind, b"{}")
-    with suppress(Invalid):
-        codec.decode(Manifest, b"{}")
+    for asked in (Manifest, WorkflowManifest, WorkRequest, WorkLook, RunStart, SignalOrder, RunCancel):
+        with suppress(Invalid):
+            codec.decode(asked, b"{}")
     gc.collect()
     gc.freeze()
 

@@ -19,7 +19,7 @@ import structlog
 from harpoon.agent.settings import AGENT_PORT
 from tests.proof import history
 from tests.proof.judge import CHECKS, Judge, Terms, Violation
-from tests.sim import daemons, disks
+from tests.sim import daemons, disks, shards
 from tests.sim.clients import Client, Watcher
 from tests.sim.hosts import Host, Ways
 from tests.sim.instances import Instance
@@ -31,13 +31,18 @@ from tests.sim.plan import Plan
 from tests.sim.point import Point
 from tests.sim.record import Record
 from tests.sim.registering import Registration
+from tests.sim.site import few_doors
 from tests.sim.store import SimStore
 from tests.sim.tallies import tallies
+from tests.sim.users import SESSIONS, User
+from tests.sim.workmen import Honest, Odd, lead
 
 #: After the calm everything is as desired within so long; the longest that leases, losses and backoffs can take.
 CALM_S = 150.0
 #: A view that missed something is compared with the store within so long.
 VERIFIED_S = 680.0
+#: Beyond the deadline of the last run that was asked for.
+RUNS_S = 10.0
 #: So quiet, it is settled; and stays so for as long again.
 QUIET_S = 35.0
 #: What nobody can promise whose store leaves out events of a watch, and does not say so: a view that misses a placement.
@@ -65,6 +70,10 @@ class World:
         #: Where each of the others listens.
         self.ports: dict[str, int] = dict.fromkeys(plan.unlisted, AGENT_PORT)
         self._daemons: dict[str, daemons.Daemon] = {}
+        #: Doors are opened anew whenever an instance begins again.
+        self.sites = itertools.count(1)
+        #: What each odd worker hands on to its next life.
+        self._minds: dict[str, dict[str, Any]] = {}
         checks = tuple(check for check in CHECKS if not (plan.has_gaps and check.name in UNSURE))
         judge = judge or Judge(Terms(lost_after_s=plan.lost_after_s), checks)
         self.record = Record(self.loop, judge, keep_log=keep_log)
@@ -102,11 +111,13 @@ class World:
             self.start_agent(agent)
         for name in self.plan.instances:
             self.start_instance(name)
+        for hand in self.plan.hands:
+            self.start_worker(hand.name)
 
     async def _script(self) -> None:
         sessions = sorted({op.session for op in self.plan.ops})
         clients = [
-            self._at(name, Client(self, name).run(tuple(op for op in self.plan.ops if op.session == name)))
+            self._at(name, self._asker(name).run(tuple(op for op in self.plan.ops if op.session == name)))
             for name in sessions
         ]
         self._at("w1", Watcher(self, "w1").run())
@@ -136,7 +147,8 @@ class World:
     async def _settle(self) -> None:
         """Wait until nothing has happened for a while, but not for ever."""
         start = self.loop.now
-        at_least, at_most = (VERIFIED_S, VERIFIED_S + CALM_S) if self.plan.has_gaps else (0.0, CALM_S)
+        at_least = VERIFIED_S if self.plan.has_gaps else self.plan.runs_s + RUNS_S if self.plan.hands else 0.0
+        at_most = at_least + CALM_S
         while self.loop.now < start + at_most:
             await asyncio.sleep(1)
             if self.loop.now >= start + at_least and self.loop.now >= max(start, self.record.last_news) + QUIET_S:
@@ -225,7 +237,33 @@ class World:
             self._daemons.pop(agent, None)
             self.tell(history.Down(t=self.loop.now, node=agent))
 
+    def start_worker(self, name: str) -> None:
+        if name in self.net.nodes:
+            return
+        hand = next(one for one in self.plan.hands if one.name == name)
+        rng = random.Random(f"{self.plan.seed}/{name}/{next(self._lives)}")
+        mind = self._minds.setdefault(name, {})
+        instances = self.plan.instances
+        node = Node(name, self.loop.now)
+        worker = node.context().run(Odd, hand, instances, rng, mind) if hand.is_odd else Honest(hand, instances, rng)
+        self.net.join(node)
+        self.tell(history.Up(t=self.loop.now, node=name, instance=worker.life))
+        self.loop.start(node, worker.run()).add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, done: "asyncio.Task[None]") -> None:
+        self.record.fail("crash", f"{done.get_name()} ended by itself: {done.exception()!r}")
+
+    def kill_worker(self, name: str) -> None:
+        node = self.net.nodes.get(name)
+        if node is not None:
+            self.loop.kill(node)
+            self.net.leave(node)
+            self.tell(history.Down(t=self.loop.now, node=name))
+
     # Small helps.
+
+    def _asker(self, session: str) -> Client | User:
+        return User(self, session) if session.startswith(SESSIONS) else Client(self, session)
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> None:
         """Have something done during the chaos, and wait for it before the calm."""
@@ -280,3 +318,8 @@ class World:
         rng = random.Random(f"{self.plan.seed}/uuid")
         disks.install(rng)
         self.point.install()
+        if self.plan.hands:
+            shards.make_few()
+            few_doors()
+            shards.make_alike(rng)
+            lead(self, rng)

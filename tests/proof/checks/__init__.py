@@ -3,6 +3,8 @@
 from typing import Final
 
 from tests.proof.checks.answering import ComparedAndOnce, DurableAnswers, MonotoneSessions
+from tests.proof.checks.asking import RunsKept, RunsOnce
+from tests.proof.checks.clocks import IsClaimed, RunsEnd, RunTimers, StandsStill
 from tests.proof.checks.completing import CompleteForGood, EndsRightly, FewAtOnce
 from tests.proof.checks.conducting import FiresOnce, OneCompletion, WithinBounds
 from tests.proof.checks.converging import Converges, CoreConverges
@@ -28,9 +30,12 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     ClaimFirst,
     DurableAnswers,
     ComparedAndOnce,
+    RunsKept,
+    RunsOnce,
     OneCompletion,
     FiresOnce,
     WithinBounds,
+    StandsStill,
     WholeWatches,
     MonotoneSessions,
     NoOrphans,
@@ -53,4 +58,7 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     NoLastingOverload,
     DuesDecided,
     BatchesEnd,
+    RunsEnd,
+    RunTimers,
+    IsClaimed,
 )

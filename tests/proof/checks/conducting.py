@@ -4,6 +4,7 @@ A log is read here as it is written, and what a workflow's edges make of it is w
 what decides it.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,9 @@ from tests.proof.state import Change, State
 
 #: Kind of an event → where it tells what it opens, what it is about, and by which token.
 _OPENED: Final = {"s": 3, "f": 3, "x": 10, "r": 4}
-_LABEL, _RETRY = 7, 11
+LABEL, RETRY = 7, 11
+#: Labels of what ran out, whatever its worker says.
+_BY_CLOCKS: Final = frozenset({"timeout", "lost"})
 _TRIES: Final = {"fail": 1, "timeout": 1, "lost": 5}
 
 Visit = tuple[str, int]
@@ -22,7 +25,7 @@ Written = list[Any]
 
 
 @dataclass(slots=True)
-class _Run:
+class RunKnown:
     """What is known of a run."""
 
     header: Mapping[str, Any]
@@ -38,23 +41,23 @@ class _Run:
     due: dict[int, int] = field(default_factory=dict)
 
 
-def _field(event: Written, at: int) -> Any:
+def field_of(event: Written, at: int) -> Any:
     """Return a field; those at the end are left out where they are empty."""
     return event[at] if at < len(event) else None
 
 
-def _opened(event: Written) -> list[Written]:
-    return _field(event, _OPENED.get(event[0], len(event))) or []
+def opened_by(event: Written) -> list[Written]:
+    return field_of(event, _OPENED.get(event[0], len(event))) or []
 
 
-class _OfRuns(Check):
+class OfRuns(Check):
     """Reads the logs of runs, event by event."""
 
     tables = ("runs", "log")
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, RunKnown] = {}
 
     def on_committed(self, event: Committed) -> None:
         if self.state.is_anew:
@@ -86,42 +89,42 @@ class _OfRuns(Check):
         elif change.key in self._runs:
             self._runs[change.key].header = change.new.value
         else:
-            self._runs[change.key] = _Run(change.new.value)
+            self._runs[change.key] = RunKnown(change.new.value)
             for written in change.new.value.get("started") or ():
                 yield change.key, written
 
     def _judge_kept(self, key: str, change: Change, event: Committed) -> None:
         """Judge that a record was written again, or deleted."""
 
-    def _judge(self, key: str, run: _Run, written: Written, event: Committed) -> None:
+    def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
         """Judge the next event of a run, which does not have it yet."""
 
-    def _spec(self, run: _Run) -> Mapping[str, Any]:
+    def spec_of(self, run: RunKnown) -> Mapping[str, Any]:
         """Return the workflow that a run goes by."""
         header = run.header
         row = self.state.value("graphs", f"{header['namespace']}/{header['workflow']}/{header['generation']}")
         return {} if row is None else row["spec"]
 
 
-def _follow(run: _Run, written: Written) -> None:
+def _follow(run: RunKnown, written: Written) -> None:
     kind, run.seq, run.now_ms = written[:3]
     if kind == "c":
         _, _, _, op, visit, attempt, token = written[:7]
         run.open[op, visit] = attempt, token
     elif kind == "x":
         _, _, _, op, visit, attempt = written[:6]
-        if _field(written, _RETRY) is None:
+        if field_of(written, RETRY) is None:
             run.open.pop((op, visit), None)
         else:
             run.open[op, visit] = attempt + 1, ""
     elif kind == "e":
         run.is_over = True
-    for op, visit, *_ in _opened(written):
+    for op, visit, *_ in opened_by(written):
         run.visits[op] = visit
         run.open[op, visit] = 1, ""
 
 
-class OneCompletion(_OfRuns):
+class OneCompletion(OfRuns):
     """S7. An attempt is claimed once, by a token of its own, and closed once, by that."""
 
     name = "S7"
@@ -137,7 +140,7 @@ class OneCompletion(_OfRuns):
         if not self._runs[key].is_over:
             raise self.refute(f"{change.key} is deleted, and run {key} is not over", event)
 
-    def _judge(self, key: str, run: _Run, written: Written, event: Committed) -> None:
+    def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
         kind, seq, now_ms = written[:3]
         if run.is_over:
             raise self.refute(f"run {key} is over, and event {seq} follows", event)
@@ -161,19 +164,19 @@ class OneCompletion(_OfRuns):
             self._tokens.add(token)
 
 
-class FiresOnce(_OfRuns):
+class FiresOnce(OfRuns):
     """S8 and S10. What is worked out here is the rule of triggers alone: a set of members, complete again and again."""
 
     name = "S8"
     says = "Each edge fires once for each closing with its label; a join, once for all of its members having occurred."
 
-    def _judge(self, key: str, run: _Run, written: Written, event: Committed) -> None:
-        spec = self._spec(run)
+    def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
+        spec = self.spec_of(run)
         triggers = _triggers(spec)
-        if written[0] == "x" and _field(written, _RETRY) is None:
-            _occur(run, triggers, f"{written[3]}.{written[_LABEL]}")
+        if written[0] == "x" and field_of(written, RETRY) is None:
+            _occur(run, triggers, f"{written[3]}.{written[LABEL]}")
         begun: list[str] = []
-        for op, visit, *rest in _opened(written):
+        for op, visit, *rest in opened_by(written):
             trigger = rest[0] if rest else None
             if visit != run.visits.get(op, 0) + begun.count(op) + 1:
                 raise self.refute(f"visit {visit} of {op} in run {key} is not the next", event)
@@ -204,7 +207,7 @@ def _triggers(spec: Mapping[str, Any]) -> list[tuple[str, frozenset[str]]]:
     return found
 
 
-def _occur(run: _Run, triggers: list[tuple[str, frozenset[str]]], member: str) -> None:
+def _occur(run: RunKnown, triggers: list[tuple[str, frozenset[str]]], member: str) -> None:
     for number, (_, members) in enumerate(triggers):
         if member in members:
             occurred = run.occurred.setdefault(number, set())
@@ -214,20 +217,41 @@ def _occur(run: _Run, triggers: list[tuple[str, frozenset[str]]], member: str) -
                 run.due[number] = run.due.get(number, 0) + 1
 
 
-class WithinBounds(_OfRuns):
-    """S9. That a run ends by its deadline is a matter of clocks, and of whoever has its shard by then."""
+class WithinBounds(OfRuns):
+    """S9. That a run ends by its deadline is a matter of clocks: see L3."""
 
     name = "S9"
-    says = "No operation is visited more often than its visits, and no visit tried more often than its retries allow."
+    says = "No operation is visited more often than its visits, and each visit tried as often as its retries allow."
 
-    def _judge(self, key: str, run: _Run, written: Written, event: Committed) -> None:
+    def __init__(self, terms: Terms, state: State | None = None) -> None:
+        super().__init__(terms, state)
+        #: Run, operation and visit → how often it ended by which clock.
+        self._spent: dict[tuple[str, str, int], Counter[str]] = {}
+
+    def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
+        if written[0] == "s":
+            self._spent = {known: spent for known, spent in self._spent.items() if known[0] != key}
         if written[0] not in "cx":
             return
         op, visit, attempt = written[3:6]
-        told = self._spec(run).get("operations", {}).get(op, {})
-        if visit > told.get("visits", 1) and (written[0] == "c" or written[_LABEL] != "exhausted"):
+        told = self.spec_of(run).get("operations", {}).get(op, {})
+        if visit > told.get("visits", 1) and (written[0] == "c" or written[LABEL] != "exhausted"):
             raise self.refute(f"visit {visit} of {op} in run {key} is beyond its visits, and not exhausted", event)
         retry = told.get("retry") or {}
         tries = sum((retry.get(kind) or {}).get("attempts", usual) - 1 for kind, usual in _TRIES.items())
+        what = f"attempt {attempt} of visit {visit} of {op} in run {key}"
         if attempt > tries + 1:
-            raise self.refute(f"attempt {attempt} of visit {visit} of {op} in run {key} is one too many", event)
+            raise self.refute(f"{what} is one too many", event)
+        if written[0] == "x" and written[LABEL] in _BY_CLOCKS and told.get("worker"):
+            self._judge_given_up(what, key, told, written, event)
+
+    def _judge_given_up(
+        self, what: str, key: str, told: Mapping[str, Any], written: Written, event: Committed
+    ) -> None:
+        """Judge whether a visit whose worker fell silent, or was too slow, is tried again; handlers may have no use for it."""
+        label = written[LABEL]
+        spent = self._spent.setdefault((key, written[3], written[4]), Counter())
+        spent[label] += 1
+        most = ((told.get("retry") or {}).get(label) or {}).get("attempts", _TRIES[label])
+        if (field_of(written, RETRY) is None) != (spent[label] >= most):
+            raise self.refute(f"{what} is {label} for the {spent[label]}. time, of {most}", event)

@@ -7,11 +7,42 @@ schedules, and from 5.1 s on ``s1`` has all agents.
 from collections.abc import Mapping
 from typing import Final
 
-from tests.sim.directed import commits, losses, orders, pressing, recurring, requests, rolling, toiling, watches
+from tests.sim.directed import commits, flowing, losses, orders, pressing, recurring, requests, rolling, toiling, watches
 from tests.sim.directed.making import Family, kept, tight
 
 #: Variant → what kills it.
 DIRECTED: Final[Mapping[str, Family]] = {
+    "foreign_closing_taken": flowing.odd,
+    "closing_again_is_late": flowing.odd,
+    "lost_for_good": flowing.stalls,
+    "one_try_too_many": flowing.stalls,
+    "join_fires_after_one": flowing.plain,
+    "join_remembers": flowing.plain,
+    "edge_fires_twice": flowing.plain,
+    "visits_not_bounded": flowing.plain,
+    "clocks_run_out_early": flowing.stalls,
+    "nap_is_over_at_once": flowing.conductor_dies_idle,
+    "deadline_ignored": flowing.too_long,
+    "paused_fires": flowing.paused,
+    "paused_consumes": flowing.paused,
+    "signal_taken_twice": flowing.signalled,
+    "signal_consumed_twice": flowing.signalled,
+    "cancel_only_asked": flowing.signalled,
+    "heartbeats_in_vain": flowing.plain,
+    "another_body_taken": flowing.again,
+    "begun_over_what_has_ended": flowing.again,
+    "run_acknowledged_before_commit": flowing.slow_store,
+    "claim_told_before_commit": flowing.slow_store,
+    "ledger_compares_no_hold": flowing.late_by_the_former,
+    "ledger_takes_doubt_for_done": flowing.late,
+    "ledger_takes_doubt_for_undone": flowing.in_silence,
+    "ledger_not_sealed": flowing.late,
+    "tokens_begin_anew": flowing.conductor_dies,
+    "adopted_without_a_heartbeat": flowing.conductor_dies,
+    "timers_forgotten": flowing.conductor_dies_idle,
+    "taken_over_and_not_offered": flowing.nobody_works,
+    "not_hurried": flowing.conductor_dies_idle,
+    "asked_again_is_asked_anew": flowing.odd,
     "fires_beside_its_record": recurring.due,
     "fires_what_passed_again": recurring.due,
     "decides_and_does_nothing": recurring.due,

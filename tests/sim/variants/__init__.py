@@ -7,6 +7,7 @@ from tests.sim.variants.agents import AGENTS
 from tests.sim.variants.cron import CRON
 from tests.sim.variants.doors import DOORS
 from tests.sim.variants.doubles import DOUBLES
+from tests.sim.variants.flowing import FLOWING
 from tests.sim.variants.holds import HOLDS
 from tests.sim.variants.minding import MINDING
 from tests.sim.variants.placing import PLACING
@@ -17,5 +18,5 @@ from tests.sim.variants.variant import Variant, named
 from tests.sim.variants.views import VIEWS
 
 VARIANTS: Final[Mapping[str, Variant]] = named(
-    *AGENTS, *HOLDS, *MINDING, *PLACING, *PRESSING, *ROLLING, *VIEWS, *DOORS, *DOUBLES, *CRON, *TOILING
+    *AGENTS, *HOLDS, *MINDING, *PLACING, *PRESSING, *ROLLING, *VIEWS, *DOORS, *DOUBLES, *CRON, *TOILING, *FLOWING
 )

@@ -1,0 +1,187 @@
+"""Runs of workflows: what is asked of them, and who works for them, at the right moment."""
+
+from typing import Any
+
+from tests.sim.directed.making import fault, plan
+from tests.sim.flows import WORKFLOWS, flow, work
+from tests.sim.plan import Fault, Hand, Op, Plan
+
+_HONEST = (Hand(name="h1", places=6),)
+_ODD = (Hand(name="h1", is_odd=True, places=3), Hand(name="h2", is_odd=True, places=3))
+#: Goes round for as long as it may.
+_WHEEL = flow("turn", turn=work(visits=2, next={"done": "turn", "exhausted": "out"}), out=work("tell"))
+#: Waits for people only.
+_DOOR = flow(
+    knock={"wait": {"signal": "knock"}, "timeout": "30s", "next": {"done": "open"}},
+    again={"wait": {"signal": "knock"}, "timeout": "30s", "next": {"done": "open"}},
+    open=work(visits=2),
+)
+_NAP = flow(nap={"wait": {"for": "4s"}, "next": {"done": "nap_more"}}, nap_more={"wait": {"for": "5s"}})
+#: Workers have time for it, and it has time for workers.
+_SLOW = flow(only=work(queue_timeout="45s", timeout="20s")) | {"deadline": "75s"}
+#: A join is complete again and again, each time by one of its members first.
+_LAPS = flow(
+    "a",
+    a=work(visits=3, next={"done": ["b", "c"]}),
+    b=work(visits=3, next={"done": "a"}),
+    c=work("tell", visits=3),
+    d=work("tell", needs=["b", "c"], visits=9),
+)
+_OWN = {"laps": _LAPS, "wheel": _WHEEL, "door": _DOOR, "nap": _NAP, "slow": _SLOW}
+
+
+def flowing(
+    seed: int, ops: tuple[Op, ...], *faults: Fault, hands: tuple[Hand, ...] = _HONEST, chaos_s: float = 14.0
+) -> Plan:
+    """Make a plan of what is asked of workflows, each of which is declared first."""
+    names = list(dict.fromkeys(op.spec["workflow"] for op in ops if op.verb == "start"))
+    told = WORKFLOWS | _OWN
+    first = tuple(asked(1 + number / 10, "declare", name, **told[name]) for number, name in enumerate(names))
+    return plan(seed, (*first, *ops), faults, hands=hands, chaos_s=chaos_s)
+
+
+def asked(at: float, verb: str, what: str, to: str = "s1", session: str = "u1", **spec: Any) -> Op:
+    """Ask for something about a run or a workflow."""
+    return Op(at=at, session=session, verb=verb, job=what, to=to, spec=spec)
+
+
+def start(at: float, run: str, workflow: str, to: str = "s1", session: str = "u1", **more: Any) -> Op:
+    """Ask for a run."""
+    return asked(at, "start", run, to, session, workflow=workflow, **more)
+
+
+def knock(at: float, run: str, number: int, to: str = "s1", session: str = "u1") -> Op:
+    """Send a signal."""
+    return asked(at, "signal", run, to, session, signal="knock", id=f"k{number}", label="done")
+
+
+def _several(*workflows: str, at: float = 4.0) -> tuple[Op, ...]:
+    return tuple(start(at + number / 5, f"r{number}", name) for number, name in enumerate(workflows))
+
+
+def plain(seed: int) -> Plan:
+    """Nothing breaks."""
+    return flowing(seed, _several("ship", "laps", "laps", "wheel", "refund"))
+
+
+def odd(seed: int) -> Plan:
+    """All workers are odd."""
+    return flowing(seed, _several("ship", "board", "errand", "errand", "wheel"), hands=_ODD)
+
+
+def dies(seed: int) -> Plan:
+    """A worker dies for good while it works."""
+    faults = (fault(4.6 + seed % 4 / 5, "kill_worker", "h1", 30),)
+    hands = (*_HONEST, Hand(name="h2", places=6))
+    return flowing(seed, _several("slow", "slow", "ship", "ship"), *faults, hands=hands)
+
+
+def stalls(seed: int) -> Plan:
+    """The only worker stands still again and again."""
+    faults = tuple(fault(at, "pause_worker", "h1", 3.5) for at in (4.5, 9, 13))
+    return flowing(seed, _several("errand", "ship", "ship", "slow"), *faults, chaos_s=18)
+
+
+def conductor_dies(seed: int) -> Plan:
+    """Whoever conducts a run dies while workers are at it, and others would have something to claim."""
+    ops = (*_several("slow", "slow", "ship", "nap"), start(5, "r7", "door"))
+    return flowing(seed, ops, fault(5.6 + seed % 5 / 4, "kill_conductor", "r0", 12), chaos_s=18)
+
+
+def conductor_dies_idle(seed: int) -> Plan:
+    """It dies while nothing but time is waited for."""
+    ops = (start(4, "r0", "nap"), start(4.2, "r1", "door", deadline="20s"), start(4.4, "r2", "nap"))
+    return flowing(seed, ops, *(fault(6.5, "kill_conductor", run, 8) for run in ("r0", "r1")), chaos_s=18)
+
+
+def nobody_works(seed: int) -> Plan:
+    """Whoever conducts a run dies before the first worker comes."""
+    faults = (
+        fault(0.5, "kill_worker", "h1", 13),
+        *(fault(11.5, "kill_conductor", run, 6) for run in ("r0", "r1")),
+    )
+    ops = (start(11, "r0", "slow"), start(11, "r1", "slow", session="u2"), start(11.1, "r2", "slow"))
+    return flowing(seed, ops, *faults, chaos_s=15)
+
+
+def late(seed: int) -> Plan:
+    """What is written of runs comes to pass late, and later than what is written after it."""
+    at = 4.1 + seed % 6 / 5
+    faults = tuple(fault(at, "commit_late", one, 3, 2) for one in ("s1", "s2"))
+    return flowing(seed, _several("ship", "board", "errand", "wheel", "ship"), *faults, chaos_s=16)
+
+
+def late_by_the_former(seed: int) -> Plan:
+    """It comes to pass after another has taken over."""
+    at = 4.4 + seed % 6 / 5
+    faults = tuple(fault(at, "commit_late", one, 9, 2) for one in ("s1", "s2"))
+    ops = _several("ship", "board", "errand", "wheel", "ship", "slow")
+    return flowing(seed, ops, *faults, fault(at + 0.3, "pause_conductor", "r0", 9), chaos_s=22)
+
+
+def in_silence(seed: int) -> Plan:
+    """What is written of runs comes to pass, and nobody is told."""
+    at = 4.1 + seed % 6 / 5
+    faults = tuple(fault(at, "commit_silent", one, 0, 2) for one in ("s1", "s2"))
+    return flowing(seed, _several("ship", "board", "errand", "wheel", "ship"), *faults, chaos_s=16)
+
+
+def slow_store(seed: int) -> Plan:
+    """Whatever is written takes a while."""
+    faults = tuple(fault(3.9, "slow_to_store", one, 8, 1) for one in ("s1", "s2"))
+    return flowing(seed, _several("ship", "board", "errand", "wheel", "ship"), *faults, chaos_s=16)
+
+
+def answers_lost(seed: int) -> Plan:
+    """What workers are answered arrives late, or never."""
+    faults = tuple(fault(4, "slow_to_worker", "h1", 8, 0.6, one) for one in ("s1", "s2"))
+    return flowing(seed, _several("ship", "board", "errand", "errand", "ship"), *faults, chaos_s=16)
+
+
+def paused(seed: int) -> Plan:
+    """Runs are paused while there is something to claim, to fire and to consume."""
+    ops = (
+        start(4, "r0", "door"),
+        start(4, "r1", "nap", session="u2"),
+        start(4.1, "r2", "ship"),
+        start(4.2, "r3", "wheel", session="u2"),
+        *(asked(4.4 + seed % 5 / 4, "pause", run) for run in ("r0", "r1", "r2", "r3")),
+        knock(8, "r0", 1),
+        asked(12, "resume", "r0"),
+        asked(12, "resume", "r2"),
+    )
+    return flowing(seed, ops, chaos_s=16)
+
+
+def signalled(seed: int) -> Plan:
+    """Signals come once, and again, before they are waited for and after; and runs are cancelled."""
+    ops = (
+        start(4, "r0", "door"),
+        start(4.1, "r1", "door"),
+        knock(5, "r0", 1),
+        knock(5.5, "r0", 1, "s2"),
+        knock(6, "r1", 2),
+        asked(7, "cancel", "r1", reason="enough"),
+        knock(8, "r0", 1, session="u2"),
+    )
+    return flowing(seed, ops)
+
+
+def again(seed: int) -> Plan:
+    """Runs are begun again by the same and by other bodies, while they go on, and when they are over and forgotten."""
+    ops = (
+        *_several("errand", "door", "errand"),
+        start(5, "r1", "door", "s2", "u2"),
+        start(5.2, "r1", "door", "s1", "u2", tags={"other": "body"}),
+        *(start(16 + number, f"r{number}", "errand", session="u2") for number in (0, 2)),
+    )
+    dies = (fault(10, "kill_conductor", run, 3) for run in ("r0", "r2"))
+    return flowing(seed, ops, *dies, chaos_s=22)
+
+
+def too_long(seed: int) -> Plan:
+    """Runs do not come to their end in time."""
+    ops = (start(12, "r0", "door", deadline="6s"), start(12.2, "r1", "nap", deadline="7s"))
+    return flowing(seed, ops)
+
+
