@@ -97,7 +97,9 @@ def _declared(rng: random.Random, plan: Plan) -> Iterator[Op]:
     if rng.random() < 0.3:
         # Runs that there are go on by the form that they began with.
         spec = WORKFLOWS["errand"] | {"inputs": {"size": {"type": "integer", "default": 3}}}
-        yield Op(at=rng.uniform(5, 30), session="u2", verb="declare", job="errand", to=rng.choice(plan.instances), spec=spec)
+        yield Op(
+            at=rng.uniform(5, 30), session="u2", verb="declare", job="errand", to=rng.choice(plan.instances), spec=spec
+        )
 
 
 def _asked(rng: random.Random, plan: Plan) -> Iterator[Op]:

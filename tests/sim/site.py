@@ -118,7 +118,9 @@ class SimPeers:
         return PassedOn(told.status, CIMultiDict(told.headers), told.body)
 
 
-async def ask(world: "World", instance: str, request: tuple[str, str, Mapping[str, str], bytes], within_s: float) -> Told:
+async def ask(
+    world: "World", instance: str, request: tuple[str, str, Mapping[str, str], bytes], within_s: float
+) -> Told:
     """Ask an instance by the network.
 
     Raises:

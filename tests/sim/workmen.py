@@ -50,7 +50,9 @@ def lead(world: "World", rng: random.Random) -> None:
             raise unreachable(client._origin, str(lost)) from None
         if told.status == 200 and request.target.endswith("/work"):
             _note(world, since, orjson.loads(request.body), told)
-        return Head(status=told.status, headers={name.lower(): value for name, value in told.headers.items()}), told.body
+        return Head(
+            status=told.status, headers={name.lower(): value for name, value in told.headers.items()}
+        ), told.body
 
     clients.Client._exchange = exchange  # type: ignore[method-assign]
     # Its heartbeats have a loop of their own otherwise.

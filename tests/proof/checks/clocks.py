@@ -161,7 +161,9 @@ class RunTimers(_OfClocks):
     """L4 of runs. Of heartbeats those count that the conductor's own instance took: a former one may take some in vain."""
 
     name = "L4"
-    says = "No clock of a run runs out before its time, and each does soon after; a new conductor gives a heartbeat more."
+    says = (
+        "No clock of a run runs out before its time, and each does soon after; a new conductor gives a heartbeat more."
+    )
     tables = ("runs", "log", "holds")
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
