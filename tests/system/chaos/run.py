@@ -147,9 +147,7 @@ async def _run(setting: Setting, faults: Sequence[Planned], outcome: Outcome, re
             pacing.cancel()
         outcome.faults, outcome.undone = nemesis.done, nemesis.failed
         outcome.notes += [f"the watch of the store was begun anew: {one}" for one in follower.resumed]
-        outcome.notes += [f"{hosts.restarts} processes that ended by themselves were started again"] * bool(
-            hosts.restarts
-        )
+        outcome.notes += [f"{name} ended by itself, and was started again" for name in hosts.restarts]
         await doors.close()
     finally:
         await hosts.close()
