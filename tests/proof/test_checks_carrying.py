@@ -114,13 +114,9 @@ def test_what_is_told_of_a_run_and_is_otherwise_is_refuted(verb, args, how):
         ([TAKEN, [*TAKEN[:1], 3, *TAKEN[2:]]], "taken in 2 times"),
         ([["x", 2, 11, "a", 1, 1, "", "ok", None, "", [], None, "i1"]], "never came"),
         ([TAKEN, *(["x", seq, 12, "a", seq, 1, "", "ok", None, "", [], None, "i1"] for seq in (3, 4))], "consumed 2"),
-        ([["p", 2, 11], [*CLAIM[:1], 3, *CLAIM[2:]]], "it is paused"),
-        ([["p", 2, 11], ["f", 3, 12, [["b", 1]]]], "it is paused"),
-        ([["p", 2, 11], ["x", 3, 12, "a", 1, 1, "", "done", None, "", [["b", 1]]]], "it is paused"),
-        ([TAKEN, ["p", 3, 12], ["x", 4, 12, "a", 1, 1, "", "ok", None, "", [], None, "i1"]], "it is paused"),
     ],
 )
-def test_signals_come_and_go_once_and_nothing_moves_while_a_run_is_paused(events, what):
+def test_signals_come_and_go_once(events, what):
     told = asked_of_a_run()
     told.log(*events)
     with refuted("S5") as refutal:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def chain(length: int) -> dict[str, Any]:
     return {"apiVersion": "harpoon/v1", "kind": "Workflow", "metadata": {"name": "chain"}, "spec": spec}
 
 
-def run_and_kill(directory: Path, store: str, runs: int, length: int) -> Left:
+def run_and_kill(directory: Path, store: str, runs: int, length: int, *options: str) -> Left:
     """Start runs, have the server killed in their middle and started again, and wait until they have ended.
 
     Args:
@@ -83,9 +84,10 @@ def run_and_kill(directory: Path, store: str, runs: int, length: int) -> Left:
         store: URL; empty: a file in the directory.
         runs: How many.
         length: Steps of each, one after the other.
+        options: Of the server.
     """
     with Cluster(directory, store) as cluster:
-        cluster.start_server()
+        cluster.start_server(*options)
         (directory / "server.pid").write_text(str(cluster.processes["server"].pid))
         (directory / "killer.py").write_text(APP)
         status, told = cluster.request("PUT", "/v1/namespaces/default/workflows/chain", chain(length))
@@ -99,7 +101,7 @@ def run_and_kill(directory: Path, store: str, runs: int, length: int) -> Left:
         assert cluster.processes["server"].wait(30) == -9, cluster.log("server")
         killed = time.monotonic()
         known = _lines(directory)
-        cluster.start_server()
+        cluster.start_server(*options)
         eventually(lambda: len(_lines(directory)), lambda now: now > len(known) + runs)
         still_s = time.monotonic() - killed
         _all_ended(cluster, runs)
@@ -131,7 +133,5 @@ def _all_ended(cluster: Cluster, runs: int) -> None:
 
 
 def _exported(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    import urllib.request
-
     with urllib.request.urlopen(f"{cluster.url}{RUNS}/export", timeout=30) as answer:
         return {run["run"]: run for run in map(json.loads, answer.read().splitlines())}

@@ -24,7 +24,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def test_runs_go_on_where_they_were_when_their_server_was_killed(tmp_path: Path, store: str) -> None:
     (tmp_path / "killed").mkdir()
-    left = run_and_kill(tmp_path / "killed", store, RUNS, LENGTH)
+    left = run_and_kill(tmp_path / "killed", store, RUNS, LENGTH, "--lease-ttl", "2s")
     steps = [f"s{number}" for number in range(LENGTH)]
     assert {id_: run["status"] for id_, run in left.runs.items()} == {f"r{n}": "succeeded" for n in range(RUNS)}
     for id_, run in left.runs.items():

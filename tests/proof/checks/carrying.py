@@ -72,7 +72,7 @@ class OrdersKept(_OfLogs):
 
     def end(self) -> None:
         for run in self.headers:
-            for amiss in (*self._amiss_with_signals(run), *self._amiss_while_paused(run)):
+            for amiss in self._amiss_with_signals(run):
                 raise self.refute(f"run {run}: {amiss}")
         for asked, answered in self._answers:
             amiss = self._amiss(asked, answered)
@@ -86,14 +86,6 @@ class OrdersKept(_OfLogs):
         yield from (f"signal {id_} was taken in {count} times" for id_, count in sent.items() if count > 1)
         yield from (f"signal {id_} was consumed {count} times" for id_, count in used.items() if count > 1)
         yield from (f"signal {id_} was consumed, and never came" for id_ in used if id_ not in sent)
-
-    def _amiss_while_paused(self, run: str) -> Iterator[str]:
-        is_paused = False
-        for event in self.log(run):
-            is_paused = event[0] == "p" or (is_paused and event[0] != "r")
-            does_more = event[0] in "cf" or (event[0] == "x" and any(event[10:11] + event[12:13]))
-            if is_paused and does_more:
-                yield f"it is paused, and event {event[1]} claims, fires or consumes"
 
     def _amiss(self, asked: Invoked, answered: Answered) -> str:
         header = self.headers.get(asked.job)

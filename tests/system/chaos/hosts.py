@@ -46,7 +46,8 @@ class Hosts:
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         #: Who is to be down; paused ones are not.
         self.held_down: set[str] = set()
-        self.restarts = 0
+        #: Who ended by himself, and was started again.
+        self.restarts: list[str] = []
         self._readers: set[asyncio.Task[None]] = set()
         self._mounts: list[Path] = []
         self._minder: asyncio.Task[None] | None = None
@@ -225,7 +226,7 @@ class Hosts:
                 if self.is_running(name) or name in self.held_down:
                     gone.pop(name, None)
                 elif time.monotonic() - gone.setdefault(name, time.monotonic()) > RESTART_S:
-                    self.restarts += 1
+                    self.restarts.append(name)
                     await self.launch(name)
 
     def _mount(self, path: Path) -> None:

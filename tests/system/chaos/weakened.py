@@ -61,7 +61,7 @@ def no_compare() -> None:
 
     class Bold(Pen):
         async def commit(self, compares: Any, writes: Any) -> bool:
-            revision = await self._store.commit((*compares,), writes)
+            revision = await self._together.commit(compares, writes)
             self._last = revision or self._last
             return revision is not None
 
