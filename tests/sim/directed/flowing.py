@@ -97,7 +97,7 @@ def conductor_dies_idle(seed: int) -> Plan:
 def nobody_works(seed: int) -> Plan:
     """Whoever conducts a run dies before the first worker comes."""
     faults = (
-        fault(0.5, "kill_worker", "h1", 13),
+        fault(0, "kill_worker", "h1", 13.5),
         *(fault(11.5, "kill_conductor", run, 6) for run in ("r0", "r1")),
     )
     ops = (start(11, "r0", "slow"), start(11, "r1", "slow", session="u2"), start(11.1, "r2", "slow"))
