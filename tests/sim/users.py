@@ -57,9 +57,7 @@ class User:
             outcome = "done" if status < 300 else "refused" if status < 500 and status != 429 else "unknown"
             found = _found(orjson.loads(told.body)) if status < 300 and op.verb != "declare" else None
         world.net.happened[f"{op.verb} answered {status}"] += 1
-        world.tell(
-            RunTold(t=world.loop.now, node=self.name, op=number, outcome=outcome, status=status, found=found)
-        )
+        world.tell(RunTold(t=world.loop.now, node=self.name, op=number, outcome=outcome, status=status, found=found))
         return 200 <= status < 500 and status != 429
 
 

@@ -170,7 +170,9 @@ class RunsOnce(_OfKept):
         request = event.by, event.worker, event.session, event.seq
         first = self._answers.setdefault(request, event)
         if first.answer != event.answer:
-            raise self.refute(f"a request of worker {event.worker} came again, and was answered otherwise", first, event)
+            raise self.refute(
+                f"a request of worker {event.worker} came again, and was answered otherwise", first, event
+            )
 
     def on_run_told(self, event: RunTold) -> None:
         asked, _ = self._asked[event.op]

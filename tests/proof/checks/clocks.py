@@ -163,7 +163,9 @@ class RunTimers(_OfClocks):
     """L4 of runs. Of heartbeats those count that the conductor's own instance took: a former one may take some in vain."""
 
     name = "L4"
-    says = "No clock of a run runs out before its time, and each does soon after; a new conductor gives a heartbeat more."
+    says = (
+        "No clock of a run runs out before its time, and each does soon after; a new conductor gives a heartbeat more."
+    )
     tables = ("runs", "log", "holds")
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
@@ -178,9 +180,10 @@ class RunTimers(_OfClocks):
 
     def on_committed(self, event: Committed) -> None:
         for change in self.state.changed:
-            if change.table == "holds" and change.key.startswith(_SHARDS) and change.new is not None:
-                if change.old is None or change.old.create != change.new.create:
-                    self._held[change.key.removeprefix(_SHARDS)] = event.t
+            new, old = change.new, change.old
+            is_taken = new is not None and (old is None or old.create != new.create)
+            if is_taken and change.table == "holds" and change.key.startswith(_SHARDS):
+                self._held[change.key.removeprefix(_SHARDS)] = event.t
         super().on_committed(event)
 
     def on_settled(self, event: Settled) -> None:

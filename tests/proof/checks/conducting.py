@@ -245,9 +245,7 @@ class WithinBounds(OfRuns):
         if written[0] == "x" and written[LABEL] in _BY_CLOCKS and told.get("worker"):
             self._judge_given_up(what, key, told, written, event)
 
-    def _judge_given_up(
-        self, what: str, key: str, told: Mapping[str, Any], written: Written, event: Committed
-    ) -> None:
+    def _judge_given_up(self, what: str, key: str, told: Mapping[str, Any], written: Written, event: Committed) -> None:
         """Judge whether a visit whose worker fell silent, or was too slow, is tried again; handlers may have no use for it."""
         label = written[LABEL]
         spent = self._spent.setdefault((key, written[3], written[4]), Counter())

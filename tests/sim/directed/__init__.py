@@ -7,7 +7,18 @@ schedules, and from 5.1 s on ``s1`` has all agents.
 from collections.abc import Mapping
 from typing import Final
 
-from tests.sim.directed import commits, flowing, losses, orders, pressing, recurring, requests, rolling, toiling, watches
+from tests.sim.directed import (
+    commits,
+    flowing,
+    losses,
+    orders,
+    pressing,
+    recurring,
+    requests,
+    rolling,
+    toiling,
+    watches,
+)
 from tests.sim.directed.making import Family, kept, tight
 
 #: Variant → what kills it.

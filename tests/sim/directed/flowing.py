@@ -183,5 +183,3 @@ def too_long(seed: int) -> Plan:
     """Runs do not come to their end in time."""
     ops = (start(12, "r0", "door", deadline="6s"), start(12.2, "r1", "nap", deadline="7s"))
     return flowing(seed, ops)
-
-
