@@ -153,6 +153,22 @@ def paused(seed: int) -> Plan:
     return flowing(seed, ops, chaos_s=16)
 
 
+def paused_in_line(seed: int) -> Plan:
+    """Runs are paused whose attempts wait in line, for the only worker is busy."""
+    ops = (*_several(*["errand"] * 6), *(asked(5.5 + seed % 4 / 5, "pause", f"r{number}") for number in range(6)))
+    return flowing(seed, ops, hands=(Hand(name="h1", places=1),))
+
+
+def former_refuses(seed: int) -> Plan:
+    """Who conducted a run stands still until another has given it out, and is asked then."""
+    faults = (
+        fault(4.6, "pause_conductor", "r0", 8 + seed % 9 / 2),
+        fault(4.7, "pause_conductor", "r1", 8 + seed % 7 / 2),
+    )
+    hands = tuple(Hand(name=f"h{number}", places=2) for number in range(1, 4))
+    return flowing(seed, _several(*["slow"] * 6), *(faults[:1] if seed % 2 else faults[1:]), hands=hands, chaos_s=20)
+
+
 def signalled(seed: int) -> Plan:
     """Signals come once, and again, before they are waited for and after; and runs are cancelled."""
     ops = (
