@@ -11,7 +11,7 @@ from typing import Any, Final
 from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan
 
 #: How many plans have runs.
-_FLOWS: Final = 0.16
+_FLOWS: Final = 0.06
 #: By when a run is over, whatever happens, unless its workflow says otherwise; some of them earlier.
 DEADLINE_S: Final = 40
 _QUICK: Final = {"backoff": {"initial": "200ms", "max": "2s"}}
