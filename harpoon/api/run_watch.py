@@ -29,7 +29,7 @@ from harpoon.model.header import Header
 from harpoon.store.port import Compacted, Rewound
 
 #: Events of a log that are told together to one who resumes.
-_SLICE: Final = 100
+_SLICE: Final = 20
 _SEQ_MAX: Final = 10**9
 
 WATCH_RUN: Final = (

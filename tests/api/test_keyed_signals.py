@@ -15,7 +15,7 @@ from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.loop import Pace
 from harpoon.model.keyed_signal import DeliveredSignal, KeyedSignal
-from harpoon.model.run_shown import SignalDelivery
+from harpoon.model.run_shown import KeptSignals, SignalDelivery
 from harpoon.store.port import Delete, Put, Store
 from tests.api.rig import PATIENCE_S, Rig
 from tests.api.runs_rig import NAMESPACE, RUNS, a_runs_rig, conducting, declare, start
@@ -270,6 +270,24 @@ async def test_too_large_and_too_many_are_refused(monkeypatch: pytest.MonkeyPatc
         assert await send(rig, "s-1", key="k") is None
         assert await send(rig, "s-3", key="other") is None
         as_problem(await rig.ask("POST", f"{PATH}?key=third", {}), 409, "conflict")
+
+
+async def test_what_is_kept_is_shown_page_by_page_until_a_run_has_it() -> None:
+    async with a_runs_rig() as rig:
+        await declare(rig, ONCE)
+        for number in range(3):
+            await send(rig, f"s-{number}", payload={"secret": number})
+        told = (await rig.get(f"{NAMESPACE}/signals?limit=2")).json
+        assert [one["id"] for one in told["items"]] == ["s-0", "s-1"]
+        assert set(told["items"][0]) == {"id", "name", "key", "label", "sent_ms"}
+        rest = await rig.get(f"{NAMESPACE}/signals?limit=2&continue={told['continue']}")
+        codec.load(KeptSignals, rest.body)
+        assert [one["id"] for one in rest.json["items"]] == ["s-2"]
+        assert (await rig.get("/v1/namespaces/shop/signals")).json["items"] == []
+        await start(rig, workflow="flow")
+        await until_over(rig, "o-1")
+        await until(lambda: is_sent(rig.store, 1))
+        assert [one["id"] for one in (await rig.get(f"{NAMESPACE}/signals")).json["items"]] == ["s-1", "s-2"]
 
 
 async def test_the_same_request_again_is_the_same_signal() -> None:
