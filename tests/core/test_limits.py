@@ -54,8 +54,10 @@ def test_nothing_is_given_out_before_all_is_known_and_who_is_missing_is_told() -
     assert claimed(world) == []
     assert [here.exchange.stand(id_) for id_ in world.open] == [Stand.PARKED]
     assert shown(here) == Standing(0, (), (away.name,), is_closed=True, home=here.name)
+    assert here.homes.here() == (1, 0)
     world.ask(here, 1, is_staying=True)
     told(world)
+    assert here.homes.here() == (1, 1)
     assert claimed(world) == ["r0"]
     assert shown(here) == Standing(1, ("r0",), home=here.name)
 
