@@ -36,8 +36,7 @@ class WorkMetrics(Collector):
             here, sure = exchange.core.gates.homes.here()
             homes = GaugeMetricFamily(
                 "harpoon_work_limit_homes",
-                "Shards whose limits of concurrency this instance keeps: open, or closed until it knows what of the runs "
-                "of all instances is claimed.",
+                "Shards whose limits of concurrency this instance keeps: open, or closed until it knows all claims.",
                 labels=["state"],
             )
             for state, count in (("open", sure), ("closed", here - sure)):
