@@ -23,6 +23,7 @@ import uvloop
 from bench.etcd import etcd
 from bench.world import quiet
 from harpoon.control.conductor import Conductor
+from harpoon.control.draft import Draft
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS, run_key, shard_of
 from harpoon.control.orders import ClaimOrder, CloseOrder, Form, Granted, Start
@@ -113,9 +114,9 @@ class Instant:
 
     def claimed(self, run: Run, attempts: Sequence[Attempt]) -> None: ...
 
-    def withdrawn(self, run: Run, refs: Sequence[Ref], reason: str) -> None: ...
+    def withdrawn(self, run: Run, refs: Sequence[Ref], reason: str, draft: Draft) -> None: ...
 
-    def over(self, _run: Run) -> None:
+    def over(self, _run: Run, _draft: Draft) -> None:
         self.over_count += 1
 
     def left(self, run: Run) -> None: ...

@@ -13,7 +13,7 @@ from harpoon.cli.options import Format, Output, Remote, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.values import mapping_of
 from harpoon.cli.verb import verb, verbs
-from harpoon.kit.errors import Invalid, NotFound
+from harpoon.kit.errors import Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 from harpoon.model.units import format_duration
 
@@ -176,14 +176,14 @@ def signal(  # noqa: PLR0913 one option each
         str | None, typer.Option("--id", help="Of two signals of one id, the second changes nothing.", metavar="ID")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="To every run that waits for the signal with this key now.", metavar="KEY")
+        str | None, typer.Option(help="To one run that waits for the signal with this key.", metavar="KEY")
     ] = None,
     namespace: _Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:
     """Send a signal to a run; it is kept until an operation waits for it, for 7 days.
 
-    With --key, send it to the runs that wait for it now with this key (exit code 3: none does).
+    With --key, send it to one run that waits for it with this key; it is kept until there is one, for 7 days.
     """
     if len(words) != (2 if key is None else 1):
         raise Invalid("write harpoon run signal RUN NAME, or harpoon run signal NAME --key KEY")
@@ -194,7 +194,7 @@ def signal(  # noqa: PLR0913 one option each
         body["payload"] = _payload(payload)
     name, client = words[-1], remote.client()
     if key is not None:
-        _broadcast(client, namespace, name, key, body, form)
+        _send_by_key(client, namespace, name, key, body, form)
         return
     run = words[0].removeprefix("run/")
     told = client.post("namespaces", namespace, "runs", run, "signals", name, body=body).body
@@ -241,15 +241,15 @@ def _tell_done(run: Mapping[str, Any], form: Output, done: str) -> None:
         terminal.show(f"run/{run['id']}" if form is Output.NAME else f"run/{run['id']} {done}")
 
 
-def _broadcast(client: Session, namespace: str, name: str, key: str, body: Mapping[str, Any], form: Output) -> None:
+def _send_by_key(client: Session, namespace: str, name: str, key: str, body: Mapping[str, Any], form: Output) -> None:
     told = client.post("namespaces", namespace, "signals", name, body=body, query={"key": key}).body
     if form in (Output.JSON, Output.YAML):
         output.write(told, form)
+    elif told["run"] is not None:
+        run = f"run/{told['run']}"
+        terminal.show(run if form is Output.NAME else f"{run} has signal {name} ({told['id']})")
     else:
-        for run in told["runs"]:
-            terminal.show(f"run/{run}" if form is Output.NAME else f"run/{run} has signal {name} ({told['id']})")
-    if not told["runs"]:
-        raise NotFound(f"no run waits for signal {name} with key {key!r} now; nothing was sent")
+        terminal.say(f"signal {name} with key {key!r} is kept for 7 days, until a run waits for it ({told['id']})")
 
 
 def _tell(run: Mapping[str, Any], form: Output, done: str, *, is_over: bool) -> None:

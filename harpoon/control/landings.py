@@ -5,13 +5,21 @@ from typing import TypeVar
 
 from harpoon.control.draft import Draft, Landing, Overtaken
 from harpoon.control.orders import MOVED, OVER, Refusal
+from harpoon.kit.errors import NotFound
 
 T = TypeVar("T")
 
 
 def checked(draft: Draft | None, told: T) -> T:
-    """Return what is told if it is durable; else raise why it is not."""
+    """Return what is told if it is durable; else raise why it is not.
+
+    Raises:
+        NotFound: There is no such open run: its start found that one of its id had ended before.
+        HarpoonError: It is not known what becomes of it.
+    """
     if draft is not None:
+        if isinstance(draft.error, Overtaken):
+            raise NotFound(over(draft.key).message) from draft.error.with_traceback(None)
         draft.check()
     return told
 

@@ -269,11 +269,11 @@ class SignalTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalDelivery:
-    """To which runs a signal went that named none."""
+    """What became of a signal that names no run."""
 
     id: str
-    #: Ids, sorted.
-    runs: tuple[str, ...]
+    #: The run that has it; null: it is kept until one waits for it, though one may be about to have it.
+    run: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

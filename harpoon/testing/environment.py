@@ -11,7 +11,6 @@ from typing import Any, Final, Self, TypeVar
 import orjson
 
 from harpoon.control.ledger_records import run_key
-from harpoon.control.run_signals import deliver_by_key
 from harpoon.control.starting import named, start_all
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError, Invalid
@@ -204,15 +203,18 @@ class Environment:
         label: str = "done",
         payload: Any = None,
         id: str | None = None,  # noqa: A002 as in the API
-    ) -> tuple[str, ...]:
-        """Send a signal to every run that waits for it with a key now; return their ids. More at `Run.signal`.
+    ) -> str | None:
+        """Send a signal to one run that waits for it with a key, once; return its id. More at `Run.signal`.
+
+        None: no run has it yet; it is kept for 7 days, for the first that waits.
 
         Raises:
-            Invalid: It cannot be called so, or one of the runs does not take it so.
+            Invalid: It cannot be called so, or its payload is too large.
+            Conflict: So many are kept already that it is not.
         """
         signal = signal_of(name, key, label, payload, id)
-        conductors = tuple(self.server.runs.conductors.values())
-        return tuple(sorted(await self.ask(deliver_by_key(conductors, self.namespace, signal))))
+        await self.ask(self.server.keyed.send(self.namespace, signal))
+        return await self.ask(self.server.keyed.receiver(self.namespace, signal, 0))
 
     async def advance(self, span: Span) -> None:
         """Let time pass: all that is due on the way happens when it is due, and with all that follows from it.

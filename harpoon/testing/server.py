@@ -12,8 +12,10 @@ from typing import Final, Self
 
 from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
+from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS, run_key
+from harpoon.control.metrics import Metrics
 from harpoon.control.run_reader import RunReader
 from harpoon.control.run_signals import not_open, refusal
 from harpoon.control.run_status import RunStatus
@@ -26,8 +28,9 @@ from harpoon.control.view import View
 from harpoon.control.work import WorkExchange
 from harpoon.control.workflows import Workflows
 from harpoon.core.step import Refused
-from harpoon.kit.clock import Clock
+from harpoon.kit.clock import Clock, Random
 from harpoon.kit.errors import Conflict, NotFound
+from harpoon.kit.loop import Pace
 from harpoon.model.why import Why
 from harpoon.model.work import WorkRequest
 from harpoon.store import cluster
@@ -38,6 +41,8 @@ from harpoon.store.port import Lease, Store
 LEASE_S: Final = timedelta(days=36_500).total_seconds()
 #: Workers that left are forgotten so often: rarely, since time may pass fast.
 SWEEP_S: Final = 60.0
+#: Signals that nobody waits for are looked at so often: whoever begins to wait is known.
+LOOK_AGAIN: Final = timedelta(hours=1)
 
 Do = Callable[[Conductor, str], Awaitable[object]]
 
@@ -52,6 +57,7 @@ class Server:
     view: View
     workflows: Workflows
     runs: Runs
+    keyed: KeyedSignals
     exchange: WorkExchange
     status: RunStatus
     lease: Lease
@@ -69,6 +75,7 @@ class Server:
         view = View(store, incarnation=found.incarnation, cluster=found.id)
         await view.mirror.load()
         runs = Runs(view, RunReader(store))
+        failures = Metrics().passes_failed.labels("keyed-signals")
         return cls(
             store=store,
             clock=clock,
@@ -76,6 +83,7 @@ class Server:
             view=view,
             workflows=Workflows(store, view, clock),
             runs=runs,
+            keyed=KeyedSignals(store, clock, runs, rng=Random(0), failures=failures, pace=Pace(resync=LOOK_AGAIN)),
             exchange=WorkExchange(runs.conductor_of, clock),
             status=RunStatus(store, runs.reader, clock),
             lease=await store.lease(LEASE_S),
@@ -100,9 +108,11 @@ class Server:
                     incarnation, reader = self.view.incarnation, self.runs.reader
                     conductor = Conductor(ledger, self.exchange, self.clock, incarnation, reader)
                     group.create_task(ledger.run(), name=f"shard-{shard_name(shard)}")
+                    conductor.waits = self.keyed
                     timers.enter(conductor.dues)
                     await loader.load(shard, conductor.adopt)
                     self.runs.enter(shard, conductor)
+                group.create_task(self.keyed.run(), name="keyed-signals")
                 is_up.set()
         finally:
             await self.lease.revoke()

@@ -52,18 +52,23 @@ async def conducting(rig: Rig, shards: Iterable[int] = range(SHARDS), *, loads: 
         assert hold is not None, "somebody holds it"
         ledger = Ledger(together, hold, shard, doors.instance, turns)
         conductor = Conductor(ledger, doors.work, doors.clock, rig.view.incarnation, doors.runs.reader)
+        conductor.waits = doors.keyed
         writing.append(asyncio.ensure_future(ledger.run()))
         timers.enter(conductor.dues)
         if loads:
             await Loader(rig.store, doors.runs.reader, doors.workflows.graph, turns).load(shard, conductor.adopt)
         doors.runs.enter(shard, conductor)
         conductors[shard] = conductor
+    assert doors.keyed is not None
+    doors.keyed.look_again()
     await rig.view.mirror.reached(await rig.store.revision())
     try:
         yield
     finally:
         for shard, conductor in conductors.items():
             doors.runs.leave(shard, conductor)
+            for conducted in tuple(conductor.runs.values()):
+                conductor.drop(conducted)
         for task in writing:
             task.cancel()
         await asyncio.gather(*writing, return_exceptions=True)

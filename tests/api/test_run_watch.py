@@ -13,6 +13,7 @@ import pytest
 from harpoon.api import run_feed
 from harpoon.api.limits import Limits
 from harpoon.api.run_feed import RUN_FEED
+from harpoon.control.keyed_records import KEYED
 from harpoon.control.ledger_records import shard_of
 from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.core.step import Signal
@@ -403,7 +404,7 @@ class FaultyStore(MemoryStore):
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[tuple[int, tuple[Change, ...]]]:
         async for told in super().watch(prefix, after=after):
-            if self.errors and "/run/" in prefix:
+            if self.errors and "/run/" in prefix and prefix != KEYED:
                 raise self.errors.pop()
             yield told
 

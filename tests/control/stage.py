@@ -58,12 +58,12 @@ class Notes:
     def claimed(self, run, attempts):
         self.taken += [(run.id, attempt.ref, attempt.claim.token) for attempt in attempts]
 
-    def withdrawn(self, run, refs, reason):
+    def withdrawn(self, run, refs, reason, draft):
         for ref in refs:
             self.open.pop((run.id, ref), None)
             self.lost.append((run.id, ref.op, reason))
 
-    def over(self, run):
+    def over(self, run, draft):
         self.ended.append(run.id)
         self._forget(run)
 

@@ -10,7 +10,7 @@ from harpoon.control.ledger_records import GONE, RUNS, run_key, shard_of
 from harpoon.control.orders import Begun, ClaimOrder, CloseOrder, Granted
 from harpoon.core.run import Ref
 from harpoon.kit import codec
-from harpoon.kit.errors import Conflict, Invalid, Reused
+from harpoon.kit.errors import Conflict, Invalid, NotFound, Reused
 from harpoon.model.run import Status
 from harpoon.model.tombstone import Tombstone
 from harpoon.store.memory import MemoryStore
@@ -226,3 +226,20 @@ async def test_a_start_does_not_get_in_the_way_of_an_end_that_is_not_durable_yet
         assert (told.is_new, told.status) == (False, Status.SUCCEEDED)
         header, _ = await stage.stored(run)
         assert header.status is Status.SUCCEEDED
+
+
+async def test_what_is_asked_of_a_run_that_turns_out_to_be_over_is_refused_as_of_one_that_is_not_open() -> None:
+    async with Stage(MemoryStore(), ONE).at_work() as stage:
+        run = its(0)
+        await stage.start(run)
+        await stage.do(run, "a")
+        stage.conductor._ended.clear()
+        # It is not known here that there was one, so this one is conducted until its commit tells.
+        again, key = stage.conductor.start([stage.order(run)]), run_key("shop", run)
+        conductor = stage.conductor
+        seen = conductor.seen(key)
+        assert seen is not None
+        for landing in (seen, conductor.pause(key, ""), conductor.resume(key, ""), conductor.cancel(key, "enough")):
+            with pytest.raises(NotFound, match=f"run {run} is not open"):
+                await landing
+        assert await again == [Begun("shop", run, False, "refund", "g1", Status.SUCCEEDED)]

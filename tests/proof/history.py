@@ -283,7 +283,7 @@ class Worked(Event):
     by: str
     #: What the answer is known by: two of the same are the same.
     answer: str
-    #: When it was asked.
+    #: When it was asked; of one that was asked again, for the first time.
     since: float
     #: Tokens of the attempts that it keeps alive, and was not told to have lost.
     beats: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from typing import Any, Final
 from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan
 
 #: How many plans have runs.
-_FLOWS: Final = 0.16
+_FLOWS: Final = 0.06
 #: By when a run is over, whatever happens, unless its workflow says otherwise; some of them earlier.
 DEADLINE_S: Final = 40
 _QUICK: Final = {"backoff": {"initial": "200ms", "max": "2s"}}
@@ -69,7 +69,7 @@ WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
         nap={"wait": {"for": "2s"}, "visits": 2, "next": {"done": "last"}},
         last=work("tell", visits=2),
     ),
-    "errand": flow(only=work(**{"retry": {"lost": {"attempts": 9}, **_QUICK}})),
+    "errand": flow(only=work(retry={"lost": {"attempts": 9}, **_QUICK})),
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The doors of a simulated instance: the shipped application, asked without sockets."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiohttp import HttpVersion11, StreamReader, web
@@ -18,7 +18,9 @@ from harpoon.control.means import Means
 from harpoon.control.run_status import RunStatus
 from harpoon.control.work import WorkExchange
 from harpoon.kit.errors import Unavailable
+from tests.sim.loop import NODE
 from tests.sim.lost import Lost
+from tests.sim.network import DELAY_S
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -36,6 +38,10 @@ def few_doors() -> None:
     app.ROUTES = _ROUTES  # type: ignore[misc]
 
 
+#: Method, path with the query, headers and body.
+Asked = tuple[str, str, Mapping[str, str], bytes]
+
+
 class Told(NamedTuple):
     """An answer, whole."""
 
@@ -46,11 +52,29 @@ class Told(NamedTuple):
     by: str
 
 
-class _Line:
-    """What a request came by."""
+class Line:
+    """The connection that a request came by; `harpoon.api.stay.Telling`."""
 
     ssl_context = peername = sockname = transport = None
     _reading_paused = False
+
+    def __init__(self, node: str) -> None:
+        #: Where it leads to.
+        self.node = node
+        self._lost: Callable[[], None] | None = None
+        self._is_lost = False
+
+    def when_lost(self, callback: Callable[[], None] | None) -> None:
+        """Call back when whoever asks has left; None: no more."""
+        self._lost = callback
+        if self._is_lost and callback is not None:
+            callback()
+
+    def lose(self) -> None:
+        """Take note that whoever asks has left."""
+        self._is_lost = True
+        if self._lost is not None:
+            self._lost()
 
     def resume_reading(self, **_: object) -> None:
         """All of it is there."""
@@ -66,9 +90,9 @@ class Site:
         self._app = app.make_app(_doors(world, means, controller, exchange))
         self._app.freeze()
 
-    async def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Told:
-        """Answer a request, given its path with the query, as the process would."""
-        response = await self._app._handle(self._request(method, target, headers, body))
+    async def answer(self, line: Line, request: Asked) -> Told:
+        """Answer a request, as the process would."""
+        response = await self._app._handle(self._request(line, *request))
         assert isinstance(response, web.Response), "nothing is asked for that streams"
         told = response.body or b""
         assert isinstance(told, bytes)
@@ -78,8 +102,8 @@ class Site:
         """End what waits."""
         self._app[STAYS].drain()
 
-    def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> web.Request:
-        loop, line = asyncio.get_running_loop(), _Line()
+    def _request(self, line: Line, method: str, target: str, headers: Mapping[str, str], body: bytes) -> web.Request:
+        loop = asyncio.get_running_loop()
         sent = CIMultiDict(headers)
         sent["Host"] = _HOST
         sent["Content-Length"] = str(len(body))
@@ -118,26 +142,44 @@ class SimPeers:
         return PassedOn(told.status, CIMultiDict(told.headers), told.body)
 
 
-async def ask(
-    world: "World", instance: str, request: tuple[str, str, Mapping[str, str], bytes], within_s: float
-) -> Told:
-    """Ask an instance by the network.
+async def ask(world: "World", instance: str, request: Asked, within_s: float) -> Told:
+    """Ask an instance by the network; whoever gives up hangs up, which is heard there if the way is open.
 
     Raises:
         Lost: There is no answer.
     """
+    source, line = NODE.get(), Line(instance)
 
     async def answer() -> Told:
         site = world.instances[instance].site
         if site is None:
             raise Lost("it has only begun", is_sent=False)
         try:
-            return await site.answer(*request)
+            return await site.answer(line, request)
         except Exception as error:
             world.record.fail("crash", f"{instance}: {request[0]} {request[1]}: {error!r}")
             raise
 
-    return await world.net.call(instance, answer, connect_s=min(CONNECT_S, within_s), within_s=within_s)
+    lines = world.lines.setdefault(source.name, {})
+    lines[line] = None
+    try:
+        told = await world.net.call(instance, answer, connect_s=min(CONNECT_S, within_s), within_s=within_s)
+    except BaseException:
+        if NODE.get() is source:
+            hang_up(world, source.name, line)
+        raise
+    del lines[line]
+    return told
+
+
+def hang_up(world: "World", source: str, *lines: Line) -> None:
+    """Have connections of a node end; all that there are, unless told which."""
+    own = world.lines.get(source, {})
+    for line in lines or tuple(own):
+        own.pop(line, None)
+        node, way = world.net.nodes.get(line.node), world.net.way(source, line.node)
+        if node is not None and way.cut_at is None:
+            world.loop.call_later(DELAY_S[1], line.lose, context=node.context())
 
 
 def _doors(world: "World", means: Means, controller: Controller, exchange: WorkExchange) -> Doors:

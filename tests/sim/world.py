@@ -31,7 +31,7 @@ from tests.sim.plan import Plan
 from tests.sim.point import Point
 from tests.sim.record import Record
 from tests.sim.registering import Registration
-from tests.sim.site import few_doors
+from tests.sim.site import Line, few_doors, hang_up
 from tests.sim.store import SimStore
 from tests.sim.tallies import tallies
 from tests.sim.users import SESSIONS, User
@@ -70,6 +70,8 @@ class World:
         #: Where each of the others listens.
         self.ports: dict[str, int] = dict.fromkeys(plan.unlisted, AGENT_PORT)
         self._daemons: dict[str, daemons.Daemon] = {}
+        #: Node → the connections by which it asks at doors.
+        self.lines: dict[str, dict[Line, None]] = {}
         #: Doors are opened anew whenever an instance begins again.
         self.sites = itertools.count(1)
         #: What each odd worker hands on to its next life.
@@ -200,6 +202,7 @@ class World:
             self.loop.kill(instance.node)
             instance.way.is_gone = True
             self.net.leave(instance.node)
+            hang_up(self, name)
             self.tell(history.Down(t=self.loop.now, node=name))
 
     def _ended(self, instance: Instance, done: "asyncio.Task[None]") -> None:
@@ -258,6 +261,7 @@ class World:
         if node is not None:
             self.loop.kill(node)
             self.net.leave(node)
+            hang_up(self, name)
             self.tell(history.Down(t=self.loop.now, node=name))
 
     # Small helps.

@@ -137,14 +137,24 @@ async def test_a_signal_closes_a_wait_once_also_when_it_came_before(env: Environ
     assert ended.outputs == {"by": {"by": "ann"}}
 
 
-async def test_a_signal_finds_runs_by_their_key(env: Environment) -> None:
+async def test_a_signal_finds_a_run_by_its_key_now_or_later(env: Environment) -> None:
     made = flow(inputs={"order": {"type": "string"}})
     made.wait("paid", signal="paid", key="${inputs.order}")
     await env.apply(made)
     runs = [await env.start("flow", {"order": order}) for order in ("o-1", "o-2", "o-1")]
-    assert await env.signal("paid", key="o-1") == ("flow-1", "flow-3")
-    assert [run.is_over for run in runs] == [True, False, True]
-    assert await env.signal("paid", key="o-1") == ()
+    assert await env.signal("paid", key="o-1", id="s1") == "flow-1"
+    assert await env.signal("paid", key="o-1", id="s1") == "flow-1"
+    assert [run.is_over for run in runs] == [True, False, False]
+    assert await env.signal("paid", key="o-1", id="s2") == "flow-3"
+    assert await env.signal("paid", key="o-1", id="s3", payload=3) is None
+    await env.restart()
+    later = await env.start("flow", {"order": "o-1"})
+    assert later.is_over
+    assert await env.signal("paid", key="o-1", id="s3") == "flow-4"
+    # What nobody waits for is kept for seven days, and no longer.
+    assert await env.signal("paid", key="o-9", id="s4") is None
+    await env.advance("8d")
+    assert not (await env.start("flow", {"order": "o-9"})).is_over
 
 
 async def test_a_run_is_paused_and_goes_on_and_is_cancelled() -> None:

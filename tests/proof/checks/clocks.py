@@ -26,6 +26,8 @@ RECOVERY_S: Final = 16.0
 SLACK_S: Final = 2.0
 #: Workers that ask are busy for so long at most.
 _IN_VAIN_S: Final = 15.0
+#: And wait for so long at most until they ask again.
+_ASKED_S: Final = 25.0
 #: Timers tell milliseconds, and commits take a moment.
 _EARLY_MS: Final = 2
 _USUAL: Final = {"timeout": "5m", "queue_timeout": "1h", "heartbeat": "30s"}
@@ -178,9 +180,10 @@ class RunTimers(_OfClocks):
 
     def on_committed(self, event: Committed) -> None:
         for change in self.state.changed:
-            if change.table == "holds" and change.key.startswith(_SHARDS) and change.new is not None:
-                if change.old is None or change.old.create != change.new.create:
-                    self._held[change.key.removeprefix(_SHARDS)] = event.t
+            new, old = change.new, change.old
+            is_taken = new is not None and (old is None or old.create != new.create)
+            if is_taken and change.table == "holds" and change.key.startswith(_SHARDS):
+                self._held[change.key.removeprefix(_SHARDS)] = event.t
         super().on_committed(event)
 
     def on_settled(self, event: Settled) -> None:
@@ -257,7 +260,7 @@ class IsClaimed(_OfClocks):
         if one is None or one.claimed_ms is not None or not self._op(run, written[3]).get("worker"):
             return
         ready = max(float(one.ready_ms), clock_ms(self._calm_t + RECOVERY_S))
-        if clock_ms(event.t - _IN_VAIN_S) > ready and self._asked_t > event.t - _IN_VAIN_S:
+        if clock_ms(event.t - _IN_VAIN_S) > ready and self._asked_t > event.t - _ASKED_S:
             raise self.refute(f"{written[3]} of run {key} waited for a worker in vain", event)
 
 

@@ -48,6 +48,8 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "ledger_takes_doubt_for_done": flowing.late,
     "ledger_takes_doubt_for_undone": flowing.in_silence,
     "ledger_not_sealed": flowing.late,
+    "former_refuses_unproven": flowing.former_refuses,
+    "paused_is_handed_out": flowing.paused_in_line,
     "tokens_begin_anew": flowing.conductor_dies,
     "adopted_without_a_heartbeat": flowing.conductor_dies,
     "timers_forgotten": flowing.conductor_dies_idle,

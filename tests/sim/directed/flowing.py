@@ -97,7 +97,7 @@ def conductor_dies_idle(seed: int) -> Plan:
 def nobody_works(seed: int) -> Plan:
     """Whoever conducts a run dies before the first worker comes."""
     faults = (
-        fault(0.5, "kill_worker", "h1", 13),
+        fault(0, "kill_worker", "h1", 13.5),
         *(fault(11.5, "kill_conductor", run, 6) for run in ("r0", "r1")),
     )
     ops = (start(11, "r0", "slow"), start(11, "r1", "slow", session="u2"), start(11.1, "r2", "slow"))
@@ -151,6 +151,22 @@ def paused(seed: int) -> Plan:
         asked(12, "resume", "r2"),
     )
     return flowing(seed, ops, chaos_s=16)
+
+
+def paused_in_line(seed: int) -> Plan:
+    """Runs are paused whose attempts wait in line, for the only worker is busy."""
+    ops = (*_several(*["errand"] * 6), *(asked(5.5 + seed % 4 / 5, "pause", f"r{number}") for number in range(6)))
+    return flowing(seed, ops, hands=(Hand(name="h1", places=1),))
+
+
+def former_refuses(seed: int) -> Plan:
+    """Who conducted a run stands still until another has given it out, and is asked then."""
+    faults = (
+        fault(4.6, "pause_conductor", "r0", 8 + seed % 9 / 2),
+        fault(4.7, "pause_conductor", "r1", 8 + seed % 7 / 2),
+    )
+    hands = tuple(Hand(name=f"h{number}", places=2) for number in range(1, 4))
+    return flowing(seed, _several(*["slow"] * 6), *(faults[:1] if seed % 2 else faults[1:]), hands=hands, chaos_s=20)
 
 
 def signalled(seed: int) -> Plan:

@@ -188,6 +188,18 @@ FLOWING: Final = (
         kills=_CONDUCTED,
         edits=(Edit(pen.Pen.commit, "await self._seal()", "pass"),),
     ),
+    Variant(
+        name="former_refuses_unproven",
+        says="Who conducted a run refuses closings of it without looking whether it does still.",
+        kills=frozenset({"S5"}),
+        edits=(
+            Edit(
+                conductor.Conductor.close,
+                "found.append((self.ledger.proof(), Refusal(error.code, str(error))))",
+                "found.append((None, Refusal(error.code, str(error))))",
+            ),
+        ),
+    ),
     # Taking over.
     Variant(
         name="tokens_begin_anew",
