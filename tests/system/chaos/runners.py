@@ -69,7 +69,8 @@ class Runner:
             await asyncio.sleep(self._rng.uniform(0.05, 0.7))
 
     def _another(self) -> Asked:
-        workflow = self._rng.choice(sorted(self._flows))
+        names = sorted(self._flows)
+        [workflow] = self._rng.choices(names, [self._flows[name].share for name in names])
         id_ = f"{self.name}-{len(self.runs) + 1}"
         asked = self.runs[id_] = Asked(id_, workflow, self._flows[workflow].inputs(self._rng))
         return asked
