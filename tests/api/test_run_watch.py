@@ -1,7 +1,7 @@
 """Watching runs: how they stand, then each event once and in order, whoever conducts them and however often one is cut."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,14 +13,14 @@ from harpoon.api import run_feed
 from harpoon.api.limits import Limits
 from harpoon.api.run_feed import RUN_FEED
 from harpoon.control.keyed_records import KEYED
-from harpoon.control.ledger_records import shard_of
+from harpoon.control.ledger_records import LOG, shard_of
 from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.core.step import Signal
 from harpoon.kit import codec
 from harpoon.model.run_watched import RunChange, RunOver, RunsChange, RunSnapshot, RunsSnapshot
 from harpoon.store.hold import HOLDS
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Change, Compacted, Delete, Rewound, SlowWatcher, Store, StoreUnavailable
+from harpoon.store.port import Change, Compacted, Delete, Page, Rewound, SlowWatcher, Store, StoreUnavailable
 from tests.api.rig import PATIENCE_S, TOKEN, Reader, Rig
 from tests.api.runs_rig import RUNS, Worker, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem
@@ -411,6 +411,40 @@ async def test_a_watch_of_a_run_outlasts_what_the_store_forgets(error: Exception
             assert not store.errors
             await worker.close(await worker.claim())
             assert seqs(await reader.until_type("over")) == [3, 4, 5, 6]
+
+
+class SlowLists(MemoryStore):
+    """Something can be had happen right after a log was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: list[Callable[[], Awaitable[object]]] = []
+
+    async def list(self, prefix: str) -> AsyncIterator[Page]:
+        async for page in super().list(prefix):
+            yield page
+        if prefix.startswith(LOG) and self.then:
+            await self.then.pop()()
+
+
+async def test_what_happens_at_the_end_while_a_watch_is_resumed_is_told() -> None:
+    store = SlowLists()
+    async with a_runs_rig(store=store) as rig:
+        await declare(rig, WAITING)
+        await start(rig, workflow="flow")
+
+        async def nothing() -> None:
+            """Whether there is such an event is looked up first."""
+
+        async def end() -> None:
+            await rig.ask("POST", f"{RUNS}/o-1/cancel", {"reason": "ordered twice"})
+
+        store.then = [end, nothing]
+        async with rig.watch(f"{WATCH}&after=1") as reader:
+            told = await reader.until_type("over")
+        assert not store.then
+        assert kinds(told) == ["cancelled", "ended"]
+        assert told[-1]["seq"] == 3
 
 
 @pytest.mark.parametrize(
