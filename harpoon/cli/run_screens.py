@@ -84,7 +84,7 @@ def timeline(value: Object) -> Iterator[str]:
     bound = value["measures"]["ends_after_ms"]["bound"]
     at_most = "" if bound is None else f" of at most {span_at_most(bound)}"
     yield from screens.table(_timeline_columns(columns.length(span) + at_most), rows, is_wide=True)
-    yield "  . waits for a worker   = a worker is at it   - waits for a signal, a time or a retry"
+    yield "  . waits for a worker   = a worker is at it, retries included   - waits for a signal, a time or a retry"
 
 
 def bar(visit: Mapping[str, Any], began_ms: int, span_ms: int) -> str:
