@@ -38,13 +38,13 @@ def _measure(kind: str) -> list[Row]:
     floor = f"{statistics.median(floor for _, floor in turns):.2f} s"
     still = [one.still_s for one in left]
     what = f"W1 {kind}, kill -9 of the server at step {RUNS * LENGTH // 2:,}"
-    lost, twice = (f"{max(map(len, found))}" for found in ([one.lost for one in left], [one.twice for one in left]))
+    out, lost, twice = (f"{max(len(getattr(one, name)) for one in left)}" for name in ("out", "lost", "twice"))
     unlike = sum(_amiss(one) for one in left)
     spans = f"{statistics.median(still):.2f} / {max(still):.2f} s"
     return [
         (f"{what} → steps go on, p50 / max of {TURNS}", spans, floor, f"<= {STILL_S:g} s"),
-        ("  claims lost by that, at most, of 20 that were out", lost, "-", f"<= {RUNS}"),
-        ("  steps carried out twice, at most", twice, "-", f"<= {lost}"),
+        (f"  claims lost by that, at most, of {out} that were out", lost, "-", f"<= {out}"),
+        (f"  steps carried out twice, at most, of {RUNS * LENGTH:,}", twice, "-", f"<= {out}"),
         (f"  of {TURNS * RUNS} runs, that did not end right, or closed a step twice", f"{unlike}", "-", "0"),
     ]
 

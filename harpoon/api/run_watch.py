@@ -29,7 +29,7 @@ from harpoon.model.header import Header
 from harpoon.store.port import Compacted, Rewound
 
 #: Events of a log that are told together to one who resumes.
-_SLICE: Final = 100
+_SLICE: Final = 20
 _SEQ_MAX: Final = 10**9
 
 WATCH_RUN: Final = (
@@ -100,10 +100,9 @@ class RunWatch(Following):
                 await self.write(bytes(written))
                 written.clear()
         await self.write(bytes(written))
-        if self.end is None and after >= len(events):
-            self.end = _end_of(
-                await self._status.existing(self._header.namespace, self._header.run), len(events), after
-            )
+        if self.end is None:
+            # The header was read before the log. A later one may tell of an end whose events are still to be told.
+            self.end = _end_of(self._header, len(events), after)
 
 
 def _end_of(header: Header, count: int, after: int) -> End | None:

@@ -8,12 +8,14 @@ from harpoon.api.answer import answer
 from harpoon.api.body import decode, read_json
 from harpoon.api.doors import DOORS
 from harpoon.api.operation import TEXT, Operation, Parameter
+from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name
 from harpoon.api.run_orders import signal_of
+from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.core.opening import KEY_MAX
 from harpoon.kit import codec
 from harpoon.kit.errors import Unavailable
-from harpoon.model.run_shown import SignalDelivery, SignalOrder
+from harpoon.model.run_shown import KeptSignal, KeptSignals, SignalDelivery, SignalOrder
 
 #: A run that waits already has the signal within milliseconds, whichever instance conducts it; this is waited for.
 DELIVERED_WITHIN_S: Final = 0.25
@@ -32,16 +34,43 @@ async def signal_key(request: web.Request) -> web.Response:
     if not key or len(key) > KEY_MAX:
         raise bad_parameter("key", f"say for which key the runs wait, 1 to {KEY_MAX} characters")
     signal = signal_of(request, await decode(request, SignalOrder, await read_json(request)), key)
-    keyed = request.app[DOORS].keyed
-    if keyed is None:
-        raise Unavailable("this server knows nothing of runs")
+    keyed = _keyed(request)
     await keyed.send(namespace, signal)
     run = await keyed.receiver(namespace, signal, DELIVERED_WITHIN_S)
     return answer(request, codec.dump_full(SignalDelivery(id=signal.id, run=run)))
 
 
+async def list_signals(request: web.Request) -> web.Response:
+    """Show the signals that name no run and that none has yet, as they came; their payloads are not shown."""
+    namespace, keyed = path_name(request, "ns"), _keyed(request)
+
+    async def gather() -> Listed:
+        revision, kept = await keyed.kept(namespace)
+        shown = [
+            KeptSignal(id=one.id, name=one.name, key=one.key, label=one.label, sent_ms=one.sent_ms) for one in kept
+        ]
+        return Listed(revision=revision, items=shown, encode=codec.dump_full)
+
+    return await answer_pages(request, gather)
+
+
+def _keyed(request: web.Request) -> KeyedSignals:
+    keyed = request.app[DOORS].keyed
+    if keyed is None:
+        raise Unavailable("this server knows nothing of runs")
+    return keyed
+
+
 _KEY: Final = Parameter("key", TEXT, "What the run waits with.", is_required=True)
 ROUTES = (
+    Operation(
+        "GET",
+        "/v1/namespaces/{ns}/signals",
+        list_signals,
+        tag="runs",
+        query=PAGING,
+        answers={200: KeptSignals},
+    ),
     Operation(
         "POST",
         "/v1/namespaces/{ns}/signals/{signal}",

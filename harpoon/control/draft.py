@@ -32,7 +32,7 @@ class Draft:
     )  # fmt: skip
 
     def __init__(self, key: str, seq: int = 0) -> None:
-        #: ``<namespace>/<run>``.
+        #: ``<namespace>/<run>``; with a slash at its end, what is written beside what happens in the run.
         self.key = key
         #: Number of its first event.
         self.seq = seq

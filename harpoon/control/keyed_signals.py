@@ -128,10 +128,24 @@ class KeyedSignals:
             entry = await self._store.get(SENT + name)
         return None if entry is None else codec.load(DeliveredSignal, entry.value).run
 
+    async def kept(self, namespace: str) -> tuple[int, list[KeyedSignal]]:
+        """Return the signals of a namespace that no run has yet, as they came, and of which revision that is.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+        """
+        revision, found = 0, []
+        async for page in self._store.list(f"{KEPT}{namespace}/"):
+            revision = page.revision
+            found += [(entry.create_revision, codec.load(KeyedSignal, entry.value)) for entry in page.entries]
+        return revision, [signal for _, signal in sorted(found, key=lambda one: one[0])]
+
     # What conductors tell.
 
     def standing(self, run: Run) -> None:
         """Take note of how a run waits now."""
+        if not (run.waiting or self._places):
+            return
         key = run_key(run.namespace, run.id)
         now = {Place(run.namespace, name, own) for name, own in run.waiting if own is not None}
         if not now and key not in self._places:
@@ -191,7 +205,10 @@ class KeyedSignals:
 
     async def _attend(self, place: Place, letter: Letter) -> None:
         """Have a run have a signal, if one waits here; what another instance has done meanwhile stands."""
-        if letter.signal.run is not None:
+        named = letter.signal.run
+        if named is not None:
+            if self._runs.conductor_of(run_key(letter.signal.namespace, named)) is None:
+                return
             # What is seen here may be older than what was done here.
             entry = await self._store.get(letter.key)
             if entry is None or entry.mod_revision != letter.mod:

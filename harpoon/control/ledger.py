@@ -168,15 +168,20 @@ class Ledger:
     def _next(self) -> list[Draft]:
         """Take what fits one commit, in the order in which it came; at least one draft, if any waits."""
         flight: list[Draft] = []
+        runs: set[str] = set()
         writes = size = 0
         compares: set[Compare] = set()
         for draft in self._pending.values():
             writes += draft.width
             size += draft.size
             compares.update(draft.compares)
-            if flight and (writes > WRITES_MAX or size > FLIGHT_BYTES or len(compares) >= COMPARES_MAX):
+            # Two drafts that are of one run, as when it is purged and started again, may write the same keys.
+            run = draft.key.removesuffix("/")
+            is_too_much = writes > WRITES_MAX or size > FLIGHT_BYTES or len(compares) >= COMPARES_MAX
+            if flight and (is_too_much or run in runs):
                 break
             flight.append(draft)
+            runs.add(run)
         if len(flight) == len(self._pending):
             self._pending = {}
         else:

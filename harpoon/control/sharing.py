@@ -166,14 +166,15 @@ class Sharing:
             if (news := self._open.get(instance)) is not None:
                 _settle(news)
         for instance in gates.stirred:
-            self._news.setdefault(instance, asyncio.Event()).set()
+            if instance in self._news:
+                self._news[instance].set()
         gates.stirred.clear()
 
     # What is told to homes elsewhere.
 
     async def _report_to(self, instance: str) -> None:
         """Tell a home what there is to tell, again and again until cancelled."""
-        news = self._news.setdefault(instance, asyncio.Event())
+        news = self._news[instance] = asyncio.Event()
         loop, sent = asyncio.get_running_loop(), list[asyncio.Task[bool]]()
         try:
             while True:

@@ -190,6 +190,11 @@ class Homes:
                 became.append(home)
         return became
 
+    def here(self) -> tuple[int, int]:
+        """Return how many homes are here, and how many of them are sure."""
+        own = [home for home in self._homes if home.is_here]
+        return len(own), sum(home.is_sure for home in own)
+
     def lacks(self, home: Home) -> tuple[str, ...]:
         """Return those who are to tell something before a home that is here is sure; empty: somebody has to come."""
         lacking = {

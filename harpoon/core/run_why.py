@@ -154,10 +154,8 @@ def _why_limited(limit: Limit, standing: Standing) -> str:
     if standing.is_silent:
         return f"{standing.home}, which keeps the limit with key {limit.key}, does not answer"
     if standing.is_closed and standing.lacks:
-        lacks = " and ".join(standing.lacks)
-        return (
-            f"{standing.home}, which keeps the limit with key {limit.key}, has yet to hear from {lacks} what is claimed"
-        )
+        keeper, lacks = f"{standing.home}, which keeps the limit with key {limit.key}", " and ".join(standing.lacks)
+        return f"{keeper}, does not know yet what is claimed of the runs of {lacks}"
     if standing.is_closed:
         return f"some runs are conducted by nobody now, so what is claimed with key {limit.key} is not known"
     by = f", by {', '.join(standing.runs)}" if standing.runs else ""

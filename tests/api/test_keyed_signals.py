@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +15,12 @@ from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.loop import Pace
 from harpoon.model.keyed_signal import DeliveredSignal, KeyedSignal
-from harpoon.model.run_shown import SignalDelivery
+from harpoon.model.run_shown import KeptSignals, SignalDelivery
 from harpoon.store.port import Delete, Put, Store
 from tests.api.rig import PATIENCE_S, Rig
 from tests.api.runs_rig import NAMESPACE, RUNS, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem
 from tests.api.test_run_holders import HIGH, LOW, a_name, two
-from tests.api.test_run_watch import a_store
 from tests.workflows import a_workflow
 
 PATH = f"{NAMESPACE}/signals/paid"
@@ -86,9 +84,8 @@ def a_record(run: str | None, *, id_: str = "s-1", sent_ms: int = NOW_MS) -> Put
     return Put(KEPT + name_of("default", Signal(id_, "paid", "all")), codec.dump(told))
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_signal_that_is_first_is_kept_for_the_wait_and_had_once(kind: str, tmp_path: Path) -> None:
-    async with a_store(kind, tmp_path) as store, a_runs_rig(store=store) as rig:
+async def test_a_signal_that_is_first_is_kept_for_the_wait_and_had_once(any_store: Store) -> None:
+    async with a_runs_rig(store=any_store) as rig:
         await declare(rig, TWICE)
         assert await send(rig, "s-1", payload={"amount": 1}) is None
         assert await send(rig, "s-1", payload={"amount": 2}) is None
@@ -97,13 +94,13 @@ async def test_a_signal_that_is_first_is_kept_for_the_wait_and_had_once(kind: st
         await start(rig, workflow="flow")
         await until_over(rig, "o-1")
         assert await had(rig, "o-1") == [{"amount": 1}, {"amount": 3}]
-        await until(lambda: is_sent(store, 2))
+        await until(lambda: is_sent(any_store, 2))
         # The same again is answered alike, and no other run has it.
         assert await send(rig, "s-1") == "o-1"
         await start(rig, "o-2", workflow="flow")
         assert await send(rig, "s-2") == "o-1"
         assert await had(rig, "o-2") == []
-        assert len(await names(store, KEPT)) == 1
+        assert len(await names(any_store, KEPT)) == 1
 
 
 async def is_sent(store: Store, count: int) -> bool:
@@ -124,9 +121,8 @@ async def test_of_those_that_wait_one_has_it_and_the_next_signal_is_for_the_next
         assert await send(rig, "s-3") is None
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_run_that_another_instance_conducts_has_it(kind: str, tmp_path: Path) -> None:
-    async with a_store(kind, tmp_path) as store, two(store=store) as (first, second):
+async def test_a_run_that_another_instance_conducts_has_it(any_store: Store) -> None:
+    async with two(store=any_store) as (first, second):
         await declare(second, ONCE)
         await first.view.mirror.reached(second.view.revision)
         high, low = a_name(HIGH), a_name(LOW)
@@ -137,11 +133,11 @@ async def test_a_run_that_another_instance_conducts_has_it(kind: str, tmp_path: 
         await start(second, low, workflow="flow")
         await until_over(second, low)
         assert await had(second, low) == [2]
-        await settled(store)
+        await settled(any_store)
 
 
-async def test_many_signals_and_many_runs_of_two_instances_come_to_pairs() -> None:
-    async with two() as (first, second):
+async def test_many_signals_and_many_runs_of_two_instances_come_to_pairs(any_store: Store) -> None:
+    async with two(store=any_store) as (first, second):
         await declare(first, ONCE)
         await second.view.mirror.reached(first.view.revision)
         runs, ids = [f"m{number}" for number in range(30)], [f"s-{number}" for number in range(30)]
@@ -274,6 +270,24 @@ async def test_too_large_and_too_many_are_refused(monkeypatch: pytest.MonkeyPatc
         assert await send(rig, "s-1", key="k") is None
         assert await send(rig, "s-3", key="other") is None
         as_problem(await rig.ask("POST", f"{PATH}?key=third", {}), 409, "conflict")
+
+
+async def test_what_is_kept_is_shown_page_by_page_until_a_run_has_it() -> None:
+    async with a_runs_rig() as rig:
+        await declare(rig, ONCE)
+        for number in range(3):
+            await send(rig, f"s-{number}", payload={"secret": number})
+        told = (await rig.get(f"{NAMESPACE}/signals?limit=2")).json
+        assert [one["id"] for one in told["items"]] == ["s-0", "s-1"]
+        assert set(told["items"][0]) == {"id", "name", "key", "label", "sent_ms"}
+        rest = await rig.get(f"{NAMESPACE}/signals?limit=2&continue={told['continue']}")
+        codec.load(KeptSignals, rest.body)
+        assert [one["id"] for one in rest.json["items"]] == ["s-2"]
+        assert (await rig.get("/v1/namespaces/shop/signals")).json["items"] == []
+        await start(rig, workflow="flow")
+        await until_over(rig, "o-1")
+        await until(lambda: is_sent(rig.store, 1))
+        assert [one["id"] for one in (await rig.get(f"{NAMESPACE}/signals")).json["items"]] == ["s-1", "s-2"]
 
 
 async def test_the_same_request_again_is_the_same_signal() -> None:

@@ -64,6 +64,16 @@ async def test_one_limit_holds_for_the_runs_of_both_and_why_says_who_has_it(toke
         await first.close(claim)
 
 
+async def test_homes_that_are_closed_are_told_as_metrics() -> None:
+    async with two(None) as (here, _):
+        claim = Worker(here, "shop.pack")
+        assert (await start(here, HERE[0], workflow="flow")).status == 201
+        await claim.claim()
+        told = (await here.get("/metrics")).body.decode()
+        assert 'harpoon_work_limit_homes{state="open"} 32.0' in told
+        assert 'harpoon_work_limit_homes{state="closed"} 0.0' in told
+
+
 async def test_a_report_is_for_instances_and_refused_where_there_are_no_runs() -> None:
     async with two(TOKEN) as (here, _):
         report = {"instance": "s9", "number": 1}

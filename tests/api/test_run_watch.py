@@ -1,10 +1,9 @@
 """Watching runs: how they stand, then each event once and in order, whoever conducts them and however often one is cut."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,16 +13,14 @@ from harpoon.api import run_feed
 from harpoon.api.limits import Limits
 from harpoon.api.run_feed import RUN_FEED
 from harpoon.control.keyed_records import KEYED
-from harpoon.control.ledger_records import shard_of
+from harpoon.control.ledger_records import LOG, shard_of
 from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.core.step import Signal
 from harpoon.kit import codec
-from harpoon.kit.clock import SystemClock
 from harpoon.model.run_watched import RunChange, RunOver, RunsChange, RunSnapshot, RunsSnapshot
 from harpoon.store.hold import HOLDS
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Change, Compacted, Delete, Rewound, SlowWatcher, Store, StoreUnavailable
-from harpoon.store.sqlite import SqliteStore
+from harpoon.store.port import Change, Compacted, Delete, Page, Rewound, SlowWatcher, Store, StoreUnavailable
 from tests.api.rig import PATIENCE_S, TOKEN, Reader, Rig
 from tests.api.runs_rig import RUNS, Worker, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem
@@ -77,15 +74,6 @@ async def history(rig: Rig, run: str = "o-1") -> list[Event]:
         return await reader.until_type("over")
 
 
-@asynccontextmanager
-async def a_store(kind: str, path: Path) -> AsyncIterator[Store]:
-    store = MemoryStore() if kind == "memory" else await SqliteStore.open(path / "store", clock=SystemClock())
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 @pytest.mark.parametrize("accept", [NDJSON, SSE, "*/*"])
 async def test_a_run_is_told_as_it_stands_and_then_event_by_event_to_its_end(accept: str) -> None:
     async with a_runs_rig(token=TOKEN) as rig:
@@ -134,11 +122,10 @@ async def test_pause_resume_signal_and_cancel_are_told() -> None:
 
 
 @pytest.mark.parametrize("accept", [NDJSON, SSE])
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_a_watch_of_a_run_resumed_after_any_event_misses_nothing_and_repeats_nothing(
-    kind: str, accept: str, tmp_path: Path
+    any_store: Store, accept: str
 ) -> None:
-    async with a_store(kind, tmp_path) as store, a_runs_rig(store=store) as rig:
+    async with a_runs_rig(store=any_store) as rig:
         await declare(rig)
         await refund(rig)
         whole = events_of(await history(rig))
@@ -166,9 +153,8 @@ async def cut_often(rig: Rig, path: str, is_last: Any) -> list[Event]:
             after = f"&after={message.get('revision', message.get('seq'))}"
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_watch_that_is_cut_again_and_again_while_much_happens_is_whole(kind: str, tmp_path: Path) -> None:
-    async with a_store(kind, tmp_path) as store, a_runs_rig(store=store) as rig, asyncio.TaskGroup() as group:
+async def test_a_watch_that_is_cut_again_and_again_while_much_happens_is_whole(any_store: Store) -> None:
+    async with a_runs_rig(store=any_store) as rig, asyncio.TaskGroup() as group:
         await declare(rig)
         await start(rig)
         one = group.create_task(cut_often(rig, WATCH, lambda message: message["type"] == "over"))
@@ -187,8 +173,8 @@ async def test_a_watch_that_is_cut_again_and_again_while_much_happens_is_whole(k
             assert seqs(many, run) == [1, 2, 3, 4, 5, 6]
 
 
-async def test_a_run_is_told_on_by_whatever_instance_while_its_shard_changes_hands() -> None:
-    async with two() as (first, second):
+async def test_a_run_is_told_on_by_whatever_instance_while_its_shard_changes_hands(any_store: Store) -> None:
+    async with two(store=any_store) as (first, second):
         await declare(second)
         await first.view.mirror.reached(second.view.revision)
         run = a_name(HIGH)
@@ -425,6 +411,40 @@ async def test_a_watch_of_a_run_outlasts_what_the_store_forgets(error: Exception
             assert not store.errors
             await worker.close(await worker.claim())
             assert seqs(await reader.until_type("over")) == [3, 4, 5, 6]
+
+
+class SlowLists(MemoryStore):
+    """Something can be had happen right after a log was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: list[Callable[[], Awaitable[object]]] = []
+
+    async def list(self, prefix: str) -> AsyncIterator[Page]:
+        async for page in super().list(prefix):
+            yield page
+        if prefix.startswith(LOG) and self.then:
+            await self.then.pop()()
+
+
+async def test_what_happens_at_the_end_while_a_watch_is_resumed_is_told() -> None:
+    store = SlowLists()
+    async with a_runs_rig(store=store) as rig:
+        await declare(rig, WAITING)
+        await start(rig, workflow="flow")
+
+        async def nothing() -> None:
+            """Whether there is such an event is looked up first."""
+
+        async def end() -> None:
+            await rig.ask("POST", f"{RUNS}/o-1/cancel", {"reason": "ordered twice"})
+
+        store.then = [end, nothing]
+        async with rig.watch(f"{WATCH}&after=1") as reader:
+            told = await reader.until_type("over")
+        assert not store.then
+        assert kinds(told) == ["cancelled", "ended"]
+        assert told[-1]["seq"] == 3
 
 
 @pytest.mark.parametrize(

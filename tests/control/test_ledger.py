@@ -348,6 +348,29 @@ async def test_drafts_of_others_are_written_and_deleting_again_changes_nothing(m
         assert [e async for page in store.list(LOG) for e in page.entries] == []
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["purged first", "started first"])
+async def test_a_run_is_purged_and_started_again_by_two_commits_for_none_writes_a_key_twice(is_first: bool) -> None:
+    store = MemoryStore()
+    async with at_work(store) as ledger:
+        header, gone = ledger.place.runs + "ns/a", ledger.place.gone + "ns/a"
+        await store.commit((), [Put(header, b"ended")])
+        purge = Draft("ns/a/")
+        purge.writes = (Delete(header), Put(gone, b"purged"))
+        if is_first:
+            ledger.write(purge)
+        start = ledger.append("ns/a", 1, b"", b"begun")
+        start.compares = (Compare(header, mod=0), Compare(gone, mod=0))
+        if not is_first:
+            ledger.write(purge)
+        other = ledger.append("ns/b", 1, events(1))
+        await landed(purge, other)
+        await start.settled()
+        assert isinstance(start.error, Overtaken)
+        assert start.error.compare.key == (gone if is_first else header)
+        assert await store.get(header) is None
+        assert await store.get(gone) is not None
+
+
 async def test_drained_means_that_nothing_waits() -> None:
     store = Counting()
     async with at_work(store) as ledger:

@@ -54,8 +54,10 @@ def test_nothing_is_given_out_before_all_is_known_and_who_is_missing_is_told() -
     assert claimed(world) == []
     assert [here.exchange.stand(id_) for id_ in world.open] == [Stand.PARKED]
     assert shown(here) == Standing(0, (), (away.name,), is_closed=True, home=here.name)
+    assert here.homes.here() == (1, 0)
     world.ask(here, 1, is_staying=True)
     told(world)
+    assert here.homes.here() == (1, 1)
     assert claimed(world) == ["r0"]
     assert shown(here) == Standing(1, ("r0",), home=here.name)
 
@@ -202,8 +204,9 @@ def test_who_conducts_nothing_any_more_keeps_no_permits() -> None:
         world.leave(away, shard, is_written=True)
     assert away.exchange.gates.report(away.homes, here.name, 99).held == {}
     # Nor takes any.
-    report = Report(99, {}, {0: 1}, {}, {("default", "k0"): Want(1, 1)}, {})
-    assert away.exchange.gates.receive(away.homes, here.name, report, Given({("default", "k0"): 1}, {})) == []
+    asked = Report(99, {}, away.homes.of_instance(here.name), {}, {("default", "k0"): Want(1, 1)}, {})
+    assert away.exchange.gates.receive(away.homes, here.name, asked, Given({("default", "k0"): 1}, {})) == []
+    assert away.exchange.gates.report(away.homes, here.name, 100).held == {}
     away.exchange.gates.stirred.clear()
     away.exchange.gates.conduct(away.homes, {})
     assert not away.exchange.gates.stirred
@@ -242,3 +245,99 @@ def test_what_was_called_and_is_withdrawn_makes_room_for_another() -> None:
     [other] = [id_ for id_ in world.open if id_ != called]
     assert away.exchange.stand(other) is Stand.IN_LINE
     assert shown(here).held == 1
+
+
+# What keeps more from being claimed than may be, each by itself.
+
+
+def is_sure(node: Node) -> bool:
+    return not shown(node).is_closed
+
+
+def report(number: int, conducts: dict[int, int], homes: dict[int, int], held: int = 0) -> Report:
+    """What an instance tells the home of ``k0``."""
+    return Report(number, conducts, homes, {("default", "k0"): held} if held else {}, {}, {})
+
+
+def test_what_was_told_an_earlier_home_does_not_count_for_a_later_one() -> None:
+    world, here, _ = two()
+    told(world)
+    assert is_sure(here)
+    world.leave(here, 0, is_written=True)
+    world.take(here, 0)
+    catch_up(world)
+    assert not is_sure(here)
+    told(world)
+    assert is_sure(here)
+
+
+def test_an_old_report_does_not_take_the_place_of_a_later_one() -> None:
+    _, here, away = two()
+    homes, conducts = away.homes.of_instance(here.name), dict(away.conducts)
+    assert here.exchange.gates.hear(here.homes, away.name, report(50, conducts, homes, held=1)) is not None
+    assert here.exchange.gates.hear(here.homes, away.name, report(49, conducts, homes)) is None
+    assert shown(here).held == 1
+
+
+def test_who_has_lost_a_shard_as_far_as_is_known_tells_nothing_of_it() -> None:
+    world, here, away = two()
+    homes, conducts = away.homes.of_instance(here.name), dict(away.conducts)
+    # It took it anew since, and has not loaded it again.
+    here.call(here.exchange.gates.hear(here.homes, away.name, report(50, {**conducts, 1: conducts[1] - 1}, homes)))
+    assert not is_sure(here)
+    here.call(here.exchange.gates.hear(here.homes, away.name, report(51, conducts, homes)))
+    assert is_sure(here)
+    # Somebody has taken it already, which the view here does not show.
+    third = world.join()
+    world.see(here, len(world.history) - 1)
+    later = report(1, {1: conducts[1] + 9}, homes)
+    here.call(here.exchange.gates.hear(here.homes, third.name, later))
+    assert not is_sure(here)
+    here.call(here.exchange.gates.hear(here.homes, third.name, report(2, {}, homes)))
+    assert not is_sure(here)
+
+
+def given(world: World, here: Node, away: Node) -> None:
+    """Let the other have a permit that it has not used."""
+    world.begin("r1", "k0")
+    world.ask(away, 1)
+    told(world)
+    assert shown(here).held == 1
+    assert world.claims == set()
+
+
+def test_what_an_earlier_home_gave_is_void() -> None:
+    world, here, away = two()
+    given(world, here, away)
+    world.leave(here, 0, is_written=True)
+    third = world.join()
+    world.take(third, 0)
+    catch_up(world)
+    world.ask(away, 1)
+    catch_up(world)
+    assert world.claims == set()
+    told(world)
+    told(world)
+    assert shown(third).held == 1
+
+
+def test_what_an_earlier_home_answers_late_is_void() -> None:
+    world, here, away = two()
+    world.begin("r1", "k0")
+    world.ask(away, 1, is_staying=True)
+    told(world)
+    [id_] = world.claims
+    world.close(away, id_)
+    catch_up(world)
+    world.begin("r1", "k0")
+    world.ask(away, 1, is_staying=True)
+    world.tell(away, here.name)
+    world.hear(-1)
+    world.answer(here, away.name)
+    assert world.answers[-1].given.grants
+    world.leave(here, 0, is_written=True)
+    world.take(world.join(), 0)
+    catch_up(world)
+    world.receive(-1)
+    catch_up(world)
+    assert world.claims == set()

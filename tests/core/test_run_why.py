@@ -92,7 +92,7 @@ def test_a_limit_is_told_with_its_key_and_who_leaves_as_well() -> None:
         (Standing(3, ("r1",), home="i2"), "3 of at most 3 with key shop are claimed, by r1 and others"),
         (
             Standing(0, (), ("i3", "i4"), is_closed=True, home="i2"),
-            "i2, which keeps the limit with key shop, has yet to hear from i3 and i4 what is claimed",
+            "i2, which keeps the limit with key shop, does not know yet what is claimed of the runs of i3 and i4",
         ),
         (
             Standing(0, (), is_closed=True),

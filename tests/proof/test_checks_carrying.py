@@ -51,6 +51,7 @@ def asked_of_a_run():
     told.ask("start", START)
     told.begin()
     told.ask("start", START)
+    told.ask("look", found={"status": "running"})
     told.ask("start", START | {"inputs": {"n": 2}}, outcome="refused", code="invalid")
     return told
 
@@ -68,7 +69,6 @@ def test_what_was_asked_for_and_is_there_is_taken():
     over = {"status": "cancelled", "outputs": None, "ended_ms": 16}
     told.begin(**over)
     told.ask("look", found=over)
-    told.ask("look", found={"status": "running"})
     told.ask("look", outcome="refused", code="unavailable")
     told.end()
 
@@ -106,6 +106,18 @@ def test_what_is_told_of_a_run_and_is_otherwise_is_refuted(verb, args, how):
     told.ask(verb, args, **how)
     with refuted("S5"):
         told.end()
+
+
+def test_what_was_told_of_a_run_is_not_told_otherwise_later():
+    told = asked_of_a_run()
+    with refuted("S5"):
+        told.ask("look", outcome="refused", code="not_found")
+    for verb, found in (("cancel", None), ("look", {"status": "failed"})):
+        told = asked_of_a_run()
+        told.ask("look", found={"status": "running"})
+        told.ask(verb, found=found)
+        with refuted("S5"):
+            told.ask("look", found={"status": "running"})
 
 
 @pytest.mark.parametrize(

@@ -128,9 +128,11 @@ class Honest:
         urls = tuple(f"http://{instance}" for instance in rng.sample(instances, len(instances)))
         self._settings = Settings(servers=urls, name=hand.name, grace=timedelta(seconds=2))
         self.life = f"{hand.name}-{rng.getrandbits(32):08x}"
+        #: Once set, it finishes what it has, and ends.
+        self.stop = asyncio.Event()
 
     async def run(self) -> None:
-        await serve(self._worker, self._settings, stop=asyncio.Event())
+        await serve(self._worker, self._settings, stop=self.stop)
 
     async def _do(self, ctx: Context) -> Label:
         rng = self._rng

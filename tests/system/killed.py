@@ -48,6 +48,8 @@ class Left:
     runs: dict[str, dict[str, Any]]
     #: Run, operation and token of each step that was carried out, in order.
     done: list[tuple[str, str, str]]
+    #: Run and operation of each claim that was out when the server was killed.
+    out: set[tuple[str, str]]
     #: From the kill until the next step was closed, and from the start of the first run until all had ended, in seconds.
     still_s: float
     took_s: float
@@ -70,7 +72,7 @@ class Left:
 
 def chain(length: int) -> dict[str, Any]:
     """Return a workflow of so many steps, one after the other; a claim that nobody was told of is lost soon."""
-    step = {"worker": "step", "heartbeat": "3s", "retry": {"backoff": {"initial": "10ms"}}}
+    step = {"worker": "step", "heartbeat": "5s", "retry": {"backoff": {"initial": "10ms"}}}
     steps = {f"s{n}": {**step, **({"needs": [f"s{n - 1}"]} if n else {})} for n in range(length)}
     spec = {"operations": steps, "outputs": {"last": f"${{ops.s{length - 1}.output}}"}}
     return {"apiVersion": "harpoon/v1", "kind": "Workflow", "metadata": {"name": "chain"}, "spec": spec}
@@ -99,14 +101,25 @@ def run_and_kill(directory: Path, store: str, runs: int, length: int, *options: 
         status, told = cluster.request("POST", RUNS, {"runs": starts})
         assert {one["status"] for one in told["results"]} == {201}, told
         assert cluster.processes["server"].wait(30) == -9, cluster.log("server")
-        killed = time.monotonic()
+        killed, killed_ms = time.monotonic(), time.time_ns() // 1_000_000
         known = _lines(directory)
         cluster.start_server(*options)
         eventually(lambda: len(_lines(directory)), lambda now: now > len(known) + runs)
         still_s = time.monotonic() - killed
         _all_ended(cluster, runs)
         took_s = time.monotonic() - began
-        return Left(runs=_exported(cluster), done=_lines(directory), still_s=still_s, took_s=took_s)
+        exported = _exported(cluster)
+        out = {(id_, op) for id_, run in exported.items() for op in _out(run["events"], killed_ms)}
+        return Left(runs=exported, done=_lines(directory), out=out, still_s=still_s, took_s=took_s)
+
+
+def _out(events: list[dict[str, Any]], at_ms: int) -> set[str]:
+    """Return the operations of a run that were claimed and not closed at a moment when nothing happened."""
+    found: set[str] = set()
+    for event in events:
+        if event["now_ms"] <= at_ms and event["kind"] in ("claimed", "closed"):
+            (found.add if event["kind"] == "claimed" else found.discard)(event["op"])
+    return found
 
 
 def _work(cluster: Cluster, kill_at: int) -> None:

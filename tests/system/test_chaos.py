@@ -23,7 +23,7 @@ from tests.system.cluster import eventually
 pytestmark = pytest.mark.system
 
 #: The shortest times that may be, as this is to be over in a minute.
-SHORT = Setting(seed=1, count=16, every_s=1.0, ttl_s=2.0, lost_after_s=6.0, resync_s=3.0, silent_s=6.0)
+SHORT = Setting(seed=1, count=16, every_s=1.0, ttl_s=2.0, lost_after_s=6.0, resync_s=3.0, silent_s=6.0, runners=1)
 
 
 def test_a_seed_makes_the_same_faults_each_time_of_every_kind_in_the_long_run() -> None:
@@ -100,6 +100,6 @@ def test_whatever_is_broken_nothing_that_is_promised_is(tmp_path: Path) -> None:
     assert outcome.events["started"] > 20
     assert outcome.events["exited"] > 10
     assert outcome.events["committed"] > 50
-    assert outcome.events["executed"] > 100
-    assert outcome.events["runs_succeeded"] > 10
+    assert outcome.events["executed"] > 60
+    assert outcome.events["runs_succeeded"] > 8
     assert outcome.events["runs_failed"] >= 1

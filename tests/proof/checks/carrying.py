@@ -48,9 +48,10 @@ class _OfLogs(Check):
 
 
 class OrdersKept(_OfLogs):
-    """S5. Whoever asks for something of a run asks until it is answered, and pauses and resumes a run once at most.
+    """S5, and S12. Whoever asks for something of a run asks until it is answered, and pauses and resumes it once at most.
 
-    What is told of a run that is over stays so. Of two starts of one id, the one that the run is of is acknowledged.
+    What is told of a run that is over stays so. Of two starts of one id, the one that the run is of is acknowledged. One
+    client asks for all of a run, one after the other: what it has been told of before is not told otherwise later.
     """
 
     name = "S5"
@@ -60,6 +61,9 @@ class OrdersKept(_OfLogs):
         super().__init__(terms, state)
         self._asked: dict[str, Invoked] = {}
         self._answers: list[tuple[Invoked, Answered]] = []
+        #: Run → what was told of it that cannot be taken back: that it is there, and that it is over.
+        self._there: dict[str, Answered] = {}
+        self._over: dict[str, Answered] = {}
 
     def on_invoked(self, event: Invoked) -> None:
         if event.verb in _ORDERS:
@@ -67,8 +71,18 @@ class OrdersKept(_OfLogs):
 
     def on_answered(self, event: Answered) -> None:
         asked = self._asked.pop(event.op, None)
-        if asked is not None and event.outcome != "unknown":
-            self._answers.append((asked, event))
+        if asked is None or event.outcome == "unknown":
+            return
+        self._answers.append((asked, event))
+        status = (event.found or {}).get("status", "")
+        if asked.verb == "look" and asked.job in self._over and status == "running":
+            raise self.refute(f"run {asked.job} was over, and goes on", self._over[asked.job], asked, event)
+        if event.code == "not_found" and asked.job in self._there:
+            raise self.refute(f"run {asked.job} was there, and is not found", self._there[asked.job], asked, event)
+        if event.outcome == "done":
+            self._there.setdefault(asked.job, event)
+            if asked.verb == "cancel" or status not in ("", "running"):
+                self._over.setdefault(asked.job, event)
 
     def end(self) -> None:
         for run in self.headers:

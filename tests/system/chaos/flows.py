@@ -28,13 +28,14 @@ class Flow(NamedTuple):
     comes_to: Callable[[Mapping[str, Any]], tuple[str, Mapping[str, Any] | None]]
     #: Name of the signal that it waits for.
     signal: str = ""
+    #: How often it is run, compared with others.
+    share: float = 1.0
 
 
 def flows() -> Mapping[str, Flow]:
     """Return all, by their names."""
-    return {
-        flow.manifest["metadata"]["name"]: flow for flow in (_line(), _fan(), _circle(), _ask(), _rough(), _wrong())
-    }
+    made = (_line(), _fan(), _circle(), _ask(), _rough(), _wrong(), _bulk())
+    return {flow.manifest["metadata"]["name"]: flow for flow in made}
 
 
 def _line() -> Flow:
@@ -135,6 +136,18 @@ def _wrong() -> Flow:
     flow.worker("fails", "chaos.rough", input={"fails": 1000, "slow": 0}, **_once(PATIENT))
     flow.worker("goes", "chaos.nap", input={"n": 0, "seconds": 15}, **PATIENT)
     return Flow(flow.manifest(), lambda rng: {}, lambda told: ("failed", None))
+
+
+def _bulk() -> Flow:
+    """Outputs that are too large for one commit, each."""
+    flow = Workflow("bulk", inputs={"n": _INTEGER}, deadline="15m")
+    both = [
+        flow.worker(f"b{number}", "chaos.bulk", input={"n": flow.given("n")}, output_max="1Mi", **PATIENT)
+        for number in range(2)
+    ]
+    flow.worker("over", "chaos.add", needs=both, input={"n": flow.given("n")}, **PATIENT)
+    flow.output("n", "${ops.over.output.n}")
+    return Flow(flow.manifest(), _any_n, lambda told: ("succeeded", {"n": told["n"] + 1}), share=0.3)
 
 
 def _once(said: Mapping[str, Any]) -> dict[str, Any]:

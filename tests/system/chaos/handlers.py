@@ -72,6 +72,15 @@ def toil(ctx: Context, n: int, seconds: float) -> dict[str, int]:
     return {"n": n}
 
 
+@app.handler("chaos.bulk")
+async def bulk(ctx: Context, n: int) -> dict[str, str]:
+    """Return more than one commit takes."""
+    _notes.note(ctx)
+    output = {"text": f"{n:08d}" * 125_000}
+    _notes.note(ctx, "done", output)
+    return output
+
+
 @app.handler("chaos.turn")
 async def turn(ctx: Context, n: int) -> Label:
     """Have it go round until the n-th visit."""

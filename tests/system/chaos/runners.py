@@ -64,12 +64,13 @@ class Runner:
         """Ask for ever."""
         while True:
             await (self._start() if self._rng.random() < 0.85 else self._start_many())
-            for _ in range(self._rng.choice((0, 1, 1, 2))):
-                await self._tell(self._rng.choice(list(self.runs.values())[-_OPEN_MAX:]))
+            for _ in range(self._rng.choice((1, 1, 2, 3))):
+                await self._tell(self._one())
             await asyncio.sleep(self._rng.uniform(0.05, 0.7))
 
     def _another(self) -> Asked:
-        workflow = self._rng.choice(sorted(self._flows))
+        names = sorted(self._flows)
+        [workflow] = self._rng.choices(names, [self._flows[name].share for name in names])
         id_ = f"{self.name}-{len(self.runs) + 1}"
         asked = self.runs[id_] = Asked(id_, workflow, self._flows[workflow].inputs(self._rng))
         return asked
@@ -101,6 +102,12 @@ class Runner:
         for asked in some:
             if not asked.is_there:
                 await self._start_again(asked)
+
+    def _one(self) -> Asked:
+        """Return one of the youngest runs, rather one that waits for a signal, or to be resumed."""
+        young = list(self.runs.values())[-_OPEN_MAX:]
+        waiting = [one for one in young if one.is_paused or (self._flows[one.workflow].signal and not one.signals)]
+        return self._rng.choice(waiting if waiting and self._rng.random() < 0.5 else young)
 
     async def _tell(self, asked: Asked) -> None:
         signal = self._flows[asked.workflow].signal
@@ -149,7 +156,7 @@ class Runner:
         await self._insist("resume", asked, (asked.id, "resume"), {})
 
     async def _cancel(self, asked: Asked) -> None:
-        if not asked.is_cancelled and self._rng.random() < 0.5:
+        if not asked.is_cancelled:
             asked.is_cancelled = True
             await self._insist("cancel", asked, (asked.id, "cancel"), {"reason": "enough"})
 
