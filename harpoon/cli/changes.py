@@ -105,7 +105,7 @@ def schedule(
     Of a batch job, wait until it has succeeded (exit code 7: it has failed).
     """
     client = remote.client()
-    document = documents.read_one(file)
+    document = documents.read_job(file)
     manifest = documents.with_arguments(document, documents.manifest_of(document, namespace), given or ())
     answer = _put(client, document, manifest, is_new=True)
     _finish(client, [_accepted(*_where(manifest), answer, "created")], patience, form)
@@ -126,7 +126,7 @@ def migrate(
     New tasks are ready before old ones are drained and stopped.
     """
     client = remote.client()
-    document = documents.read_one(file)
+    document = documents.read_job(file)
     manifest = documents.with_arguments(document, documents.manifest_of(document, namespace), given or ())
     place, name = _where(manifest)
     try:

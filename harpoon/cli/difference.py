@@ -15,11 +15,12 @@ def lines(changes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         path = path_of(one["pointer"])
         if one["op"] in _SIGNS:
             sign, colour = _SIGNS[one["op"]]
-            value = one["new"] if one["op"] == "add" else one["old"]
+            value = one.get("new" if one["op"] == "add" else "old")
             for place, leaf in _leaves(path, value):
                 yield terminal.paint(f"{sign} {terminal.plain(f'{place}: {leaf}')}", colour)
         else:
-            text = terminal.plain(f"{path}: {_written(one['old'])} -> {_written(one['new'])}")
+            # What is null may be left out of an edit.
+            text = terminal.plain(f"{path}: {_written(one.get('old'))} -> {_written(one.get('new'))}")
             yield terminal.paint(f"~ {text}", "yellow")
 
 

@@ -12,6 +12,8 @@ from harpoon.kit.yaml import SIZE_MAX, Document, load_documents, locate
 
 _WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,18}\.\d{1,18}", re.ASCII)
+#: Kinds of manifests that ``apply`` alone takes.
+_APPLIED: Final = ("Workflow", "Namespace")
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
@@ -37,6 +39,19 @@ def read_one(file: str) -> Document:
     if len(documents) > 1:
         raise Invalid(f"{file} holds {len(documents)} documents; this verb takes one, apply takes many")
     return documents[0]
+
+
+def read_job(file: str) -> Document:
+    """Read the only document of a file, which is not of a kind that only ``apply`` takes.
+
+    Raises:
+        Invalid: As for `read_one`, or it is.
+    """
+    document = read_one(file)
+    kind = document.value.get("kind") if isinstance(document.value, dict) else None
+    if kind in _APPLIED:
+        raise _fault(document, "/kind", f"this verb takes a Job; declare a {kind} with harpoon apply -f {file}")
+    return document
 
 
 def manifest_of(document: Document, namespace: str | None) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What a screen shows of a workflow or a run: operations as a table, visits as a table or along time."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from harpoon.cli import columns, screens, terminal
 from harpoon.cli.table import Column, Object
+from harpoon.model.at_most import size_at_most, span_at_most
 
 #: Characters from a run's beginning to its end.
 BAR: Final = 40
@@ -26,7 +27,7 @@ VISIT: Final = (
     Column("STARTED", lambda row: columns.age(row["started_ms"])),
     Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
     Column("DUE", lambda row: "" if row["ended_ms"] else columns.until(row["due_ms"]), is_wide=True),
-    Column("WAITS FOR", lambda row: str(row["waits_for"] or row["error"]), is_sentence=True),
+    Column("WHY", lambda row: str(row["waits_for"] or row["error"]), is_sentence=True),
 )
 OPERATION: Final = (
     Column("OPERATION", lambda row: str(row["op"])),
@@ -53,9 +54,9 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
             ("Deadline", columns.until(value["deadline_ms"])),
             ("Inputs", _json(value["inputs"], is_wide=is_wide)),
             ("Outputs", _json(value["outputs"], is_wide=is_wide)),
-            ("Attempts", _measure(measures["attempts"], str)),
-            ("Time", _measure(measures["ends_after_ms"], columns.length)),
-            ("Data", _measure(measures["bytes"], lambda size: columns.rounded(str(size)))),
+            ("Attempts", _measure(measures["attempts"], str, str)),
+            ("Time", _measure(measures["ends_after_ms"], columns.length, span_at_most)),
+            ("Data", _measure(measures["bytes"], lambda size: columns.rounded(str(size)), size_at_most)),
         ]
     )
     visits = value["visits"]
@@ -81,9 +82,9 @@ def timeline(value: Object) -> Iterator[str]:
         for one in value["visits"]
     ]
     bound = value["measures"]["ends_after_ms"]["bound"]
-    at_most = "" if bound is None else f" of at most {columns.length(bound)}"
+    at_most = "" if bound is None else f" of at most {span_at_most(bound)}"
     yield from screens.table(_timeline_columns(columns.length(span) + at_most), rows, is_wide=True)
-    yield "  . waits for a worker   = a worker is at it   - waits for a signal, a time or a retry"
+    yield "  . waits for a worker   = a worker is at it, retries included   - waits for a signal, a time or a retry"
 
 
 def bar(visit: Mapping[str, Any], began_ms: int, span_ms: int) -> str:
@@ -107,7 +108,7 @@ def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is
     """Yield the screen of a workflow, of what a run of it may come to, and of its latest runs."""
     metadata, spec = value["metadata"], value["spec"]
     operations = spec["operations"]
-    yield screens.headline(f"workflow/{metadata['name']}", f"{len(operations)} operations", "")
+    yield screens.headline(f"workflow/{metadata['name']}", _many(len(operations), "operation"), "")
     yield from screens.pairs_of(
         [
             ("Namespace", metadata["namespace"]),
@@ -132,9 +133,13 @@ def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is
 def bounds_of(bounds: Object) -> Iterator[tuple[str, str]]:
     """Yield what any run may come to at most, as pairs: each with what it comes from mostly."""
     attempts, ends_after, stored = bounds["attempts"], bounds["ends_after_ms"], bounds["bytes"]
-    yield "At most", _because(f"{attempts['most']} attempts", attempts)
-    yield "At most", _because(f"{columns.length(ends_after['most'])} from start to end", ends_after)
-    yield "At most", _because(f"{columns.rounded(str(stored['most']))} of data", stored)
+    yield "At most", _because(_many(attempts["most"], "attempt"), attempts)
+    yield "At most", _because(f"{span_at_most(ends_after['most'])} from start to end", ends_after)
+    yield "At most", _because(f"{size_at_most(stored['most'])} of data", stored)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _because(told: str, bound: Mapping[str, Any]) -> str:
@@ -185,7 +190,7 @@ def _timeline_columns(title: str) -> Sequence[Column]:
         Column("AFTER", lambda row: str(row["after"])),
         Column(f"0 … {title}", lambda row: f"|{row['bar']}|"),
         Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
-        Column("AT MOST", lambda row: "" if row.get("span_max_ms") is None else columns.length(row["span_max_ms"])),
+        Column("AT MOST", lambda row: "" if row.get("span_max_ms") is None else span_at_most(row["span_max_ms"])),
         Column("LABEL", lambda row: str(row["label"] or row["state"])),
     )
 
@@ -197,9 +202,9 @@ def _end_of(value: Object) -> int:
     return latest
 
 
-def _measure(measure: Mapping[str, Any], write: Any) -> str:
+def _measure(measure: Mapping[str, Any], write: Callable[[int], str], write_bound: Callable[[int], str]) -> str:
     told = write(measure["actual"])
-    return told if measure["bound"] is None else f"{told} of at most {write(measure['bound'])}"
+    return told if measure["bound"] is None else f"{told} of at most {write_bound(measure['bound'])}"
 
 
 def _signal(one: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from harpoon.kit.errors import Invalid
 
 #: Points in a task's id, ``<namespace>.<job>.<slot>.<placement>``; a job's name holds none.
 TASK_POINTS: Final = 3
+_BY_ID: Final = (columns.TASK, columns.RUN)
 
 
 class Subject(NamedTuple):
@@ -42,9 +43,10 @@ def subject_of(text: str, namespace: str, *, others: Sequence[Kind] = ()) -> Sub
     if not mark:
         word, name = ("task" if text.count(".") == TASK_POINTS else "job"), text
     kind = columns.kind_of(word)
-    told = "".join(f" or {other.name}/{'ID' if other is columns.RUN else 'NAME'}" for other in others)
-    expected = f"write job/NAME, task/ID or agent/NAME{told}; got {text!r}"
-    if kind not in (columns.JOB, columns.TASK, columns.AGENT, *others) or not name:
+    known = (columns.JOB, columns.TASK, columns.AGENT, *others)
+    *most, last = (f"{one.name}/{'ID' if one in _BY_ID else 'NAME'}" for one in known)
+    expected = f"write {', '.join(most)} or {last}; got {text!r}"
+    if kind not in known or not name:
         raise Invalid(expected)
     if kind is columns.JOB and "/" in name:
         namespace, _, name = name.partition("/")

@@ -21,8 +21,8 @@ UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 _WORDS: Final = {
     "Input should be a valid integer, unable to parse string as an integer": "a whole number is wanted",
     "Input should be a valid integer, unable to parse string": "a whole number is wanted",
-    "Input should be greater than or equal to ": "wanted is at least ",
-    "Input should be less than or equal to ": "wanted is at most ",
+    "Input should be greater than or equal to ": "it must be at least ",
+    "Input should be less than or equal to ": "it must be at most ",
     "Value error, ": "",
 }
 

@@ -16,7 +16,8 @@ from harpoon.core.bounds_shape import Shape, outputs_bytes, shape_of, signals_by
 from harpoon.core.bounds_worth import longest, most, plan_of
 from harpoon.core.graph import Graph
 from harpoon.kit.errors import Invalid, Problem
-from harpoon.model.units import format_duration, format_size
+from harpoon.model.at_most import size_at_most, span_at_most
+from harpoon.model.units import format_size
 
 #: Attempts of one run. Each is two events, so this is as much as one shard writes in minutes.
 ATTEMPTS_MAX: Final = 1_000_000
@@ -29,7 +30,6 @@ _FIRST: Final = 8
 _LAST: Final = 3
 #: Operations that are named as the heaviest.
 _HEAVIEST: Final = 3
-_GRAINS: Final = (24 * 3600_000, 3600_000, 60_000, 1000)
 
 
 class Share(NamedTuple):
@@ -105,9 +105,9 @@ def bounds(graph: Graph, deadline_ms: int | None = None) -> Bounds:
 def shown(told: Bounds) -> dict[str, object]:
     """Return bounds as they are shown: each with a sentence that says what it comes from mostly."""
     by_attempts = nlargest(_HEAVIEST, told.operations.items(), key=lambda item: item[1].attempts)
-    stored = [f"{op} may store {_size_said(size)}" for op, size in told.heaviest]
+    stored = [f"{op} may store {size_at_most(size)}" for op, size in told.heaviest]
     if told.signals_bytes:
-        stored.insert(0, f"signals may bring {_size_said(told.signals_bytes)}")
+        stored.insert(0, f"signals may bring {size_at_most(told.signals_bytes)}")
     return {
         "attempts": {"most": told.attempts, "because": "; ".join(_share_said(op, share) for op, share in by_attempts)},
         "ends_after_ms": {"most": told.ends_after_ms, "because": _way_said(told)},
@@ -131,11 +131,11 @@ def _many(count: int, what: str) -> str:
 def _way_said(told: Bounds) -> str:
     whole_ms = sum([stretch.span_ms for stretch in told.way])
     slowest = max(told.way, key=lambda stretch: stretch.span_ms)
-    said = f"the longest way is {_way_named(told.way)}, {_span_said(whole_ms)}"
+    said = f"the longest way is {_way_named(told.way)}, {span_at_most(whole_ms)}"
     if len(slowest.ops) > 1:
-        said += f"; {_span_said(slowest.span_ms)} of that is the cycle of {_few(slowest.ops)}"
+        said += f"; {span_at_most(slowest.span_ms)} of that is the cycle of {_few(slowest.ops)}"
     elif len(told.way) > 1:
-        said += f"; {_span_said(slowest.span_ms)} of that is {slowest.ops[0]}"
+        said += f"; {span_at_most(slowest.span_ms)} of that is {slowest.ops[0]}"
     return f"{said}; the deadline ends it before" if told.is_cut_short else said
 
 
@@ -150,18 +150,6 @@ def _way_named(way: Sequence[Stretch]) -> str:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - _HEAVIEST} more" if len(names) > _HEAVIEST else ""
     return ", ".join(sorted(names)[:_HEAVIEST]) + more
-
-
-def _span_said(span_ms: int) -> str:
-    """Say about how long that is, rounded up: to the minute from ten minutes on, to the hour from ten hours on."""
-    grain = next((grain for grain in _GRAINS if span_ms >= 10 * grain), 1)
-    return format_duration(-(-span_ms // grain) * grain * _MILLISECOND)
-
-
-def _size_said(size: int) -> str:
-    """Say about how much that is, rounded up."""
-    grain = next((1 << bits for bits in (30, 20, 10) if size >= 10 << bits), 1)
-    return format_size(-(-size // grain) * grain)
 
 
 def _check(shape: Shape, counts: Counts, attempts: int, stored: int) -> None:
@@ -179,8 +167,8 @@ def _check(shape: Shape, counts: Counts, attempts: int, stored: int) -> None:
         _refuse(shape.names[op], what, "lower its visits or its retries")
     if stored > BYTES_MAX:
         op, own_bytes = _heaviest(shape, counts)[0]
-        what = f"a run may store {_size_said(stored)}, and {format_size(BYTES_MAX)} is the most"
-        what += f"; {shape.names[op]} alone {_size_said(own_bytes)}"
+        what = f"a run may store {size_at_most(stored)}, and {format_size(BYTES_MAX)} is the most"
+        what += f"; {shape.names[op]} alone {size_at_most(own_bytes)}"
         _refuse(shape.names[op], what, "lower its visits, its retries or its output_max")
 
 

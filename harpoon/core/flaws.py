@@ -5,9 +5,10 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from harpoon.core.graph_flaws import graph_flaws
+from harpoon.core.moment import moment
 from harpoon.core.wiring import Flaw, Wiring, wire
 from harpoon.kit.errors import Invalid
-from harpoon.kit.expression import Names, Template, Type, compile_template
+from harpoon.kit.expression import Failed, Names, Template, Type, compile_template
 from harpoon.model.inputs import as_json_schema
 from harpoon.model.operation import Json, Operation
 from harpoon.model.workflow import WorkflowSpec
@@ -56,11 +57,24 @@ def read(spec: WorkflowSpec) -> Read:
             found += [Flaw(problem.pointer, problem.detail) for problem in error.problems]
             continue
         templates[place] = template
-        if expected and template.type not in (*expected, Type.ANY):
-            words = " or ".join(expected.values())
-            found.append(Flaw(f"/{'/'.join(map(str, place))}", f"it must give {words}; it gives {template.type}"))
+        if detail := _misfit(value, template, expected):
+            found.append(Flaw(f"/{'/'.join(map(str, place))}", detail))
     found += islice(graph_flaws(wiring), max(FLAWS_MAX - len(found), 0))
     return Read(wiring, templates, tuple(found[:FLAWS_MAX]))
+
+
+def _misfit(value: Json, template: Template, expected: _Expected) -> str:
+    """Say why a value cannot be what is wanted in its place; empty: it can."""
+    detail = ""
+    if expected and template.type not in (*expected, Type.ANY):
+        detail = f"it must give {' or '.join(expected.values())}; it gives {template.type}"
+    elif expected is _MOMENT and template.is_constant:
+        try:
+            moment(template.value({}))
+        except Failed as error:
+            detail = str(error)
+    is_bare = detail and template.is_constant and isinstance(value, str)
+    return f"{detail}; an expression stands within ${{…}}" if is_bare else detail
 
 
 OUTPUTS: Final[Place] = ("spec", "outputs")

@@ -1,11 +1,12 @@
 """What a visit is opened with: the values of its operation's expressions, at the moment its trigger fires."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from harpoon.core.event import Opened
 from harpoon.core.graph import Kind, Node
 from harpoon.core.measure import json_bytes
+from harpoon.core.moment import moment
 from harpoon.core.run import Run
 from harpoon.kit.expression import Failed
 
@@ -14,7 +15,6 @@ KEY_MAX: Final = 256
 #: What an opened visit takes in a log beside its input.
 _OVERHEAD: Final = 64
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_MS_MAX: Final = 253_402_300_799_999
 
 
 def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
@@ -53,19 +53,4 @@ def _due_ms(node: Node, run: Run, now_ms: int) -> int | None:
         return None
     if wait.for_ is not None:
         return now_ms + wait.for_ // _MILLISECOND
-    return None if node.until is None else _moment(node.until.value(run.scope))
-
-
-def _moment(value: object) -> int:
-    """Return a moment as UTC milliseconds, written as that or as a text with its offset."""
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise Failed("until came to a text that is no moment; write it like 2026-01-31T12:00:00Z") from error
-        if moment.tzinfo is None:
-            raise Failed("until came to a moment without an offset from UTC; write it like 2026-01-31T12:00:00Z")
-        value = round(moment.timestamp() * 1000)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MS_MAX:
-        raise Failed("until came to no moment; write UTC milliseconds, or a text like 2026-01-31T12:00:00Z")
-    return value
+    return None if node.until is None else moment(node.until.value(run.scope))

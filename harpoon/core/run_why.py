@@ -30,8 +30,8 @@ _SENTENCES: Final = {
     ReasonCode.LIMIT: "waits for its turn: {limit}",
     ReasonCode.NO_WORKER: "waits for a worker: none offers {handler}; start one that does",
     ReasonCode.WORKERS_UNREACHABLE: "waits for a worker: {silent} offered {handler}, and not one was heard of{heard}",
-    ReasonCode.WORKERS_BUSY: "waits for a worker: all of {workers} that offer {handler} are busy, with {held}",
-    ReasonCode.WORKERS_FREE: "is about to be claimed: {workers} offer {handler}, and one takes it in its turn",
+    ReasonCode.WORKERS_BUSY: "waits for a worker: {offering} {handler}, {busy} with {held}",
+    ReasonCode.WORKERS_FREE: "is about to be claimed: {offering} {handler}, and one takes it in its turn",
 }
 
 
@@ -136,13 +136,15 @@ def _why_queued(
         evidence["heard_ms"] = crew.quiet_heard_ms
     told = _SENTENCES[code].format(
         handler=handler,
-        workers=_counted(crew.workers, "worker"),
+        offering=f"{_counted(crew.workers, 'worker')} {'offers' if crew.workers == 1 else 'offer'}",
+        busy="busy" if crew.workers == 1 else "all busy",
         held=_counted(crew.held, "attempt"),
         silent=_counted(crew.quiet, "worker"),
         heard="" if crew.quiet_heard_ms is None else f" since {moment(crew.quiet_heard_ms)}",
         limit="" if limit is None or standing is None else _why_limited(limit, standing),
     )
-    leaving = f"{crew.draining} more {'is' if crew.draining == 1 else 'are'} leaving"
+    more = " more" if crew.workers else " that did"
+    leaving = f"{crew.draining}{more} {'is' if crew.draining == 1 else 'are'} leaving"
     draining = f"; {leaving}" if crew.draining else ""
     return _reason(code, f"{name} {told}{draining}", **evidence)
 

@@ -12,6 +12,8 @@ from harpoon.core.stepping import Step
 
 #: Signals that are kept for one run.
 SIGNALS_MAX: Final = 1000
+#: Signals that are named where there is none of a name.
+_NAMED: Final = 10
 #: Characters of the id of a signal.
 ID_MAX: Final = 256
 
@@ -23,7 +25,8 @@ def objection(run: Run, event: Signalled) -> tuple[str, str] | None:
     """
     nodes = [run.graph.nodes[op] for op in _awaited(run).get(event.name, ())]
     if not nodes:
-        return "signal", f"no operation of {run.workflow} waits for signal {event.name[:80]!r}"
+        told = ", ".join(sorted(_awaited(run))[:_NAMED]) or "none"
+        return "signal", f"no operation of {run.workflow} waits for signal {event.name[:80]!r}; there is {told}"
     offering = [node for node in nodes if event.label in node.offered]
     if not offering:
         offered = ", ".join(sorted(frozenset().union(*(node.offered for node in nodes))))

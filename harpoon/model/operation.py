@@ -95,9 +95,9 @@ class Wait:
 
     #: The name of a signal; it brings a label and a payload.
     signal: str | None = None
-    #: An expression, whose value finds a signal that does not name the run. Of ``signal``.
+    #: An expression, ``${…}``, whose value finds a signal that does not name the run. Of ``signal``.
     key: str | None = None
-    #: An expression, whose value is a moment: UTC milliseconds, a timestamp, or such a time as text.
+    #: An expression, ``${…}``, whose value is a moment: UTC milliseconds, a timestamp, or such a time as text.
     until: str | None = None
     for_: Duration | None = None
 
@@ -118,7 +118,7 @@ class Wait:
 class Choice:
     """One way of a ``choose``: ``{when: …, label: …}``, or, last, ``{else: …}``."""
 
-    #: An expression that is true or false. The first that is true picks its label.
+    #: An expression that is true or false, such as ``${inputs.n > 2}``. The first that is true picks its label.
     when: str | None = None
     label: str | None = None
     #: The label where no other is picked.
@@ -145,7 +145,7 @@ class Choice:
 class Concurrency:
     """How many attempts run at once, over all runs, of those that have one key."""
 
-    #: An expression.
+    #: An expression, such as ``${inputs.customer}``.
     key: str
     limit: int
 

@@ -21,7 +21,7 @@ from tests.cli.terminal_rig import Terminal
         ("get jbos", "there is no kind 'jbos'; did you mean 'jobs'?"),
         ("describe tsak/x", "there is no kind 'tsak'; did you mean 'task' or 'tasks'?"),
         ("scale web many", "N: a whole number is wanted"),
-        ("scale web -- -1", "N: wanted is at least 0"),
+        ("scale web -- -1", "N: it must be at least 0"),
         ("get jobs web more", "too many arguments: more"),
         ("get jobs -n", "-n needs a value"),
         (

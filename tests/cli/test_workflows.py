@@ -27,6 +27,9 @@ metadata: {name: web}
 spec: {task: {command: [serve]}}
 """
 EDIT = {"pointer": "/spec/deadline", "op": "replace", "old": "1d", "new": "2d"}
+#: The server leaves out what is null.
+GONE = {"pointer": "/spec/operations/ask/worker", "op": "replace", "old": "desk.ask"}
+CAME = {"pointer": "/spec/operations/ask/timeout", "op": "replace", "new": "4h"}
 PUT = f"PUT {WORKFLOWS}/refund"
 
 
@@ -107,7 +110,7 @@ def test_what_changes_of_runs_is_shown_until_it_cannot_be_read(terminal: Termina
         (("describe", "run/o-17", "--at", "-1m"), "of runs no history is kept; drop --at"),
         (("describe", "job/web", "--timeline"), "--timeline is of a run: harpoon describe run/ID --timeline"),
         (("why", "run/o-17", "--at", "-1m"), "of runs no history is kept; drop --at"),
-        (("why", "workflow/refund"), "write job/NAME, task/ID or agent/NAME or run/ID; got 'workflow/refund'"),
+        (("why", "workflow/refund"), "write job/NAME, task/ID, agent/NAME or run/ID; got 'workflow/refund'"),
         (("delete", "run/o-17"), "write what to delete as job/NAME, agent/NAME, namespace/NAME or workflow/NAME"),
     ],
 )
@@ -191,6 +194,20 @@ def test_a_run_is_drawn_along_its_time(terminal: Terminal, server: FakeServer) -
     assert rows[start + 2].startswith("ask 1        20s")
 
 
+def test_a_bound_is_never_told_as_less_than_it_is(terminal: Terminal, server: FakeServer) -> None:
+    measures = {
+        "attempts": {"actual": 1, "bound": 2},
+        "ends_after_ms": {"actual": 3_661_999, "bound": 3_601_001},
+        "bytes": {"actual": 24, "bound": (125 << 20) + 1},
+    }
+    server.tell(f"GET {RUNS}/o-17", Told(body=a_detail(measures=measures)))
+    lines = [
+        " ".join(line.split()) for line in terminal.run("describe", "run/o-17", server=server.url).out.splitlines()
+    ]
+    assert "Time 1h1m of at most 1h1m" in lines
+    assert "Data 24 of at most 126Mi" in lines
+
+
 def test_a_bar_has_its_place_however_short_it_is() -> None:
     instant = a_visit(kind="choose", ended_ms=BEGAN_MS)
     assert bar(instant, BEGAN_MS, 1) == "-" + " " * 39
@@ -265,6 +282,26 @@ def test_a_difference_is_that_of_workflows_too(terminal: Terminal, server: FakeS
     done = terminal.run("diff", manifest, server=server.url)
     assert (done.code, done.out) == (10, "workflow/refund: change\n  ~ spec.deadline: 1d -> 2d\n"), done.err
     assert terminal.run("diff", manifest, "-o", "json", server=server.url).code == 0
+
+
+def test_a_value_that_comes_or_goes_as_null_is_shown_so(terminal: Terminal, server: FakeServer, manifest: str) -> None:
+    server.tell(PUT, declared("changed", GONE, CAME))
+    done = terminal.run("diff", manifest, server=server.url)
+    assert done.code == 10, done.err
+    assert done.out.splitlines()[1:] == [
+        "  ~ spec.operations.ask.worker: desk.ask -> null",
+        "  ~ spec.operations.ask.timeout: null -> 4h",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["schedule", "migrate"])
+def test_a_verb_of_jobs_says_which_takes_workflows(
+    terminal: Terminal, server: FakeServer, manifest: str, verb: str
+) -> None:
+    done = terminal.run(verb, manifest, server=server.url)
+    assert (done.code, server.asked) == (2, [])
+    told = f"{manifest}:2:1: this verb takes a Job; declare a Workflow with harpoon apply -f {manifest}"
+    assert told in done.err
 
 
 def test_a_workflow_is_taken_away(terminal: Terminal, server: FakeServer) -> None:

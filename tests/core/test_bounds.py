@@ -274,7 +274,7 @@ def test_bounds_are_shown_with_what_they_come_from():
     }
     assert told["ends_after_ms"] == {
         "most": 3 * HOUR + 5 * 11_000,
-        "because": "the longest way is (ask, pay) → tell, 181m; 181m of that is the cycle of ask, pay",
+        "because": "the longest way is (ask, pay) → tell, 3h1m; 3h1m of that is the cycle of ask, pay",
     }
     assert told["bytes"]["because"].startswith("signals may bring 980Ki; pay may store 273Ki; tell may store ")
     assert told["operations"]["ask"] == {"visits": 3, "attempts": 3}
@@ -292,7 +292,7 @@ def test_long_ways_and_cycles_are_shown_by_their_ends():
     assert said([Stretch(("a",), 5)], is_cut_short=True) == "the longest way is a, 5ms; the deadline ends it before"
     many = [Stretch((f"a{number}",), number * 1000) for number in range(20)]
     assert said(many) == (
-        "the longest way is a0 → a1 → a2 → a3 → a4 → a5 → a6 → a7 → (9 more) → a17 → a18 → a19, 190s; "
+        "the longest way is a0 → a1 → a2 → a3 → a4 → a5 → a6 → a7 → (9 more) → a17 → a18 → a19, 3m10s; "
         "19s of that is a19"
     )
-    assert said([Stretch(("a", "b", "c", "d"), 25 * HOUR)]).endswith("25h of that is the cycle of a, b, c and 1 more")
+    assert said([Stretch(("a", "b", "c", "d"), 25 * HOUR)]).endswith("1d1h of that is the cycle of a, b, c and 1 more")

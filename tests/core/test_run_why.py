@@ -47,7 +47,7 @@ def waiting(wait: Wait, *, limit: Limit | None = None, crew: Crew = CREW, standi
         (
             Wait.BUSY,
             ReasonCode.WORKERS_BUSY,
-            "waits for a worker: all of 2 workers that offer payments.refund are busy, with 5 attempts",
+            "waits for a worker: 2 workers offer payments.refund, all busy with 5 attempts",
         ),
         (
             Wait.TURN,
@@ -61,6 +61,18 @@ def test_who_could_do_it_is_told_apart(wait: Wait, code: ReasonCode, sentence: s
     assert (told.code, told.sentence) == (code, f"pay_back (visit 1) {sentence}")
     assert told.evidence["handler"] == "payments.refund"
     assert (told.evidence["workers"], told.evidence["busy"], told.evidence["silent"]) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("crew", "wait", "sentence"),
+    [
+        (Crew(1, 1, 1, 0, None, 0), Wait.BUSY, "1 worker offers payments.refund, busy with 1 attempt"),
+        (Crew(0, 0, 0, 0, None, 1), Wait.NO_WORKER, "start one that does; 1 that did is leaving"),
+        (Crew(0, 0, 0, 0, None, 2), Wait.NO_WORKER, "start one that does; 2 that did are leaving"),
+    ],
+)
+def test_workers_are_counted(crew: Crew, wait: Wait, sentence: str) -> None:
+    assert first(1, waiting(wait, crew=crew)).sentence.endswith(sentence)
 
 
 def test_a_limit_is_told_with_its_key_and_who_leaves_as_well() -> None:

@@ -142,7 +142,10 @@ def test_a_wait_passes_over_what_another_one_is_for():
 
 def test_what_no_wait_can_ever_consume_is_refused():
     flow = begun(spec(a=asking(next={"timeout": "b"}), b=work()))
-    assert refused("signal", flow.send, "decisoin") == "no operation of refund waits for signal 'decisoin'"
+    assert (
+        refused("signal", flow.send, "decisoin")
+        == "no operation of refund waits for signal 'decisoin'; there is decision"
+    )
     message = refused("label", flow.send, "decision", "maybe")
     assert message == "no wait for decision is closed as 'maybe'; they offer approved, done, fail, rejected"
     message = refused("payload", flow.send, "decision", payload="x" * (64 << 10))

@@ -10,6 +10,8 @@ import orjson
 from harpoon.core.graph import compile_graph
 from harpoon.kit import codec, yaml
 from harpoon.kit.complaint import fields_of, wire_name
+from harpoon.kit.expression import Names, compile_template
+from harpoon.kit.expression_names import RUN
 from harpoon.kit.plain import writer_of
 from harpoon.model.inputs import InputSchema
 from harpoon.model.job import Metadata
@@ -20,9 +22,12 @@ from tests.workflows import REFUND
 
 TEXT = (ROOT / "docs" / "workflows.md").read_text().split("\n## The manifest\n", 1)[1].split("\n## ", 1)[0]
 OF_WORKFLOW, _, REST = TEXT.partition("\n### Operations\n")
-OF_OPERATION, _, OF_INPUTS = REST.partition("\n### Inputs\n")
+OF_OPERATION, _, REST = REST.partition("\n### Expressions\n")
+OF_EXPRESSIONS, _, OF_INPUTS = REST.partition("\n### Inputs\n")
 #: What has rows or a table of its own.
 APART = (Concurrency, InputSchema, Operation)
+#: The first cells of the table of names.
+_NAMES = re.compile(r"^(\| `.*?) \|", re.MULTILINE)
 _ROW = re.compile(r"^\| `([^`]+)` \| ([^|]*?) ?\|", re.MULTILINE)
 
 
@@ -52,6 +57,15 @@ def test_the_table_of_operations_has_every_field_with_its_default() -> None:
 
 def test_the_table_of_inputs_has_every_field_with_its_default() -> None:
     assert dict(_ROW.findall(OF_INPUTS)) == dict(told("", InputSchema))
+
+
+def test_what_an_expression_may_name_is_told() -> None:
+    told = re.findall(r"`([a-z]+\.[A-Za-z.]+)`", "\n".join(_NAMES.findall(OF_EXPRESSIONS)))
+    names = Names(inputs={"NAME": {"type": "string"}}, ops=("NAME",))
+    assert {name.partition(".")[0] for name in told} == {*names.roots()}
+    assert {name for name in told if name.startswith("run.")} == {f"run.{name}" for name in RUN}
+    for name in told:
+        compile_template(f"${{{name}}}", names)
 
 
 def told(path: str, kind: Any) -> Iterator[tuple[str, str]]:

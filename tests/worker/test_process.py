@@ -132,7 +132,7 @@ def test_schemas_are_printed_without_a_server(start: Start) -> None:
         (("shop", "--server", "nowhere"), "a server is a URL"),
         (("shop", "--namespace", "Not-A-Name"), "a namespace"),
         (("shop", "--name", "Not-A-Name"), "a worker's name"),
-        (("shop", "--concurrency", "0"), "wanted is at least 1"),
+        (("shop", "--concurrency", "0"), "it must be at least 1"),
         ((), "MODULE[:APP] is missing"),
     ],
 )
