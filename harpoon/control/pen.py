@@ -103,7 +103,10 @@ class Pen:
         if put is None:
             return False
         entry = await self.read(put.key)
-        return entry is not None and entry.mod_revision > self._last and entry.value == put.value
+        if entry is None or entry.mod_revision <= self._last or entry.value != put.value:
+            return False
+        self._last = entry.mod_revision
+        return True
 
     async def is_held(self) -> bool:
         """Whether the hold is as it was sealed last; if it is ours, but sealed anew, go on with that.

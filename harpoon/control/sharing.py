@@ -166,14 +166,16 @@ class Sharing:
             if (news := self._open.get(instance)) is not None:
                 _settle(news)
         for instance in gates.stirred:
-            if instance in self._news:
-                self._news[instance].set()
+            # Whom nobody tells anything yet is told all to begin with.
+            if (heard := self._news.get(instance)) is not None:
+                heard.set()
         gates.stirred.clear()
 
     # What is told to homes elsewhere.
 
     async def _report_to(self, instance: str) -> None:
         """Tell a home what there is to tell, again and again until cancelled."""
+        # Its own: what told the same home before may still be ending.
         news = self._news[instance] = asyncio.Event()
         loop, sent = asyncio.get_running_loop(), list[asyncio.Task[bool]]()
         try:
@@ -193,9 +195,10 @@ class Sharing:
             for task in sent:
                 task.cancel()
             await asyncio.gather(*sent, return_exceptions=True)
-            self._gates.silent.discard(instance)
-            for known in (self._news, self._told):
-                known.pop(instance, None)
+            if self._news.get(instance) is news:
+                self._gates.silent.discard(instance)
+                del self._news[instance]
+                self._told.pop(instance, None)
 
     async def _send(self, instance: str, report: Report, body: bytes) -> bool:
         """Bring a report to a home, and take what it answers; return whether it did."""

@@ -98,6 +98,7 @@ class WorkExchange(Floor):
         # The claims are made before anything is awaited: so they go with the closings.
         work.news = None
         self.take(work)
+        self._drop_withdrawn(work)
         finishing = asyncio.ensure_future(self._finish(work, self._claim(work)))
         self._finishing.add(finishing)
         finishing.add_done_callback(self._finished)
@@ -219,6 +220,14 @@ class WorkExchange(Floor):
             # Whoever asked may have left, and be told of it no more.
             finishing.exception()
 
+    def _drop_withdrawn(self, work: Work) -> None:
+        """Claim nothing that was taken out since it was dealt: it may be offered anew, and be another's."""
+        dealt, work.offers = work.offers, self.core.dealt(work.session.id, work.offers)
+        if len(dealt) > len(work.offers):
+            for id_ in {offer.id for offer in dealt} - {offer.id for offer in work.offers}:
+                # The worker was never told that it had it.
+                work.session.lost.pop(id_, None)
+
     def _claim(self, work: Work) -> Sent[Granted | Refusal]:
         orders = [claim_order(offer, work.session.id) for offer in work.offers]
         return send(orders, self._conductor_of, lambda one, own: one.claim(own))
@@ -235,7 +244,7 @@ class WorkExchange(Floor):
             elif told.code in _TO_BE_HAD:
                 is_moved |= told.code == MOVED
                 self.core.put_back((offer,), now_ms)
-            else:
+            elif self.core.find(offer.id) is offer:
                 self.core.forget((offer.id,))
         self.deal_soon()
         self.claims += len(work.claims)

@@ -80,6 +80,9 @@ class Exchange:
         """Let workers have these; one that is known already stays as it is."""
         for offer in offers:
             if offer.id not in self._entries:
+                if offer.id[:2] in self._withheld:
+                    # What ends by a claim is never offered again: so it was dealt, and not claimed.
+                    self.settle((offer.id,))
                 self._let_in(self._add(offer), now_ms)
 
     def adopt(self, offer: Offer, claimant: SessionId) -> None:
@@ -130,6 +133,11 @@ class Exchange:
         """Let these stand in line, which waited for their limits."""
         for entry in entries:
             self._put(entry)
+
+    def dealt(self, session: SessionId, offers: Iterable[Offer]) -> tuple[Offer, ...]:
+        """Return those of what a session was dealt that are its still; others were taken out, perhaps offered anew."""
+        own = self._held.get(session, ())
+        return tuple([one for one in offers if one.id in own and self._entries[one.id].offer is one])
 
     def put_back(self, offers: Iterable[Offer], now_ms: int) -> None:
         """Let others have what was dealt, for its claim was not made; what was taken out meanwhile stays out."""

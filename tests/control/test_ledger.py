@@ -348,6 +348,22 @@ async def test_drafts_of_others_are_written_and_deleting_again_changes_nothing(m
         assert [e async for page in store.list(LOG) for e in page.entries] == []
 
 
+async def test_what_an_earlier_commit_wrote_alike_does_not_stand_for_one_that_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pens, "RETRY_S", 0.001)
+    store = FaultyStore()
+    async with at_work(store) as ledger:
+        same, other = Put(f"{LOG}same", b"1"), Put(f"{LOG}other", b"1")
+        store.fail(Fault.SILENT, Fault.LOST, prefix=LOG)
+        for writes in ((same,), (same, other)):
+            draft = Draft("ns/a")
+            draft.writes = writes
+            await landed(ledger.write(draft))
+        assert store.is_through
+        assert await store.get(other.key) is not None
+
+
 @pytest.mark.parametrize("is_first", [True, False], ids=["purged first", "started first"])
 async def test_a_run_is_purged_and_started_again_by_two_commits_for_none_writes_a_key_twice(is_first: bool) -> None:
     store = MemoryStore()

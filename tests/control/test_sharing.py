@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from harpoon.control import pen as pens
 from harpoon.control import shards
 from harpoon.control import sharing as module
-from harpoon.control.ledger_records import shard_of
+from harpoon.control.ledger_records import SHARDS, shard_of
 from harpoon.control.orders import Start
 from harpoon.control.sharing import Sharing, home_of, homes_of
 from harpoon.control.work import WorkExchange
@@ -341,6 +341,29 @@ async def test_what_nobody_uses_is_given_back(monkeypatch: pytest.MonkeyPatch) -
         await soon(lambda: team.standing(home).held == 1)
         await soon(lambda: team.standing(home).held == 0)
         await team.claim(away)
+
+
+async def test_a_home_that_is_gone_for_a_moment_is_told_at_once_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What told it before is still ending when it is told again."""
+    monkeypatch.setattr(module, "WAIT_S", 20.0)
+    team = Partners(MemoryStore())
+    async with team.conducting("one", "two"):
+        await team.declare("one")
+        await team.begin(*RUNS[:20])
+        home = team.home()
+        away = next(name for name in team.mates if name != home)
+        await soon(lambda: team.standing(away).home == home)
+        sharing = team.sharing[away]
+        # Its view shows at one moment that nobody holds any shard, and what is so at the next.
+        sharing._homes.see([None] * SHARDS, frozenset(team.mates))
+        sharing._is_seen.set()
+        await asyncio.sleep(0)
+        sharing._look()
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(5):
+            await team.claim(away)
 
 
 async def test_an_old_report_and_one_of_nobody_change_nothing() -> None:

@@ -1,5 +1,6 @@
 """The work exchange over real runs: a conductor, its ledger and a store."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,10 +10,11 @@ from typing import Any
 from harpoon.control.work import WorkExchange
 from harpoon.core.offers import AttemptId
 from harpoon.model.run import Status
-from harpoon.model.work import Closing, WorkRequest
+from harpoon.model.work import Closing, Heartbeat, WorkRequest
 from harpoon.store.memory import MemoryStore
+from harpoon.store.port import Entry
 from tests.control.stage import Stage
-from tests.control.working import a_beat, a_closing, lost, ops, statuses, stay
+from tests.control.working import a_beat, a_closing, lost, ops, settled, statuses, stay
 from tests.core.flow import limit, retry, spec, work
 
 CHAIN = spec(a=work(next={"done": "b"}), b=work(next={"done": "c"}), c=work())
@@ -130,6 +132,47 @@ async def test_concurrency_is_limited_across_runs() -> None:
         # However a claim ends, its place is free.
         await shop.stage.conductor.cancel(f"shop/{claims[1]['run']}", "")
         assert len((await shop.ask("w2", want=9))["claims"]) == 1
+
+
+class Held(MemoryStore):
+    """Its reads can be had to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def get(self, key: str) -> Entry | None:
+        await self.gate.wait()
+        return await super().get(key)
+
+
+async def test_what_was_offered_anew_since_it_was_dealt_is_another_s() -> None:
+    """A request that waits for the answer to its heartbeats may have been dealt something meanwhile."""
+    store = Held()
+    async with a_shop(spec(a=work(concurrency=limit("one", most=1))), store) as shop:
+        conductor, gates = shop.stage.conductor, shop.exchange.core.gates
+        store.gate.clear()
+        gone = Heartbeat(run="r9", op="a", visit=1, attempt=1, token="t")
+        first = asyncio.ensure_future(shop.ask("w1", wait_s=5, heartbeats=[gone]))
+        await settled()
+        started = asyncio.ensure_future(shop.stage.start("r1"))
+        await settled()
+        assert gates.standing("shop", "one").held == 1, "it was dealt to the first"
+        told = [conductor.pause("shop/r1", "me"), conductor.resume("shop/r1", "me")]
+        second = asyncio.ensure_future(shop.ask("w2", wait_s=5))
+        await settled()
+        store.gate.set()
+        assert ops(answer := await first) == []
+        assert lost(answer) == {"a": "it is not this worker's any more"}, "of what it was dealt it was never told"
+        assert ops(await second) == ["a"]
+        await started
+        for landing in told:
+            await landing
+        await shop.stage.start("r2")
+        assert ops(await shop.ask("w3")) == [], "one is claimed, and one is the most"
+        assert gates.standing("shop", "one").held == 1
+        assert [one.claim.worker for one in conductor.runs["shop/r1"].run.open.values() if one.claim] == ["w2"]
 
 
 async def test_who_conducts_next_knows_who_has_what() -> None:

@@ -287,6 +287,24 @@ def test_claims_that_were_found_count_and_may_be_more_than_the_limit() -> None:
     assert ops(take(exchange, an_asker())) == ["c"]
 
 
+def test_what_was_dealt_and_not_claimed_and_is_offered_anew_is_whoevers_it_is_dealt_to_next() -> None:
+    exchange, (first, other) = Exchange(), (an_offer(limit=("k", 1)), an_offer(op="b"))
+    exchange.offer([first, other], 0)
+    assert take(exchange, an_asker(want=2)) == [first, other]
+    assert exchange.dealt(a_session(), (first, other)) == (first, other)
+    assert exchange.forget([first.id], is_durable=False) == [(first.id, a_session())]
+    assert exchange.dealt(a_session(), (first, other)) == (other,)
+    assert exchange.dealt(a_session("w2"), (first, other)) == ()
+    again = an_offer(limit=("k", 1))
+    exchange.offer([an_offer(op="c"), again], 0)
+    assert exchange.withheld("default", "r1") == ()
+    assert take(exchange, an_asker("w2", want=2)) == [an_offer(op="c"), again]
+    assert exchange.dealt(a_session(), (first,)) == ()
+    assert exchange.dealt(a_session("w2"), (first,)) == (), "it is another offer"
+    assert exchange.dealt(a_session("w2"), (again,)) == (again,)
+    assert exchange.gates.standing("default", "k").held == 1
+
+
 def test_what_is_put_back_makes_room() -> None:
     exchange = Exchange()
     exchange.offer(limited("a", "b"), 0)
