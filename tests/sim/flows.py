@@ -142,6 +142,7 @@ def _op(rng: random.Random, plan: Plan, at: float, verb: str, run: str, body: di
 #: What can befall runs beside what befalls everybody, and how likely each is.
 _FAULTS: Final[Mapping[str, int]] = {
     "kill_worker": 4,
+    "stop_worker": 2,
     "pause_worker": 3,
     "cut_worker": 2,
     "slow_to_worker": 2,

@@ -137,8 +137,17 @@ class Nemesis:
     # Workers of runs.
 
     def kill_worker(self, fault: Fault) -> Callable[[], object]:
-        self._world.kill_worker(fault.target)
-        return lambda: self._world.start_worker(fault.target)
+        self._world.crew.kill(fault.target)
+        return lambda: self._world.crew.start(fault.target)
+
+    def stop_worker(self, fault: Fault) -> Callable[[], object]:
+        self._world.crew.stop(fault.target)
+        return lambda: self._again(fault.target)
+
+    def _again(self, worker: str) -> None:
+        """Have a worker's successor start, whether the former has come to its end or not."""
+        self._world.crew.kill(worker)
+        self._world.crew.start(worker)
 
     def pause_worker(self, fault: Fault) -> Callable[[], object] | None:
         node = self._world.net.nodes.get(fault.target)

@@ -8,7 +8,8 @@ To add one, say who is there and what is asked for, in a line each::
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.sim.plan import Fault, Op, Plan, a_spec
+from tests.sim.flows import WORKFLOWS
+from tests.sim.plan import Fault, Hand, Op, Plan, a_spec
 
 
 def put(at: float, job: str, to: str = "s1", **spec: Any) -> Op:
@@ -26,7 +27,12 @@ def fault(at: float, what: str, target: str, span: float = 0.0, **more: Any) -> 
     return Fault(at=at, what=what, target=target, span=span, **more)
 
 
-def a_plan(*events: Op | Fault, instances: int = 2, agents: int = 2, chaos_s: float = 8.0) -> Plan:
+def asked(at: float, verb: str, what: str, to: str = "s1", **spec: Any) -> Op:
+    """Ask for something about a run or a workflow."""
+    return Op(at=at, session="u1", verb=verb, job=what, to=to, spec=spec)
+
+
+def a_plan(*events: Op | Fault, instances: int = 2, agents: int = 2, chaos_s: float = 8.0, hands: int = 0) -> Plan:
     """Make a plan of what is asked for and what happens."""
     return Plan(
         seed=1,
@@ -35,6 +41,7 @@ def a_plan(*events: Op | Fault, instances: int = 2, agents: int = 2, chaos_s: fl
         ops=tuple(event for event in events if isinstance(event, Op)),
         faults=tuple(event for event in events if isinstance(event, Fault)),
         chaos_s=chaos_s,
+        hands=tuple(Hand(name=f"h{number + 1}") for number in range(hands)),
     )
 
 
@@ -78,6 +85,18 @@ SCENARIOS: Final[Mapping[str, Plan]] = {
     ),
     "a system job follows its agents": a_plan(
         put(1, "shipper", system=True), put(3, "shipper", system=True, version=2), fault(5, "drain", "a1", 2.0)
+    ),
+    "runs are worked on, and come to their end": a_plan(
+        asked(0.8, "declare", "ship", **WORKFLOWS["ship"]),
+        asked(1, "declare", "refund", **WORKFLOWS["refund"]),
+        asked(2, "start", "r0", "s2", workflow="ship"),
+        asked(2.5, "start", "r1", workflow="refund"),
+        asked(3, "pause", "r1", "s2"),
+        asked(3.5, "signal", "r1", signal="decision", id="d1", label="approved"),
+        asked(5, "resume", "r1"),
+        fault(6, "stop_instance", "s1", 1.0),
+        agents=1,
+        hands=1,
     ),
     "an agent is lost, and comes back": a_plan(
         put(1, "web", scale=2), put(1.2, "db", exclusive=True), fault(2, "kill_agent", "a1", 16.0), chaos_s=20

@@ -122,18 +122,24 @@ class Honest:
 
     def __init__(self, hand: Hand, instances: tuple[str, ...], rng: random.Random) -> None:
         self._rng = rng
+        self._takes_s = hand.takes_s
         self._worker = Worker(hand.name, concurrency=hand.places)
         for name in HANDLERS:
             self._worker.handler(name)(self._do)
         urls = tuple(f"http://{instance}" for instance in rng.sample(instances, len(instances)))
         self._settings = Settings(servers=urls, name=hand.name, grace=timedelta(seconds=2))
         self.life = f"{hand.name}-{rng.getrandbits(32):08x}"
+        #: Once set, it finishes what it has, and ends.
+        self.stop = asyncio.Event()
 
     async def run(self) -> None:
-        await serve(self._worker, self._settings, stop=asyncio.Event())
+        await serve(self._worker, self._settings, stop=self.stop)
 
     async def _do(self, ctx: Context) -> Label:
         rng = self._rng
+        if self._takes_s:
+            await asyncio.sleep(self._takes_s)
+            return Label("done")
         await asyncio.sleep(rng.choice((0.01, 0.2, rng.uniform(0.1, 3), rng.uniform(0.1, 6))))
         label = _label(rng, ctx.labels)
         if label == "fail":
@@ -205,7 +211,7 @@ class Odd:
         label = one.setdefault("label", _label(rng, tuple(one["labels"])))
         if not self.is_calm and rng.random() < 0.1:
             label = rng.choice((*one["labels"], "nonsense"))
-        if not self.is_calm and rng.random() < 0.05:
+        if not self.is_calm and rng.random() < 0.15:
             told["token"] += "0"
         return {**told, "label": label, "retryable": rng.random() < 0.7}
 

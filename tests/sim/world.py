@@ -21,6 +21,7 @@ from tests.proof import history
 from tests.proof.judge import CHECKS, Judge, Terms, Violation
 from tests.sim import daemons, disks, shards
 from tests.sim.clients import Client, Watcher
+from tests.sim.crew import Crew
 from tests.sim.hosts import Host, Ways
 from tests.sim.instances import Instance
 from tests.sim.loop import NODE, WALL_MS, Node, SimClock, SimLoop
@@ -35,7 +36,7 @@ from tests.sim.site import Line, few_doors, hang_up
 from tests.sim.store import SimStore
 from tests.sim.tallies import tallies
 from tests.sim.users import SESSIONS, User
-from tests.sim.workmen import Honest, Odd, lead
+from tests.sim.workmen import lead
 
 #: After the calm everything is as desired within so long; the longest that leases, losses and backoffs can take.
 CALM_S = 150.0
@@ -74,8 +75,7 @@ class World:
         self.lines: dict[str, dict[Line, None]] = {}
         #: Doors are opened anew whenever an instance begins again.
         self.sites = itertools.count(1)
-        #: What each odd worker hands on to its next life.
-        self._minds: dict[str, dict[str, Any]] = {}
+        self.crew = Crew(self)
         checks = tuple(check for check in CHECKS if not (plan.has_gaps and check.name in UNSURE))
         judge = judge or Judge(Terms(lost_after_s=plan.lost_after_s), checks)
         self.record = Record(self.loop, judge, keep_log=keep_log)
@@ -113,8 +113,7 @@ class World:
             self.start_agent(agent)
         for name in self.plan.instances:
             self.start_instance(name)
-        for hand in self.plan.hands:
-            self.start_worker(hand.name)
+        self.crew.start_all()
 
     async def _script(self) -> None:
         sessions = sorted({op.session for op in self.plan.ops})
@@ -144,6 +143,7 @@ class World:
             self._nemesis.do(fault)
         core = self.plan.core or ("store", *self.plan.instances, *self.plan.agents)
         self._is_calm = True
+        self.crew.calm_down()
         self.tell(history.Calm(t=self.loop.now, node="nemesis", core=core, is_whole=not self.plan.core))
 
     async def _settle(self) -> None:
@@ -239,30 +239,6 @@ class World:
             self.net.leave(node)
             self._daemons.pop(agent, None)
             self.tell(history.Down(t=self.loop.now, node=agent))
-
-    def start_worker(self, name: str) -> None:
-        if name in self.net.nodes:
-            return
-        hand = next(one for one in self.plan.hands if one.name == name)
-        rng = random.Random(f"{self.plan.seed}/{name}/{next(self._lives)}")
-        mind = self._minds.setdefault(name, {})
-        instances = self.plan.instances
-        node = Node(name, self.loop.now)
-        worker = node.context().run(Odd, hand, instances, rng, mind) if hand.is_odd else Honest(hand, instances, rng)
-        self.net.join(node)
-        self.tell(history.Up(t=self.loop.now, node=name, instance=worker.life))
-        self.loop.start(node, worker.run()).add_done_callback(self._worker_ended)
-
-    def _worker_ended(self, done: "asyncio.Task[None]") -> None:
-        self.record.fail("crash", f"{done.get_name()} ended by itself: {done.exception()!r}")
-
-    def kill_worker(self, name: str) -> None:
-        node = self.net.nodes.get(name)
-        if node is not None:
-            self.loop.kill(node)
-            self.net.leave(node)
-            hang_up(self, name)
-            self.tell(history.Down(t=self.loop.now, node=name))
 
     # Small helps.
 

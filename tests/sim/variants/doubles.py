@@ -2,6 +2,7 @@
 
 What would have been placed twice, by a late commit or by a view that is behind, the occupant of an exclusive slot has
 the store refuse; and without occupants nothing is placed twice in the first place. Without both, the slot runs twice.
+So with a run that is paused: what may be claimed of it is offered no more, and is not given to whoever asks all the same.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from tests.sim.variants.variant import Variant, named
 
 _ALONE: Final = named(*HOLDS, *PLACING, REDUNDANT["own_writes_not_awaited"].variant)
 _BEHIND: Final = _ALONE["occupant_not_compared"]
+_PAUSED: Final = tuple(REDUNDANT[name].variant for name in ("paused_is_offered", "paused_is_claimed"))
 #: Name of a double → its mistakes.
 HALVES: Final[Mapping[str, tuple[Variant, Variant]]] = {
     f"{name}_and_no_occupant": (_ALONE[name], _BEHIND)
@@ -25,7 +27,7 @@ HALVES: Final[Mapping[str, tuple[Variant, Variant]]] = {
         "leader_not_sealed",
         "own_writes_not_awaited",
     )
-}
+} | {"paused_is_handed_out": (_PAUSED[0], _PAUSED[1])}
 DOUBLES: Final = tuple(
     Variant(
         name=name,

@@ -6,13 +6,14 @@ They are no proof against the layer that is left out: it may spare work, or hold
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from harpoon.control import denial
+from harpoon.control import denial, offering, shards
 from harpoon.control.holding import Holding
 from harpoon.control.leadership import Leadership
 from harpoon.control.outbox import Outbox
 from harpoon.control.scheduler import Scheduler
+from harpoon.control.shards import Shards
 from harpoon.control.shepherd import Shepherd
-from harpoon.core import clocks, loss, machine
+from harpoon.core import clocks, loss, machine, step
 from harpoon.core.assign import decide
 from harpoon.store import hold, renewing, settle
 from harpoon.store.mirror import Mirror
@@ -178,6 +179,48 @@ _ALL: Final = (
             edits=(Edit(settle.see_others, "await mirror.shows(revision)", "return True"),),
         ),
         "Compares fail again, so that deciding by an old view costs tries, and may end in `unavailable`; the store takes nothing that is decided so.",
+    ),
+    (
+        Variant(
+            name="paused_is_claimed",
+            says="Attempts of a run may be claimed while it is paused.",
+            kills=frozenset({"S27"}),
+            edits=(Edit(step.claim, "if run.is_paused:", "if False:"),),
+        ),
+        "What may be claimed of a run is taken back when it is paused, so that nobody asks for it. See `doubles`.",
+    ),
+    (
+        Variant(
+            name="paused_is_offered",
+            says="What may be claimed of a run is not taken back when it is paused.",
+            kills=frozenset({"S27"}),
+            edits=(
+                Edit(
+                    offering.tell,
+                    'exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused")',
+                    "pass",
+                ),
+            ),
+        ),
+        "A run gives nothing away while it is paused, whoever asks for it. See `doubles`.",
+    ),
+    (
+        Variant(
+            name="shard_not_renewed",
+            says="An instance that conducts a shard again goes on by the hold that its last conductor had.",
+            kills=frozenset({"S7", "S5"}),
+            edits=(Edit(Shards._conduct, "if hold.sealed <= self._begun.get(name, 0):", "if False:"),),
+        ),
+        "A hold that is taken anew was made at a higher revision than all before, and one that is gone on with is sealed as it is renewed.",
+    ),
+    (
+        Variant(
+            name="shard_given_back_unwritten",
+            says="A shard is handed over without waiting until what was decided of its runs is durable.",
+            kills=frozenset({"S5", "S7", "S8"}),
+            edits=(Edit(shards._end, "await ledger.drained()", "pass"),),
+        ),
+        "What was not durable was told to nobody, and whoever asked for it is told to ask again; it only spares that.",
     ),
     (
         Variant(
