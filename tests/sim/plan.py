@@ -58,6 +58,8 @@ class Hand:
     is_odd: bool = False
     #: Attempts at once.
     places: int = 3
+    #: Of the shipped one: so long it takes for each, which is then done; 0: that is drawn.
+    takes_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

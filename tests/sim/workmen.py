@@ -122,6 +122,7 @@ class Honest:
 
     def __init__(self, hand: Hand, instances: tuple[str, ...], rng: random.Random) -> None:
         self._rng = rng
+        self._takes_s = hand.takes_s
         self._worker = Worker(hand.name, concurrency=hand.places)
         for name in HANDLERS:
             self._worker.handler(name)(self._do)
@@ -136,6 +137,9 @@ class Honest:
 
     async def _do(self, ctx: Context) -> Label:
         rng = self._rng
+        if self._takes_s:
+            await asyncio.sleep(self._takes_s)
+            return Label("done")
         await asyncio.sleep(rng.choice((0.01, 0.2, rng.uniform(0.1, 3), rng.uniform(0.1, 6))))
         label = _label(rng, ctx.labels)
         if label == "fail":
@@ -207,7 +211,7 @@ class Odd:
         label = one.setdefault("label", _label(rng, tuple(one["labels"])))
         if not self.is_calm and rng.random() < 0.1:
             label = rng.choice((*one["labels"], "nonsense"))
-        if not self.is_calm and rng.random() < 0.05:
+        if not self.is_calm and rng.random() < 0.15:
             told["token"] += "0"
         return {**told, "label": label, "retryable": rng.random() < 0.7}
 

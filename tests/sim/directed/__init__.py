@@ -39,7 +39,7 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "signal_taken_twice": flowing.signalled,
     "signal_consumed_twice": flowing.signalled,
     "cancel_only_asked": flowing.signalled,
-    "heartbeats_in_vain": flowing.plain,
+    "heartbeats_in_vain": flowing.conductor_dies,
     "another_body_taken": flowing.again,
     "begun_over_what_has_ended": flowing.again,
     "run_acknowledged_before_commit": flowing.slow_store,

@@ -7,14 +7,15 @@ from tests.sim.flows import WORKFLOWS, flow, work
 from tests.sim.plan import Fault, Hand, Op, Plan
 
 _HONEST = (Hand(name="h1", places=6),)
+_STEADY = (Hand(name="h1", places=8, takes_s=0.4),)
 _ODD = (Hand(name="h1", is_odd=True, places=3), Hand(name="h2", is_odd=True, places=3))
 #: Goes round for as long as it may.
 _WHEEL = flow("turn", turn=work(visits=2, next={"done": "turn", "exhausted": "out"}), out=work("tell"))
 #: Waits for people only.
 _DOOR = flow(
     knock={"wait": {"signal": "knock"}, "timeout": "30s", "next": {"done": "open"}},
-    again={"wait": {"signal": "knock"}, "timeout": "30s", "next": {"done": "open"}},
-    open=work(visits=2),
+    open=work(next={"done": "again"}),
+    again={"wait": {"signal": "knock"}, "timeout": "30s"},
 )
 _NAP = flow(nap={"wait": {"for": "4s"}, "next": {"done": "nap_more"}}, nap_more={"wait": {"for": "5s"}})
 #: Workers have time for it, and it has time for workers.
@@ -27,7 +28,9 @@ _LAPS = flow(
     c=work("tell", visits=3),
     d=work("tell", needs=["b", "c"], visits=9),
 )
-_OWN = {"laps": _LAPS, "wheel": _WHEEL, "door": _DOOR, "nap": _NAP, "slow": _SLOW}
+#: Nothing of it is tried again.
+_FRAIL = flow(only=work(retry={"lost": {"attempts": 1}}, timeout="20s"))
+_OWN = {"frail": _FRAIL, "laps": _LAPS, "wheel": _WHEEL, "door": _DOOR, "nap": _NAP, "slow": _SLOW}
 
 
 def flowing(
@@ -61,12 +64,13 @@ def _several(*workflows: str, at: float = 4.0) -> tuple[Op, ...]:
 
 def plain(seed: int) -> Plan:
     """Nothing breaks."""
-    return flowing(seed, _several("ship", "laps", "laps", "wheel", "refund"))
+    return flowing(seed, _several("ship", "laps", "laps", "wheel", "refund"), hands=_STEADY)
 
 
 def odd(seed: int) -> Plan:
     """All workers are odd."""
-    return flowing(seed, _several("ship", "board", "errand", "errand", "wheel"), hands=_ODD)
+    runs = _several("ship", "board", *["errand"] * 8, "wheel", "ship", "ship")
+    return flowing(seed, runs, hands=_ODD, chaos_s=20)
 
 
 def dies(seed: int) -> Plan:
@@ -79,13 +83,15 @@ def dies(seed: int) -> Plan:
 def stalls(seed: int) -> Plan:
     """The only worker stands still again and again."""
     faults = tuple(fault(at, "pause_worker", "h1", 3.5) for at in (4.5, 9, 13))
-    return flowing(seed, _several("errand", "ship", "ship", "slow"), *faults, chaos_s=18)
+    hands = (Hand(name="h1", places=6, takes_s=1.5),)
+    return flowing(seed, _several("frail", "ship", "ship", "slow", "frail"), *faults, hands=hands, chaos_s=18)
 
 
 def conductor_dies(seed: int) -> Plan:
     """Whoever conducts a run dies while workers are at it, and others would have something to claim."""
-    ops = (*_several("slow", "slow", "ship", "nap"), start(5, "r7", "door"))
-    return flowing(seed, ops, fault(5.6 + seed % 5 / 4, "kill_conductor", "r0", 12), chaos_s=18)
+    ops = (*_several("slow", "slow", "slow", "slow", "ship", "nap"), start(5, "r7", "door"))
+    faults = (fault(6.5 + seed % 5 / 4, "kill_conductor", run, 12) for run in ("r0", "r1"))
+    return flowing(seed, ops, *faults, hands=(Hand(name="h1", places=8, takes_s=14),), chaos_s=20)
 
 
 def conductor_dies_idle(seed: int) -> Plan:
@@ -160,13 +166,17 @@ def paused_in_line(seed: int) -> Plan:
 
 
 def former_refuses(seed: int) -> Plan:
-    """Who conducted a run stands still until another has given it out, and is asked then."""
+    """Who conducted runs stands still until others have been given them, and is asked by impatient workers then."""
+    hands = tuple(Hand(name=f"h{number}", is_odd=True, places=5) for number in range(1, 7))
     faults = (
-        fault(4.6, "pause_conductor", "r0", 8 + seed % 9 / 2),
-        fault(4.7, "pause_conductor", "r1", 8 + seed % 7 / 2),
+        fault(at, "pause_conductor", run, 7.5 + seed % 8 / 4) for at, run in ((4.6, "r0"), (17, "r9"), (30, "r10"))
     )
-    hands = tuple(Hand(name=f"h{number}", places=2) for number in range(1, 4))
-    return flowing(seed, _several(*["slow"] * 6), *(faults[:1] if seed % 2 else faults[1:]), hands=hands, chaos_s=20)
+    ops = (
+        *_several(*["slow", "board", "ship"] * 3, at=3),
+        *(start(14, f"r{number}", "slow") for number in range(9, 14)),
+    )
+    more = (start(28, f"r{number}", "slow") for number in range(14, 20))
+    return flowing(seed, (*ops, *more), *faults, hands=hands, chaos_s=42)
 
 
 def signalled(seed: int) -> Plan:
@@ -180,7 +190,7 @@ def signalled(seed: int) -> Plan:
         asked(7, "cancel", "r1", reason="enough"),
         knock(8, "r0", 1, session="u2"),
     )
-    return flowing(seed, ops)
+    return flowing(seed, ops, hands=_STEADY)
 
 
 def again(seed: int) -> Plan:
