@@ -35,8 +35,10 @@ NAMES = [
     "S24",
     "S25",
     "S26",
+    "S27",
     "L1",
     "L2",
+    "L3",
     "L4",
     "L5",
     "L6",
@@ -46,8 +48,9 @@ NAMES = [
 ]
 
 
-def test_every_property_is_judged_once():
-    assert sorted(check.name for check in CHECKS) == sorted(NAMES)
+def test_every_property_is_judged_and_by_one_check_of_each_kind_of_thing():
+    assert {check.name for check in CHECKS} == set(NAMES)
+    assert len({(check.name, check.says) for check in CHECKS}) == len(CHECKS)
 
 
 @pytest.mark.parametrize("name", NAMES)
