@@ -23,6 +23,7 @@ SUITES = (
     "work",
     "workflows",
     "loopback",
+    "killed",
 )
 
 

@@ -147,23 +147,22 @@ async def _post(session: aiohttp.ClientSession, body: object) -> dict:
 
 
 async def _run(session: aiohttp.ClientSession, name: str, count: int) -> float:
-    """Start runs together, and return the seconds until all have ended."""
-    began = time.perf_counter()
+    """Start runs together, and return the seconds until the last has ended, as the server wrote it down."""
+    began = time.time()
     told = await _post(session, {"runs": [{"workflow": name} for _ in range(count)]})
     ids = [one["run"]["id"] for one in told["results"]]
-    for run in ids:
-        await _outputs(session, run)
-    return time.perf_counter() - began
+    ended = [await _ended(session, run) for run in ids]
+    return max(run["ended_ms"] for run in ended) / 1000 - began
 
 
-async def _outputs(session: aiohttp.ClientSession, run: str) -> dict:
-    """Wait until a run has succeeded, and return its outputs."""
+async def _ended(session: aiohttp.ClientSession, run: str) -> dict:
+    """Wait until a run has succeeded, and return it."""
     while True:
         async with session.get(f"/v1/namespaces/default/runs/{run}", params={"wait": "5s"}) as response:
             told = await response.json()
         assert told["status"] in {"running", "succeeded"}, told
         if told["status"] == "succeeded":
-            return told["outputs"]
+            return told
 
 
 async def _delays(session: aiohttp.ClientSession) -> Sequence[float]:
@@ -171,7 +170,7 @@ async def _delays(session: aiohttp.ClientSession) -> Sequence[float]:
     for _ in range(LOOKS):
         sent = time.time()
         told = await _post(session, {"workflow": "now"})
-        found.append((await _outputs(session, told["id"]))["at"] - sent)
+        found.append((await _ended(session, told["id"]))["outputs"]["at"] - sent)
         await asyncio.sleep(0.01)
     return found
 

@@ -22,6 +22,7 @@ from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS, shard_of
 from harpoon.control.orders import Form, Start
 from harpoon.control.run_reader import RunReader
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.control.work import WorkExchange
 from harpoon.core.graph import compile_graph
@@ -115,11 +116,11 @@ class House:
     async def open(self) -> None:
         revision = await self.store.commit((), [Put(FORM, b"form")])
         self._form = Form("g", self._graph, Compare(FORM, mod=revision or 0))
-        lease, turns = await self.store.lease(600), Turns(self.clock)
+        lease, turns, together = await self.store.lease(600), Turns(self.clock), Together(self.store)
         for shard in range(SHARDS):
             hold = await acquire(self.store, lease, f"shards/{shard:02d}", "bench", 1)
             assert hold is not None
-            ledger = Ledger(self.store, hold, shard, "bench", turns)
+            ledger = Ledger(together, hold, shard, "bench", turns)
             self.conductors[shard] = Conductor(ledger, self.exchange, self.clock, 1, RunReader(self.store))
             self._tasks.append(asyncio.ensure_future(ledger.run()))
 

@@ -23,6 +23,7 @@ import uvloop
 from bench.etcd import etcd
 from bench.world import quiet
 from harpoon.control.conductor import Conductor
+from harpoon.control.draft import Draft
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS, run_key, shard_of
 from harpoon.control.orders import ClaimOrder, CloseOrder, Form, Granted, Start
@@ -30,6 +31,7 @@ from harpoon.control.run_reader import RunReader
 from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.core.graph import Graph, compile_graph
 from harpoon.core.run import Attempt, Ref, Run
@@ -112,9 +114,9 @@ class Instant:
 
     def claimed(self, run: Run, attempts: Sequence[Attempt]) -> None: ...
 
-    def withdrawn(self, run: Run, refs: Sequence[Ref], reason: str) -> None: ...
+    def withdrawn(self, run: Run, refs: Sequence[Ref], reason: str, draft: Draft) -> None: ...
 
-    def over(self, _run: Run) -> None:
+    def over(self, _run: Run, _draft: Draft) -> None:
         self.over_count += 1
 
     def left(self, run: Run) -> None: ...
@@ -189,10 +191,11 @@ async def conducting(store: Store, spec: WorkflowSpec) -> AsyncIterator[Plant]:
     holds = [
         hold for part in (names[:50], names[50:]) for hold in await acquire_all(store, lease, part, "bench", 1) or ()
     ]
+    together = Together(store)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(plant.timers.run())]
         for shard, hold in enumerate(holds):
-            ledger = Ledger(store, hold, shard, "bench", plant.turns)
+            ledger = Ledger(together, hold, shard, "bench", plant.turns)
             plant.conductors.append(Conductor(ledger, plant.exchange, plant.clock, 1, plant.reader))
             plant.timers.enter(plant.conductors[-1].dues)
             running.append(group.create_task(ledger.run()))

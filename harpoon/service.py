@@ -33,9 +33,11 @@ from harpoon.control.means import Means, PeerAnswer
 from harpoon.control.metrics import Metrics
 from harpoon.control.past import Past, PastMetrics
 from harpoon.control.run_status import RunStatus
+from harpoon.control.sharing import Sharing, homes_of
 from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Unavailable, leaves
+from harpoon.kit.fast import run_fast
 from harpoon.kit.lag import watch_lag
 from harpoon.kit.logs import configure_logs
 from harpoon.kit.loop import Pace
@@ -201,13 +203,16 @@ async def _serve(
     try:
         means = _means(settings, store, session, own)
         controller = await patience.insist(
-            lambda: Controller.open(means, Metrics(), partial(WorkExchange, clock=means.clock))
+            lambda: Controller.open(
+                means, Metrics(), partial(WorkExchange, clock=means.clock, homes=homes_of(means.instance))
+            )
         )
         if controller is not None:
             patience.rely()
             _spare_collector()
             recorder = _recorder(settings, means, controller)
-            doors = _doors(settings, means, controller, PeerClient(session), recorder)
+            sharing = Sharing(means, controller.view, controller.runs, _exchange_of(controller))
+            doors = _doors(settings, means, controller, PeerClient(session), recorder, sharing)
             house = _House(
                 settings=settings, means=means, controller=controller, doors=doors, own=own, recorder=recorder
             )
@@ -231,6 +236,9 @@ def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSessio
         told = await peers.health(url)
         return PeerAnswer(told.instance, told.revision, told.now_ms)
 
+    async def tell_home(url: str, body: bytes, within_s: float) -> bytes:
+        return await peers.report_permits(url, body, settings.token, within_s)
+
     return Means(
         store=store,
         connect=connect,
@@ -240,6 +248,7 @@ def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSessio
         instance=f"{settings.instance}-{uuid.uuid4().hex[:8]}",
         url=settings.url(None if own is None else own.getsockname()[1]),
         ask_peer=ask_peer,
+        tell_home=tell_home,
         last_lines=last_lines,
         lost_after=settings.lost_after,
         lease_ttl=lease.ttl,
@@ -276,11 +285,13 @@ async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]
             stopping = group.create_task(stop.wait(), name="stop")
             lag = group.create_task(watch_lag(means.clock, controller.metrics.loop_lag.observe), name="lag")
             work = group.create_task(_exchange_of(controller).run(), name="work")
+            assert doors.sharing is not None, "runs are conducted here"
+            sharing = group.create_task(doors.sharing.run(), name="sharing")
             await asyncio.wait((site, stopping), return_when=asyncio.FIRST_COMPLETED)
             doors.drain.set()
             running.cancel()
             await site
-            for task in (listed, stopping, lag, work):
+            for task in (listed, stopping, lag, work, sharing):
                 task.cancel()
         for task in following:
             task.cancel()
@@ -310,7 +321,12 @@ def _recorder(settings: ServerSettings, means: Means, controller: Controller) ->
 
 
 def _doors(
-    settings: ServerSettings, means: Means, controller: Controller, peers: PeerClient, recorder: Recorder | None
+    settings: ServerSettings,
+    means: Means,
+    controller: Controller,
+    peers: PeerClient,
+    recorder: Recorder | None,
+    sharing: Sharing,
 ) -> Doors:
     def logs(agent: str) -> AgentClient:
         row = controller.view.agents.rows.get(agent)
@@ -342,7 +358,9 @@ def _doors(
         lost_after=means.lost_after,
         token=settings.token,
         work=_exchange_of(controller),
+        sharing=sharing,
         runs=controller.runs,
+        keyed=controller.keyed,
         workflows=controller.workflows,
         run_status=RunStatus(means.store, controller.runs.reader, means.clock),
     )
@@ -381,17 +399,9 @@ def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, instanc
         return 1 if errors else 0
 
     try:
-        return _run_fast(main())
+        return run_fast(main())
     finally:
         log.flush()
-
-
-def _run_fast(main: Coroutine[Any, Any, int]) -> int:
-    try:
-        import uvloop  # noqa: PLC0415 it may be absent
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
 
 
 def _raise_limit_of_open_files() -> None:

@@ -26,6 +26,7 @@ from harpoon.api import (
     logs,
     namespaces,
     past,
+    permits,
     plan,
     rebalance,
     reference,
@@ -59,6 +60,7 @@ from harpoon.api.pages import SNAPSHOTS, Snapshots
 from harpoon.api.plan import PLANNING
 from harpoon.api.problem import Refused, request_id
 from harpoon.api.reference import REFERENCE, Reference
+from harpoon.api.run_feed import RUN_FEED, RunFeed
 from harpoon.api.sight import looking_back
 from harpoon.api.stay import STAYS, Stays
 from harpoon.control.metrics import ShareMetrics, StoreMetrics
@@ -93,6 +95,7 @@ ROUTES: Final = (
     *run_orders.ROUTES,
     *signals.ROUTES,
     *work.ROUTES,
+    *permits.ROUTES,
     *workers.ROUTES,
     *watch.ROUTES,
     *backup.ROUTES,
@@ -119,6 +122,7 @@ def make_app(doors: Doors) -> web.Application:
     app[DOORS], app[STAYS], app[METERS] = doors, stays, meters
     app[DECODING] = asyncio.Lock()
     app[FEED] = Feed(doors.view, doors.limits, meters.encoded)
+    app[RUN_FEED] = RunFeed(doors.store, doors.view, meters.encoded)
     app[UNDERWAY] = Underway()
     app[PLANNING] = asyncio.Lock()
     app[REQUESTS] = Crowd(doors.limits.requests, "requests")

@@ -30,7 +30,7 @@ from harpoon.kit import codec, strict
 from harpoon.kit.complaint import Language, complain
 from harpoon.kit.errors import HarpoonError, Invalid, Problem
 from harpoon.model import shown
-from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
+from harpoon.model.manifest import NOT_YET_VALUES, Manifest
 from harpoon.store.port import StoreUnavailable
 
 NDJSON: Final = "application/x-ndjson"
@@ -50,9 +50,8 @@ Part = Line | Failure
 Document = tuple[Manifest | Failure, int]
 Documents = AsyncIterator[list[Document]]
 #: What a body that lists documents may not say yet.
-LISTED_NOT_YET: Final = frozenset("/documents/*" + pointer for pointer in NOT_YET)
 LISTED_NOT_YET_VALUES: Final = {"/documents/*" + pointer: values for pointer, values in NOT_YET_VALUES.items()}
-_LANGUAGE: Final = Language(kind=Manifest, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+_LANGUAGE: Final = Language(kind=Manifest, not_yet_values=NOT_YET_VALUES)
 
 
 @dataclass(slots=True)
@@ -208,7 +207,7 @@ async def _parts(request: web.Request, data: bytes) -> list[bytes | Failure]:
     listed = whole.get("documents") if isinstance(whole, dict) and len(whole) == 1 else None
     if not isinstance(listed, list) or not listed or any(len(fault.location) < 2 for fault in faults):
         # What is wrong is told as for a body that is applied as a whole.
-        await decode(request, shown.Documents, data, not_yet=LISTED_NOT_YET, not_yet_values=LISTED_NOT_YET_VALUES)
+        await decode(request, shown.Documents, data, not_yet_values=LISTED_NOT_YET_VALUES)
         detail = "declare at least one document"
         raise Invalid(detail, [Problem(pointer="/documents", detail=detail)])
     own: dict[object, list[strict.Fault]] = {}
@@ -234,8 +233,8 @@ async def _decoded(part: Part, request: web.Request) -> Document:
         return part, 0
     try:
         if len(part) <= SMALL_BYTES:
-            return codec.decode(Manifest, part, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES), len(part)
-        manifest = await decode(request, Manifest, part, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+            return codec.decode(Manifest, part, not_yet_values=NOT_YET_VALUES), len(part)
+        manifest = await decode(request, Manifest, part, not_yet_values=NOT_YET_VALUES)
     except Invalid as error:
         return error, len(part)
     return manifest, len(part)

@@ -15,6 +15,7 @@ from harpoon.client.peer import PeerClient
 from harpoon.control.bookings import Bookings
 from harpoon.control.cordons import Cordons
 from harpoon.control.cron_orders import CronOrders
+from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.past import Past
 from harpoon.control.peers import Peer
 from harpoon.control.rebalancing import Rebalancer
@@ -22,6 +23,7 @@ from harpoon.control.registry import Registry
 from harpoon.control.roster import Roster
 from harpoon.control.run_status import RunStatus
 from harpoon.control.runs import Runs
+from harpoon.control.sharing import Sharing
 from harpoon.control.steering import Steering
 from harpoon.control.view import View
 from harpoon.control.work import WorkExchange
@@ -63,14 +65,18 @@ class Doors:
     past: Past | None = None
     #: Brings workers and their work together; None: no runs are conducted here.
     work: WorkExchange | None = None
+    #: Keeps limits together with other instances; None: this one is alone.
+    sharing: Sharing | None = None
     #: Where the other instances reach this one; empty: nowhere.
     url: str = ""
     #: How the other instances stood when they were asked last; None: this one asks nobody now.
     peers: Callable[[], Mapping[str, Peer] | None] = lambda: None
     #: Passes requests on to them; None: to nobody.
     peer_client: PeerClient | None = None
-    #: Who conducts which run, and reads those that are over; with it go the two below. None: there are no runs here.
+    #: Who conducts which run, and reads those that are over; with it go the three below. None: there are no runs here.
     runs: Runs | None = None
+    #: Signals that name no run.
+    keyed: KeyedSignals | None = None
     #: What workflows users declare.
     workflows: Workflows | None = None
     #: How runs stand.

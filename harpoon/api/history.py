@@ -35,17 +35,7 @@ class History:
         Raises:
             Gone: It has not.
         """
-        stream = self._store.watch(ROOT, after=after)
-        try:
-            async with asyncio.timeout(within_s):
-                await anext(stream)
-        except Compacted as error:
-            raise gone(self._view, error) from error
-        except TimeoutError:
-            # Nothing happened since, so nothing is missing either.
-            return
-        finally:
-            await _close(stream)
+        await check_kept(self._store, self._view, ROOT, after, within_s=within_s)
 
     async def read(self, after: int) -> AsyncIterator[tuple[int, tuple[RowChange, ...]]]:
         """Yield every revision after one until the view keeps those that follow; the scene goes along.
@@ -79,6 +69,25 @@ class History:
             if old is not None or new is not None:
                 known.append(RowChange(table, short, old, new))
         return tuple(known)
+
+
+async def check_kept(store: Store, view: View, prefix: str, after: int, *, within_s: float) -> None:
+    """Find out whether the store still has what happened under a prefix after a revision.
+
+    Raises:
+        Gone: It has not.
+    """
+    stream = store.watch(prefix, after=after)
+    try:
+        async with asyncio.timeout(within_s):
+            await anext(stream)
+    except Compacted as error:
+        raise gone(view, error) from error
+    except TimeoutError:
+        # Nothing happened since, so nothing is missing either.
+        return
+    finally:
+        await _close(stream)
 
 
 def gone(view: View, error: Compacted) -> Gone:

@@ -16,19 +16,14 @@ from harpoon.api.operation import Operation
 from harpoon.api.query import path_name, path_run, path_signal
 from harpoon.control.conductor import Conductor
 from harpoon.control.ledger_records import run_key
+from harpoon.control.run_signals import check_signal_id, deliver, not_open, refusal
 from harpoon.control.run_status import shown_header
 from harpoon.core.step import Refused, Signal
 from harpoon.kit import codec
-from harpoon.kit.errors import Conflict, Invalid, NotFound, Problem, Unavailable
-from harpoon.model.header import Header
+from harpoon.kit.errors import NotFound
 from harpoon.model.run import Status
 from harpoon.model.run_shown import RunCancel, RunObject, SignalOrder, SignalTaken
 from harpoon.model.shown import Empty
-
-#: Characters of a signal's id.
-SIGNAL_ID_MAX: Final = 128
-#: Code of a refusal → the field that it is about.
-_FIELDS: Final = {"label": "/label", "payload": "/payload", "output": "/payload", "signal": ""}
 
 Do = Callable[[Conductor, str], Awaitable[object]]
 
@@ -79,29 +74,12 @@ def signal_of(request: web.Request, order: SignalOrder, key: str | None) -> Sign
     """
     idempotency = check_key(request)
     if order.id is not None:
-        if not 1 <= len(order.id) <= SIGNAL_ID_MAX:
-            detail = f"1 to {SIGNAL_ID_MAX} characters"
-            raise Invalid(f"id: {detail}", [Problem(pointer="/id", detail=detail)])
-        called = order.id
+        called = check_signal_id(order.id)
     elif idempotency is None:
         called = uuid.uuid4().hex
     else:
         called = hashlib.sha256(f"{request.path}\0{idempotency}".encode()).hexdigest()[:32]
     return Signal(called, path_signal(request), key, order.label, order.payload)
-
-
-async def deliver(conductor: Conductor, key: str, signal: Signal) -> None:
-    """Have a run take a signal, durably.
-
-    Raises:
-        NotFound: The run is not open here.
-        Invalid: The run would never take it.
-        Conflict: It does not take it now.
-    """
-    try:
-        await conductor.signal(key, signal)
-    except Refused as error:
-        raise _refusal(error) from error
 
 
 async def _order(
@@ -125,26 +103,14 @@ async def _order(
         except NotFound as error:
             header = await status.existing(namespace, run)
             if header.status is not already:
-                raise _not_open(header) from error
+                raise not_open(header) from error
         except Refused as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         shown = shown_header(await status.existing(namespace, run))
         told = shown if taken is None else SignalTaken(id=taken, run=shown)
         return answer(request, codec.dump_full(told))
 
     return await at_holder(request, run_key(namespace, run), here, body=body)
-
-
-def _not_open(header: Header) -> Conflict | Unavailable:
-    if header.status.is_over:
-        return Conflict(f"run {header.run} is over: {header.status.value}")
-    return Unavailable(f"run {header.run} is not conducted at the moment; ask again")
-
-
-def _refusal(error: Refused) -> Invalid | Conflict:
-    if error.is_mistake:
-        return Invalid(error.message, [Problem(pointer=_FIELDS.get(error.code, ""), detail=error.message)])
-    return Conflict(error.message)
 
 
 _RUN: Final = "/v1/namespaces/{ns}/runs/{run}"

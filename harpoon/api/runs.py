@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
@@ -12,22 +11,31 @@ from harpoon.api.blocking import read_wait
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding
 from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_of_holder
-from harpoon.api.operation import AFTER, TAG, WAIT, Answer, Operation, Parameter
+from harpoon.api.operation import TAG, WAIT, Answer, Operation, Parameter
 from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
 from harpoon.api.run_waits import run_changed, runs_changed
+from harpoon.api.run_watch import (
+    AFTER_RUNS,
+    RESUMED_RUN,
+    RESUMED_RUNS,
+    WATCH_RUN,
+    WATCH_RUNS,
+    is_watch,
+    watch_run,
+    watch_runs,
+)
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
 from harpoon.control.ledger_records import run_key
-from harpoon.core.crew import waits_for
-from harpoon.core.offers import AttemptId
-from harpoon.core.run_why import EXPLAINED_MAX, Floor
+from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import NAME_PATTERN
 from harpoon.model.run import Status
 from harpoon.model.run_shown import AttemptList, RunDetail, RunList
+from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.why import Why
 
 _STATUS: Final = Parameter(
@@ -42,13 +50,16 @@ _CHANGED: Final = Parameter(
 )
 
 
-async def list_runs(request: web.Request) -> web.Response:
+async def list_runs(request: web.Request) -> web.StreamResponse:
     """Show the runs of a namespace, or of all, the latest first; wait for one to begin or end, if asked to.
 
-    It looks at every run that is kept there. At most 20,000 are listed; ``left_out`` tells how many more match.
+    It looks at every run that is kept there. At most 20,000 are listed; ``left_out`` tells how many more match. With
+    ``watch=true``: those that are open, then all that happens in any of them and in those that begin.
     """
     doors, query = request.app[DOORS], Query(request)
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
+    if is_watch(request):
+        return await watch_runs(request, namespace)
     statuses = query.many("status")
     for status in statuses:
         if status not in {one.value for one in Status}:
@@ -71,8 +82,15 @@ async def list_runs(request: web.Request) -> web.Response:
     return await answer_pages(request, gather)
 
 
-async def get_run(request: web.Request) -> web.Response:
-    """Show a run with all that happened in it; wait for it to begin, end, pause or resume, if asked to."""
+async def get_run(request: web.Request) -> web.StreamResponse:
+    """Show a run with all that happened in it; wait for it to begin, end, pause or resume, if asked to.
+
+    With ``watch=true``: how it stands, then each thing that happens in it, until it is over.
+    """
+    if is_watch(request):
+        return await watch_run(request)
+    if Query(request).one("after") is not None:
+        raise bad_parameter("after", "it goes with watch=true")
     doors, namespace, run = request.app[DOORS], path_name(request, "ns"), path_run(request)
     if read_wait(request):
         header = await status_of(request).existing(namespace, run)
@@ -114,19 +132,9 @@ async def get_run_why(request: web.Request) -> web.Response:
 
 def _floor(request: web.Request, key: str) -> Floor | None:
     """Return what the exchange knows of those who could do the work of a run; None: it is not conducted here."""
-    doors = request.app[DOORS]
-    conductor = runs_of(request).conductor_of(key)
-    if conductor is None or doors.work is None:
-        return None
-    conducted = conductor.runs.get(key)
-    if conducted is None:
-        return None
-    run, work, now_ms = conducted.run, doors.work, doors.clock.now().wall
-    found = {
-        place: waits_for(work.core, work.sessions, AttemptId(run.namespace, run.id, *attempt.ref), now_ms)
-        for place, attempt in islice(run.ready.items(), EXPLAINED_MAX)
-    }
-    return {place: waiting for place, waiting in found.items() if waiting is not None}
+    work, conductor = request.app[DOORS].work, runs_of(request).conductor_of(key)
+    conducted = None if conductor is None else conductor.runs.get(key)
+    return None if conducted is None or work is None else work.takers(conducted.run)
 
 
 async def export_runs(request: web.Request) -> web.StreamResponse:
@@ -144,12 +152,30 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (_STATUS, _WORKFLOW, TAG, *PAGING, _CHANGED, AFTER)
+_CHOICE: Final = (_STATUS, _WORKFLOW, TAG, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
-    Operation("GET", "/v1/runs", list_runs, tag="runs", query=_CHOICE, answers={200: RunList}, id="list_all_runs"),
-    Operation("GET", _RUNS, list_runs, tag="runs", query=_CHOICE, answers={200: RunList}),
+    Operation(
+        "GET",
+        "/v1/runs",
+        list_runs,
+        tag="runs",
+        query=_CHOICE,
+        headers=(RESUMED_RUNS,),
+        answers=_LISTED,
+        id="list_all_runs",
+    ),
+    Operation("GET", _RUNS, list_runs, tag="runs", query=_CHOICE, headers=(RESUMED_RUNS,), answers=_LISTED),
     Operation("GET", f"{_RUNS}/export", export_runs, tag="runs", answers={200: Answer(lines=Any)}),
-    Operation("GET", f"{_RUNS}/{{run}}", get_run, tag="runs", query=(WAIT,), answers={200: RunDetail}),
+    Operation(
+        "GET",
+        f"{_RUNS}/{{run}}",
+        get_run,
+        tag="runs",
+        query=(WAIT, *WATCH_RUN),
+        headers=(RESUMED_RUN,),
+        answers={200: Answer(json=RunDetail, events=RunWatchEvent)},
+    ),
     Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
     Operation("GET", f"{_RUNS}/{{run}}/why", get_run_why, tag="runs", answers={200: Why}),
 )

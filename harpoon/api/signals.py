@@ -1,107 +1,76 @@
-"""Signals to runs that are not named: to all that wait for one with a key."""
+"""Signals to runs that are not named: to one that waits for it with a key, now or within seven days."""
 
-import asyncio
-from collections.abc import Iterator
 from typing import Final
 
-import orjson
-import structlog
 from aiohttp import web
 
 from harpoon.api.answer import answer
 from harpoon.api.body import decode, read_json
 from harpoon.api.doors import DOORS
-from harpoon.api.holders import is_passed_on, pass_on, runs_of
 from harpoon.api.operation import TEXT, Operation, Parameter
+from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name
-from harpoon.api.run_orders import deliver, signal_of
-from harpoon.control.conductor import Conductor
-from harpoon.control.ledger_records import run_key
-from harpoon.core.step import Signal
+from harpoon.api.run_orders import signal_of
+from harpoon.control.keyed_signals import KeyedSignals
+from harpoon.core.opening import KEY_MAX
 from harpoon.kit import codec
-from harpoon.kit.errors import NotFound, Unavailable
-from harpoon.model.run_shown import SignalDelivery, SignalOrder
+from harpoon.kit.errors import Unavailable
+from harpoon.model.run_shown import KeptSignal, KeptSignals, SignalDelivery, SignalOrder
 
-#: Runs looked at before others get their turn.
-_SLICE: Final = 5_000
-#: Characters of a key.
-KEY_MAX: Final = 1_024
-
-_log = structlog.get_logger(__name__)
+#: A run that waits already has the signal within milliseconds, whichever instance conducts it; this is waited for.
+DELIVERED_WITHIN_S: Final = 0.25
 
 
 async def signal_key(request: web.Request) -> web.Response:
-    """Send a signal to every run of the namespace that waits for it with this key.
+    """Send a signal to a run of the namespace that waits for it with this key: to one, once.
 
-    That is, to those that wait for it when the instance that conducts them is asked; a run that begins to wait later is
-    not told, and nothing is kept for it: who must not be missed is named, with a signal to the run. It is durable in
-    every run that is answered. All instances are asked; if one of them cannot be, the answer is 503, and sending the
-    same again, with its id, reaches the rest and changes nothing for those who have it.
+    It is durable when it is answered. If no run waits it is kept for 7 days, and the first that does has it; of several
+    that wait, one has it. Of two signals of one name, key and id the second changes nothing, and is answered alike.
+    Without an id one is made; with an idempotency key, the same request makes the same id. A label that no wait offers,
+    and a payload that is larger than a wait takes, are for none; 409 when too many are kept already.
     """
     namespace = path_name(request, "ns")
     key = Query(request).one("key")
     if not key or len(key) > KEY_MAX:
         raise bad_parameter("key", f"say for which key the runs wait, 1 to {KEY_MAX} characters")
-    body = await read_json(request)
-    signal = signal_of(request, await decode(request, SignalOrder, body), key)
-    told = _here(request, namespace, signal)
-    if is_passed_on(request):
-        found = await told
-    else:
-        sent = orjson.dumps({**orjson.loads(body), "id": signal.id})
-        found = [run for runs in await asyncio.gather(told, *_elsewhere(request, sent)) for run in runs]
-    delivery = SignalDelivery(id=signal.id, runs=tuple(sorted(set(found))))
-    return answer(request, codec.dump_full(delivery))
+    signal = signal_of(request, await decode(request, SignalOrder, await read_json(request)), key)
+    keyed = _keyed(request)
+    await keyed.send(namespace, signal)
+    run = await keyed.receiver(namespace, signal, DELIVERED_WITHIN_S)
+    return answer(request, codec.dump_full(SignalDelivery(id=signal.id, run=run)))
 
 
-async def _here(request: web.Request, namespace: str, signal: Signal) -> list[str]:
-    """Send a signal to the runs that are conducted here and wait for it; return their ids."""
-    reached: list[str] = []
-    for conductor in tuple(runs_of(request).conductors.values()):
-        waiting = await _waiting(conductor, namespace, signal)
-        for run in waiting:
-            try:
-                await deliver(conductor, run_key(namespace, run), signal)
-            except NotFound:
-                continue  # it has ended meanwhile
-            reached.append(run)
-    return reached
+async def list_signals(request: web.Request) -> web.Response:
+    """Show the signals that name no run and that none has yet, as they came; their payloads are not shown."""
+    namespace, keyed = path_name(request, "ns"), _keyed(request)
+
+    async def gather() -> Listed:
+        revision, kept = await keyed.kept(namespace)
+        shown = [
+            KeptSignal(id=one.id, name=one.name, key=one.key, label=one.label, sent_ms=one.sent_ms) for one in kept
+        ]
+        return Listed(revision=revision, items=shown, encode=codec.dump_full)
+
+    return await answer_pages(request, gather)
 
 
-async def _waiting(conductor: Conductor, namespace: str, signal: Signal) -> list[str]:
-    """Return the ids of a shard's open runs that wait for a signal with its key."""
-    place = (signal.name, signal.key)
-    found: list[str] = []
-    keys = tuple(conductor.runs)
-    for start in range(0, len(keys), _SLICE):
-        for key in keys[start : start + _SLICE]:
-            conducted = conductor.runs.get(key)
-            if conducted is not None and conducted.run.namespace == namespace and conducted.run.waiting.get(place):
-                found.append(conducted.run.id)
-        await asyncio.sleep(0)
-    return found
+def _keyed(request: web.Request) -> KeyedSignals:
+    keyed = request.app[DOORS].keyed
+    if keyed is None:
+        raise Unavailable("this server knows nothing of runs")
+    return keyed
 
 
-def _elsewhere(request: web.Request, body: bytes) -> "Iterator[asyncio.Future[list[str]]]":
-    """Ask every other instance to send it to the runs that it conducts."""
-    doors = request.app[DOORS]
-    for name, row in doors.view.instances.rows.items():
-        if name != doors.instance and row.value.url:
-            yield asyncio.ensure_future(_at(request, row.value.url, body))
-
-
-async def _at(request: web.Request, url: str, body: bytes) -> list[str]:
-    answered = await pass_on(request, url, body)
-    assert isinstance(answered.body, bytes), "what is passed back is read whole"
-    if answered.status != 200:
-        _log.warning("signal_not_passed_on", url=url, status=answered.status)
-        raise Unavailable(f"the instance at {url} did not take the signal: it answered {answered.status}")
-    runs: list[str] = orjson.loads(answered.body)["runs"]
-    return runs
-
-
-_KEY: Final = Parameter("key", TEXT, "The runs that wait with this key.", is_required=True)
+_KEY: Final = Parameter("key", TEXT, "What the run waits with.", is_required=True)
 ROUTES = (
+    Operation(
+        "GET",
+        "/v1/namespaces/{ns}/signals",
+        list_signals,
+        tag="runs",
+        query=PAGING,
+        answers={200: KeptSignals},
+    ),
     Operation(
         "POST",
         "/v1/namespaces/{ns}/signals/{signal}",

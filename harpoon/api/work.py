@@ -49,10 +49,10 @@ async def exchange_work(request: web.Request) -> web.Response:
     namespace = path_name(request, "ns")
     asked = await _read(request, WorkRequest)
     _check_progress(asked)
-    _put_off(request, asked.wait)
+    put_off(request, asked.wait)
     via = request.headers.get(PASSED_ON, "")[:_VIA_MAX]
     told = await exchange.serve(
-        namespace, asked, partial(_stay, request), via=via, elsewhere=None if via else _elsewhere(request)
+        namespace, asked, partial(stay_open, request), via=via, elsewhere=None if via else _elsewhere(request)
     )
     return answer(request, told)
 
@@ -66,7 +66,7 @@ async def look_for_work(request: web.Request) -> web.Response:
     exchange = _exchange(request)
     namespace = path_name(request, "ns")
     asked = await _read(request, WorkLook)
-    _put_off(request, asked.wait)
+    put_off(request, asked.wait)
 
     async def stay(wait: Callable[[], Awaitable[None]]) -> None:
         async def bounded() -> None:
@@ -75,7 +75,7 @@ async def look_for_work(request: web.Request) -> web.Response:
                     await wait()
 
         if asked.wait:
-            await _stay(request, bounded)
+            await stay_open(request, bounded)
 
     is_shown = await exchange.looked(namespace, asked.handlers, stay)
     return answer(request, codec.dump_full(WorkShown(ready=is_shown)))
@@ -102,14 +102,19 @@ def _check_progress(asked: WorkRequest) -> None:
             raise Invalid(detail, [Problem(pointer=f"/heartbeats/{place}/progress", detail=detail)])
 
 
-def _put_off(request: web.Request, wait: timedelta) -> None:
+def put_off(request: web.Request, wait: timedelta) -> None:
     """Give up a request that waits only so much later than others."""
     if wait:
         span_s = wait.total_seconds() + request.app[DOORS].limits.mutation_s
         DEADLINE.get().reschedule(asyncio.get_running_loop().time() + span_s)
 
 
-async def _stay(request: web.Request, wait: Callable[[], Awaitable[None]]) -> None:
+async def stay_open(request: web.Request, wait: Callable[[], Awaitable[None]]) -> None:
+    """Have a request stay open while it waits.
+
+    Raises:
+        Unavailable: Too many do, or whoever asked has left.
+    """
     with request.app[STAYS].admit(request) as staying:
         await staying.run(wait)
         if staying.ending is Ending.GONE:

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, documents, offers, output, run_waiting, terminal
+from harpoon.cli import columns, documents, offers, output, run_waiting, run_watching, terminal
 from harpoon.cli.options import Format, Output, Remote, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.values import mapping_of
 from harpoon.cli.verb import verb, verbs
-from harpoon.kit.errors import Invalid, NotFound
+from harpoon.kit.errors import Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 from harpoon.model.units import format_duration
 
@@ -23,7 +23,7 @@ _EXAMPLES: Final = ("harpoon run start refund --set order=o-17 --set amount=20 -
 _PLAIN: Final = ("string", "integer", "number", "boolean")
 
 runs: Final = verbs(
-    "run", "Start runs of workflows, signal them, and pause, resume or cancel them.", examples=_EXAMPLES
+    "run", "Start runs of workflows, watch and signal them, and pause, resume or cancel them.", examples=_EXAMPLES
 )
 
 _Namespace = Annotated[
@@ -123,6 +123,29 @@ def start(  # noqa: PLR0913 one option each
 
 
 @verb(
+    "watch",
+    group=runs,
+    examples=("harpoon run watch o-17", "harpoon run watch o-17 -o json", "harpoon run watch o-17 --after 12"),
+)
+def watch(
+    *,
+    remote: Remote,
+    run: _Run,
+    after: Annotated[
+        int | None, typer.Option(help="Only what comes after this event, by its number.", metavar="SEQ", min=0)
+    ] = None,
+    namespace: _Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Show how a run stands, then everything that happens in it, in order, until it is over.
+
+    It goes on over lost connections. Exit code 7: the run did not succeed. With -o json, each line is one message of
+    the API: snapshot, change, bookmark or over.
+    """
+    run_watching.watch(remote.client(), namespace, run, after, form)
+
+
+@verb(
     "signal",
     group=runs,
     examples=(
@@ -153,14 +176,14 @@ def signal(  # noqa: PLR0913 one option each
         str | None, typer.Option("--id", help="Of two signals of one id, the second changes nothing.", metavar="ID")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="To every run that waits for the signal with this key now.", metavar="KEY")
+        str | None, typer.Option(help="To one run that waits for the signal with this key.", metavar="KEY")
     ] = None,
     namespace: _Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:
     """Send a signal to a run; it is kept until an operation waits for it, for 7 days.
 
-    With --key, send it to the runs that wait for it now with this key (exit code 3: none does).
+    With --key, send it to one run that waits for it with this key; it is kept until there is one, for 7 days.
     """
     if len(words) != (2 if key is None else 1):
         raise Invalid("write harpoon run signal RUN NAME, or harpoon run signal NAME --key KEY")
@@ -171,7 +194,7 @@ def signal(  # noqa: PLR0913 one option each
         body["payload"] = _payload(payload)
     name, client = words[-1], remote.client()
     if key is not None:
-        _broadcast(client, namespace, name, key, body, form)
+        _send_by_key(client, namespace, name, key, body, form)
         return
     run = words[0].removeprefix("run/")
     told = client.post("namespaces", namespace, "runs", run, "signals", name, body=body).body
@@ -218,15 +241,15 @@ def _tell_done(run: Mapping[str, Any], form: Output, done: str) -> None:
         terminal.show(f"run/{run['id']}" if form is Output.NAME else f"run/{run['id']} {done}")
 
 
-def _broadcast(client: Session, namespace: str, name: str, key: str, body: Mapping[str, Any], form: Output) -> None:
+def _send_by_key(client: Session, namespace: str, name: str, key: str, body: Mapping[str, Any], form: Output) -> None:
     told = client.post("namespaces", namespace, "signals", name, body=body, query={"key": key}).body
     if form in (Output.JSON, Output.YAML):
         output.write(told, form)
+    elif told["run"] is not None:
+        run = f"run/{told['run']}"
+        terminal.show(run if form is Output.NAME else f"{run} has signal {name} ({told['id']})")
     else:
-        for run in told["runs"]:
-            terminal.show(f"run/{run}" if form is Output.NAME else f"run/{run} has signal {name} ({told['id']})")
-    if not told["runs"]:
-        raise NotFound(f"no run waits for signal {name} with key {key!r} now; nothing was sent")
+        terminal.say(f"signal {name} with key {key!r} is kept for 7 days, until a run waits for it ({told['id']})")
 
 
 def _tell(run: Mapping[str, Any], form: Output, done: str, *, is_over: bool) -> None:

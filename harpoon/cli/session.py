@@ -14,7 +14,7 @@ from harpoon.client import Client
 from harpoon.client.answer import Answer
 from harpoon.client.client import TIMEOUT
 from harpoon.client.request import Query
-from harpoon.client.watch import Selection
+from harpoon.client.watch import RunSelection, Selection
 from harpoon.kit.errors import HarpoonError
 
 T = TypeVar("T")
@@ -81,8 +81,10 @@ class Session:
         """Yield the lines of an exported history as they come; the errors are those of the client."""
         return self._each(self._client.history(since, until))
 
-    def watch(self, selection: Selection, *, lost: Callable[[HarpoonError], None]) -> Iterator[dict[str, Any]]:
-        """Yield the watch's messages for ever; the errors are those of the client."""
+    def watch(
+        self, selection: Selection | RunSelection, *, lost: Callable[[HarpoonError], None]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the watch's messages for ever, or until the run is over; the errors are those of the client."""
         for batch in self._each(self._client.follow(selection, lost=lost)):
             for told in batch:
                 yield told.message

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from harpoon.cli import offers, output, run_waiting, terminal, waiting
+from harpoon.cli import offers, output, run_waiting, run_watching, terminal, waiting
 from harpoon.cli.options import Format, Namespace, Output, Remote, Scope, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
 from harpoon.client.watch import Selection
-from harpoon.kit.errors import HarpoonError, Invalid, NotFound
+from harpoon.kit.errors import Invalid, NotFound
 from harpoon.model.name import DEFAULT_NAMESPACE
 
 
@@ -34,13 +34,18 @@ class Stream(StrEnum):
 
 @verb(
     "watch",
-    examples=("harpoon watch", "harpoon watch jobs,tasks -n shop -o json", "harpoon watch tasks -A --after 1.42"),
+    examples=(
+        "harpoon watch",
+        "harpoon watch jobs,tasks -n shop -o json",
+        "harpoon watch tasks -A --after 1.42",
+        "harpoon watch runs -n shop",
+    ),
 )
 def watch(
     remote: Remote,
     scope: Scope,
     kinds: Annotated[
-        str, typer.Argument(help="Some of jobs, placements, tasks, agents.", metavar="KINDS")
+        str, typer.Argument(help="Some of jobs, placements, tasks, agents; or runs.", metavar="KINDS")
     ] = "jobs,placements,tasks,agents",
     after: Annotated[
         str | None, typer.Option(help="Only changes after this revision, as shown before.", metavar="REVISION")
@@ -49,17 +54,21 @@ def watch(
 ) -> None:
     """Show every change once and in order, after a snapshot; go on over lost connections until interrupted.
 
-    With -o json, each line is one message of the API: snapshot, synced, change (one whole revision) or bookmark.
+    With -o json, each line is one message of the API: snapshot, synced, change (one whole revision) or bookmark. Of
+    runs, those that are open are shown first, then each thing that happens in any.
     """
     if form in (Output.YAML, Output.NAME):
         raise Invalid("a watch is written as table, wide or json")
+    if "runs" in kinds.split(","):
+        _watch_runs(remote.client(), scope, kinds, after, form)
+        return
     selection = Selection(
         kinds=tuple(kinds.split(",")),
         namespace=None if scope.all_namespaces else scope.namespace,
         tags=scope.tags,
         after=after,
     )
-    for message in remote.client().watch(selection, lost=_tell_loss):
+    for message in remote.client().watch(selection, lost=terminal.tell_loss):
         if form is Output.JSON:
             output.write_one(message, form)
         else:
@@ -169,8 +178,10 @@ def _slot_of(task: Mapping[str, Any]) -> int:
     return int(place) if place.isdigit() else -1
 
 
-def _tell_loss(error: HarpoonError) -> None:
-    terminal.say(f"watch interrupted, resuming: {error}")
+def _watch_runs(client: Session, scope: Scope, kinds: str, after: str | None, form: Output) -> None:
+    if kinds != "runs" or scope.tags:
+        raise Invalid("runs are watched by themselves, and not by tags: harpoon watch runs, of a namespace or with -A")
+    run_watching.watch_all(client, None if scope.all_namespaces else scope.namespace, after, form)
 
 
 def _show(message: Mapping[str, Any]) -> None:

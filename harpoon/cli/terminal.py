@@ -18,6 +18,11 @@ def say(text: str) -> None:
         typer.echo(text, err=True)
 
 
+def tell_loss(error: Exception) -> None:
+    """Tell that what is followed goes on after a connection was lost."""
+    say(f"watch interrupted, resuming: {error}")
+
+
 def show(text: str) -> None:
     """Write one line of data; whoever reads a pipe has it at once."""
     typer.echo(text)

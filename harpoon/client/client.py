@@ -14,7 +14,7 @@ from harpoon.client.connection import Broken, Connection, Head, unreachable
 from harpoon.client.origin import DEFAULT_URL, origin_of
 from harpoon.client.pool import Pool
 from harpoon.client.request import Query, Request, addressed, make_request, visible
-from harpoon.client.watch import SILENCE, Lines, Place, Selection, Told, told_of
+from harpoon.client.watch import SILENCE, Lines, Place, RunSelection, Selection, Told, told_of
 from harpoon.kit.errors import HarpoonError, Unavailable, Unreachable
 
 if TYPE_CHECKING:  # the nouns and their decoder take longer to import than a request takes; some never need them
@@ -189,12 +189,14 @@ class Client:
                     if message := message_of(told, self.url):
                         yield message
 
-    async def follow(self, selection: Selection, *, lost: Lost | None = None) -> AsyncGenerator[list[Told], None]:
-        """Yield the watch's messages for ever, as many at once as have come.
+    async def follow(
+        self, selection: Selection | RunSelection, *, lost: Lost | None = None
+    ) -> AsyncGenerator[list[Told], None]:
+        """Yield the watch's messages for ever, or until the run that is watched is over, as many at once as have come.
 
-        They are ``snapshot`` and ``synced`` (unless resumed), ``change`` and ``bookmark``. When the connection is
-        lost, or the server cuts this reader off for being slow, ``lost`` is told once and the watch goes on after the
-        last whole message: nothing is left out, nothing comes twice.
+        They are ``snapshot`` and ``synced`` (unless resumed), ``change`` and ``bookmark``; of one run, ``over`` is the
+        last. When the connection is lost, or the server cuts this reader off for being slow, ``lost`` is told once and
+        the watch goes on after the last whole message: nothing is left out, nothing comes twice.
 
         Raises:
             Gone: The history to resume from is no longer kept; ``oldest`` is.
@@ -207,6 +209,8 @@ class Client:
                     async for batch in batches:
                         place.note(batch)
                         yield batch
+                        if batch[-1].message.get("type") == "over":
+                            return
             except Unavailable as error:
                 if not place.has_begun:
                     raise
@@ -214,9 +218,11 @@ class Client:
                     lost(error)
             await asyncio.sleep(place.pause())
 
-    async def _follow_once(self, selection: Selection, after: str | None) -> AsyncGenerator[list[Told], None]:
+    async def _follow_once(
+        self, selection: Selection | RunSelection, after: str | None
+    ) -> AsyncGenerator[list[Told], None]:
         """Yield the messages of one connection; it ends by `Unavailable`."""
-        request = make_request("GET", ("watch",), query=selection.query(after))
+        request = make_request("GET", selection.path, query=selection.query(after))
         lines = Lines()
         async with self._stream(request, "application/x-ndjson") as connection:
             async for data in connection.read(SILENCE):

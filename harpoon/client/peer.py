@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from harpoon.kit import codec
-from harpoon.kit.errors import Invalid, Unavailable
+from harpoon.kit.errors import Conflict, Invalid, Unavailable
 from harpoon.model.shown import Health
 
 #: How it stands is told within so long and in so many bytes.
@@ -81,6 +81,26 @@ class PeerClient:
             Unavailable: It did not answer within the time, or too much.
         """
         return await self._ask(method, url, path, headers, within_s, PASSED_BYTES_MAX, body)
+
+    async def report_permits(self, url: str, body: bytes, token: str | None, within_s: float) -> bytes:
+        """Bring a report of permits to another instance, and return its answer.
+
+        Args:
+            url: Where the instance is.
+            body: The report, as JSON.
+            token: Of the servers, if they have one.
+            within_s: How long to wait for the answer.
+
+        Raises:
+            Unavailable: It did not answer.
+            Conflict: It has heard a later one, or does not know of this instance.
+        """
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        told = await self.pass_on("POST", url, "/v1/permits", headers, body=body, within_s=within_s)
+        if told.status == 200:
+            return told.body
+        detail = f"{url} answered {told.status}"
+        raise Conflict(detail) if told.status == 409 else Unavailable(detail)
 
     async def _ask(  # noqa: PLR0913, PLR0917 as above
         self,

@@ -31,6 +31,11 @@ class Selection:
     #: Changes after this revision only; without it a snapshot comes first.
     after: str | None = None
 
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Where it is asked for."""
+        return ("watch",)
+
     def query(self, after: str | None) -> Query:
         """Return the parameters that ask for it, from a revision on."""
         return {
@@ -40,6 +45,28 @@ class Selection:
             "tag": self.tags,
             "after": after,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSelection:
+    """Which runs a watch is to tell of: one, or all of a namespace."""
+
+    #: None: of all.
+    namespace: str | None
+    #: Its id; None: all of them.
+    run: str | None = None
+    #: What comes after this only: the number of an event of the one run, or a revision.
+    after: str | None = None
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Where it is asked for."""
+        place = () if self.namespace is None else ("namespaces", self.namespace)
+        return (*place, "runs", *(() if self.run is None else (self.run,)))
+
+    def query(self, after: str | None) -> Query:
+        """Return the parameters that ask for it, from a position on."""
+        return {"watch": "true", "after": after}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +83,7 @@ class Told:
 class Place:
     """How far a watch has come."""
 
+    #: A revision, or the number of an event of the run that is watched.
     after: str | None
     failures: int = 0
     #: Whether there ever was a connection.
@@ -66,8 +94,9 @@ class Place:
         """Take down that these were handed on."""
         self.has_begun, self.failures = True, 0
         for one in reversed(told):
-            if revision := one.message.get("revision"):
-                self.after = revision
+            position = one.message.get("revision") or one.message.get("seq")
+            if position is not None:
+                self.after = str(position)
                 return
 
     def pause(self) -> float:

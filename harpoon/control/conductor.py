@@ -41,6 +41,7 @@ from harpoon.control.orders import (
 from harpoon.control.run_reader import RunReader
 from harpoon.control.timers import NEVER, Dues
 from harpoon.control.turns import Turns
+from harpoon.control.waits_port import Waits
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
 from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
@@ -74,6 +75,8 @@ class Conductor:
         self.dues: Dues[Conducted] = Dues(self._tick)
         #: Runs that have ended since it began.
         self.ended = 0
+        #: Told how runs wait for signals with keys; None: nobody is.
+        self.waits: Waits | None = None
         self._exchange = exchange
         self._clock = clock
         self._reader = reader
@@ -246,22 +249,26 @@ class Conductor:
                 self._exchange.claimed(run, claimed)
         if events:
             self._note(conducted, events)
-        else:
-            self._look_after(conducted)
+            return
+        self._look_after(conducted)
+        if self.waits is not None:
+            self.waits.standing(run)
 
     def drop(self, conducted: Conducted) -> None:
         """Conduct a run no longer, which goes on elsewhere or never was durable."""
         for runs in (self.runs, self._ended):
             if runs.get(conducted.key) is conducted:
                 del runs[conducted.key]
+        if self.waits is not None:
+            self.waits.left(conducted.run)
         self.dues.forget(conducted)
         self._exchange.left(conducted.run)
 
     async def leave(self, turns: Turns) -> None:
         """Conduct nothing more: the shard is another's. It must not be found any more."""
-        while self.runs:
+        while left := self.runs or self._ended:
             await turns.wait()
-            self.drop(next(iter(self.runs.values())))
+            self.drop(next(iter(left.values())))
 
     def _tick(self, conducted: Conducted, now_ms: int) -> None:
         """Do what is due in a run."""
@@ -294,10 +301,12 @@ class Conductor:
         is_rewritten = is_first or not _REWRITE.isdisjoint(map(type, events))
         draft = self._write(conducted, () if is_first else events, is_rewritten=is_rewritten)
         if run.status.is_over:
-            self._end(conducted)
+            self._end(conducted, draft)
         else:
             self._look_after(conducted)
-            tell(self._exchange, run, events, by)
+            tell(self._exchange, run, events, by, draft)
+        if self.waits is not None:
+            self.waits.standing(run)
         return draft
 
     def _write(self, conducted: Conducted, events: Sequence[Event], *, is_rewritten: bool = False) -> Draft:
@@ -309,14 +318,14 @@ class Conductor:
         draft = conducted.draft = self.ledger.append(conducted.key, seq, chunk, header)
         return draft
 
-    def _end(self, conducted: Conducted) -> None:
+    def _end(self, conducted: Conducted, draft: Draft) -> None:
         self.ended += 1
         del self.runs[conducted.key]
         self._ended[conducted.key] = conducted
         while len(self._ended) > ENDED_KEPT and next(iter(self._ended.values())).is_durable:
             self._ended.popitem(last=False)
         self.dues.forget(conducted)
-        self._exchange.over(conducted.run)
+        self._exchange.over(conducted.run, draft)
 
     def _look_after(self, conducted: Conducted) -> None:
         """Have the timers know when something may be due in a run, if that is earlier than they know."""

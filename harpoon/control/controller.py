@@ -18,6 +18,7 @@ from harpoon.control.conductor import Conductor
 from harpoon.control.cordons import Cordons
 from harpoon.control.cron_orders import CronOrders
 from harpoon.control.exchange_port import Exchange
+from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.means import HoldLost, Means
 from harpoon.control.membership import Membership
 from harpoon.control.metrics import Metrics
@@ -70,14 +71,21 @@ class Controller:
         #: Who conducts which run.
         self.runs = Runs(view, RunReader(means.store))
         self._conducting = None
+        #: Signals that name no run; None: no runs are conducted here.
+        self.keyed: KeyedSignals | None = None
         #: Matches attempts with workers; None: no runs are conducted here.
         self.exchange = None if exchange_for is None else exchange_for(self.runs.conductor_of)
         if self.exchange is not None:
+            failures = metrics.passes_failed.labels("keyed-signals")
+            self.keyed = KeyedSignals(
+                means.store, means.clock, self.runs, rng=means.rng, failures=failures, pace=means.pace
+            )
             self._conducting = Conducting(
                 runs=self.runs,
                 workflows=self.workflows,
                 exchange=self.exchange,
                 retention=Retention(means.store, self.runs.reader, means.clock, metrics),
+                keyed=self.keyed,
             )
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None

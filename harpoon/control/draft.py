@@ -27,11 +27,12 @@ class Draft:
     """Writes about one run that are to be durable together; it equals itself alone."""
 
     __slots__ = (
-        "_waiters", "chunks", "compares", "error", "failed", "header", "is_landed", "key", "seq", "size", "writes",
+        "_landed", "_waiters", "chunks", "compares", "error", "failed", "header", "is_landed", "key", "seq", "size",
+        "writes",
     )  # fmt: skip
 
     def __init__(self, key: str, seq: int = 0) -> None:
-        #: ``<namespace>/<run>``.
+        #: ``<namespace>/<run>``; with a slash at its end, what is written beside what happens in the run.
         self.key = key
         #: Number of its first event.
         self.seq = seq
@@ -52,6 +53,7 @@ class Draft:
         #: Called when its own conditions did not hold.
         self.failed: Callable[[], None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
+        self._landed: list[Callable[[], None]] = []
 
     @property
     def width(self) -> int:
@@ -63,10 +65,21 @@ class Draft:
         self.is_landed, self.error = True, error
         if error is not None and self.failed is not None:
             self.failed()
+        elif error is None:
+            for landed in self._landed:
+                landed()
+        self._landed.clear()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+
+    def when_durable(self, landed: Callable[[], None]) -> None:
+        """Have ``landed`` called once it is durable, before those who wait are told; never, if it never will be."""
+        if not self.is_landed:
+            self._landed.append(landed)
+        elif self.error is None:
+            landed()
 
     async def settled(self) -> None:
         """Wait until it is durable, or never will be."""

@@ -11,6 +11,7 @@ may call the conductor back.
 from collections.abc import Iterable
 from typing import Protocol
 
+from harpoon.control.draft import Draft
 from harpoon.core.run import Attempt, Ref, Run
 
 
@@ -23,14 +24,14 @@ class Exchange(Protocol):
     def claimed(self, run: Run, attempts: Iterable[Attempt]) -> None:
         """Take note of claims that were made before this instance conducted the run."""
 
-    def withdrawn(self, run: Run, refs: Iterable[Ref], reason: str) -> None:
+    def withdrawn(self, run: Run, refs: Iterable[Ref], reason: str, draft: Draft) -> None:
         """Offer these no longer; whoever has claimed one is to be told why it is not its own any more.
 
-        Not said of what its claimant closed itself.
+        Not said of what its claimant closed itself. What was claimed counts under its limit until the draft is durable.
         """
 
-    def over(self, run: Run) -> None:
-        """Forget a run that has ended; what was claimed of it is withdrawn first."""
+    def over(self, run: Run, draft: Draft) -> None:
+        """Forget a run that has ended; what was claimed of it counts under its limit until the draft is durable."""
 
     def left(self, run: Run) -> None:
         """Forget a run that this instance conducts no longer, and tell no worker of it: it goes on elsewhere."""

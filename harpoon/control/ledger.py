@@ -20,10 +20,11 @@ from typing import Final
 from harpoon.control.draft import Draft, Overtaken
 from harpoon.control.ledger_records import Place, cut, log_name
 from harpoon.control.pen import Pen
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.kit.errors import Unavailable
 from harpoon.store.hold import Hold
-from harpoon.store.port import COMPARES_MAX, WRITES_MAX, Compare, Put, Store, Write
+from harpoon.store.port import COMPARES_MAX, WRITES_MAX, Compare, Put, Write
 
 #: Values of one commit; the rest of what a store takes at once is for keys.
 FLIGHT_BYTES: Final = 960 << 10
@@ -38,19 +39,20 @@ class Ledger:
     """The one writer of a shard's records, by virtue of a hold.
 
     Args:
-        store: Where they are.
+        together: Where they are, for all ledgers of this instance.
         hold: Of the shard.
         shard: Its number.
         instance: Who has the hold.
         turns: What may be done in one turn.
     """
 
-    def __init__(self, store: Store, hold: Hold, shard: int, instance: str, turns: Turns) -> None:
+    def __init__(self, together: Together, hold: Hold, shard: int, instance: str, turns: Turns) -> None:
         self.shard = shard
         self.place = Place.of(shard)
         #: Commits made, and drafts in them.
         self.commits = self.drafts = 0
-        self._pen = Pen(store, hold, instance)
+        self._together = together
+        self._pen = Pen(together, hold, instance)
         self._turns = turns
         self._pending: dict[str, Draft] = {}
         self._flying: Sequence[Draft] = ()
@@ -139,6 +141,7 @@ class Ledger:
                 if not (self._pending or self._proof):
                     self._is_fed.clear()
                     await self._is_fed.wait()
+                await self._together.followed()
                 await self._turns.wait()
                 await self._fly(self._next())
         except Exception as error:
@@ -165,15 +168,20 @@ class Ledger:
     def _next(self) -> list[Draft]:
         """Take what fits one commit, in the order in which it came; at least one draft, if any waits."""
         flight: list[Draft] = []
+        runs: set[str] = set()
         writes = size = 0
         compares: set[Compare] = set()
         for draft in self._pending.values():
             writes += draft.width
             size += draft.size
             compares.update(draft.compares)
-            if flight and (writes > WRITES_MAX or size > FLIGHT_BYTES or len(compares) >= COMPARES_MAX):
+            # Two drafts that are of one run, as when it is purged and started again, may write the same keys.
+            run = draft.key.removesuffix("/")
+            is_too_much = writes > WRITES_MAX or size > FLIGHT_BYTES or len(compares) >= COMPARES_MAX
+            if flight and (is_too_much or run in runs):
                 break
             flight.append(draft)
+            runs.add(run)
         if len(flight) == len(self._pending):
             self._pending = {}
         else:

@@ -38,6 +38,8 @@ PART_BYTES: Final = 896 << 10
 _CUT: Final = b"~"
 #: Where begins what changes of a header. In that of an open run it is the last of these: quotes in text are escaped.
 _STANDING: Final = b',"status":'
+#: In every header of an open run, and in few others.
+OPEN: Final = b',"status":"running"'
 
 
 def shard_of(key: str) -> int:

@@ -42,6 +42,9 @@ class Means:
     url: str = ""
     #: Asks the instance at a URL how it stands; raises `Unavailable`.
     ask_peer: Callable[[str], Awaitable[PeerAnswer]] | None = None
+    #: Brings a report to the instance at a URL that keeps limits, waits for so long for its answer, and returns it;
+    #: raises `Unavailable`.
+    tell_home: Callable[[str, bytes, float], Awaitable[bytes]] | None = None
     #: Asks the agent at an endpoint for the last lines that a task wrote; raises `Unavailable` and `NotFound`.
     last_lines: Callable[[str, TaskId], Awaitable[Sequence[str]]] | None = None
     #: What secrets are encrypted with.

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
+from harpoon.control.draft import Draft
 from harpoon.control.exchange_port import Exchange
 from harpoon.core.event import Closed, Event, Fired, Opened, Paused, Resumed, Started
 from harpoon.core.run import Attempt, Ref, Run
 
 
-def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None) -> None:
+def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, draft: Draft) -> None:
     """Tell the exchange what comes of events that a run has folded, and is not over by.
 
     Args:
@@ -15,6 +16,7 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None) 
         run: As it stands after them.
         events: In order.
         by: The attempt whose worker has brought them about.
+        draft: What they become durable with.
     """
     ready: list[Attempt | None] = []
     for event in events:
@@ -23,7 +25,7 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None) 
             case Closed():
                 ref = Ref(event.op, event.visit, event.attempt)
                 if ref != by:
-                    exchange.withdrawn(run, (ref,), event.label)
+                    exchange.withdrawn(run, (ref,), event.label, draft)
                 if event.retry_ms is not None:
                     ready.append(run.ready.get((event.op, event.visit)))
                 opened = event.opened
@@ -32,7 +34,7 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None) 
             case Resumed():
                 ready += run.ready.values()
             case Paused():
-                exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused")
+                exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused", draft)
             case _:
                 pass
         if opened:

@@ -11,9 +11,10 @@ from typing import Final
 import structlog
 
 from harpoon.control.means import HoldLost
+from harpoon.control.together import Together
 from harpoon.kit.news import News
 from harpoon.store.hold import HOLDS, Hold, seal
-from harpoon.store.port import Compare, Entry, Put, Store, StoreUnavailable, Trouble, Write
+from harpoon.store.port import Compare, Entry, Put, StoreUnavailable, Trouble, Write
 
 #: Wait before a store that is away is asked again.
 RETRY_S: Final = 0.1
@@ -26,15 +27,16 @@ class Pen:
     """Writes by virtue of one hold, one commit at a time.
 
     Args:
-        store: Where.
+        together: Where, with whatever else is written in the same turn.
         hold: By virtue of what.
         instance: Who has the hold.
     """
 
-    def __init__(self, store: Store, hold: Hold, instance: str) -> None:
+    def __init__(self, together: Together, hold: Hold, instance: str) -> None:
         #: As it was sealed last.
         self.hold = hold
-        self._store = store
+        self._together = together
+        self._store = together.store
         self._instance = instance
         self._name = hold.key.removeprefix(HOLDS)
         #: Of our own last commit; what we write later stands at a higher revision.
@@ -50,7 +52,7 @@ class Pen:
         """
         while True:
             try:
-                revision = await self._store.commit((self.hold.compare, *compares), writes)
+                revision = await self._together.commit((self.hold.compare, *compares), writes)
             except StoreUnavailable as error:
                 await self._bear(error)
                 if error.maybe_applied:

@@ -13,6 +13,7 @@ import orjson
 from harpoon.control.ledger_records import (
     GONE,
     LOG,
+    OPEN,
     RUNS,
     SHARDS,
     is_cut,
@@ -35,6 +36,10 @@ from harpoon.store.port import Entry, Store
 
 #: Runs read before others get their turn.
 _SLICE: Final = 50
+#: Records likewise that are looked at, most of them of runs that have ended.
+_LOOKED_AT: Final = 500
+#: Where the namespace begins in the key of a header.
+_PLACE: Final = len(prefix_of(RUNS, 0))
 _ANY_HEADER: Final = (
     b'{"namespace":"","run":"","workflow":"","generation":"","body_hash":"","created_ms":0,"deadline_ms":0}'
 )
@@ -100,13 +105,21 @@ class RunReader:
             StoreUnavailable: The store could not answer.
             Invalid: A record of it cannot be read.
         """
-        prefix = f"{prefix_of(LOG, shard_of(key))}{key}/"
-        records = {
-            entry.key.removeprefix(prefix): entry.value
-            async for page in self._store.list(prefix)
-            for entry in page.entries
-        }
-        return events_of(header, records)
+        return (await self.log(key, header))[1]
+
+    async def log(self, key: str, header: Header) -> tuple[int, list[Event]]:
+        """Return all that has happened in a run up to some revision, and that.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+            Invalid: A record of it cannot be read.
+        """
+        prefix, revision = f"{prefix_of(LOG, shard_of(key))}{key}/", 0
+        records: dict[str, bytes] = {}
+        async for page in self._store.list(prefix):
+            revision = page.revision
+            records |= {entry.key.removeprefix(prefix): entry.value for entry in page.entries}
+        return revision, events_of(header, records)
 
     async def has_closed(self, order: CloseOrder) -> bool:
         """Whether a closing was taken in a run that is not open any more.
@@ -139,6 +152,27 @@ class RunReader:
                 for start in range(0, len(page.entries), _SLICE):
                     yield [await self.header_of(entry) for entry in page.entries[start : start + _SLICE]]
                     await asyncio.sleep(0)
+
+    async def open_headers(self, namespace: str | None) -> AsyncIterator[tuple[int, list[Header]]]:
+        """Yield the headers of the runs that are open at one revision, which is told with them, some at a time.
+
+        Args:
+            namespace: Only of this one; None: of all.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+            Compacted: It took so long that the store does not keep that revision any more.
+        """
+        within = "" if namespace is None else f"{namespace}/"
+        async for page in self._store.list(RUNS):
+            for start in range(0, max(1, len(page.entries)), _LOOKED_AT):
+                chosen = [
+                    await self.record_of(entry)
+                    for entry in page.entries[start : start + _LOOKED_AT]
+                    if entry.key[_PLACE:].startswith(within)
+                ]
+                yield page.revision, [load_header(record) for record in chosen if OPEN in record]
+                await asyncio.sleep(0)
 
     async def export(self, namespace: str | None = None) -> AsyncIterator[bytes]:
         """Yield every run that has ended and is kept, with its log: a line of JSON each, some lines at a time.

@@ -45,6 +45,8 @@ LISTED_BYTES_MAX: Final = 4 << 10
 class Seen(NamedTuple):
     """A run as it stands in the store."""
 
+    #: At which its log was read.
+    revision: int
     header: Header
     told: Chronicle
     plot: Plot
@@ -52,6 +54,24 @@ class Seen(NamedTuple):
     run: Run | None
     #: What it may come to; None as above.
     bounds: Bounds | None
+
+
+class Form(NamedTuple):
+    """What is known of runs of one generation that have equally long to end."""
+
+    graph: Graph
+    plot: Plot
+    bounds: Bounds
+
+
+class Standing(NamedTuple):
+    """A run as it is shown, and up to where that is."""
+
+    #: At which its log was read.
+    revision: int
+    #: Of the latest event in it.
+    seq: int
+    detail: RunDetail
 
 
 class RunStatus:
@@ -69,6 +89,8 @@ class RunStatus:
         self._clock = clock
         #: Key of a generation → its graph, the one used last at the end.
         self._graphs: OrderedDict[str, Graph] = OrderedDict()
+        #: The same, and milliseconds until the deadline → what follows from them.
+        self._forms: OrderedDict[tuple[str, int], Form] = OrderedDict()
 
     async def existing(self, namespace: str, run: str) -> Header:
         """Return the header of a run that is kept.
@@ -89,8 +111,15 @@ class RunStatus:
 
     async def detail(self, namespace: str, run: str) -> RunDetail:
         """Return all there is to tell of a run; the errors are those of `existing`."""
-        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
-        told, plot = seen.told, seen.plot
+        return (await self.standing(namespace, run)).detail
+
+    async def standing(self, namespace: str, run: str) -> Standing:
+        """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
+        seen = await self._see(namespace, run)
+        return Standing(seen.revision, seen.told.seq, self._detail(seen))
+
+    def _detail(self, seen: Seen) -> RunDetail:
+        told, plot, now_ms = seen.told, seen.plot, self._clock.now().wall
         visits, left = run_picture.visits(told, plot, now_ms)
         shown = shown_header(_caught_up(seen))
         fields = {name: getattr(shown, name) for name in RunObject.__slots__}
@@ -133,11 +162,28 @@ class RunStatus:
 
     async def _see(self, namespace: str, run: str) -> Seen:
         header = await self.existing(namespace, run)
-        events = await self.reader.events(run_key(namespace, run), header)
-        graph = await self._graph(f"{namespace}/{header.workflow}/{header.generation}")
-        if len(events) <= _SLICE and (graph is None or len(graph.nodes) <= _SLICE):
-            return _seen(header, events, graph)
-        return await asyncio.to_thread(_seen, header, events, graph)
+        revision, events = await self.reader.log(run_key(namespace, run), header)
+        form = await self._form(header)
+        if len(events) <= _SLICE:
+            return _seen(revision, header, events, form)
+        return await asyncio.to_thread(_seen, revision, header, events, form)
+
+    async def _form(self, header: Header) -> Form | None:
+        """Return what is known of runs like one, given its header; None: its generation is not kept any more."""
+        generation = f"{header.namespace}/{header.workflow}/{header.generation}"
+        span_ms = header.deadline_ms - header.created_ms
+        found = self._forms.get((generation, span_ms))
+        if found is None:
+            graph = await self._graph(generation)
+            if graph is None:
+                return None
+            is_small = len(graph.nodes) <= _SLICE
+            found = _form(graph, span_ms) if is_small else await asyncio.to_thread(_form, graph, span_ms)
+            self._forms[generation, span_ms] = found
+            if len(self._forms) > GRAPHS_MAX:
+                self._forms.popitem(last=False)
+        self._forms.move_to_end((generation, span_ms))
+        return found
 
     async def _graph(self, key: str) -> Graph | None:
         """Return the graph of a generation, given its key; None: it is not kept any more."""
@@ -203,16 +249,26 @@ def _caught_up(seen: Seen) -> Header:
     return replace(header, status=told.status, ended_ms=told.ended_ms, outputs=told.outputs, reason=told.reason)
 
 
-def _seen(header: Header, events: list[Event], graph: Graph | None) -> Seen:
+def _form(graph: Graph, span_ms: int) -> Form:
+    told = bounds(graph, span_ms)
+    spans = {name: span_ms_of(operation) for name, operation in graph.spec.operations.items()}
+    most = {
+        name: Most(visits=share.visits, attempts=share.attempts, span_ms=spans[name])
+        for name, share in told.operations.items()
+    }
+    return Form(graph, Plot(operations=graph.spec.operations, most=most), told)
+
+
+def _seen(revision: int, header: Header, events: list[Event], form: Form | None) -> Seen:
     told = read(events)
-    if graph is None:
-        return Seen(header, told, UNKNOWN, None, None)
+    if form is None:
+        return Seen(revision, header, told, UNKNOWN, None, None)
     run = begin(
         namespace=header.namespace,
         id=header.run,
         workflow=header.workflow,
         generation=header.generation,
-        graph=graph,
+        graph=form.graph,
         inputs=header.inputs,
         created_ms=header.created_ms,
         deadline_ms=header.deadline_ms,
@@ -220,13 +276,7 @@ def _seen(header: Header, events: list[Event], graph: Graph | None) -> Seen:
     )
     for event in events:
         fold(run, event)
-    told_bounds = bounds(graph, header.deadline_ms - header.created_ms)
-    spans = {name: span_ms_of(operation) for name, operation in graph.spec.operations.items()}
-    most = {
-        name: Most(visits=share.visits, attempts=share.attempts, span_ms=spans[name])
-        for name, share in told_bounds.operations.items()
-    }
-    return Seen(header, told, Plot(operations=graph.spec.operations, most=most), run, told_bounds)
+    return Seen(revision, header, told, form.plot, run, form.bounds)
 
 
 def _measures(seen: Seen, now_ms: int) -> RunMeasures:

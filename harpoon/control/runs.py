@@ -4,7 +4,7 @@ Conductors come and go with the holds of their shards (`control.shards`); whoeve
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -37,6 +37,8 @@ class Runs:
         #: Shard → its conductor, of those that this instance conducts now.
         self.conductors: Mapping[int, Conductor] = MappingProxyType(self._conductors)
         self._is_changed = asyncio.Event()
+        #: Called at once when conductors come and go, before anything follows from it.
+        self.changed: Callable[[], None] = lambda: None
 
     def conductor_of(self, key: str) -> Conductor | None:
         """Return who conducts a run here, given ``<namespace>/<run>``, open or not; None: another instance does."""
@@ -60,6 +62,7 @@ class Runs:
     def enter(self, shard: int, conductor: Conductor) -> None:
         """Have a shard's conductor found, which has loaded its runs."""
         self._conductors[shard] = conductor
+        self.changed()
         self._is_changed.set()
         self._is_changed = asyncio.Event()
 
@@ -67,3 +70,4 @@ class Runs:
         """Have it found no longer; nothing, if it is not the one that is found."""
         if self._conductors.get(shard) is conductor:
             del self._conductors[shard]
+            self.changed()

@@ -24,6 +24,7 @@ from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
 from harpoon.control.exchange_port import Exchange
 from harpoon.control.holding import Holding
+from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS
 from harpoon.control.means import HoldLost, Means
@@ -34,6 +35,7 @@ from harpoon.control.runs import SHARD_HOLDS, Runs, shard_name
 from harpoon.control.settling import Settling
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.control.view import View
 from harpoon.control.workflows import Workflows
@@ -69,6 +71,8 @@ class Conducting:
     #: Told what may be claimed.
     exchange: Exchange
     retention: Retention
+    #: Signals that name no run.
+    keyed: KeyedSignals
 
 
 class Shards:
@@ -90,6 +94,7 @@ class Shards:
         self._conducting = conducting
         self._runs = conducting.runs
         self._turns = Turns(means.clock)
+        self._together = Together(means.store)
         self._loader = Loader(means.store, conducting.runs.reader, conducting.workflows.graph, self._turns)
         self._holding = Holding(means, view, member, SHARD_HOLDS)
         self._settling = Settling(means, member)
@@ -109,6 +114,7 @@ class Shards:
                 group.create_task(self._timers.run(), name="timers")
                 group.create_task(self._conducting.retention.run(self._runs.conductors), name="retention")
                 group.create_task(self._sweep(), name="generations")
+                group.create_task(self._conducting.keyed.run(), name="keyed-signals")
                 self._look_at(_NAMES)
                 while True:
                     await self._pass(group)
@@ -224,14 +230,16 @@ class Shards:
         shard, means = _NAMES[name], self._means
         # Workflows that runs were started on before are to be known.
         await self._view.mirror.reached(hold.sealed)
-        ledger = Ledger(means.store, hold, shard, means.instance, self._turns)
+        ledger = Ledger(self._together, hold, shard, means.instance, self._turns)
         conductor = Conductor(ledger, self._conducting.exchange, means.clock, self._view.incarnation, self._runs.reader)
+        conductor.waits = self._conducting.keyed
         writing = asyncio.ensure_future(ledger.run())
         self._timers.enter(conductor.dues)
         try:
             began = means.clock.now().elapsed
             loaded = await self._loader.load(shard, conductor.adopt)
             self._runs.enter(shard, conductor)
+            self._conducting.keyed.look_again()
             spent_ms = (means.clock.now().elapsed - began) // timedelta(milliseconds=1)
             if loaded:  # all the others are as good as held by nobody
                 _log.info("shard_held", shard=name, token=str(hold.token), runs=loaded, duration_ms=spent_ms)

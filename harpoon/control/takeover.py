@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from harpoon.control.conducted import Conducted
-from harpoon.control.ledger_records import Place, fixed_of, is_cut, load_header
+from harpoon.control.ledger_records import OPEN, Place, fixed_of, is_cut, load_header
 from harpoon.control.run_reader import RunReader, events_of
 from harpoon.control.turns import Turns
 from harpoon.core.fold import fold
@@ -25,8 +25,6 @@ from harpoon.store.port import Store
 LOADED_AT_ONCE: Final = 2
 #: With so many times more runs than open ones, the logs of these are read one by one.
 _SPARSE: Final = 16
-#: In every header of an open run, and in few others.
-_OPEN: Final = b',"status":"running"'
 
 #: Namespace, workflow, generation → its graph; raises `NotFound` and `Invalid`.
 GraphOf = Callable[[str, str, str], Awaitable[Graph]]
@@ -82,7 +80,7 @@ class Loader:
             total += len(page.entries)
             for entry in page.entries:
                 record = await self._reader.record_of(entry) if is_cut(entry.value) else entry.value
-                if _OPEN in record:
+                if OPEN in record:
                     found[entry.key.removeprefix(place.runs)] = record
         return total, found
 

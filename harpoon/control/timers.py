@@ -95,10 +95,12 @@ class Timers(Generic[T]):
     Args:
         clock: What dues are told by.
         turns: What may be done in one turn.
+        is_exact: Timers of the loop go by that very clock, which nobody sets: as in a simulation.
     """
 
-    def __init__(self, clock: Clock, turns: Turns) -> None:
+    def __init__(self, clock: Clock, turns: Turns, *, is_exact: bool = False) -> None:
         self._clock = clock
+        self._is_exact = is_exact
         self._turns = turns
         self._all: list[Dues[T]] = []
         self._is_sooner = asyncio.Event()
@@ -131,8 +133,10 @@ class Timers(Generic[T]):
 
     async def _rest(self, first_ms: int, now_ms: int) -> None:
         """Wait until something may be due."""
-        # Timers of a loop may fire a little early; a millisecond more makes sure.
-        wait_s = None if first_ms == NEVER else min((first_ms - now_ms + 1) / 1000, LOOK_AGAIN_S)
+        wait_s = None if first_ms == NEVER else (first_ms - now_ms) / 1000
+        if wait_s is not None and not self._is_exact:
+            # Timers of a loop may fire a little early; a millisecond more makes sure.
+            wait_s = min(wait_s + 0.001, LOOK_AGAIN_S)
         try:
             async with asyncio.timeout(wait_s):
                 await self._is_sooner.wait()

@@ -19,6 +19,7 @@ from harpoon.control.work_floor import Floor, Stay
 from harpoon.control.work_request import Work, attempt_id, beat_order, claim_order, close_order
 from harpoon.control.work_sent import ConductorOf, Sent, send
 from harpoon.control.work_told import Told, answer_json, claim_told, lost_told, result_told, status_of
+from harpoon.core.homes import Homes
 from harpoon.core.offers import SessionId
 from harpoon.core.sessions import Turn, answered, turn
 from harpoon.kit.clock import Clock
@@ -42,10 +43,11 @@ class WorkExchange(Floor):
     Args:
         conductor_of: Who conducts a run here.
         clock: What ``now`` is told by.
+        homes: Who keeps the limits; None: this instance is alone.
     """
 
-    def __init__(self, conductor_of: ConductorOf, clock: Clock) -> None:
-        super().__init__(clock)
+    def __init__(self, conductor_of: ConductorOf, clock: Clock, homes: Homes | None = None) -> None:
+        super().__init__(clock, homes)
         self._conductor_of = conductor_of
         #: Given, and brought by status, since it began.
         self.claims = 0
@@ -54,10 +56,10 @@ class WorkExchange(Floor):
         self._asides = Asides()
         self._finishing: set[asyncio.Task[bytes]] = set()
 
-    async def run(self) -> None:
+    async def run(self, every_s: float = SWEEP_S) -> None:
         """Forget who has left, until cancelled."""
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(every_s)
             for session in self.sessions.forget(self.now_ms()):
                 self._away.pop(session.id, None)
 

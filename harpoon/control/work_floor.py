@@ -2,14 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 
 import orjson
 
+from harpoon.control.draft import Draft
 from harpoon.control.work_request import Look, Work
 from harpoon.control.work_told import Subject
+from harpoon.core import run_why
+from harpoon.core.crew import waits_for
 from harpoon.core.exchange import Asker, Exchange
+from harpoon.core.homes import Homes
 from harpoon.core.offers import AttemptId, Limit, Offer, SessionId
 from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run_why import EXPLAINED_MAX
 from harpoon.core.sessions import Sessions
 from harpoon.kit.clock import Clock
 
@@ -22,15 +28,18 @@ class Floor:
 
     Args:
         clock: What ``now`` is told by.
+        homes: Who keeps the limits; None: this instance is alone.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self.core = Exchange()
+    def __init__(self, clock: Clock, homes: Homes | None = None) -> None:
+        self.core = Exchange(homes)
         self.sessions = Sessions()
         #: Requests that are being answered, one a session.
         self.under_way: dict[SessionId, Work] = {}
         #: What is being closed in this very moment, by its claimant.
         self.closing: frozenset[AttemptId] = frozenset()
+        #: Called when all that could be dealt has been.
+        self.dealt: Callable[[], None] = lambda: None
         self._clock = clock
         self._asking: dict[Asker, Work | Look] = {}
         #: When there is something to deal again, UTC milliseconds, and the timer for it.
@@ -52,19 +61,33 @@ class Floor:
             claimant = SessionId(run.namespace, attempt.claim.worker, attempt.claim.session)
             self.core.adopt(_offer(run, attempt), claimant)
 
-    def withdrawn(self, run: Run, refs: Iterable[Ref], reason: str) -> None:
+    def withdrawn(self, run: Run, refs: Iterable[Ref], reason: str, draft: Draft) -> None:
         """Offer these no longer; whoever has claimed one is told why it is not its own any more."""
-        self._lose(self.core.forget([_id(run, ref) for ref in refs]), reason)
+        self._lose(self.core.forget([_id(run, ref) for ref in refs], is_durable=False), reason)
+        self._settle(run, draft)
 
-    def over(self, run: Run) -> None:
+    def over(self, run: Run, draft: Draft) -> None:
         """Forget a run that has ended."""
-        ended = self.core.forget_run(run.namespace, run.id)
+        ended = self.core.forget_run(run.namespace, run.id, is_durable=False)
+        self._settle(run, draft)
         self._lose([one for one in ended if one[0] not in self.closing], f"the run is over: {run.status}")
 
     def left(self, run: Run) -> None:
         """Forget a run that this instance conducts no longer, and tell no worker of it: it goes on elsewhere."""
         self.core.forget_run(run.namespace, run.id)
+        self.core.settle(self.core.withheld(run.namespace, run.id))
         self.deal_soon()
+
+    def _settle(self, run: Run, draft: Draft) -> None:
+        """Have limits count what is over of a run until that is durable."""
+        withheld = self.core.withheld(run.namespace, run.id)
+        if withheld:
+
+            def landed() -> None:
+                self.core.settle(withheld)
+                self.deal_soon()
+
+            draft.when_durable(landed)
 
     # What requests need.
 
@@ -110,6 +133,7 @@ class Floor:
         for deal in self.core.deal(now_ms):
             self._asking.pop(deal.asker).take(deal.offers)
         self._deal_at(self.core.due_ms(), now_ms)
+        self.dealt()
 
     def _deal_at(self, due_ms: int | None, now_ms: int) -> None:
         if due_ms == self._due_ms:
@@ -136,6 +160,15 @@ class Floor:
             if work is not None:
                 work.wake()
         self.deal_soon()
+
+    def takers(self, run: Run) -> run_why.Floor:
+        """Return what is known here of those who could do the work of a run."""
+        now_ms = self.now_ms()
+        found = {
+            place: waits_for(self.core, self.sessions, AttemptId(run.namespace, run.id, *attempt.ref), now_ms)
+            for place, attempt in islice(run.ready.items(), EXPLAINED_MAX)
+        }
+        return {place: waiting for place, waiting in found.items() if waiting is not None}
 
     def now_ms(self) -> int:
         """Return the present moment, UTC milliseconds."""

@@ -32,6 +32,16 @@ class WorkMetrics(Collector):
         for state, count in (("claimed", claimed), ("ready", ready), ("later", known - claimed - ready)):
             attempts.add_metric([state], count)
         yield attempts
+        if exchange.core.gates.homes is not None:
+            here, sure = exchange.core.gates.homes.here()
+            homes = GaugeMetricFamily(
+                "harpoon_work_limit_homes",
+                "Shards whose limits of concurrency this instance keeps: open, or closed until it knows all claims.",
+                labels=["state"],
+            )
+            for state, count in (("open", sure), ("closed", here - sure)):
+                homes.add_metric([state], count)
+            yield homes
         sessions = "Sessions of workers that this instance has heard and not forgotten."
         yield GaugeMetricFamily("harpoon_work_sessions", sessions, value=len(exchange.sessions))
         under_way = "Requests of workers that are being answered, or wait for work."

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from harpoon.core.exchange import Exchange
+from harpoon.core.homes import Standing
 from harpoon.core.offers import AttemptId, Offer, Stand
 from harpoon.core.sessions import Session, Sessions
 
@@ -51,8 +52,8 @@ class Waiting(NamedTuple):
     wait: Wait
     offer: Offer
     crew: Crew
-    #: How many are claimed under its limit's key; None: it has no limit.
-    live: int | None
+    #: How its limit's key stands; None: it has no limit.
+    standing: Standing | None
 
 
 def crew(exchange: Exchange, sessions: Sessions, namespace: str, handler: str, now_ms: int) -> Crew:
@@ -77,9 +78,9 @@ def waits_for(exchange: Exchange, sessions: Sessions, id_: AttemptId, now_ms: in
     if stand is None or offer is None:
         return None
     found = crew(exchange, sessions, id_.namespace, offer.handler, now_ms)
-    live = None if offer.limit is None else exchange.live(id_.namespace, offer.limit)
+    standing = None if offer.limit is None else exchange.gates.standing(id_.namespace, offer.limit.key)
     wait = _STANDS.get(stand) or _for_worker(found)
-    return Waiting(wait, offer, found, live)
+    return Waiting(wait, offer, found, standing)
 
 
 def present(sessions: Iterable[Session]) -> list[Session]:

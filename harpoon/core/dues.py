@@ -69,13 +69,14 @@ def clocks(node: Node, attempt: Attempt) -> list[Running]:
 def look_again(run: Run, attempt: Attempt) -> None:
     """Take note of when an attempt's clocks are to be looked at next, after they changed."""
     op, visit, _ = attempt.ref
-    warned = attempt.warned
-    wake_ms = min(
-        [
-            running.due_ms if running.clock in warned else running.warned_ms
-            for running in clocks(run.graph.nodes[op], attempt)
-        ]
-    )
+    node, warned, claim = run.graph.nodes[op], attempt.warned, attempt.claim
+    if warned:
+        wake_ms = min([each.due_ms if each.clock in warned else each.warned_ms for each in clocks(node, attempt)])
+    elif claim is not None:  # as most often: the same without a word on what is what
+        pace = node.pace
+        wake_ms = min(claim.due_ms - pace.timeout_ahead_ms, claim.beat_due_ms - pace.heartbeat_ahead_ms)
+    else:
+        wake_ms = min([each.warned_ms for each in clocks(node, attempt)])
     if wake_ms == attempt.wake_ms:
         return
     attempt.wake_ms = wake_ms

@@ -20,8 +20,9 @@ from itertools import count, islice
 from typing import Final, NamedTuple
 
 from harpoon.core.gates import Gates
+from harpoon.core.homes import Homes, Key
 from harpoon.core.lines import Line
-from harpoon.core.offers import AttemptId, Entry, Lane, Limit, Offer, SessionId, Stand
+from harpoon.core.offers import AttemptId, Entry, Lane, Offer, SessionId, Stand
 
 #: One asker is dealt no more at once when the inputs have come to so many bytes.
 DEAL_BYTES_MAX: Final = 4 << 20
@@ -47,9 +48,13 @@ class Deal(NamedTuple):
 
 
 class Exchange:
-    """Everything that waits, on both sides, and what has been handed out."""
+    """Everything that waits, on both sides, and what has been handed out.
 
-    def __init__(self) -> None:
+    Args:
+        homes: Who gives out permits where there is a limit; None: there is one instance only.
+    """
+
+    def __init__(self, homes: Homes | None = None) -> None:
         self._entries: dict[AttemptId, Entry] = {}
         #: (namespace, run) → its attempts; dicts for their order, the values mean nothing.
         self._of_run: dict[tuple[str, str], dict[AttemptId, None]] = {}
@@ -59,7 +64,9 @@ class Exchange:
         self._lookers: dict[Lane, OrderedDict[Asker, None]] = {}
         #: Lines in which something came or for which somebody asked since the last deal, in that order.
         self._touched: OrderedDict[Lane, None] = OrderedDict()
-        self._gates = Gates()
+        self.gates = Gates(homes)
+        #: (namespace, run) → attempts whose claims are over, but not durably so: they count under their limits.
+        self._withheld: dict[tuple[str, str], dict[AttemptId, Entry]] = {}
         #: (ready_ms, number, entry): what is to be tried again later.
         self._later: list[tuple[int, int, Entry]] = []
         self._numbers = count()
@@ -80,8 +87,11 @@ class Exchange:
         self.forget((offer.id,))
         self._claim(self._add(offer), claimant)
 
-    def forget(self, ids: Iterable[AttemptId]) -> list[tuple[AttemptId, SessionId]]:
-        """Take out what is closed, or may not be claimed for now; return the claims among them, and whose they were."""
+    def forget(self, ids: Iterable[AttemptId], *, is_durable: bool = True) -> list[tuple[AttemptId, SessionId]]:
+        """Take out what is closed, or may not be claimed for now; return the claims among them, and whose they were.
+
+        Of those whose end is not durable, the limits hold on until `settle`.
+        """
         ended = []
         for id_ in ids:
             entry = self._entries.pop(id_, None)
@@ -93,12 +103,33 @@ class Exchange:
                 del self._of_run[id_[:2]]
             if entry.claimant is not None:
                 ended.append((id_, entry.claimant))
-            self._take_out(entry)
+                if entry.offer.limit is not None and not is_durable:
+                    self._withheld.setdefault(id_[:2], {})[id_] = entry
+            self._take_out(entry, is_durable=is_durable)
         return ended
 
-    def forget_run(self, namespace: str, run: str) -> list[tuple[AttemptId, SessionId]]:
+    def forget_run(self, namespace: str, run: str, *, is_durable: bool = True) -> list[tuple[AttemptId, SessionId]]:
         """Take out everything of a run; see `forget`."""
-        return self.forget(tuple(self._of_run.get((namespace, run), ())))
+        return self.forget(tuple(self._of_run.get((namespace, run), ())), is_durable=is_durable)
+
+    def withheld(self, namespace: str, run: str) -> tuple[AttemptId, ...]:
+        """Return the attempts of a run whose claims are over, but not durably so."""
+        return tuple(self._withheld.get((namespace, run), ()))
+
+    def settle(self, ids: Iterable[AttemptId]) -> None:
+        """Take note that the end of claims is durable, or is not known here any more; it may have been told before."""
+        for id_ in ids:
+            own = self._withheld.get(id_[:2], {})
+            entry = own.pop(id_, None)
+            if entry is not None:
+                if not own:
+                    del self._withheld[id_[:2]]
+                self.call(self.gates.leave(entry))
+
+    def call(self, entries: Iterable[Entry]) -> None:
+        """Let these stand in line, which waited for their limits."""
+        for entry in entries:
+            self._put(entry)
 
     def put_back(self, offers: Iterable[Offer], now_ms: int) -> None:
         """Let others have what was dealt, for its claim was not made; what was taken out meanwhile stays out."""
@@ -135,6 +166,7 @@ class Exchange:
         while self._touched:
             lane, _ = self._touched.popitem(last=False)
             deals += self._deal_line(lane)
+        self.gates.share_out()
         return deals
 
     def due_ms(self) -> int | None:
@@ -186,9 +218,11 @@ class Exchange:
         """Return the sessions that have anything."""
         return list(self._held)
 
-    def live(self, namespace: str, limit: Limit) -> int:
-        """Return how many are claimed under a limit's key."""
-        return self._gates.live(namespace, limit)
+    def give_back(self, key: Key, number: int) -> None:
+        """Give back permits of a home elsewhere that nobody has used; see `Gates.unused`."""
+        for lane in self.gates.unused(key, number):
+            if self.gates.is_seeking(lane):
+                self.gates.seek(lane, self._asked(lane))
 
     def _add(self, offer: Offer) -> Entry:
         entry = self._entries[offer.id] = Entry(offer)
@@ -199,11 +233,11 @@ class Exchange:
         if entry.offer.ready_ms > now_ms:
             entry.stand = Stand.LATER
             heappush(self._later, (entry.offer.ready_ms, next(self._numbers), entry))
-        elif entry.offer.limit is None or self._gates.is_next(entry):
+        elif entry.offer.limit is None or self.gates.is_next(entry):
             self._put(entry, is_first=is_first)
         else:
             entry.stand = Stand.PARKED
-            self._gates.park(entry)
+            self.gates.park(entry)
 
     def _is_later(self, entry: Entry) -> bool:
         return entry.stand is Stand.LATER and self._entries.get(entry.offer.id) is entry
@@ -213,8 +247,9 @@ class Exchange:
         self._lines.setdefault(entry.lane, Line()).put(entry, is_first=is_first)
         self._touched[entry.lane] = None
 
-    def _take_out(self, entry: Entry) -> None:
+    def _take_out(self, entry: Entry, *, is_durable: bool = True) -> None:
         """Take an entry from where it stands; what stands later is passed over when its time comes."""
+        is_withheld = entry.claimant is not None and not is_durable
         if entry.stand is Stand.IN_LINE:
             line = self._lines[entry.lane]
             line.remove(entry)
@@ -226,14 +261,13 @@ class Exchange:
             if not own:
                 del self._held[entry.claimant]
             entry.claimant = entry.progress = None
-        if entry.offer.limit is not None:
-            for called in self._gates.leave(entry):
-                self._put(called)
+        if entry.offer.limit is not None and not is_withheld:
+            self.call(self.gates.leave(entry))
 
     def _claim(self, entry: Entry, claimant: SessionId) -> None:
         entry.stand, entry.claimant = Stand.CLAIMED, claimant
         if entry.offer.limit is not None:
-            self._gates.enter(entry)
+            self.gates.enter(entry)
         self._held.setdefault(claimant, {})[entry.offer.id] = None
 
     def _deal_line(self, lane: Lane) -> list[Deal]:
@@ -246,7 +280,21 @@ class Exchange:
             if offers:
                 self.leave(asker)
                 deals.append(Deal(asker, offers))
+        if self.gates.is_seeking(lane):
+            self._seek(lane)
         return deals + self._show(lane)
+
+    def _seek(self, lane: Lane) -> None:
+        """Have homes elsewhere know how much is asked for that waits for its limit; as it was, if nobody asks now."""
+        count = self._asked(lane)
+        if count:
+            self.gates.seek(lane, count)
+
+    def _asked(self, lane: Lane) -> int:
+        """Return about how many attempts are asked for in a line that has none."""
+        askers = self._askers.get(lane, ())
+        first = next(iter(askers)).want - 1 if askers else 0
+        return first + len(askers) + len(self._lookers.get(lane, ()))
 
     def _show(self, lane: Lane) -> list[Deal]:
         """Tell those who look of what nobody here asked for: as many of them as there is something for."""
@@ -260,13 +308,13 @@ class Exchange:
         taken: list[Offer] = []
         while line and len(taken) < most and size < DEAL_BYTES_MAX:
             entry = line.take()
-            if entry.offer.limit is None or self._gates.has_room(entry):
+            if entry.offer.limit is None or self.gates.has_room(entry):
                 self._claim(entry, asker.session)
                 taken.append(entry.offer)
                 size += entry.offer.size
             else:
                 entry.stand = Stand.PARKED
-                self._gates.park(entry)
+                self.gates.park(entry)
         if not line:
             del self._lines[lane]
         return tuple(taken)

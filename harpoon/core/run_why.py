@@ -10,6 +10,8 @@ from typing import Final
 
 from harpoon.core.chronicle import Chronicle, Visit
 from harpoon.core.crew import Wait, Waiting
+from harpoon.core.homes import Standing
+from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
 from harpoon.core.run_picture import Plot, joined, moment, open_visits
 from harpoon.model.operation import Operation
@@ -25,7 +27,7 @@ _CODES: Final = {
     Wait.BUSY: ReasonCode.WORKERS_BUSY,
 }
 _SENTENCES: Final = {
-    ReasonCode.LIMIT: "waits for its turn: {live} of at most {most} with key {key} are claimed",
+    ReasonCode.LIMIT: "waits for its turn: {limit}",
     ReasonCode.NO_WORKER: "waits for a worker: none offers {handler}; start one that does",
     ReasonCode.WORKERS_UNREACHABLE: "waits for a worker: {silent} offered {handler}, and not one was heard of{heard}",
     ReasonCode.WORKERS_BUSY: "waits for a worker: all of {workers} that offer {handler} are busy, with {held}",
@@ -124,10 +126,12 @@ def _why_queued(
     evidence: dict[str, str | int | tuple[str, ...]] = {**where, "handler": handler}
     if waiting is None:
         return _reason(code, f"{name} waits for a worker{f' that offers {handler}' if handler else ''}", **evidence)
-    crew, limit = waiting.crew, waiting.offer.limit
+    crew, limit, standing = waiting.crew, waiting.offer.limit, waiting.standing
     evidence |= {"workers": crew.workers, "busy": crew.busy, "silent": crew.quiet, "draining": crew.draining}
-    if limit is not None:
-        evidence |= {"key": limit.key, "limit": limit.most, "claimed": waiting.live or 0}
+    if limit is not None and standing is not None:
+        evidence |= {"key": limit.key, "limit": limit.most, "claimed": standing.held, "runs": standing.runs}
+        if standing.home:
+            evidence |= {"home": standing.home, "unheard": standing.lacks}
     if crew.quiet_heard_ms is not None:
         evidence["heard_ms"] = crew.quiet_heard_ms
     told = _SENTENCES[code].format(
@@ -136,13 +140,25 @@ def _why_queued(
         held=_counted(crew.held, "attempt"),
         silent=_counted(crew.quiet, "worker"),
         heard="" if crew.quiet_heard_ms is None else f" since {moment(crew.quiet_heard_ms)}",
-        live=waiting.live or 0,
-        most=0 if limit is None else limit.most,
-        key="" if limit is None else limit.key,
+        limit="" if limit is None or standing is None else _why_limited(limit, standing),
     )
     leaving = f"{crew.draining} more {'is' if crew.draining == 1 else 'are'} leaving"
     draining = f"; {leaving}" if crew.draining else ""
     return _reason(code, f"{name} {told}{draining}", **evidence)
+
+
+def _why_limited(limit: Limit, standing: Standing) -> str:
+    """Say what keeps an attempt by its limit."""
+    if standing.is_silent:
+        return f"{standing.home}, which keeps the limit with key {limit.key}, does not answer"
+    if standing.is_closed and standing.lacks:
+        keeper, lacks = f"{standing.home}, which keeps the limit with key {limit.key}", " and ".join(standing.lacks)
+        return f"{keeper}, does not know yet what is claimed of the runs of {lacks}"
+    if standing.is_closed:
+        return f"some runs are conducted by nobody now, so what is claimed with key {limit.key} is not known"
+    by = f", by {', '.join(standing.runs)}" if standing.runs else ""
+    more = " and others" if standing.runs and standing.held > len(standing.runs) else ""
+    return f"{standing.held} of at most {limit.most} with key {limit.key} are claimed{by}{more}"
 
 
 def _counted(count: int, what: str) -> str:

@@ -8,10 +8,8 @@ from harpoon.model.job import Metadata, Spec
 
 API_VERSION = "harpoon/v1"
 
-#: Fields that the language has but this release does not: refused with "not supported yet", never ignored.
-#: JSON pointers with ``*`` for any index or key.
-NOT_YET: frozenset[str] = frozenset()
-#: Values likewise: pointer → the values of the language that this release refuses.
+#: Values that the language has but this release does not: refused with "not supported yet", never ignored.
+#: JSON pointer, with ``*`` for any index or key → the values.
 NOT_YET_VALUES = {
     "/kind": frozenset({"Batch"}),
 }

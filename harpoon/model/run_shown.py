@@ -180,6 +180,18 @@ class KeptSignal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSignals:
+    """Signals that name no run, and that none has yet; as they came."""
+
+    revision: str
+    items: tuple[KeptSignal, ...]
+    #: Give it back as ``continue`` for the next page; absent on the last one.
+    continue_: str | None = None
+    #: How many items the pages after this one have.
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail(RunObject):
     """A run with all that happened in it."""
 
@@ -269,11 +281,11 @@ class SignalTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalDelivery:
-    """To which runs a signal went that named none."""
+    """What became of a signal that names no run."""
 
     id: str
-    #: Ids, sorted.
-    runs: tuple[str, ...]
+    #: The run that has it; null: it is kept until one waits for it, though one may be about to have it.
+    run: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

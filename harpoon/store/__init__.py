@@ -29,6 +29,7 @@ key                                            value                            
 ``/h/1/ctl/idem/<hash of the key>``            `model.receipt.Receipt`; bounded, for 24 h    `control.receipts`
 ``/h/1/ctl/instances/<instance>``              `model.instance.Instance`, leased             each for itself
 ``/h/1/ctl/holds/<name>``                      `model.instance.Holder`, leased               `store.hold`
+``/h/1/run/keyed/…``                           signals by key; see `control.keyed_records`   `control.keyed_signals`
 ``/h/1/run/…``                                 runs; see `control.ledger_records`            `control.ledger`
 =============================================  ============================================  =====================
 """

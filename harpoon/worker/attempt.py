@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from harpoon.kit.clock import SystemClock
+from harpoon.kit.clock import elapsed_s
 from harpoon.worker.handler import Handler
 from harpoon.worker.wire import Claim
 
@@ -20,23 +20,20 @@ PROGRESS_MAX: Final = 4 << 10
 BEATS: Final = 3
 #: Progress is told so soon, but not more often.
 PROGRESS_EVERY_S: Final = 1.0
-_clock: Final = SystemClock()
-
-
-def now_s() -> float:
-    """Return the present moment on a clock that only rises, the same in all threads."""
-    return _clock.now().elapsed.total_seconds()
+#: Tells the present moment, in seconds on a clock that only rises; the same in all threads.
+Now = Callable[[], float]
 
 
 class Attempt:
     """An attempt under way."""
 
-    def __init__(self, claim: Claim, handler: Handler, hurry: Callable[[float], None]) -> None:
+    def __init__(self, claim: Claim, handler: Handler, hurry: Callable[[float], None], now: Now = elapsed_s) -> None:
         self.claim = claim
+        self._now = now
         self.handler = handler
         #: Has the heartbeats looked at, given when the next one is due.
         self._hurry = hurry
-        began_s = now_s()
+        began_s = now()
         #: When the server will have closed it as timed out.
         self.due_s = began_s + claim.timeout_ms / 1000
         self.heartbeat_s = claim.heartbeat_ms / 1000
@@ -63,12 +60,12 @@ class Attempt:
     @property
     def remaining(self) -> timedelta:
         """How long until it times out."""
-        return timedelta(seconds=max(0.0, self.due_s - now_s()))
+        return timedelta(seconds=max(0.0, self.due_s - self._now()))
 
     @property
     def is_cancelled(self) -> bool:
         """Whether its handler is to end."""
-        return bool(self.cause) or now_s() >= self.due_s
+        return bool(self.cause) or self._now() >= self.due_s
 
     def cease(self, cause: str, *, is_lost: bool) -> None:
         """Say why it is not to go on. From any thread."""

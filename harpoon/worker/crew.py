@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import structlog
 
-from harpoon.worker.attempt import Attempt, now_s
+from harpoon.kit.clock import elapsed_s
+from harpoon.worker.attempt import Attempt, Now
 from harpoon.worker.context import Context
 from harpoon.worker.handler import Handler
 from harpoon.worker.outbox import Outbox
@@ -32,15 +33,17 @@ Freed = Callable[[Handler], None]
 class Crew:
     """Carries out what is claimed."""
 
-    def __init__(self, handlers: Mapping[str, Handler], threads: Threads, freed: Freed) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], threads: Threads, freed: Freed, now: Now = elapsed_s) -> None:
         """Begin with nothing.
 
         Args:
             handlers: By their names.
             threads: For those that are not asynchronous.
             freed: Is told when a handler has ended.
+            now: Tells the moment.
         """
-        self.outbox = Outbox(self._forget)
+        self.outbox = Outbox(self._forget, now)
+        self._now = now
         #: Other threads read it.
         self.attempts: dict[Ref, Attempt] = {}
         #: Has the heartbeats looked at, given when the next one is due.
@@ -98,7 +101,7 @@ class Crew:
         return True
 
     def _begin(self, claim: Claim, handler: Handler, group: asyncio.TaskGroup) -> None:
-        attempt = Attempt(claim, handler, self.hurry)
+        attempt = Attempt(claim, handler, self.hurry, self._now)
         self.attempts[claim.ref] = attempt
         self._is_idle.clear()
         attempt.task = group.create_task(self._see_through(attempt), name=f"{claim.run}/{claim.op}")
@@ -107,7 +110,7 @@ class Crew:
     async def _see_through(self, attempt: Attempt) -> None:
         loop = asyncio.get_running_loop()
         cease = partial(self.cease, attempt, TIMED_OUT, is_lost=True)
-        timer = loop.call_later(max(0.0, attempt.due_s - now_s()), cease)
+        timer = loop.call_later(max(0.0, attempt.due_s - self._now()), cease)
         try:
             result = await self._carry_out(attempt)
         finally:

@@ -70,6 +70,8 @@ class Lane:
         has_begun = False
         while not self._is_draining:
             await self._room(crew)
+            # Handlers that do not wait have ended after a turn, so that what they made goes along with this request.
+            await asyncio.sleep(0)
             want = 0 if self._is_draining else self._want(crew)
             closings = crew.outbox.take()
             try:

@@ -11,8 +11,9 @@ from typing import Final
 
 import structlog
 
+from harpoon.kit.clock import elapsed_s
 from harpoon.kit.errors import HarpoonError
-from harpoon.worker.attempt import now_s
+from harpoon.worker.attempt import Now
 from harpoon.worker.outcome import failed
 from harpoon.worker.wire import Claim, Closing, Told
 
@@ -30,8 +31,9 @@ Settled = Callable[[Claim], None]
 class Outbox:
     """The closings that nobody has taken along yet. It belongs to one event loop."""
 
-    def __init__(self, settled: Settled) -> None:
+    def __init__(self, settled: Settled, now: Now = elapsed_s) -> None:
         self._settled = settled
+        self._now = now
         self._kept: deque[Closing] = deque()
         #: So many of the first are sent one by one: among them is one that spoils a request.
         self._suspects = 0
@@ -95,7 +97,7 @@ class Outbox:
     def _try_again(self, closing: Closing, reason: str) -> None:
         """Send it once more in a while, for as long as its attempt may last."""
         claim = closing.claim
-        if now_s() > closing.until_s:
+        if self._now() > closing.until_s:
             self._drop(closing, "closing_given_up", reason)
             return
         _log.warning("closing_put_off", **claim.ref._asdict(), reason=reason)

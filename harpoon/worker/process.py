@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from harpoon.kit.errors import HarpoonError, leaves
+from harpoon.kit.fast import run_fast
 from harpoon.kit.logs import configure_logs
 from harpoon.worker.app import Worker
 from harpoon.worker.serving import serve
@@ -48,7 +49,7 @@ def run(worker: Worker, settings: Settings) -> int:
         return 1 if errors else 0
 
     try:
-        return asyncio.run(main())
+        return run_fast(main())
     finally:
         lines.flush()
 

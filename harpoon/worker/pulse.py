@@ -3,6 +3,8 @@
 So a handler that blocks the event loop for a while costs no other attempt its claim. A loop that stands still for good
 must not keep its claims, though: nothing becomes of them. So it is asked, too, and once it has not answered for longer
 than an attempt's heartbeat, that attempt is kept alive no more if it needs the loop. One in a thread goes on.
+
+On a loop that nothing can block (`Means.is_timeless`) there is no thread, and nobody is asked.
 """
 
 import asyncio
@@ -16,8 +18,8 @@ import orjson
 import structlog
 
 from harpoon.kit.errors import HarpoonError, Invalid
-from harpoon.worker.attempt import BEATS, Attempt, now_s
-from harpoon.worker.servers import Servers
+from harpoon.worker.attempt import BEATS, Attempt
+from harpoon.worker.means import Means
 from harpoon.worker.session import ANSWER_WITHIN, Caller, Session
 from harpoon.worker.wire import Lost, Ref, named
 
@@ -39,7 +41,7 @@ class Pulse:
     """The thread that keeps attempts alive.
 
     Args:
-        connect: Makes its connections, in the thread.
+        means: Its ways to servers, which are made in the thread, and its clock.
         caller: How it calls itself.
         attempts: Those of the event loop, which changes them meanwhile.
         lose: Is told, on the event loop, what is lost.
@@ -47,17 +49,18 @@ class Pulse:
 
     def __init__(
         self,
-        connect: Callable[[], Servers],
+        means: Means,
         caller: Caller,
         attempts: Mapping[Ref, Attempt],
         lose: Callable[[Sequence[Lost]], None],
     ) -> None:
-        self._connect = connect
+        self._means = means
+        self._now = means.now
         self._caller = caller
         self._attempts = attempts
         self._lose = lose
         self._watched = asyncio.get_running_loop()
-        self._own = asyncio.new_event_loop()
+        self._own = self._watched if means.is_timeless else asyncio.new_event_loop()
         self._is_woken = asyncio.Event()
         self._is_ending = False
         self._is_sending = False
@@ -72,6 +75,9 @@ class Pulse:
 
     async def run(self) -> None:
         """Keep attempts alive until cancelled."""
+        if self._means.is_timeless:
+            await self._keep()
+            return
         Thread(target=self._run, name="heartbeats", daemon=True).start()
         try:
             error = await asyncio.shield(self._ended)
@@ -102,14 +108,14 @@ class Pulse:
             self._watched.call_soon_threadsafe(self._ended.set_result, ended)
 
     async def _keep(self) -> None:
-        async with self._connect() as servers, asyncio.TaskGroup() as group:
+        async with self._means.connect(True) as servers, asyncio.TaskGroup() as group:
             session = Session(servers, self._caller)
             sending: asyncio.Task[None] | None = None
             while not self._is_ending:
                 self._is_woken.clear()
                 self._next_s = _NEVER_S
                 present = list(self._attempts.values())
-                now = now_s()
+                now = self._now()
                 alive = self._alive(present, now)
                 due = () if self._is_sending else _due(alive, now)
                 if due:
@@ -123,13 +129,15 @@ class Pulse:
     async def _wait(self) -> None:
         """Wait until it is to look again, or is woken."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if self._next_s == _NEVER_S else max(0.0, self._next_s - now_s())):
+            async with asyncio.timeout(None if self._next_s == _NEVER_S else max(0.0, self._next_s - self._now())):
                 await self._is_woken.wait()
 
     def _next(self, present: Sequence[Attempt], alive: Sequence[Attempt], now: float) -> float:
         """Return when to look next."""
         if not present:
             return _NEVER_S
+        if self._means.is_timeless:
+            return _NEVER_S if self._is_sending else min([_NEVER_S, *(one.beat_due_s for one in alive)])
         probe_s = now + min([PROBE_S, *(one.heartbeat_s / (2 * BEATS) for one in present)])
         return probe_s if self._is_sending else min([probe_s, *(one.beat_due_s for one in alive)])
 
@@ -146,7 +154,7 @@ class Pulse:
             _log.info("loop_answers_again")
         # What is left stays left, with nothing more to say of it, until the loop answers.
         self._is_blocked = is_blocked or (self._is_blocked and self._asked_s is not None)
-        if present and self._asked_s is None:
+        if present and self._asked_s is None and not self._means.is_timeless:
             self._asked_s = now
             with suppress(RuntimeError):  # the loop has ended
                 self._watched.call_soon_threadsafe(self._answer)
@@ -157,7 +165,7 @@ class Pulse:
         self._asked_s = None
 
     async def _send(self, session: Session, due: Sequence[Attempt]) -> None:
-        sent_s = now_s()
+        sent_s = self._now()
         try:
             beats = [self._beat_of(one) for one in due]
             answer = await session.exchange({"heartbeats": beats}, within=_patience(due))

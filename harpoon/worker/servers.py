@@ -57,6 +57,8 @@ class Servers:
     async def exchange(self, namespace: str, body: bytes, within: timedelta) -> WorkAnswer:
         """Send until it is answered in a way that can be read, to one server after the other.
 
+        Each has so long to answer; and when all have failed, they are asked again within so long, too.
+
         Raises:
             Invalid: What is sent is refused, and would be anywhere.
             Conflict: It contradicts what was sent before.
@@ -74,7 +76,7 @@ class Servers:
                 if not (self._is_known or isinstance(error, Unavailable)):
                     raise
                 self._say(str(error))
-                await self._turn()
+                await self._turn(within)
             else:
                 self._heard()
                 return told
@@ -88,11 +90,23 @@ class Servers:
         if self._news.is_news(reason, asyncio.get_running_loop().time()):
             _log.warning("server_failed", reason=reason)
 
-    async def _turn(self) -> None:
+    async def _turn(self, within: timedelta) -> None:
         """Go on to the next server: at once, but for a pause when all have failed."""
         self._present = (self._present + 1) % len(self._clients)
         self._failures += 1
         rounds, rest = divmod(self._failures, len(self._clients))
         if rest == 0:
-            first, longest = PAUSE_S
-            await asyncio.sleep(min(longest, first * 2.0 ** min(rounds - 1, 16)) * (1 - self._rng.random() / 2))
+            await asyncio.sleep(pause_s(rounds, within, self._rng.random()))
+
+
+def pause_s(rounds: int, within: timedelta, chance: float) -> float:
+    """Return how long is waited after all servers have failed so many times.
+
+    Args:
+        rounds: From 1.
+        within: For no longer than this: what keeps attempts alive is in a hurry.
+        chance: From 0 to 1; so that not all workers come back at once.
+    """
+    first, longest = PAUSE_S
+    most = min(longest, within.total_seconds(), first * 2.0 ** min(rounds - 1, 16))
+    return most * (1 - chance / 2)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 import structlog
@@ -13,12 +12,12 @@ from harpoon.worker.app import Worker
 from harpoon.worker.crew import Crew
 from harpoon.worker.handler import Handler
 from harpoon.worker.lane import Lane
+from harpoon.worker.means import Means, Way
 from harpoon.worker.pulse import Pulse
 from harpoon.worker.returning import Returning
 from harpoon.worker.servers import Servers
 from harpoon.worker.session import Caller, Session
 from harpoon.worker.settings import Settings, process_name
-from harpoon.worker.threads import Threads
 
 #: What was cancelled at the end of the grace has so long to clean up and to be returned.
 CLEANUP_S: Final = 5.0
@@ -30,7 +29,12 @@ _log = structlog.get_logger(__name__)
 
 
 async def serve(
-    worker: Worker, settings: Settings, *, stop: asyncio.Event, abandon: Callable[[], None] | None = None
+    worker: Worker,
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    abandon: Callable[[], None] | None = None,
+    means: Means | None = None,
 ) -> None:
     """Carry out work until ``stop`` is set, then drain.
 
@@ -42,6 +46,7 @@ async def serve(
         settings: Where, and how.
         stop: Is set from outside.
         abandon: Is called at the end if handlers will not end, and need not return; without it, they are waited for.
+        means: Its ways to servers and its clock, if they are not those of the settings and of the process.
 
     Raises:
         Invalid: The worker has no handlers.
@@ -49,7 +54,7 @@ async def serve(
     """
     if not worker.handlers:
         raise Invalid(f"worker {worker.name} has no handlers; decorate functions with @{worker.name}.handler")
-    house = _House(worker, settings)
+    house = _House(worker, settings, means or Means(connect=_connects(settings)))
     try:
         async with house.returning_servers, asyncio.TaskGroup() as group:
             await house.run(group, stop)
@@ -62,26 +67,25 @@ async def serve(
 class _House:
     """The parts of one worker process."""
 
-    def __init__(self, worker: Worker, settings: Settings) -> None:
+    def __init__(self, worker: Worker, settings: Settings, means: Means) -> None:
         self._settings = settings
+        self._means = means
         self._name = settings.name or process_name(worker.name)
         self._lane_of: dict[str, Lane] = {}
         handlers = worker.handlers
         common = settings.concurrency or worker.concurrency
-        self.threads = Threads(common + sum(one.limit or 0 for one in handlers.values()))
-        self.crew = Crew(handlers, self.threads, lambda handler: self._lane_of[handler.name].free())
+        self.threads = means.threads(common + sum(one.limit or 0 for one in handlers.values()))
+        self.crew = Crew(handlers, self.threads, lambda handler: self._lane_of[handler.name].free(), means.now)
         #: Each with connections of its own.
-        self._lanes: list[tuple[Servers, Lane]] = []
+        self._lanes: list[tuple[Way, Lane]] = []
         if shared := [one for one in handlers.values() if one.limit is None]:
             self._add_lane(self._name, shared, common)
         for index, one in enumerate(one for one in handlers.values() if one.limit is not None):
             self._add_lane(f"{self._name}-l{index}", [one], one.limit or 1)
-        self.returning_servers = self._connect(is_known=True)
+        self.returning_servers = means.connect(True)
         returning = Session(self.returning_servers, self._caller("returns"))
         self._returning = Returning(returning, self.crew.outbox)
-        self._pulse = Pulse(
-            partial(self._connect, is_known=True), self._caller("beats"), self.crew.attempts, self.crew.lose
-        )
+        self._pulse = Pulse(means, self._caller("beats"), self.crew.attempts, self.crew.lose)
         self.crew.hurry = self._pulse.hurry
 
     async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
@@ -96,7 +100,7 @@ class _House:
             for task in (beating, returning, *lanes):
                 task.cancel()
 
-    async def _claim(self, servers: Servers, lane: Lane, group: asyncio.TaskGroup) -> None:
+    async def _claim(self, servers: Way, lane: Lane, group: asyncio.TaskGroup) -> None:
         async with servers:
             await lane.run(self.crew, group)
 
@@ -122,7 +126,7 @@ class _House:
         _log.info("worker_drained", attempts_left=len(crew.attempts))
 
     def _add_lane(self, name: str, handlers: list[Handler], places: int) -> None:
-        servers = self._connect()
+        servers = self._means.connect(False)
         caller = Caller(namespace=self._settings.namespace, worker=name, handlers=[one.name for one in handlers])
         lane = Lane(Session(servers, caller), handlers, places)
         self._lanes.append((servers, lane))
@@ -131,5 +135,6 @@ class _House:
     def _caller(self, part: str) -> Caller:
         return Caller(namespace=self._settings.namespace, worker=f"{self._name}-{part}", handlers=())
 
-    def _connect(self, *, is_known: bool = False) -> Servers:
-        return Servers(self._settings.servers, self._settings.token, is_known=is_known)
+
+def _connects(settings: Settings) -> Callable[[bool], Way]:
+    return lambda is_known: Servers(settings.servers, settings.token, is_known=is_known)

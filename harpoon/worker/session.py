@@ -18,7 +18,7 @@ import structlog
 
 from harpoon.kit.errors import Conflict
 from harpoon.model.units import format_duration
-from harpoon.worker.servers import Servers
+from harpoon.worker.means import Way
 from harpoon.worker.wire import WorkAnswer
 
 #: A server has so long to answer, beside what it was asked to wait.
@@ -46,7 +46,7 @@ class Caller:
 class Session:
     """One session; it makes one request at a time."""
 
-    def __init__(self, servers: Servers, caller: Caller) -> None:
+    def __init__(self, servers: Way, caller: Caller) -> None:
         self._servers = servers
         self._caller = caller
         self._begin()
@@ -62,7 +62,7 @@ class Session:
         has answered it does so alike, and one that has not answers what is asked last.
 
         Raises:
-            HarpoonError: As by `Servers.exchange`.
+            HarpoonError: As by `Way.exchange`.
         """
         renewals = 0
         while True:

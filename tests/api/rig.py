@@ -13,6 +13,7 @@ from tempfile import mkstemp
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from harpoon.api.app import make_app
@@ -22,7 +23,10 @@ from harpoon.api.site import run_site
 from harpoon.client.peer import PeerClient
 from harpoon.control.cordons import Cordons
 from harpoon.control.cron_orders import CronOrders
+from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.keyring import Keyring, new_key
+from harpoon.control.means import Means
+from harpoon.control.metrics import Metrics
 from harpoon.control.past import Past
 from harpoon.control.peers import Peer
 from harpoon.control.rebalancing import Rebalancer
@@ -31,6 +35,7 @@ from harpoon.control.roster import Roster
 from harpoon.control.run_reader import RunReader
 from harpoon.control.run_status import RunStatus
 from harpoon.control.runs import Runs
+from harpoon.control.sharing import Sharing, homes_of
 from harpoon.control.steering import Steering
 from harpoon.control.view import (
     ACTUAL,
@@ -48,7 +53,8 @@ from harpoon.control.view import (
 from harpoon.control.work import WorkExchange
 from harpoon.control.workflows import Workflows
 from harpoon.kit import codec
-from harpoon.kit.clock import SystemClock
+from harpoon.kit.clock import Random, SystemClock
+from harpoon.kit.loop import Pace
 from harpoon.model.agent import Agent, Cordon, Link
 from harpoon.model.batch import BatchRecord
 from harpoon.model.decision import Pending
@@ -129,6 +135,7 @@ class Rig:
     port: int
     session: aiohttp.ClientSession
     headers: dict[str, str] = field(default_factory=dict)
+    app: web.Application = field(default_factory=web.Application)
 
     @property
     def view(self) -> View:
@@ -207,7 +214,8 @@ class Reader:
             return {"comment": lines.get("", ""), "retry": lines.get("retry")}
         event = json.loads(lines["data"])
         assert event["type"] == lines["event"]
-        assert event.get("revision") == lines.get("id")
+        position = event.get("revision", event.get("seq"))
+        assert lines.get("id") == (None if position is None else str(position))
         return event
 
     async def until(self, is_it: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
@@ -260,8 +268,13 @@ async def a_rig(
     history: Path | None = None,
     work: WorkExchange | None = None,
     has_runs: bool = False,
+    pace: Pace | None = None,
+    is_sharing: bool = False,
 ) -> AsyncIterator[Rig]:
-    """Doors that are open; several on one store are instances of one registry."""
+    """Doors that are open; several on one store are instances of one registry.
+
+    With runs they may be ``is_sharing`` limits with others, once their records of instances are written.
+    """
     store = store or MemoryStore()
     view = View(store, incarnation=incarnation, cluster="c1")
     await view.mirror.load()
@@ -269,9 +282,22 @@ async def a_rig(
     jobs = registry(store, view) if registry else Registry(store, view, clock, Keyring(key_file()))
     recorder = None if history is None else recording(store, view, history)
     runs = Runs(view, RunReader(store)) if has_runs else None
-    if runs is not None:
-        work = WorkExchange(runs.conductor_of, clock)
+    keyed = None if runs is None else keyed_signals(store, runs, pace)
     port, session = free_port(), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    sharing = None
+    if runs is not None:
+        work = WorkExchange(runs.conductor_of, clock, homes_of(instance) if is_sharing else None)
+        peer = PeerClient(session)
+        if is_sharing:
+            means = Means(
+                store=store,
+                connect=_no_logs,
+                clock=clock,
+                rng=Random(1),
+                instance=instance,
+                tell_home=lambda url, body, within_s: peer.report_permits(url, body, token, within_s),
+            )
+            sharing = Sharing(means, view, runs, work)
     doors = Doors(
         view=view,
         registry=jobs,
@@ -293,27 +319,36 @@ async def a_rig(
         token=token,
         limits=limits or Limits(),
         work=work,
+        sharing=sharing,
         runs=runs,
+        keyed=keyed,
         workflows=None if runs is None else Workflows(store, view, clock),
         run_status=None if runs is None else RunStatus(store, runs.reader, clock),
     )
     is_open = asyncio.Event()
+    app = make_app(doors)
     async with asyncio.TaskGroup() as group, session:
         mirror = group.create_task(view.mirror.run())
         keeping = None if recorder is None else group.create_task(recorder.run())
-        site = group.create_task(
-            run_site(make_app(doors), "127.0.0.1", port, grace_s=grace_s, on_ready=lambda _: is_open.set())
-        )
+        delivering = None if keyed is None else group.create_task(keyed.run())
+        telling = None if sharing is None else group.create_task(sharing.run())
+        site = group.create_task(run_site(app, "127.0.0.1", port, grace_s=grace_s, on_ready=lambda _: is_open.set()))
         await is_open.wait()
         while recorder is not None and recorder.condition.state is Recording.CATCHING_UP:
             await asyncio.sleep(0.001)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        yield Rig(doors, store, port, session, headers)
+        yield Rig(doors, store, port, session, headers, app)
         doors.drain.set()
         await site
-        mirror.cancel()
-        if keeping is not None:
-            keeping.cancel()
+        for task in (mirror, keeping, delivering, telling):
+            if task is not None:
+                task.cancel()
+
+
+def keyed_signals(store: Store, runs: Runs, pace: Pace | None) -> KeyedSignals:
+    """What keeps signals that name no run."""
+    failures = Metrics().passes_failed.labels("keyed-signals")
+    return KeyedSignals(store, SystemClock(), runs, rng=Random(1), failures=failures, pace=pace)
 
 
 def recording(store: Store, view: View, directory: Path) -> Recorder:

@@ -12,7 +12,9 @@ from harpoon.control.conductor import Conductor
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS
 from harpoon.control.runs import SHARD_HOLDS, shard_name
+from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.store.hold import acquire
 from tests.api.rig import Answer, Rig, a_rig
@@ -34,31 +36,39 @@ async def a_runs_rig(*, shards: Iterable[int] = range(SHARDS), **settings: Any) 
 
 
 @asynccontextmanager
-async def conducting(rig: Rig, shards: Iterable[int] = range(SHARDS)) -> AsyncIterator[None]:
-    """Conduct shards while the block runs; nobody may hold them."""
+async def conducting(rig: Rig, shards: Iterable[int] = range(SHARDS), *, loads: bool = False) -> AsyncIterator[None]:
+    """Conduct shards while the block runs; nobody may hold them. What was conducted before is loaded if asked for."""
     doors = rig.doors
     assert doors.runs is not None
     assert doors.work is not None
+    assert doors.workflows is not None
     lease = await rig.store.lease(30.0)
-    turns = Turns(doors.clock)
+    turns, together = Turns(doors.clock), Together(rig.store)
     timers: Timers[Conducted] = Timers(doors.clock, turns)
     writing = [asyncio.ensure_future(timers.run())]
     conductors: dict[int, Conductor] = {}
     for shard in shards:
         hold = await acquire(rig.store, lease, SHARD_HOLDS + shard_name(shard), doors.instance, rig.view.incarnation)
         assert hold is not None, "somebody holds it"
-        ledger = Ledger(rig.store, hold, shard, doors.instance, turns)
+        ledger = Ledger(together, hold, shard, doors.instance, turns)
         conductor = Conductor(ledger, doors.work, doors.clock, rig.view.incarnation, doors.runs.reader)
+        conductor.waits = doors.keyed
         writing.append(asyncio.ensure_future(ledger.run()))
         timers.enter(conductor.dues)
+        if loads:
+            await Loader(rig.store, doors.runs.reader, doors.workflows.graph, turns).load(shard, conductor.adopt)
         doors.runs.enter(shard, conductor)
         conductors[shard] = conductor
+    assert doors.keyed is not None
+    doors.keyed.look_again()
     await rig.view.mirror.reached(await rig.store.revision())
     try:
         yield
     finally:
         for shard, conductor in conductors.items():
             doors.runs.leave(shard, conductor)
+            for conducted in tuple(conductor.runs.values()):
+                conductor.drop(conducted)
         for task in writing:
             task.cancel()
         await asyncio.gather(*writing, return_exceptions=True)

@@ -116,6 +116,8 @@ def test_all_routes_of_the_contract_are_there() -> None:
         ("POST", "/v1/namespaces/{ns}/runs/{run}/cancel"),
         ("POST", "/v1/namespaces/{ns}/runs/{run}/pause"),
         ("POST", "/v1/namespaces/{ns}/runs/{run}/resume"),
+        ("GET", "/v1/namespaces/{ns}/signals"),
+        ("POST", "/v1/permits"),
         ("POST", "/v1/namespaces/{ns}/signals/{signal}"),
         ("GET", "/v1/waiting"),
         ("POST", "/v1/plan"),

@@ -23,6 +23,7 @@ from harpoon.control.ledger_records import shard_of
 from harpoon.kit import codec
 from harpoon.model.cron import Cron
 from harpoon.model.decision import Blocker, Pending
+from harpoon.model.instance import Instance
 from harpoon.model.job import JobType, Update
 from harpoon.model.rollout import RolloutRecord
 from harpoon.model.secret import SecretChange
@@ -60,11 +61,12 @@ BODIES: dict[str, Any] = {
     "look_for_work": {"handlers": ["pack"]},
     "put_workflow": {**PLAIN, "metadata": {"name": "web"}},
     "bound_workflow": PLAIN,
+    "report_permits": {"instance": "s2", "number": 1},
     "start_run": {"workflow": "flow", "id": "r9"},
     "signal_run": {"label": "done"},
 }
 #: Parts of paths of operations about workflows and runs.
-OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds")
+OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds", "/permits")
 #: A workflow that waits for a signal.
 WAITING = a_workflow(waits={"wait": {"signal": "go", "key": "k"}})
 #: Query parameters without which an operation cannot be asked.
@@ -92,7 +94,8 @@ async def some_runs() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
     """A workflow, and a run of it that waits for a signal; and what the variable parts of paths are there."""
     parts = {"ns": "default", "name": "flow", "run": "r1", "signal": "go"}
     shard = shard_of("default/r1")
-    async with a_runs_rig(shards={shard, shard_of("default/r9")}) as rig:
+    async with a_runs_rig(shards={shard, shard_of("default/r9")}, is_sharing=True) as rig:
+        await rig.write(Instance(name="s2", url="", version="1", since_ms=1))
         await declare(rig, WAITING)
         assert (await start(rig, "r1", workflow="flow")).status == 201
         yield rig, parts

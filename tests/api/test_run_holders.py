@@ -14,14 +14,13 @@ from harpoon.control.ledger_records import SHARDS, shard_of
 from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.model.instance import Instance
 from harpoon.store.memory import MemoryStore
+from harpoon.store.port import Store
 from tests.api.rig import TOKEN, Rig
-from tests.api.runs_rig import NAMESPACE, PLAIN, RUNS, Worker, a_runs_rig, conducting, declare, start
+from tests.api.runs_rig import PLAIN, RUNS, Worker, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem
 from tests.ports import free_port
-from tests.workflows import a_workflow
 
 HALF = SHARDS // 2
-KEYED: dict[str, Any] = a_workflow(waits={"wait": {"signal": "paid", "key": "all"}})
 
 
 def a_name(shards: range, number: int = 0) -> str:
@@ -42,9 +41,9 @@ async def announce(rig: Rig, url: str | None = None) -> None:
 
 
 @asynccontextmanager
-async def two(**settings: Any) -> AsyncIterator[tuple[Rig, Rig]]:
+async def two(store: Store | None = None, **settings: Any) -> AsyncIterator[tuple[Rig, Rig]]:
     """Two instances of one registry, each of which conducts half of the shards."""
-    store = MemoryStore()
+    store = store or MemoryStore()
     async with (
         a_runs_rig(store=store, instance="s1", shards=LOW, **settings) as first,
         a_runs_rig(store=store, instance="s2", shards=HIGH, **settings) as second,
@@ -94,19 +93,6 @@ async def test_many_starts_are_shared_out() -> None:
         assert {one["status"] for one in again} == {200}
 
 
-async def test_a_key_reaches_runs_of_all_instances() -> None:
-    async with two() as (first, second):
-        await declare(first, KEYED)
-        await second.view.mirror.reached(first.view.revision)
-        names = sorted([a_name(LOW), a_name(HIGH), a_name(HIGH, 1)])
-        for run in names:
-            assert (await start(first, run, workflow="flow")).status == 201
-        told = await first.ask("POST", f"{NAMESPACE}/signals/paid?key=all", {"id": "s-1"})
-        assert told.json == {"id": "s-1", "runs": names}
-        for run in names:
-            assert (await first.get(f"{RUNS}/{run}")).json["status"] == "succeeded"
-
-
 async def test_where_an_instance_cannot_be_asked_the_answer_is_503_and_says_what_is_in_doubt() -> None:
     store = MemoryStore()
     async with a_runs_rig(store=store, instance="s1", shards=LOW, limits=Limits(mutation_s=1.5)) as rig:
@@ -121,7 +107,6 @@ async def test_where_an_instance_cannot_be_asked_the_answer_is_503_and_says_what
         assert answer.headers["Retry-After"] == "1"
         results = (await rig.ask("POST", RUNS, {"runs": [{"id": run, "workflow": "flow"}]})).json["results"]
         assert [one["status"] for one in results] == [503]
-        assert (await rig.ask("POST", f"{NAMESPACE}/signals/paid?key=all", {})).status == 503
 
 
 async def test_a_run_that_nobody_conducts_is_explained_from_what_is_stored() -> None:

@@ -219,7 +219,7 @@ async def test_a_signal_that_nothing_could_take_is_refused() -> None:
         as_problem(await rig.ask("POST", f"{RUNS}/o-1/signals/No", {}), 400, "invalid")
 
 
-async def test_a_signal_with_a_key_goes_to_all_that_wait_for_it_with_that_key() -> None:
+async def test_a_signal_with_a_key_goes_to_the_run_that_waits_for_it_with_that_key() -> None:
     async with a_runs_rig() as rig:
         await declare(rig, KEYED)
         for run in ("r1", "r2"):
@@ -228,10 +228,10 @@ async def test_a_signal_with_a_key_goes_to_all_that_wait_for_it_with_that_key() 
         answer = await rig.ask("POST", f"{path}?key=r1", {"label": "late", "id": "s-1"})
         assert answer.status == 200, answer.body
         codec.load(SignalDelivery, answer.body)
-        assert answer.json == {"id": "s-1", "runs": ["r1"]}
+        assert answer.json == {"id": "s-1", "run": "r1"}
         assert [one["op"] for one in (await detail(rig, "r1"))["visits"]] == ["wait_paid", "tell"]
         assert [one["op"] for one in (await detail(rig, "r2"))["visits"]] == ["wait_paid"]
-        assert (await rig.ask("POST", f"{path}?key=r1", {})).json["runs"] == []
+        assert (await rig.ask("POST", f"{path}?key=r1", {})).json["run"] is None
         as_problem(await rig.ask("POST", path, {}), 400, "invalid")
 
 

@@ -130,13 +130,13 @@ def test_a_signal_goes_to_a_run(terminal: Terminal, server: FakeServer) -> None:
 
 def test_a_signal_with_a_key_goes_to_whoever_waits_for_it(terminal: Terminal, server: FakeServer) -> None:
     route = "POST /v1/namespaces/default/signals/paid"
-    server.tell(route, Told(body={"id": "s-1", "runs": ["o-17", "o-18"]}), Told(body={"id": "s-2", "runs": []}))
+    server.tell(route, Told(body={"id": "s-1", "run": "o-17"}), Told(body={"id": "s-2", "run": None}))
     done = terminal.run("run", "signal", "paid", "--key", "k/1", server=server.url)
-    assert (done.code, done.out) == (0, "run/o-17 has signal paid (s-1)\nrun/o-18 has signal paid (s-1)\n"), done.err
+    assert (done.code, done.out) == (0, "run/o-17 has signal paid (s-1)\n"), done.err
     assert server.of(route)[0].query == {"key": ["k/1"]}
     done = terminal.run("run", "signal", "paid", "--key", "k", server=server.url)
-    assert done.code == 3
-    assert "no run waits for signal paid with key 'k' now; nothing was sent" in done.err
+    assert (done.code, done.out) == (0, "")
+    assert "signal paid with key 'k' is kept for 7 days, until a run waits for it (s-2)" in done.err
 
 
 @pytest.mark.parametrize("words", [("decision",), ("o-17", "decision", "--key", "k"), ("a", "b", "c")])

@@ -12,6 +12,7 @@ from harpoon.control.orders import BeatOrder, ClaimOrder, CloseOrder, Form, Gran
 from harpoon.control.run_reader import RunReader
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
+from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.core.graph import compile_graph
 from harpoon.kit.clock import SystemClock
@@ -57,12 +58,12 @@ class Notes:
     def claimed(self, run, attempts):
         self.taken += [(run.id, attempt.ref, attempt.claim.token) for attempt in attempts]
 
-    def withdrawn(self, run, refs, reason):
+    def withdrawn(self, run, refs, reason, draft):
         for ref in refs:
             self.open.pop((run.id, ref), None)
             self.lost.append((run.id, ref.op, reason))
 
-    def over(self, run):
+    def over(self, run, draft):
         self.ended.append(run.id)
         self._forget(run)
 
@@ -102,7 +103,7 @@ class Stage:
             hold = await acquire(self.store, self.lease, f"shards/{SHARD:02d}", self.name, 1)
         assert hold is not None
         turns = self.turns = Turns(SystemClock())
-        self.ledger = Ledger(self.store, hold, SHARD, self.name, turns)
+        self.ledger = Ledger(Together(self.store), hold, SHARD, self.name, turns)
         self.conductor = Conductor(self.ledger, self.notes, self.clock, 1, self.reader)
         self.timers = Timers(self.clock, turns)
         self.timers.enter(self.conductor.dues)

@@ -14,6 +14,7 @@ from harpoon.control.draft import Draft, Landing, Overtaken
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import LOG, RUNS, whole
 from harpoon.control.means import HoldLost
+from harpoon.control.together import FOLLOWING, Together
 from harpoon.control.turns import Turns
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Unavailable
@@ -59,7 +60,7 @@ async def at_work(store: Store, hold: Hold | None = None) -> AsyncIterator[Ledge
     if hold is None:
         hold = await acquire(store, await store.lease(10), NAME, "me", 1)
     assert hold is not None
-    ledger = Ledger(store, hold, SHARD, "me", Turns(SystemClock()))
+    ledger = Ledger(Together(store), hold, SHARD, "me", Turns(SystemClock()))
     life = asyncio.ensure_future(ledger.run())
     try:
         yield ledger
@@ -72,6 +73,11 @@ async def at_work(store: Store, hold: Hold | None = None) -> AsyncIterator[Ledge
 
 def events(*seqs: int, text: str = "") -> bytes:
     return b",".join(orjson.dumps(["c", seq, text]) for seq in seqs)
+
+
+async def under_way(store: Counting) -> None:
+    while not store.in_flight:
+        await asyncio.sleep(0)
 
 
 async def landed(*drafts: Draft) -> None:
@@ -93,8 +99,7 @@ async def test_what_gathers_during_a_commit_goes_into_the_next_one_record_a_run(
     async with at_work(store) as ledger:
         store.gate.clear()
         first = ledger.append("ns/a", 1, events(1))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await under_way(store)
         drafts = [ledger.append(f"ns/r{number % 5}", number // 5 + 1, events(number // 5 + 1)) for number in range(20)]
         assert len(set(map(id, drafts))) == 5
         before = len(store.commits)
@@ -248,9 +253,8 @@ async def test_a_hold_lost_in_mid_commit_ends_it_whether_the_commit_happened_or_
         async with at_work(store) as ledger:
             store.fail(Fault.SILENT if is_written else Fault.LATE, prefix=LOG)
             draft = ledger.append("ns/a", 1, events(1))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            for _ in range(2 * FOLLOWING):
+                await asyncio.sleep(0)
             store.lapse(is_gone=True)
             await acquire(store, await store.lease(10), NAME, "other", 1)
             with pytest.raises(Unavailable):
@@ -342,6 +346,29 @@ async def test_drafts_of_others_are_written_and_deleting_again_changes_nothing(m
         draft.writes = (Delete(f"{LOG}{SHARD:02d}/ns/a/00000001"), Delete(f"{RUNS}{SHARD:02d}/ns/a"))
         await landed(ledger.write(draft))
         assert [e async for page in store.list(LOG) for e in page.entries] == []
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["purged first", "started first"])
+async def test_a_run_is_purged_and_started_again_by_two_commits_for_none_writes_a_key_twice(is_first: bool) -> None:
+    store = MemoryStore()
+    async with at_work(store) as ledger:
+        header, gone = ledger.place.runs + "ns/a", ledger.place.gone + "ns/a"
+        await store.commit((), [Put(header, b"ended")])
+        purge = Draft("ns/a/")
+        purge.writes = (Delete(header), Put(gone, b"purged"))
+        if is_first:
+            ledger.write(purge)
+        start = ledger.append("ns/a", 1, b"", b"begun")
+        start.compares = (Compare(header, mod=0), Compare(gone, mod=0))
+        if not is_first:
+            ledger.write(purge)
+        other = ledger.append("ns/b", 1, events(1))
+        await landed(purge, other)
+        await start.settled()
+        assert isinstance(start.error, Overtaken)
+        assert start.error.compare.key == (gone if is_first else header)
+        assert await store.get(header) is None
+        assert await store.get(gone) is not None
 
 
 async def test_drained_means_that_nothing_waits() -> None:

@@ -9,7 +9,7 @@ from harpoon.control.orders import Refusal
 from harpoon.core.offers import SessionId
 from harpoon.core.sessions import FORGET_MS, QUIET_MS
 from harpoon.kit.errors import Conflict, Unavailable
-from tests.control.working import GONE, NAMESPACE, Table, a_beat, a_closing, lost, ops, settled, statuses
+from tests.control.working import GONE, NAMESPACE, Table, a_beat, a_closing, durable, lost, ops, settled, statuses
 
 
 async def test_a_claim_has_all_that_a_worker_needs() -> None:
@@ -207,7 +207,7 @@ async def test_a_run_that_ends_is_lost_to_all_but_who_ended_it() -> None:
     other = await table.ask("w2")
     assert ops(other) == ["b"]
     run = table.plain.runs["default/r1"]
-    table.plain.then = lambda _key, _ref: table.exchange.over(run)
+    table.plain.then = lambda _key, _ref: table.exchange.over(run, durable())
     answer = await table.ask("w1", seq=2, closings=[a_closing(claim)])
     assert (statuses(answer), lost(answer)) == ([200], {})
     assert lost(await table.ask("w2", seq=2)) == {"b": "the run is over: succeeded"}
@@ -238,7 +238,7 @@ async def test_a_claim_from_before_is_kept_and_told_when_it_is_lost() -> None:
     later.exchange.claimed(table.plain.runs[key[0]], [attempt])
     attempt.claim = type("Claim", (), {"worker": "w9", "session": "s1"})()  # type: ignore[assignment]
     later.exchange.claimed(table.plain.runs[key[0]], [attempt])
-    later.exchange.withdrawn(table.plain.runs[key[0]], [attempt.ref], "timeout")
+    later.exchange.withdrawn(table.plain.runs[key[0]], [attempt.ref], "timeout", durable())
     assert len(later.exchange.core) == 0
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from harpoon.control.work import WorkExchange
-from harpoon.core.offers import AttemptId, Limit
+from harpoon.core.offers import AttemptId
 from harpoon.model.run import Status
 from harpoon.model.work import Closing, WorkRequest
 from harpoon.store.memory import MemoryStore
@@ -123,7 +123,7 @@ async def test_concurrency_is_limited_across_runs() -> None:
     async with a_shop(told) as shop:
         await shop.stage.start(*(f"r{number}" for number in range(5)))
         claims = (await shop.ask(want=9))["claims"]
-        assert len(claims) == shop.exchange.core.live("shop", Limit("one", 2)) == 2
+        assert len(claims) == shop.exchange.core.gates.standing("shop", "one").held == 2
         assert ops(await shop.ask("w2", want=9)) == []
         answer = await shop.ask(want=9, closings=[a_closing(claims[0])])
         assert (statuses(answer), len(answer["claims"])) == ([200], 1)

@@ -9,6 +9,7 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
+from harpoon.control.draft import Draft
 from harpoon.control.orders import MOVED, OVER, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
 from harpoon.control.work import WorkExchange
 from harpoon.core.pace import Pace
@@ -19,6 +20,13 @@ from harpoon.model.operation import Concurrency
 from harpoon.model.work import Closing, Heartbeat, WorkRequest
 
 NAMESPACE = "default"
+
+
+def durable() -> Draft:
+    """A draft that was written."""
+    draft = Draft("")
+    draft.land()
+    return draft
 
 
 class Hands:
@@ -87,7 +95,7 @@ class Plain:
         """Close an attempt as its clocks do."""
         ref = Ref(op, 1, 1)
         del self.open[f"{NAMESPACE}/{run}", ref]
-        self.exchange.withdrawn(self.runs[f"{NAMESPACE}/{run}"], [ref], reason)
+        self.exchange.withdrawn(self.runs[f"{NAMESPACE}/{run}"], [ref], reason, durable())
 
     def claim(self, orders: Sequence[ClaimOrder], /) -> Awaitable[list[Granted | Refusal]]:
         self.log.append(("claim", len(orders)))

@@ -2,6 +2,7 @@
 
 from harpoon.core.crew import Crew, Wait, crew, waits_for
 from harpoon.core.exchange import Exchange
+from harpoon.core.homes import Standing
 from harpoon.core.sessions import QUIET_MS, Session, Sessions
 from tests.core.exchanging import a_session, an_asker, an_id, an_offer, take
 
@@ -49,10 +50,10 @@ def test_where_an_attempt_stands_goes_before_who_is_there() -> None:
     assert [wait_of(exchange, sessions, op=name) for name in "abc"] == [Wait.CLAIMED, Wait.LIMIT, Wait.BACKOFF]
     found = waits_for(exchange, sessions, an_id(op="b"), 0)
     assert found is not None
-    assert (found.live, found.offer.handler) == (1, "pack")
+    assert (found.standing, found.offer.handler) == (Standing(1, ("r1",)), "pack")
     found = waits_for(exchange, sessions, an_id(op="c"), 0)
     assert found is not None
-    assert found.live is None
+    assert found.standing is None
 
 
 def test_a_crew_is_counted_by_the_present_session_of_each_worker() -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harpoon.core.exchange import DEAL_BYTES_MAX, Asker, Deal, Exchange
-from harpoon.core.offers import Lane, Limit, Stand
+from harpoon.core.offers import Lane, Stand
 from tests.core.exchanging import LANE, a_session, an_asker, an_id, an_offer, got, ops, runs, take
 
 
@@ -199,7 +199,7 @@ def test_no_more_than_the_limit_are_claimed_at_once() -> None:
     exchange.offer([*limited("a", "b", "c", most=2), an_offer(op="free")], 0)
     assert ops(take(exchange, an_asker(want=9))) == ["a", "b", "free"]
     assert exchange.stand(an_id(op="c")) is Stand.PARKED
-    assert exchange.live("default", Limit("k", 2)) == 2
+    assert exchange.gates.standing("default", "k").held == 2
     exchange.offer(limited("d", most=2), 0)
     assert take(exchange, an_asker(want=9)) == []
     exchange.forget([an_id(op="a")])
@@ -207,7 +207,7 @@ def test_no_more_than_the_limit_are_claimed_at_once() -> None:
     exchange.forget([an_id(op="b"), an_id(op="c")])
     assert ops(take(exchange, an_asker(want=9))) == ["d"]
     exchange.forget([an_id(op="d")])
-    assert exchange.live("default", Limit("k", 2)) == 0
+    assert exchange.gates.standing("default", "k").held == 0
 
 
 def test_keys_and_namespaces_have_limits_of_their_own() -> None:
@@ -263,7 +263,7 @@ def test_one_that_waits_for_its_limit_can_be_taken_out() -> None:
     assert exchange.forget([an_id(op="b"), an_id(op="c")]) == []
     exchange.forget([an_id(op="a")])
     assert take(exchange, an_asker(want=9)) == []
-    assert len(exchange._gates) == 0
+    assert len(exchange.gates) == 0
 
 
 def test_a_higher_limit_lets_more_through_than_a_lower_one_before_it() -> None:

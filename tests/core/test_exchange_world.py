@@ -162,11 +162,11 @@ class World(RuleBasedStateMachine):
             if offer.limit is not None:
                 live.setdefault(offer.limit.key, []).append(offer)
         for key, offers in live.items():
-            assert self.exchange.live("default", offers[0].limit) == len(offers)
+            assert self.exchange.gates.standing("default", key).held == len(offers)
             if not any(offer.id in self.adopted for offer in offers):
                 assert len(offers) <= max(offer.limit.most for offer in offers), key
         if not live and not any(offer.limit for offer in self.open.values()):
-            assert len(self.exchange._gates) == 0
+            assert len(self.exchange.gates) == 0
 
     @invariant()
     def nobody_waits_for_what_is_there(self) -> None:

@@ -6,6 +6,7 @@ from harpoon.core import run_why
 from harpoon.core.chronicle import read
 from harpoon.core.crew import Crew, Wait, Waiting
 from harpoon.core.event import Opened, Started
+from harpoon.core.homes import Standing
 from harpoon.core.offers import AttemptId, Limit, Offer
 from harpoon.core.outlook import Join
 from harpoon.core.run_picture import UNKNOWN, Plot
@@ -24,11 +25,14 @@ def first(length: int, floor: Floor | None = None) -> Reason:
     return why(read(REFUNDED[:length]), a_plot(), (), floor, NOW_MS)[0]
 
 
-def waiting(wait: Wait, *, limit: Limit | None = None, crew: Crew = CREW) -> Floor:
+THREE = Standing(3, ())
+
+
+def waiting(wait: Wait, *, limit: Limit | None = None, crew: Crew = CREW, standing: Standing = THREE) -> Floor:
     """What the exchange says of the first visit."""
     id_ = AttemptId("default", "o-1", "pay_back", 1, 1)
     offer = Offer(id_, "refund", "payments.refund", BEGAN_MS, limit=limit)
-    return {("pay_back", 1): Waiting(wait, offer, crew, None if limit is None else 3)}
+    return {("pay_back", 1): Waiting(wait, offer, crew, None if limit is None else standing)}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,30 @@ def test_a_limit_is_told_with_its_key_and_who_leaves_as_well() -> None:
         "pay_back (visit 1) waits for its turn: 3 of at most 3 with key shop are claimed; 1 more is leaving"
     )
     assert (told.evidence["key"], told.evidence["limit"], told.evidence["claimed"]) == ("shop", 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("standing", "sentence"),
+    [
+        (Standing(2, ("r1", "r2")), "2 of at most 3 with key shop are claimed, by r1, r2"),
+        (Standing(3, ("r1",), home="i2"), "3 of at most 3 with key shop are claimed, by r1 and others"),
+        (
+            Standing(0, (), ("i3", "i4"), is_closed=True, home="i2"),
+            "i2, which keeps the limit with key shop, does not know yet what is claimed of the runs of i3 and i4",
+        ),
+        (
+            Standing(0, (), is_closed=True),
+            "some runs are conducted by nobody now, so what is claimed with key shop is not known",
+        ),
+        (Standing(1, ("r1",), home="i2", is_silent=True), "i2, which keeps the limit with key shop, does not answer"),
+    ],
+)
+def test_of_a_limit_it_is_told_who_has_its_places_or_who_is_not_heard(standing: Standing, sentence: str) -> None:
+    told = first(1, waiting(Wait.LIMIT, limit=Limit("shop", 3), standing=standing))
+    assert told.sentence.startswith(f"pay_back (visit 1) waits for its turn: {sentence}")
+    assert told.evidence["runs"] == standing.runs
+    assert told.evidence.get("home", "") == standing.home
+    assert told.evidence.get("unheard", ()) == standing.lacks
 
 
 def test_where_nobody_can_be_asked_that_is_said() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from harpoon.core import step
 from harpoon.core.event import Closed, Signalled
-from harpoon.core.signalling import ID_MAX, SIGNALS_MAX
+from harpoon.core.signalling import ID_MAX, SIGNALS_MAX, has_taker
 from harpoon.core.step import Refused
 from harpoon.model.run import Status
 from tests.core.flow import DAY, HOUR, MINUTE, await_signal, begun, choose, loose, refs, spec, story, work
@@ -162,6 +162,35 @@ def test_so_many_signals_are_kept_and_no_more():
     flow.now += 1
     flow.send("decision")
     assert len(flow.run.kept) == 1
+
+
+def test_whether_a_run_would_consume_a_signal_at_once_is_known_before_it_is_sent():
+    flow = begun(spec(a=asking(key="${run.id}", output_max=200, next={"approved": "b"}), b=work()))
+    sent = ("decision", "r1", "approved", {"by": "ann"})
+
+    def takes(**other):
+        fields = dict(zip(("name", "key", "label", "payload"), sent, strict=True)) | other
+        return has_taker(flow.run, tuple(fields.values()), flow.now)
+
+    before = story(flow.run)
+    assert takes()
+    assert story(flow.run) == before
+    others = ({"name": "other"}, {"key": "r2"}, {"key": None, "name": "x"}, {"label": "late"}, {"payload": "x" * 200})
+    assert not any(takes(**other) for other in others)
+    flow.pause()
+    assert not takes()
+    flow.resume()
+    flow.send("decision", "approved", {"by": "ann"}, key="r1")
+    assert flow.run.ops["a"].latest.label == "approved"
+    assert not takes()
+
+
+def test_a_run_that_keeps_as_many_signals_as_it_may_takes_none():
+    flow = begun(spec(a=asking(key="${run.id}"), b=await_signal("later", key="x")))
+    for number in range(SIGNALS_MAX):
+        assert has_taker(flow.run, ("decision", "r1", "approved", None), flow.now)
+        flow.send("later", key="y", named=f"m{number}")
+    assert not has_taker(flow.run, ("decision", "r1", "approved", None), flow.now)
 
 
 def test_a_signal_that_was_not_consumed_expires():

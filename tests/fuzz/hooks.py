@@ -22,8 +22,9 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     """Bound one request before it is sent, and help it on."""
     query = case.query
     if isinstance(query, dict):
-        if query.get("follow") in (True, "true"):
-            query["follow"] = "false"
+        for endless in ("follow", "watch"):
+            if query.get(endless) in (True, "true"):
+                query[endless] = "false"
         if _WAIT.fullmatch(str(query.get("wait", ""))):
             query["wait"] = "1ms"
         if case.meta is not None and case.meta.generation.mode is GenerationMode.NEGATIVE:

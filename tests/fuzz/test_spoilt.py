@@ -111,7 +111,9 @@ def spoil(rng: random.Random, operation: Operation) -> bytes:
     path = re.sub(r"\{(\w+)\}", lambda part: _part(rng, part[1]), operation.path)
     known = [parameter.name for parameter in operation.parameters]
     names = [rng.choice([*known, *known, "x", "token", "LIMIT"]) for _ in range(rng.choice([0, 0, 1, 2]))]
-    query = "&".join(f"{quote(name)}={quote(rng.choice(WORDS))}" for name in names if name not in ("wait", "follow"))
+    query = "&".join(
+        f"{quote(name)}={quote(rng.choice(WORDS))}" for name in names if name not in ("wait", "follow", "watch")
+    )
     headers = {"Host": "localhost", "Authorization": f"Bearer {TOKEN}"}
     for name in rng.sample(sorted(HEADERS), rng.choice([0, 0, 1, 2])):
         headers[name] = rng.choice(HEADERS[name])

@@ -18,7 +18,7 @@ from harpoon.kit.complaint import fields_of
 from harpoon.kit.errors import Invalid
 from harpoon.kit.schema import Definitions, schema_of
 from harpoon.model.check import Check
-from harpoon.model.manifest import NOT_YET, NOT_YET_VALUES, Manifest
+from harpoon.model.manifest import NOT_YET_VALUES, Manifest
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Requirement
 from harpoon.model.shown import Scaling
@@ -102,7 +102,7 @@ def one_test(parts: Mapping[str, Any], required: list[str], tests: list[Any], on
 def test_what_fits_the_schema_is_taken_or_refused_by_a_noun_that_says_where(document: Any) -> None:
     assert FITS.is_valid(document)
     try:
-        codec.decode(Manifest, orjson.dumps(document), not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+        codec.decode(Manifest, orjson.dumps(document), not_yet_values=NOT_YET_VALUES)
     except Invalid as refused:
         assert refused.problems
         for problem in refused.problems:
@@ -147,7 +147,6 @@ def test_every_way_to_write_a_value_fits_the_schema(pointer: str, value: object)
         ("/spec/task/checks", [{"http": None}]),
         ("/spec/task/env", {"A": 1}),
         ("/kind", "Batch"),
-        *[(pattern.replace("*", "0"), {}) for pattern in sorted(NOT_YET)],
     ],
 )
 def test_what_is_refused_for_its_form_does_not_fit_the_schema(pointer: str, value: object) -> None:

@@ -96,6 +96,26 @@ class Exited(Event):
     run: str
 
 
+# A worker.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed(Event):
+    """A handler began an attempt of a run, or ended it. An effect: whatever came of it."""
+
+    kind: ClassVar[str] = "executed"
+    #: ``<namespace>/<run>``.
+    run: str
+    op: str
+    visit: int
+    attempt: int
+    #: Of the claim that it was given.
+    token: str
+    #: What it ended with; empty: it began.
+    label: str = ""
+    output: Any = None
+
+
 # An instance.
 
 
@@ -138,15 +158,18 @@ class Sent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoked(Event):
-    """A client begins a request: ``put`` (schedule, migrate, scale), ``delete`` (unschedule) or ``get`` of a job."""
+    """A client begins a request: ``put`` (schedule, migrate, scale), ``delete`` (unschedule) or ``get`` of a job.
+
+    Of a run of a workflow: ``start``, ``signal``, ``pause``, ``resume``, ``cancel`` or ``look``.
+    """
 
     kind: ClassVar[str] = "invoked"
     #: Unique within the history.
     op: str
     verb: str
-    #: ``<namespace>/<job>``.
+    #: ``<namespace>/<job>``, or ``<namespace>/<run>``.
     job: str
-    #: ``spec`` that is put; ``if_match``; ``idempotency_key``; as far as given.
+    #: ``spec`` that is put; ``if_match``; ``idempotency_key``; of a run the body that is sent; as far as given.
     args: Mapping[str, Any] = field(default_factory=dict)
     #: Requests of one session follow each other, and may be answered by different instances.
     session: str = ""
@@ -164,7 +187,7 @@ class Answered(Event):
     revision: int = 0
     #: What a refusal said: ``conflict``, ``not_found``, ``invalid``, …
     code: str = ""
-    #: What was read: the job as stored, or None: there is none.
+    #: What was read: the job as stored, or the run as it was told; or None: there is none.
     found: Mapping[str, Any] | None = None
 
 

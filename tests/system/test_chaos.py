@@ -13,15 +13,17 @@ from tests.proof.checks.running import NoDoubleRun
 from tests.proof.history import Event
 from tests.proof.judge import Judge, Violation
 from tests.system.chaos.census import Census
+from tests.system.chaos.flows import flows
 from tests.system.chaos.jobs import PROGRAM
 from tests.system.chaos.plan import KINDS, from_text, plan, to_text
 from tests.system.chaos.run import Setting, round_of
+from tests.system.chaos.runners import Asked, amiss
 from tests.system.cluster import eventually
 
 pytestmark = pytest.mark.system
 
 #: The shortest times that may be, as this is to be over in a minute.
-SHORT = Setting(seed=1, count=16, every_s=1.0, ttl_s=2.0, lost_after_s=6.0, resync_s=3.0, silent_s=6.0)
+SHORT = Setting(seed=1, count=16, every_s=1.0, ttl_s=2.0, lost_after_s=6.0, resync_s=3.0, silent_s=6.0, runners=1)
 
 
 def test_a_seed_makes_the_same_faults_each_time_of_every_kind_in_the_long_run() -> None:
@@ -64,6 +66,29 @@ def test_the_census_tells_of_starts_and_ends_in_the_order_in_which_they_happened
         judge.end()
 
 
+def test_runs_are_to_end_as_follows_from_what_they_were_started_with() -> None:
+    made = {
+        "r1": Asked("r1", "line", {"n": 1}, is_there=True),
+        "r2": Asked("r2", "wrong", {}, is_there=True),
+        "r3": Asked("r3", "circle", {"n": 7}, is_there=True, is_cancelled=True),
+        "r4": Asked("r4", "ask", {"n": 7}),
+    }
+    right = {
+        "r1": {"status": "succeeded", "outputs": {"n": 6}, "reason": ""},
+        "r2": {"status": "failed", "outputs": None, "reason": ""},
+        "r3": {"status": "cancelled", "outputs": None, "reason": ""},
+    }
+    assert not list(amiss(made, right, flows()))
+    for run, wrong in (
+        ("r1", {"outputs": {"n": 7}}),
+        ("r2", {"status": "succeeded"}),
+        ("r2", {"status": "cancelled"}),
+        ("r3", {"status": "timed_out"}),
+    ):
+        assert len(list(amiss(made, {**right, run: {**right[run], **wrong}}, flows()))) == 1
+    assert len(list(amiss(made, {}, flows()))) == 3
+
+
 @pytest.mark.timeout(180)
 def test_whatever_is_broken_nothing_that_is_promised_is(tmp_path: Path) -> None:
     need_root_and_tools()
@@ -75,3 +100,6 @@ def test_whatever_is_broken_nothing_that_is_promised_is(tmp_path: Path) -> None:
     assert outcome.events["started"] > 20
     assert outcome.events["exited"] > 10
     assert outcome.events["committed"] > 50
+    assert outcome.events["executed"] > 60
+    assert outcome.events["runs_succeeded"] > 8
+    assert outcome.events["runs_failed"] >= 1

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import orjson
 import pytest
 
+from harpoon.kit.clock import elapsed_s
 from harpoon.kit.errors import Invalid
 from harpoon.worker import outbox as module
-from harpoon.worker.attempt import now_s
 from harpoon.worker.outbox import COUNT_MAX, Outbox
 from harpoon.worker.outcome import Result, failed
 from harpoon.worker.wire import Claim, Closing, Told, closing_of
@@ -93,7 +93,7 @@ async def test_what_cannot_be_taken_now_or_is_not_answered_goes_again(
     await box.wait()
     assert box.take() == [closing]
     assert settled == []
-    late = closing._replace(until_s=now_s() - 1)
+    late = closing._replace(until_s=elapsed_s() - 1)
     box.answered([late], [])
     assert settled == ["r1"]
 

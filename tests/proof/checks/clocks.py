@@ -1,7 +1,7 @@
 """The clocks of runs: L3 and L4, and that a run that is paused stands still, S27.
 
 Moments of a log are those of whoever wrote it; when its records were committed is the store's word. What is judged by
-both is judged only while no clock has gone wrong.
+both is judged only while no clock has gone wrong, and not of real runs, whose events tell no wall clock.
 """
 
 from collections.abc import Iterator, Mapping
@@ -104,7 +104,7 @@ class _OfClocks(OfRuns):
 
     def _is_late(self, due_ms: int, t: float) -> bool:
         """Whether something should have been done by now, which was due at some time."""
-        if self._calm_t is None or self._is_skewed:
+        if self._calm_t is None or self._is_skewed or not self.terms.is_exact:
             return False
         return clock_ms(t - SLACK_S) > max(float(due_ms), clock_ms(self._calm_t + RECOVERY_S))
 
@@ -228,7 +228,7 @@ class RunTimers(_OfClocks):
     def _judge_lost(self, what: str, key: str, due_ms: int, written: Written, event: Committed) -> None:
         if written[2] < due_ms:
             raise self.refute(f"{what} is lost before a heartbeat was missed", event)
-        if self._is_skewed:
+        if self._is_skewed or not self.terms.is_exact:
             return
         shard = key.partition("/")[0]
         held, beat_ms = self._held.get(shard), span_ms(self._op(self._runs[key], written[3]), "heartbeat")

@@ -1,4 +1,4 @@
-"""Three members of etcd, three servers and four agents, each on a host of its own; who ends by himself is started again."""
+"""Three members of etcd, three servers, four agents and three workers, each on a host of its own; who ends by himself is started again."""
 
 import asyncio
 import contextlib
@@ -15,15 +15,19 @@ from tests.etcd.members import Member
 from tests.etcd.network import settle
 from tests.network import Network, run
 from tests.proof.history import Down, Up
-from tests.system.chaos.part import set_ahead
+from tests.system.chaos.part import BEGAN, HISTORY, set_ahead
 from tests.system.chaos.recorder import Recorder
 
 ETCDS = ("m1", "m2", "m3")
 SERVERS = ("s1", "s2", "s3")
 AGENTS = ("a1", "a2", "a3", "a4")
+WORKERS = ("w1", "w2", "w3")
+ALL = (*ETCDS, *SERVERS, *AGENTS, *WORKERS)
 SERVER_PORT, AGENT_PORT = 4450, 4451
 #: Room of an agent's state directory.
 DISK = "24m"
+#: Told to stop, a worker lets its attempts run on for so long.
+WORKER_GRACE = "2s"
 #: Who ended by himself is started again after so long, as an init system would.
 RESTART_S = 1.0
 #: With a neighbour on the machine a member may be late by some hundred milliseconds.
@@ -37,12 +41,13 @@ class Hosts:
         self.directory = directory
         self.recorder = recorder
         self.options = tuple(options)
-        self.network = Network([*ETCDS, *SERVERS, *AGENTS])
+        self.network = Network(ALL)
         self.etcds = EtcdCluster(directory / "etcd", _ETCD_FLAGS)
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         #: Who is to be down; paused ones are not.
         self.held_down: set[str] = set()
-        self.restarts = 0
+        #: Who ended by himself, and was started again.
+        self.restarts: list[str] = []
         self._readers: set[asyncio.Task[None]] = set()
         self._mounts: list[Path] = []
         self._minder: asyncio.Task[None] | None = None
@@ -68,7 +73,7 @@ class Hosts:
         await asyncio.to_thread(self.etcds.start)
         for name in ETCDS:
             self.recorder.note(Up(t=self.recorder.now(), node=name, instance=f"{name}/{self.member(name).process.pid}"))
-        for name in (*SERVERS, *AGENTS):
+        for name in (*SERVERS, *AGENTS, *WORKERS):
             self.clock(name).write_bytes(bytes(8))
             await self.launch(name)
         self._minder = asyncio.create_task(self._look_after())
@@ -128,6 +133,7 @@ class Hosts:
                 stderr=asyncio.subprocess.STDOUT,
                 limit=1 << 22,
                 start_new_session=True,
+                env=self._environment(name),
             )
             reader = asyncio.create_task(self._read(name, process))
             self._readers.add(reader)
@@ -183,15 +189,25 @@ class Hosts:
 
     def _command(self, name: str) -> list[str]:
         host = self.network.address(name)
+        servers = [f"--server={self.url(server)}" for server in SERVERS]
         if name in AGENTS:
-            servers = [f"--server={self.url(server)}" for server in SERVERS]
             size = ["--cpu", "8", "--memory", "8Gi", "--state-dir", str(self.state(name)), *servers]
             told = ["agent", "--name", name, "--listen", f"{host}:{AGENT_PORT}", *size]
+        elif name in WORKERS:
+            # The first bears one name in all its lives.
+            called = ["--name", name] if name == WORKERS[0] else []
+            told = ["worker", "tests.system.chaos.handlers", *called, *servers, "--grace", WORKER_GRACE]
         else:
             where = ["--listen", f"{host}:{SERVER_PORT}", "--store", self.etcds.url, "--instance", name]
             told = ["server", *where, *self.options]
         part = (sys.executable, "-m", "tests.system.chaos.part", str(self.clock(name)))
         return [*part, *told, "--token-file", str(self._token_file)]
+
+    def _environment(self, name: str) -> dict[str, str] | None:
+        """Return what a process finds in its environment; None: what we do."""
+        if name not in WORKERS:
+            return None
+        return {**os.environ, HISTORY: str(self.recorder.directory), BEGAN: str(self.recorder.began)}
 
     async def _read(self, name: str, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -206,11 +222,11 @@ class Hosts:
         gone: dict[str, float] = {}
         while True:
             await asyncio.sleep(0.2)
-            for name in (*ETCDS, *SERVERS, *AGENTS):
+            for name in ALL:
                 if self.is_running(name) or name in self.held_down:
                     gone.pop(name, None)
                 elif time.monotonic() - gone.setdefault(name, time.monotonic()) > RESTART_S:
-                    self.restarts += 1
+                    self.restarts.append(name)
                     await self.launch(name)
 
     def _mount(self, path: Path) -> None:

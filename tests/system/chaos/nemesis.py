@@ -16,7 +16,7 @@ from tests.network import US, Way
 from tests.proof.history import Fault, Healed
 from tests.system.chaos.census import Census
 from tests.system.chaos.clients import Doors
-from tests.system.chaos.hosts import AGENTS, ETCDS, SERVERS, Hosts
+from tests.system.chaos.hosts import AGENTS, ALL, ETCDS, SERVERS, WORKERS, Hosts
 from tests.system.chaos.jobs import PROGRAM, ROLLED
 from tests.system.chaos.plan import Planned
 from tests.system.chaos.recorder import Recorder
@@ -55,11 +55,11 @@ class Nemesis:
         """Mend everything there is, whether it is broken or not."""
         hosts = self._hosts
         await asyncio.to_thread(hosts.network.heal)
-        for name in (*SERVERS, *AGENTS):
+        for name in (*SERVERS, *AGENTS, *WORKERS):
             hosts.jump(name, 0.0)
         for agent in AGENTS:
             hosts.free(agent)
-        for name in (*ETCDS, *SERVERS, *AGENTS):
+        for name in ALL:
             hosts.resume(name)
             await hosts.launch(name)
         async with asyncio.timeout(60):
@@ -108,17 +108,17 @@ class Nemesis:
     def _kill_server(self, number: str, one: Planned):
         return self._down(one.target, self._hosts.kill)
 
-    _kill_agent = _kill_etcd = _kill_server
+    _kill_agent = _kill_worker = _kill_etcd = _kill_server
 
     def _stop_server(self, number: str, one: Planned):
         return self._down(one.target, self._hosts.stop)
 
-    _stop_agent = _stop_server
+    _stop_agent = _stop_worker = _stop_server
 
     def _pause_server(self, number: str, one: Planned):
         return self._paused(one.target)
 
-    _pause_agent = _pause_etcd = _stall_server = _pause_server
+    _pause_agent = _pause_worker = _pause_etcd = _stall_server = _stall_worker = _pause_server
 
     @asynccontextmanager
     async def _kill_task(self, number: str, one: Planned, *, is_shim: bool = False) -> AsyncIterator[None]:
@@ -151,7 +151,7 @@ class Nemesis:
     def _cut_server(self, number: str, one: Planned):
         return self._dropped(number, _both(one.target, (US, *_others(one.target))))
 
-    _cut_agent = _cut_server
+    _cut_agent = _cut_worker = _cut_server
 
     def _cut_etcd(self, number: str, one: Planned):
         # Not from us: what is committed is noted all the while.
@@ -277,7 +277,7 @@ class Nemesis:
 
 
 def _others(name: str) -> tuple[str, ...]:
-    return tuple(other for other in (*ETCDS, *SERVERS, *AGENTS) if other != name)
+    return tuple(other for other in ALL if other != name)
 
 
 def _both(name: str, others: Sequence[str]) -> list[Way]:

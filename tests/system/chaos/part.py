@@ -15,6 +15,8 @@ from harpoon.__main__ import main
 from harpoon.kit.clock import SystemClock
 from harpoon.model.instant import Instant
 
+#: Tell a worker where the history is, and what the monotonic clock was at its beginning.
+HISTORY, BEGAN = "CHAOS_HISTORY", "CHAOS_BEGAN"
 AHEAD = struct.Struct("<d")
 _right = SystemClock.now
 

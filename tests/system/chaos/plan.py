@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from tests.system.chaos.hosts import AGENTS, ETCDS, SERVERS
+from tests.system.chaos.hosts import AGENTS, ALL, ETCDS, SERVERS, WORKERS
 from tests.system.chaos.jobs import ROLLED
 
 #: How long a fault may last, in seconds; "ttl" is that of the lease.
@@ -46,6 +46,12 @@ TROUBLES: tuple[Trouble, ...] = (
     # Of a job: whom the clients ask for is not known here, so there may be nothing to decide.
     Trouble(what="pause_rollout", whom=ROLLED, span=_WHILE, weight=2, is_outage=False),
     Trouble(what="promote_rollout", whom=ROLLED, span=(0.0, 0.0), weight=3, is_outage=False),
+    Trouble(what="kill_worker", whom=WORKERS, span=_MOMENT, weight=4),
+    Trouble(what="stop_worker", whom=WORKERS, span=_MOMENT),
+    # Longer than its attempts may be silent, or shorter.
+    Trouble(what="pause_worker", whom=WORKERS, span=(0.0, 0.0), weight=3),
+    Trouble(what="stall_worker", whom=WORKERS, span=(0.1, 2.5), weight=3),
+    Trouble(what="cut_worker", whom=WORKERS, span=_LONG, weight=3),
     Trouble(what="kill_task", whom=("",), span=(0.0, 0.0), weight=4, is_outage=False),
     Trouble(what="kill_shim", whom=("",), span=(0.0, 0.0), weight=3, is_outage=False),
     Trouble(what="kill_etcd", whom=ETCDS, span=_MOMENT, weight=2),
@@ -55,13 +61,13 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble(what="move_etcd_leader", whom=("leader",), span=(0.0, 0.0), is_outage=False),
     Trouble(what="defragment_etcd", whom=ETCDS, span=(0.0, 0.0), weight=1, is_outage=False),
     Trouble(what="compact", whom=("",), span=(0.0, 0.0), weight=1, is_outage=False),
-    Trouble(what="one_way_in", whom=(*SERVERS, *AGENTS, *ETCDS), weight=3),
-    Trouble(what="one_way_out", whom=(*SERVERS, *AGENTS, *ETCDS), weight=3),
-    Trouble(what="loss", whom=(*SERVERS, *AGENTS, *ETCDS), span=_LONG, weight=3, is_outage=False),
+    Trouble(what="one_way_in", whom=ALL, weight=3),
+    Trouble(what="one_way_out", whom=ALL, weight=3),
+    Trouble(what="loss", whom=ALL, span=_LONG, weight=3, is_outage=False),
 )
 KINDS: Mapping[str, Trouble] = {one.what: one for one in TROUBLES}
 #: Of each group so many are hit at once at most; rarely, one more.
-_AT_ONCE = {ETCDS: 1, SERVERS: 2, AGENTS: 2}
+_AT_ONCE = {ETCDS: 1, SERVERS: 2, AGENTS: 2, WORKERS: 2}
 _ONE_MORE = 0.1
 
 

@@ -19,7 +19,8 @@ class Recorder:
         self.counts: Counter[str] = Counter()
         #: What nobody expects, and no check would see.
         self.complaints: list[str] = []
-        self._began = time.monotonic()
+        #: What the monotonic clock was then.
+        self.began = time.monotonic()
         self._files: dict[str, TextIO] = {}
         self._log: dict[str, TextIO] = {}
         self._astonished: set[str] = set()
@@ -27,7 +28,7 @@ class Recorder:
 
     def now(self) -> float:
         """Return the seconds since the run began."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began
 
     def note(self, event: Event, file: str = "") -> None:
         """Write an event at the end of its node's file, or of another one: what one file holds, one thread writes."""

@@ -14,16 +14,20 @@ from pathlib import Path
 from harpoon.kit.errors import HarpoonError
 from harpoon.kit.logs import warnings_only
 from tests.proof.checks import CHECKS
+from tests.proof.checks.carrying import OF_REAL_RUNS
 from tests.proof.checks.running import NoDoubleRun
-from tests.proof.history import Calm, Ended, Settled, digest, read, to_line
+from tests.proof.history import Ended, digest, read, to_line
 from tests.proof.judge import Judge, Terms, Violation
+from tests.system.chaos.calm import Calming, Pace
 from tests.system.chaos.census import Census
 from tests.system.chaos.clients import Doors, Session, Watcher
-from tests.system.chaos.hosts import AGENTS, ETCDS, SERVERS, Hosts
+from tests.system.chaos.flows import flows
+from tests.system.chaos.hosts import AGENTS, SERVERS, Hosts
 from tests.system.chaos.jobs import jobs
 from tests.system.chaos.nemesis import NODE, Nemesis
 from tests.system.chaos.plan import Planned, plan, to_text
 from tests.system.chaos.recorder import Recorder
+from tests.system.chaos.runners import Runner, amiss, declare, exported
 from tests.system.chaos.store import Follower
 
 #: What is noted is noted so long after it happened, at most.
@@ -41,6 +45,7 @@ class Setting:
     lost_after_s: float = 8.0
     resync_s: float = 5.0
     sessions: int = 3
+    runners: int = 2
     settle_s: float = 90.0
     silent_s: float = 10.0
 
@@ -120,6 +125,7 @@ async def _run(setting: Setting, faults: Sequence[Planned], outcome: Outcome, re
     )
     hosts = Hosts(work, recorder, token, options)
     census = Census(sockets / "census", recorder.note, recorder.now)
+    pace = Pace()
     try:
         await hosts.start()
         doors = Doors({server: hosts.url(server) for server in SERVERS}, token)
@@ -127,24 +133,21 @@ async def _run(setting: Setting, faults: Sequence[Planned], outcome: Outcome, re
         nemesis = Nemesis(hosts, doors, census, recorder, lambda: follower.revision)
         async with asyncio.TaskGroup() as group:
             following = group.create_task(follower.run())
+            pacing = group.create_task(pace.run())
             await _serving(doors)
-            await _chaos(setting, faults, census.path, doors, recorder, nemesis)
+            await declare(doors, flows())
+            runners = await _chaos(setting, faults, census.path, doors, recorder, nemesis)
             await nemesis.make_whole()
-            recorder.note(Calm(t=recorder.now(), node=NODE, core=(*ETCDS, *SERVERS, *AGENTS)))
-            calm = recorder.now()
-            reason = await _converged(doors, follower, nemesis, setting)
-            outcome.settled_s = recorder.now() - calm
-            if reason:
-                outcome.wrong.append(f"L1: not converged {setting.settle_s:g} s after all was mended: {reason}")
-            recorder.note(Settled(t=recorder.now(), node=NODE))
-            await asyncio.sleep(setting.silent_s)
+            calming = Calming(doors, follower, nemesis, recorder, setting.resync_s)
+            outcome.wrong += await calming.run(pace, setting.settle_s, setting.silent_s)
+            outcome.settled_s, outcome.notes = calming.settled_s, calming.notes
+            outcome.wrong += await _come_to(doors, runners, recorder)
             recorder.note(Ended(t=recorder.now(), node=NODE))
             following.cancel()
+            pacing.cancel()
         outcome.faults, outcome.undone = nemesis.done, nemesis.failed
         outcome.notes += [f"the watch of the store was begun anew: {one}" for one in follower.resumed]
-        outcome.notes += [f"{hosts.restarts} processes that ended by themselves were started again"] * bool(
-            hosts.restarts
-        )
+        outcome.notes += [f"{name} ended by itself, and was started again" for name in hosts.restarts]
         await doors.close()
     finally:
         await hosts.close()
@@ -170,56 +173,41 @@ async def _serving(doors: Doors) -> None:
 
 async def _chaos(
     setting: Setting, faults: Sequence[Planned], census: Path, doors: Doors, recorder: Recorder, nemesis: Nemesis
-) -> None:
-    """Break things while clients ask for things; both end together."""
+) -> list[Runner]:
+    """Break things while clients ask for things; both end together. Return who has started runs."""
     made, forms = jobs(census), set[tuple[str, str, int]]()
+    runners = [
+        Runner(f"r{number}", doors, recorder, f"{setting.seed}-r{number}", flows())
+        for number in range(1, setting.runners + 1)
+    ]
     clients = [
         *(
             Session(f"c{number}", doors, recorder, f"{setting.seed}-c{number}", made, forms)
             for number in range(1, setting.sessions + 1)
         ),
-        Watcher("w1", doors, recorder, f"{setting.seed}-w1", is_sse=False),
-        Watcher("w2", doors, recorder, f"{setting.seed}-w2", is_sse=True),
+        Watcher("v1", doors, recorder, f"{setting.seed}-w1", is_sse=False),
+        Watcher("v2", doors, recorder, f"{setting.seed}-w2", is_sse=True),
+        *runners,
     ]
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(client.run()) for client in clients]
         await nemesis.run(faults)
         for task in running:
             task.cancel()
+    return runners
 
 
-async def _converged(doors: Doors, follower: Follower, nemesis: Nemesis, setting: Setting) -> str:
-    """Wait until every server says that all is as desired, and nothing more is written; return what is not, in the end."""
-    until = time.monotonic() + setting.settle_s
-    # What nobody asked for is to be gone after two resyncs.
-    since = calm = time.monotonic()
-    reason, revision = "", 0
-    while time.monotonic() < until:
-        await nemesis.let_go()
-        reason = await _missing(doors)
-        if reason or follower.revision != revision:
-            since, revision = time.monotonic(), follower.revision
-        elif time.monotonic() - since > 3.0 and time.monotonic() - calm > 2 * setting.resync_s:
-            return ""
-        await asyncio.sleep(0.5)
-    return reason or "the store is still written to"
-
-
-async def _missing(doors: Doors) -> str:
-    """Return the first thing that is not as desired, as any server says."""
+async def _come_to(doors: Doors, runners: Sequence[Runner], recorder: Recorder) -> list[str]:
+    """Return what has not come of the runs that were started, as each server exports them."""
+    asked = {id_: one for runner in runners for id_, one in runner.runs.items()}
+    recorder.counts["runs"] = len(asked)
+    wrong, told = [], {}
     for client in doors.clients:
-        try:
-            agents = (await client.get("agents", within=timedelta(seconds=5))).body["items"]
-            found = (await client.get("jobs", within=timedelta(seconds=5))).body["items"]
-        except HarpoonError as error:
-            return f"{client.url}: {error}"
-        links = {one["name"]: one["link"]["state"] for one in agents}
-        if links != dict.fromkeys(AGENTS, "connected"):
-            return f"{client.url}: agents are {links}"
-        for job in found:
-            if not job["status"]["is_done"] or job["metadata"].get("is_terminating"):
-                return f"{client.url}: {job['metadata']['name']}: {job['status']}"
-    return ""
+        before, told = told, await exported(client, recorder)
+        if before and told != before:
+            wrong.append(f"S5: {client.url} exports other runs than the one before")
+    recorder.counts |= Counter(f"runs_{run['status']}" for run in told.values())
+    return wrong + list(amiss(asked, told, flows()))
 
 
 def judged(history: Path, terms: Terms, outcome: Outcome | None = None) -> list[str]:
@@ -227,9 +215,10 @@ def judged(history: Path, terms: Terms, outcome: Outcome | None = None) -> list[
     events = read(history)
     if outcome is not None:
         outcome.digest = digest(map(to_line, events))
+        outcome.events["executed"] = sum(event.kind == "executed" and not event.label for event in events)
     wrong: list[str] = []
     # One by one, so that what one finds hides nothing from another.
-    for check in CHECKS:
+    for check in (*CHECKS, *OF_REAL_RUNS):
         # Starts and ends are noted in the order in which they happened: what runs twice needs no slack.
         judge = Judge(replace(terms, grace_s=0.0) if check is NoDoubleRun else terms, [check])
         try:

@@ -1,10 +1,12 @@
-"""The history of the store: each revision that touches the registry, whole, in order, by watches of our own."""
+"""The history of the store: each revision that touches the registry or a run, whole, in order, by watches of our own."""
 
 import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import Any
 
+from harpoon.control.ledger_records import LOG, is_cut, whole
 from harpoon.kit.clock import SystemClock
 from harpoon.store.etcd.store import EtcdStore
 from harpoon.store.port import Change, Compacted, Rewound, SlowWatcher, StoreUnavailable
@@ -12,7 +14,8 @@ from harpoon.store.url import EtcdUrl
 from tests.proof.history import Committed
 from tests.system.chaos.recorder import Recorder
 
-ROOT = "/h/1/ctl/"
+#: The registry, and the logs of runs.
+ROOT = "/h/1/"
 NODE = "store"
 
 
@@ -29,6 +32,8 @@ class Follower:
         #: All up to this revision is noted.
         self.revision = 1
         self._told: dict[int, int] = {}
+        #: Parts of records of runs that were too large for one commit: stem of their log → name → part.
+        self._parts: dict[str, dict[str, bytes]] = {}
         #: Why a watch was begun anew, each time.
         self.resumed: list[str] = []
 
@@ -70,9 +75,17 @@ class Follower:
             await store.close()
 
     def _take(self, url: EtcdUrl, revision: int, changes: tuple[Change, ...]) -> None:
-        told = {one.key: None if one.entry is None else json.loads(one.entry.value) for one in changes}
+        told = {one.key: None if one.entry is None else self._read(one.key, one.entry.value) for one in changes}
         known = hash(json.dumps(told, sort_keys=True))
         if self._told.setdefault(revision, known) != known:
             self._recorder.complain(f"{url} tells revision {revision} otherwise than another member")
         if revision > self.revision:
             self._recorder.note(Committed(t=self._recorder.now(), node=NODE, revision=revision, changes=told))
+
+    def _read(self, key: str, value: bytes) -> Any:
+        """Return a record: of one that was cut all of it, of a part of one its size."""
+        stem, _, name = key.rpartition("/")
+        if key.startswith(LOG) and "." in name:
+            self._parts.setdefault(stem, {})[name] = value
+            return {"part": len(value)}
+        return json.loads(whole(value, self._parts[stem]) if is_cut(value) else value)
