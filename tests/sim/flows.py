@@ -32,7 +32,7 @@ def flow(start: str | None = None, **operations: Any) -> dict[str, Any]:
 #: A cycle through a person; joins; a cycle by a label of its own; waits, and a choice; many in a row.
 WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
     "refund": flow(
-        "pay_back",
+        "ask",
         pay_back=work(visits=4, next={"done": "tell", "fail": "ask", "timeout": "ask"}),
         ask=work("tell", visits=4, next={"done": "wait_human", "exhausted": "incident"}),
         wait_human={

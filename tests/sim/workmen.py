@@ -16,9 +16,10 @@ from harpoon.client import client as clients
 from harpoon.client.connection import Head, unreachable
 from harpoon.client.request import Request
 from harpoon.kit.errors import HarpoonError
-from harpoon.worker import attempt, pulse, servers
+from harpoon.worker import servers
 from harpoon.worker.app import Worker
 from harpoon.worker.context import Context
+from harpoon.worker.means import Means
 from harpoon.worker.outcome import Fail, Label, Retry
 from harpoon.worker.serving import serve
 from harpoon.worker.settings import Settings
@@ -61,10 +62,6 @@ def lead(world: "World", rng: random.Random) -> None:
         ), told.body
 
     clients.Client._exchange = exchange  # type: ignore[method-assign]
-    # Its heartbeats have a loop of their own otherwise.
-    pulse.Pulse.run = pulse.Pulse._keep  # type: ignore[method-assign]
-    asyncio.new_event_loop = asyncio.get_running_loop
-    attempt._clock = SimClock()  # type: ignore[misc, assignment]
     servers.system_random = lambda: random.Random(rng.getrandbits(64))
 
 
@@ -92,6 +89,10 @@ def _note(world: "World", since: float, asked: Mapping[str, Any], answered: Told
         label, status = closing["label"], result["status"]
         world.tell(Brought(t=now, node=node, worker=worker, **_which(closing), label=label, status=status))
     world.net.happened["claim lost, and told"] += len(told.get("lost", ()))
+
+
+def _now_s() -> float:
+    return SimClock().now().elapsed.total_seconds()
 
 
 def _results(asked: Mapping[str, Any], told: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -128,12 +129,15 @@ class Honest:
             self._worker.handler(name)(self._do)
         urls = tuple(f"http://{instance}" for instance in rng.sample(instances, len(instances)))
         self._settings = Settings(servers=urls, name=hand.name, grace=timedelta(seconds=2))
+        self._means = Means(
+            connect=lambda is_known: servers.Servers(urls, None, is_known=is_known), now=_now_s, is_timeless=True
+        )
         self.life = f"{hand.name}-{rng.getrandbits(32):08x}"
         #: Once set, it finishes what it has, and ends.
         self.stop = asyncio.Event()
 
     async def run(self) -> None:
-        await serve(self._worker, self._settings, stop=self.stop)
+        await serve(self._worker, self._settings, stop=self.stop, means=self._means)
 
     async def _do(self, ctx: Context) -> Label:
         rng = self._rng
