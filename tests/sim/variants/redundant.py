@@ -197,7 +197,7 @@ _ALL: Final = (
             edits=(
                 Edit(
                     offering.tell,
-                    'exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused")',
+                    'exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused", draft)',
                     "pass",
                 ),
             ),
