@@ -55,11 +55,19 @@ class Letter:
     name: str
     signal: KeyedSignal
     mod: int
+    #: Of its payload, in bytes.
+    size: int
 
     @property
     def key(self) -> str:
         """Its key in the store."""
         return KEPT + self.name
+
+    @property
+    def about(self) -> tuple[str, str | None, str, int]:
+        """What tells whether a run would have it; see `core.signalling.has_taker`."""
+        signal = self.signal
+        return signal.name, signal.key, signal.label, self.size
 
     def addressed(self) -> Signal:
         """Return the signal as its run is sent it, by an id that no other signal to that run has."""
@@ -89,8 +97,8 @@ class KeyedRecords:
         self._mirror = Mirror(store, KEYED, [self._kept, self._sent])
         self._mirror.listen(self._hear)
         self._bytes = 0
-        #: Place → names of what is kept for it.
-        self._at: dict[Place, dict[str, None]] = {}
+        #: Place → names of what is kept for it, and the sizes of the payloads.
+        self._at: dict[Place, dict[str, int]] = {}
         self._is_changed = asyncio.Event()
         #: They can be relied on.
         self.is_loaded = False
@@ -121,9 +129,10 @@ class KeyedRecords:
 
     def letters(self, place: Place) -> list[Letter]:
         """Return what is kept for a place, as it came."""
-        rows = {name: self._kept.rows[name] for name in self._at.get(place, ())}
+        sizes = self._at.get(place, {})
+        rows = {name: self._kept.rows[name] for name in sizes}
         ordered = sorted(rows.items(), key=lambda one: one[1].create_revision)
-        return [Letter(name, row.value, row.mod_revision) for name, row in ordered]
+        return [Letter(name, row.value, row.mod_revision, sizes[name]) for name, row in ordered]
 
     def is_known(self, name: str) -> bool:
         """Whether a signal came before, as far as it is known here."""
@@ -163,14 +172,13 @@ class KeyedRecords:
 
     def _put_in(self, name: str, signal: KeyedSignal) -> None:
         place = Place(signal.namespace, signal.name, signal.key)
-        self._at.setdefault(place, {})[name] = None
-        self._bytes += json_bytes(signal.payload)
+        size = self._at.setdefault(place, {})[name] = json_bytes(signal.payload)
+        self._bytes += size
         self._wake(place)
 
     def _take_out(self, name: str, signal: KeyedSignal) -> None:
         place = Place(signal.namespace, signal.name, signal.key)
         names = self._at[place]
-        del names[name]
+        self._bytes -= names.pop(name)
         if not names:
             del self._at[place]
-        self._bytes -= json_bytes(signal.payload)

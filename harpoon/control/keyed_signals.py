@@ -18,6 +18,7 @@ and then, as by any loop here.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -36,6 +37,7 @@ from harpoon.kit import codec
 from harpoon.kit.clock import Clock, Random
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Problem, Unavailable
 from harpoon.kit.loop import Counter, Loop, Pace
+from harpoon.kit.news import News
 from harpoon.model.keyed_signal import DeliveredSignal, KeyedSignal
 from harpoon.store import settle
 from harpoon.store.port import Compare, Delete, Put, Store, StoreUnavailable, Trouble, Write
@@ -46,6 +48,10 @@ PAYLOAD_BYTES_MAX: Final = 64 << 10
 SENT_MAX: Final = 20_000
 #: What is too old is looked for so often.
 SWEEP_S: Final = 600.0
+#: Wait before it is asked again what became of a run.
+_AGAIN: Final = timedelta(milliseconds=500)
+#: Runs that wait which are looked at before others get their turn.
+_SLICE: Final = 200
 _ENDING: Final = frozenset({Trouble.CLOSED, Trouble.ROLLED_BACK})
 
 _log = structlog.get_logger(__name__)
@@ -80,8 +86,9 @@ class KeyedSignals:
             rng=rng,
             failures=failures,
             pace=pace,
-            expected=(StoreUnavailable, HarpoonError),
+            expected=(StoreUnavailable,),
         )
+        self._news = News()
 
     # What users do.
 
@@ -201,7 +208,15 @@ class KeyedSignals:
 
     async def _attend_all(self, place: Place) -> None:
         for letter in self._records.letters(place):
-            await self._attend(place, letter)
+            try:
+                await self._attend(place, letter)
+            except HarpoonError as error:
+                # Of one run nobody may know for long; others are not to wait for that.
+                self._loop.wake_after(place, _AGAIN)
+                if self._news.is_news(str(error), asyncio.get_running_loop().time()):
+                    _log.warning("keyed_signal_waits", run=letter.signal.run, reason=str(error))
+            # There may be many, and none for any run that waits.
+            await asyncio.sleep(0)
 
     async def _attend(self, place: Place, letter: Letter) -> None:
         """Have a run have a signal, if one waits here; what another instance has done meanwhile stands."""
@@ -217,41 +232,43 @@ class KeyedSignals:
             await self._commit(letter, [Delete(letter.key)])
             return
         else:
-            found = self._taker(place, letter)
+            found = await self._taker(place, letter)
             if found is None or not await self._name(letter, found):
                 return
         key = run_key(letter.signal.namespace, letter.signal.run or "")
         conductor = self._runs.conductor_of(key)
         if conductor is None:
             return
-        if await self._is_had(conductor, key, letter.addressed()):
+        if await self._is_had(conductor, key, letter):
             told = DeliveredSignal(run=letter.signal.run or "", at_ms=self._clock.now().wall)
             await self._commit(letter, [Delete(letter.key), Put(SENT + letter.name, codec.dump(told))])
         else:
             await self._name(letter, None, by=conductor)
 
-    def _taker(self, place: Place, letter: Letter) -> str | None:
+    async def _taker(self, place: Place, letter: Letter) -> str | None:
         """Return the id of a run conducted here that waits for a signal, and would have it now."""
-        signal, now_ms = letter.addressed(), self._clock.now().wall
-        for key in self._waiting.get(place, ()):
+        about, now_ms = letter.about, self._clock.now().wall
+        for number, key in enumerate(tuple(self._waiting.get(place, ())), 1):
             conductor = self._runs.conductor_of(key)
             conducted = None if conductor is None else conductor.runs.get(key)
-            if conducted is not None and has_taker(conducted.run, signal[1:], now_ms):
+            if conducted is not None and has_taker(conducted.run, about, now_ms):
                 return conducted.run.id
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
         return None
 
-    async def _is_had(self, conductor: Conductor, key: str, signal: Signal) -> bool:
+    async def _is_had(self, conductor: Conductor, key: str, letter: Letter) -> bool:
         """Have a run have a signal if it consumes it at once; return whether it has it.
 
         Raises:
             Unavailable: It is not known.
             StoreUnavailable: The store could not answer.
         """
-        conducted = conductor.runs.get(key)
+        conducted, signal = conductor.runs.get(key), letter.addressed()
         if conducted is None:
             return await self._had(key, signal.id)
         # From here to where it is decided nothing else happens.
-        if signal.id not in conducted.run.seen and not has_taker(conducted.run, signal[1:], self._clock.now().wall):
+        if signal.id not in conducted.run.seen and not has_taker(conducted.run, letter.about, self._clock.now().wall):
             return False
         try:
             await conductor.signal(key, signal)

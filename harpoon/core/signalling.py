@@ -42,19 +42,19 @@ def objection(run: Run, event: Signalled) -> tuple[str, str] | None:
     return None
 
 
-def has_taker(run: Run, sent: tuple[str, str | None, str, object], now_ms: int) -> bool:
+def has_taker(run: Run, sent: tuple[str, str | None, str, int], now_ms: int) -> bool:
     """Whether a run would consume a signal at once.
 
     Args:
         run: As it stands.
-        sent: The name of the signal, its key, its label and its payload.
+        sent: The name of the signal, its key, its label and the size of its payload, as `json_bytes` has it.
         now_ms: When.
     """
-    name, key, label, payload = sent
+    name, key, label, size = sent
     waits = run.waiting.get((name, key))
     if not waits or run.is_paused or len(run.kept) >= SIGNALS_MAX:
         return False
-    kept = Kept("", name, key, label, payload, 0, now_ms, json_bytes(payload))
+    kept = Kept("", name, key, label, None, 0, now_ms, size)
     step = Step(run, now_ms)
     return any(step.suits(run.graph.nodes[op], kept) for op, _ in waits)
 

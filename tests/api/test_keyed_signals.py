@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from harpoon.control import keyed_records, keyed_signals
-from harpoon.control.keyed_records import KEPT, KEYED, SENT, name_of
+from harpoon.control.keyed_records import KEPT, KEYED, SENT, Place, name_of
+from harpoon.control.ledger_records import RUNS as RECORDS
+from harpoon.control.ledger_records import prefix_of, shard_of
 from harpoon.core.fold import SIGNAL_KEPT_MS
 from harpoon.core.step import Signal
 from harpoon.kit import codec
@@ -253,6 +255,43 @@ async def test_what_was_not_had_within_seven_days_is_gone(monkeypatch: pytest.Mo
         assert await names(rig.store, KEYED) == [f"{SENT}default/2"]
         await start(rig, workflow="flow")
         assert await had(rig, "o-1") == []
+
+
+async def test_many_that_no_run_takes_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed_signals, "_SLICE", 1)
+    async with a_runs_rig() as rig:
+        await declare(rig, ONCE)
+        for run in ("o-1", "o-2"):
+            await start(rig, run, workflow="flow")
+        for number in range(5):
+            assert await send(rig, f"s-{number}", label="late") is None
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        keyed, counting = rig.doors.keyed, asyncio.ensure_future(others())
+        assert keyed is not None
+        await keyed._attend_all(Place("default", "paid", "all"))
+        counting.cancel()
+        assert turns >= 5 * (2 + 1), "after each run and each signal"
+        assert await send(rig, "s-9") == "o-1"
+
+
+async def test_a_run_of_which_nobody_knows_keeps_no_other_from_its_signal() -> None:
+    async with a_runs_rig() as rig:
+        await declare(rig, ONCE)
+        await start(rig, "o-9", workflow="flow")
+        header = await rig.store.get(f"{prefix_of(RECORDS, shard_of('default/o-9'))}default/o-9")
+        assert header is not None
+        # One that this release cannot go on with, say.
+        lost = f"{prefix_of(RECORDS, shard_of('default/lost'))}default/lost"
+        await rig.store.commit((), [Put(lost, header.value), a_record("lost", id_="s-1")])
+        assert await send(rig, "s-2") == "o-9"
+        assert await names(rig.store, KEPT) == [a_record("lost", id_="s-1").key]
 
 
 async def test_too_large_and_too_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

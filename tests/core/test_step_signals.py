@@ -169,16 +169,16 @@ def test_so_many_signals_are_kept_and_no_more():
 
 def test_whether_a_run_would_consume_a_signal_at_once_is_known_before_it_is_sent():
     flow = begun(spec(a=asking(key="${run.id}", output_max=200, next={"approved": "b"}), b=work()))
-    sent = ("decision", "r1", "approved", {"by": "ann"})
+    sent = ("decision", "r1", "approved", 12)
 
     def takes(**other):
-        fields = dict(zip(("name", "key", "label", "payload"), sent, strict=True)) | other
+        fields = dict(zip(("name", "key", "label", "size"), sent, strict=True)) | other
         return has_taker(flow.run, tuple(fields.values()), flow.now)
 
     before = story(flow.run)
     assert takes()
     assert story(flow.run) == before
-    others = ({"name": "other"}, {"key": "r2"}, {"key": None, "name": "x"}, {"label": "late"}, {"payload": "x" * 200})
+    others = ({"name": "other"}, {"key": "r2"}, {"key": None, "name": "x"}, {"label": "late"}, {"size": 201})
     assert not any(takes(**other) for other in others)
     flow.pause()
     assert not takes()
@@ -191,9 +191,9 @@ def test_whether_a_run_would_consume_a_signal_at_once_is_known_before_it_is_sent
 def test_a_run_that_keeps_as_many_signals_as_it_may_takes_none():
     flow = begun(spec(a=asking(key="${run.id}"), b=await_signal("later", key="x")))
     for number in range(SIGNALS_MAX):
-        assert has_taker(flow.run, ("decision", "r1", "approved", None), flow.now)
+        assert has_taker(flow.run, ("decision", "r1", "approved", 4), flow.now)
         flow.send("later", key="y", named=f"m{number}")
-    assert not has_taker(flow.run, ("decision", "r1", "approved", None), flow.now)
+    assert not has_taker(flow.run, ("decision", "r1", "approved", 4), flow.now)
 
 
 def test_a_signal_that_was_not_consumed_expires():
