@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import structlog
 from aiohttp import web
 from prometheus_client import Counter
 
@@ -24,6 +25,8 @@ from harpoon.control.run_changes import EVERYTHING, Record, log_of, records_of
 from harpoon.control.view import View
 from harpoon.kit.errors import Invalid
 from harpoon.store.port import Compacted, Rewound, SlowWatcher, Store, StoreUnavailable
+
+_log = structlog.get_logger(__name__)
 
 #: Records heard before others get their turn on the event loop.
 _SLICE: Final = 200
@@ -161,6 +164,10 @@ class Channel:
                 except SlowWatcher:
                     continue  # the store is asked again from where it stopped
         except (Compacted, Rewound, StoreUnavailable) as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001
+            # Whatever it is: those who listen would hear nothing more, and take that for calm.
+            _log.error("runs_not_heard", prefix=self.prefix, exc_info=error)
             self._fail(error)
 
     async def _hear(self) -> None:

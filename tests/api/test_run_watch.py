@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import ClientPayloadError
 
 from harpoon.api import run_feed
 from harpoon.api.limits import Limits
@@ -467,6 +468,20 @@ async def test_a_watch_of_runs_that_cannot_go_on_says_why(error: Exception, told
             await start(rig, workflow="flow")
             assert (await reader.rest())[-1] == {"type": "error", **told}
         # Whoever comes again is told all that there is.
+        async with rig.watch(LISTED) as reader:
+            [snapshot, _] = await reader.until_type("synced")
+            assert [one["id"] for one in snapshot["items"]] == ["o-1"]
+
+
+async def test_a_watch_that_cannot_go_on_for_no_reason_known_breaks_off_and_is_not_silent() -> None:
+    store = FaultyStore()
+    async with a_runs_rig(store=store) as rig:
+        await declare(rig, WAITING)
+        async with rig.watch(LISTED) as reader:
+            await reader.until_type("synced")
+            store.errors.append(RuntimeError("as the test wants"))
+            with pytest.raises(ClientPayloadError):
+                await asyncio.gather(reader.rest(), start(rig, workflow="flow"))
         async with rig.watch(LISTED) as reader:
             [snapshot, _] = await reader.until_type("synced")
             assert [one["id"] for one in snapshot["items"]] == ["o-1"]
