@@ -52,7 +52,7 @@ def describe(
     ] = False,
     form: Format = Output.TABLE,
 ) -> None:
-    """Show one job, task or agent on a screen: how it stands, why, what happened to it last and what it wrote last.
+    """Show a job, task, agent, workflow or run on a screen: how it stands, why, and what happened to it last.
 
     Of a namespace: its quota, what its jobs use of it, and what is over. Of a workflow: its operations, its bounds and
     its latest runs. Of a run: what happened in it, visit by visit, with the bounds beside what was.

@@ -116,6 +116,8 @@ def arguments_of(
         if name not in known:
             told = f"it has {', '.join(map(str, known))}" if known else "it has none"
             raise Invalid(f"--set {name}: {job} has no such {what.rpartition(' ')[2]}; {told}")
+        if name in arguments:
+            raise Invalid(f"--set {name} stands twice; say which value is meant")
         parameter = known[name]
         arguments[name] = _typed(name, value, parameter.get("type") if isinstance(parameter, dict) else None)
     return arguments

@@ -28,6 +28,8 @@ KEPT_FOR: Final = timedelta(seconds=5)
 NAMES_MAX: Final = 500
 #: What ``get`` lists.
 KINDS: Final = ("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces", "workflows", "runs")
+#: What ``watch`` takes several of at once.
+WATCHED: Final = ("jobs", "placements", "tasks", "agents")
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -76,9 +78,15 @@ def names_of_kind(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: AR
     return names(ctx, kind) if kind in _PATHS else []
 
 
-def changes_jobs_and_agents(ctx: typer.Context, incomplete: str) -> list[str]:
+def awaited(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete what ``wait`` takes."""
-    return [*subjects("job", "change")(ctx, incomplete), "agents"]
+    return [*subjects("job", "change", "run")(ctx, incomplete), "agents"]
+
+
+def watched(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
+    """Complete what ``watch`` takes: kinds with commas between them, or ``runs`` alone."""
+    before, comma, _ = incomplete.rpartition(",")
+    return [f"{before}{comma}{kind}" for kind in (WATCHED if comma else (*WATCHED, "runs"))]
 
 
 def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over

@@ -45,7 +45,10 @@ def watch(
     remote: Remote,
     scope: Scope,
     kinds: Annotated[
-        str, typer.Argument(help="Some of jobs, placements, tasks, agents; or runs.", metavar="KINDS")
+        str,
+        typer.Argument(
+            help="Some of jobs, placements, tasks, agents; or runs.", metavar="KINDS", autocompletion=offers.watched
+        ),
     ] = "jobs,placements,tasks,agents",
     after: Annotated[
         str | None, typer.Option(help="Only changes after this revision, as shown before.", metavar="REVISION")
@@ -94,7 +97,7 @@ def wait(
             help="job/NAME, change/ID, run/ID or agents.",
             metavar="WHAT",
             show_default=False,
-            autocompletion=offers.changes_jobs_and_agents,
+            autocompletion=offers.awaited,
         ),
     ],
     goal: Annotated[Goal, typer.Option("--for", help="What a job is to be.")] = Goal.READY,
@@ -109,6 +112,8 @@ def wait(
     """
     client, span = remote.client(), span_of(timeout)
     kind, _, name = what.partition("/")
+    if goal is not Goal.READY and kind in ("agents", "change", "changes", "run", "runs"):
+        raise Invalid(f"--for says what a job is to be, and {what} is none; leave it out")
     match kind:
         case "job" | "jobs" if name and goal is Goal.GONE:
             done = waiting.wait_gone(client, namespace, name, span)

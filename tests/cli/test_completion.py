@@ -70,6 +70,7 @@ def shell(tmp_path: Path, server: FakeServer) -> Iterator[Shell]:
     server.tell("GET /v1/jobs", items(a_job("web"), a_job("cart", "shop")))
     server.tell("GET /v1/namespaces", items({"metadata": {"name": "default"}}, {"metadata": {"name": "shop"}}))
     server.tell("GET /v1/namespaces/default/tasks", items({"id": "default.web.0.1-9"}, {"id": "default.web.1.1-9"}))
+    server.tell("GET /v1/namespaces/default/runs", items({"id": "o-17"}, {"id": "p-1"}))
     server.tell("GET /v1/agents", items({"name": "a1"}, {"name": "b1"}))
     return Shell(tmp_path, server.url)
 
@@ -108,6 +109,9 @@ def test_every_verb_is_offered_and_no_server_is_asked(shell: Shell, server: Fake
         ("harpoon events agent/b", {"agent/b1"}),
         ("harpoon wait ", {"job/web", "job/api", "change/default.web.1-7", "change/default.api.1-7", "agents"}),
         ("harpoon wait change/default.w", {"change/default.web.1-7"}),
+        ("harpoon wait run/o", {"run/o-17"}),
+        ("harpoon watch ru", {"runs"}),
+        ("harpoon watch jobs,t", {"jobs,tasks"}),
         ("harpoon logs ", {"web", "api"}),
         ("harpoon logs default.web.0", {"default.web.0.1-9"}),
         ("harpoon delete ", {"job/web", "job/api", "agent/a1", "agent/b1", "namespace/default", "namespace/shop"}),

@@ -49,6 +49,7 @@ def test_inputs_come_from_a_file_and_what_is_set_goes_before(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (("--set", "order=a", "--set", "order=b"), "--set order stands twice; say which value is meant"),
         (("--set", "order"), "write an input as NAME=VALUE; got --set 'order'"),
         (("--set", "hour=1"), "--set hour: workflow refund has no such input; it has order, amount, lines"),
         (("--set", "amount=much"), "--set amount: write a number, such as 0.5; got 'much'"),

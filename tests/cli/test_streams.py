@@ -119,6 +119,13 @@ def test_waiting_until_a_job_is_gone_ends_when_it_is_not_found(terminal: Termina
     assert done.err.endswith("job/web gone\n")
 
 
+@pytest.mark.parametrize("what", ["run/o-17", "change/default.web.1-7", "agents"])
+def test_a_goal_is_of_jobs(terminal: Terminal, server: FakeServer, what: str) -> None:
+    done = terminal.run("wait", what, "--for", "gone", server=server.url)
+    assert (done.code, server.asked) == (2, [])
+    assert f"--for says what a job is to be, and {what} is none; leave it out" in done.err
+
+
 def test_waiting_for_agents_counts_those_connected(terminal: Terminal, server: FakeServer) -> None:
     server.tell(WATCH, Told(lines=[{"type": "change", "revision": "1.4", "changes": []}], hangs=True))
     server.tell("GET /v1/agents", agents("connected", "lost"), agents("connected", "connected"))
