@@ -20,7 +20,7 @@ async def report_permits(request: web.Request) -> web.Response:
     """Take the report of another instance, and answer what it is given.
 
     For instances only. A report tells all permits that the instance has of this one, and all that it would have; a
-    later one takes the place of those before, which are then answered 409.
+    later one takes the place of those before. With nothing to tell, the answer waits for up to `wait`.
     """
     doors = request.app[DOORS]
     if doors.sharing is None:

@@ -111,7 +111,7 @@ class Sharing:
             stay: Has it wait.
 
         Raises:
-            Conflict: Another report of the instance took its place, or it is not known here that it is live.
+            Conflict: The instance has reported again before, or it is not known here that it is live.
         """
         instance, report = asked.instance, report_of(asked)
         known = self._homes.reports.get(instance)
@@ -130,7 +130,8 @@ class Sharing:
         try:
             await stay(lambda: _wait(news, asked.wait.total_seconds()))
             if self._open.get(instance) is not news:
-                raise Conflict(f"instance {instance} has told something later")
+                # It has reported again, and will not look at this.
+                return PermitAnswer(number=asked.number)
             return answer_told(asked.number, self._gates.take_given(self._homes, instance))
         finally:
             if self._open.get(instance) is news:

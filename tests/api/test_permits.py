@@ -1,5 +1,6 @@
 """Limits that instances keep together over HTTP: what is claimed, and what is said of what waits."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -72,6 +73,20 @@ async def test_homes_that_are_closed_are_told_as_metrics() -> None:
         told = (await here.get("/metrics")).body.decode()
         assert 'harpoon_work_limit_homes{state="open"} 32.0' in told
         assert 'harpoon_work_limit_homes{state="closed"} 0.0' in told
+
+
+async def test_a_report_that_waits_gives_way_to_a_later_one() -> None:
+    async with two(None) as (here, _):
+        await here.write(Instance(name="s9", url="", version="1", since_ms=1))
+        waiting = asyncio.ensure_future(here.ask("POST", "/v1/permits", {"instance": "s9", "number": 1, "wait": "9s"}))
+        while "s9" not in here.doors.sharing._open:  # type: ignore[union-attr]
+            await asyncio.sleep(0.001)
+        later = await here.ask("POST", "/v1/permits", {"instance": "s9", "number": 2})
+        assert [(one.status, one.json) for one in (await waiting, later)] == [
+            (200, {"number": 1, "keys": []}),
+            (200, {"number": 2, "keys": []}),
+        ]
+        assert (await here.ask("POST", "/v1/permits", {"instance": "s9", "number": 1})).status == 409
 
 
 async def test_a_report_is_for_instances_and_refused_where_there_are_no_runs() -> None:
