@@ -278,6 +278,8 @@ def _typed(given: Sequence[str], schemas: Mapping[str, Any], workflow: str) -> d
     told: dict[str, Any] = {}
     for text in given:
         name, mark, value = text.partition("=")
+        if name in told:
+            raise Invalid(f"--set {name} stands twice; say which value is meant")
         if mark and name in schemas and _kind(schemas[name]) not in _PLAIN:
             told[name] = _json(f"--set {name}", value)
         else:

@@ -16,6 +16,7 @@ from harpoon.config import Listen, ServerSettings
 from harpoon.control.controller import Controller
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
+from harpoon.control.sharing import Sharing, homes_of
 from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import Random, SystemClock
 from harpoon.store.memory import MemoryStore
@@ -36,8 +37,11 @@ async def test_an_instance_gives_its_holds_back_while_requests_under_way_are_sti
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        first = await Controller.open(means, Metrics(), partial(WorkExchange, clock=means.clock))
-        doors = service._doors(settings, means, first, PeerClient(session), None)
+        first = await Controller.open(
+            means, Metrics(), partial(WorkExchange, clock=means.clock, homes=homes_of(means.instance))
+        )
+        sharing = Sharing(means, first.view, first.runs, first.exchange)
+        doors = service._doors(settings, means, first, PeerClient(session), None, sharing)
         doors = replace(doors, registry=SlowRegistry(store, first.view, SystemClock()))
         house = service._House(settings=settings, means=means, controller=first, doors=doors, own=None, recorder=None)
         serving = group.create_task(service._keep(house, stop, lambda _: ready.set()))
