@@ -71,7 +71,7 @@ class Together:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._gathering: _Group | None = None
-        self._following: asyncio.Future[None] | None = None
+        self._following: asyncio.Event | None = None
 
     async def followed(self) -> None:
         """Wait a few turns for what follows at once from what is to be written, so that it is written along with it.
@@ -79,15 +79,17 @@ class Together:
         A worker that waits takes what a run begins with, say: one commit instead of two, and told that much earlier.
         """
         if self._following is not None:
-            await asyncio.wait((self._following,))
+            await self._following.wait()
             return
-        following = self._following = asyncio.get_running_loop().create_future()
+        following = self._following = asyncio.Event()
         try:
             for _ in range(FOLLOWING):
                 await asyncio.sleep(0)
         finally:
             self._following = None
-            following.set_result(None)
+            following.set()
+        # All go on in the same turn.
+        await asyncio.sleep(0)
 
     async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
         """Write as `harpoon.store.port.Store.commit` does, in one commit with what others write in this turn.

@@ -164,6 +164,18 @@ async def test_what_is_against_the_rules_of_a_store_is_told_to_who_asks_and_leav
     assert isinstance(other, StoreUnavailable)
 
 
+async def test_those_who_have_waited_for_what_follows_write_together() -> None:
+    store = Counting()
+    together = Together(store)
+
+    async def writer(name: str) -> None:
+        await together.followed()
+        await together.commit((), put(name))
+
+    assert await told(*map(writer, "abc")) == [None] * 3
+    assert len(store.commits) == 1
+
+
 async def test_what_follows_within_a_few_turns_is_waited_for_by_all_at_once() -> None:
     together = Together(Counting())
     seen: list[str] = []
