@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import random
 
 import pytest
 
 from harpoon.agent.drivers.docker_engine import Frame, _frames, tidy
 from harpoon.agent.drivers.docker_file import parse
 from harpoon.agent.drivers.docker_logs import Keeper, Position
+from harpoon.kit.errors import Unavailable
 from harpoon.model.lifecycle import Restart, RestartPolicy
 from tests.agent.rig import connected, daemon
 from tests.docker.rig import agent, start
@@ -98,11 +100,11 @@ async def test_a_write_that_was_cut_off_is_finished_at_the_byte(tmp_path, cut):
     keeper._save()
     with (tmp_path / "stdout").open("ab") as log:
         log.write(b"ccc\n"[:cut])
-    again = Told([[frame(2, b"b\n"), frame(2, b"e\n", is_stderr=True), frame(2, b"ccc\n"), frame(3, b"d\n")]])
+    again = Told([[*first[0], frame(2, b"ccc\n"), frame(3, b"d\n")]])
     await Keeper(str(tmp_path), "1").follow(again, "c")
     assert (tmp_path / "stdout").read_bytes() == b"a\nb\nccc\nd\n"
     assert (tmp_path / "stderr").read_bytes() == b"e\n"
-    assert again.asked == ["1767225602.500000000"]
+    assert again.asked == ["1767225601.500000000"]
 
 
 async def test_a_log_that_was_emptied_meanwhile_is_gone_on_with(tmp_path):
@@ -110,6 +112,130 @@ async def test_a_log_that_was_emptied_meanwhile_is_gone_on_with(tmp_path):
     (tmp_path / "stdout").write_bytes(b"")
     await Keeper(str(tmp_path), "1").follow(Told([[frame(1, b"a\n"), frame(2, b"b\n")]]), "c")
     assert (tmp_path / "stdout").read_bytes() == b"b\n"
+
+
+class Killed(Exception):
+    """The agent is no more."""
+
+
+class Recorded:
+    """An engine with a file of pieces, whose moments are not quite in order; it is left in the midst of it."""
+
+    def __init__(self, frames, *, all_behind=False, at_once=3):
+        self.frames = frames
+        #: As newer engines do: behind the first piece that is late enough, those before it are told, too.
+        self.all_behind = all_behind
+        self.at_once = at_once
+        #: Left when so many pieces of the file were told, with what; then never again.
+        self.leave = None
+
+    async def logs(self, container, since):
+        second, _, billionth = since.partition(".")
+        begin = (int(second), int(billionth or 0))
+        late = [number for number, one in enumerate(self.frames) if when(one) >= begin]
+        if self.all_behind:
+            late = list(range(late[0], len(self.frames))) if late else []
+        end, error = self.leave or (len(self.frames), None)
+        late = [number for number in late if number < end]
+        for first in range(0, len(late), self.at_once):
+            yield [self.frames[number] for number in late[first : first + self.at_once]]
+        self.leave = None
+        if error is not None:
+            raise error
+
+
+def piece(billionths, number, *, is_stderr=False):
+    """Make a piece as it is told by an engine that leaves out noughts at the end."""
+    second, rest = divmod(billionths, 10**9)
+    part = f".{rest:09d}".rstrip("0").rstrip(".")
+    return Frame(is_stderr, f"2026-01-01T00:{second // 60:02d}:{second % 60:02d}{part}Z".encode(), b"%d\n" % number)
+
+
+def when(one):
+    _, minute, rest = one.at.removesuffix(b"Z").split(b":")
+    second, _, part = rest.partition(b".")
+    return (1767225600 + int(minute) * 60 + int(second), int(part.ljust(9, b"0")))
+
+
+def kept(directory):
+    return [(directory / name).read_bytes() if (directory / name).exists() else b"" for name in ("stdout", "stderr")]
+
+
+def printed(frames):
+    return [b"".join(one.data for one in frames if one.is_stderr is is_stderr) for is_stderr in (False, True)]
+
+
+@pytest.mark.parametrize("error", [Killed(), Unavailable("the engine is away")])
+async def test_a_piece_behind_one_with_a_later_moment_is_there_when_it_was_left_between_them(tmp_path, error):
+    engine = Recorded([piece(1_000_000_900, 1, is_stderr=True), piece(1_000_000_100, 2), piece(1_000_001, 3)])
+    engine.leave = (1, error)
+    with contextlib.suppress(Killed):
+        await Keeper(str(tmp_path), "1").follow(engine, "c")
+    await Keeper(str(tmp_path), "1").follow(engine, "c")
+    assert kept(tmp_path) == [b"2\n3\n", b"1\n"]
+
+
+@pytest.mark.parametrize("all_behind", [False, True])
+@pytest.mark.parametrize("seed", range(40))
+async def test_each_piece_is_there_once_in_whatever_order_its_moments_are_and_wherever_it_was_left(
+    tmp_path, seed, all_behind
+):
+    rng = random.Random(seed)
+    now, frames = 10**9, []
+    for number in range(120):
+        # Many at the same moment, some a while after.
+        now += rng.choice((0, 0, 1, 1000, 50_000_000, 400_000_000, 3_000_000_000))
+        back = rng.choice((0, 0, 0, 1, 1000, 50_000_000, rng.randrange(10**9)))
+        frames.append(piece(now - back, number, is_stderr=rng.random() < 0.5))
+    engine = Recorded(frames, all_behind=all_behind, at_once=rng.randrange(1, 6))
+    for end in range(rng.randrange(1, 9), len(frames), rng.randrange(2, 12)):
+        engine.leave = (end, Killed())
+        with pytest.raises(Killed):
+            await Keeper(str(tmp_path), "1").follow(engine, "c")
+        assert kept(tmp_path) == printed(frames[:end])
+        # Killed when this much of the next step was there.
+        for name, data in zip(("stdout", "stderr"), printed(frames[end : end + 2]), strict=True):
+            with (tmp_path / name).open("ab") as log:
+                log.write(data[: rng.randrange(len(data) + 1)])
+        engine.leave = (end, Killed())
+        with pytest.raises(Killed):
+            await Keeper(str(tmp_path), "1").follow(engine, "c")
+        for name, data in zip(("stdout", "stderr"), printed(frames[:end]), strict=True):
+            assert (tmp_path / name).read_bytes().startswith(data)
+    await Keeper(str(tmp_path), "1").follow(engine, "c")
+    assert kept(tmp_path) == printed(frames)
+
+
+async def test_what_the_engine_has_no_more_hides_nothing_that_came_after_it(tmp_path):
+    frames = [piece(10**9 + number * 100_000_000, number) for number in range(8)]
+    for begin, end in ((0, 3), (2, 5), (2, 6), (7, 8)):
+        await Keeper(str(tmp_path), "1").follow(Recorded(frames[begin:end]), "c")
+    assert kept(tmp_path)[0] == b"0\n1\n2\n3\n4\n5\n7\n"
+
+
+async def test_a_clock_that_was_set_back_hides_nothing(tmp_path):
+    before = [piece(second * 10**9, second) for second in range(3600 - 10, 3600)]
+    after = [piece(second * 10**9, second) for second in range(100, 105)]
+    for frames in (before + after[:2], before + after):
+        await Keeper(str(tmp_path), "1").follow(Recorded(frames), "c")
+    assert {*kept(tmp_path)[0].split()} == {b"%d" % second for second in (*range(3590, 3600), *range(100, 105))}
+
+
+async def test_no_more_than_the_last_moments_are_asked_for_again(tmp_path):
+    frames = [piece(second * 500_000_000, second) for second in range(2, 100)]
+    await Keeper(str(tmp_path), "1").follow(Recorded(frames), "c")
+    again = Told([])
+    await Keeper(str(tmp_path), "1").follow(again, "c")
+    assert float(again.asked[0]) >= 1767225600 + 49.5 - 3
+
+
+async def test_the_position_of_an_agent_before_this_one_is_gone_on_from(tmp_path):
+    (tmp_path / "stdout").write_bytes(b"0\n1\n2\n")
+    line = b"%s 2 6 0" % piece(2 * 10**9, 2).at
+    (tmp_path / "printed.1").write_bytes(line.ljust(128) + b"\n")
+    frames = [piece(moment * 10**9, number) for number, moment in enumerate((1, 2, 2, 2, 3))]
+    await Keeper(str(tmp_path), "1").follow(Recorded(frames), "c")
+    assert kept(tmp_path)[0] == b"0\n1\n2\n3\n4\n"
 
 
 def test_frames_are_read_however_they_are_cut():

@@ -1,12 +1,16 @@
 """What a container prints, from the engine into the task's own logs, each piece once.
 
-The engine keeps what a container prints with the moment of each piece. Beside the logs stands how far they have come:
-the last moment, how many pieces of that very moment, and how large both logs were. It is written before each step and
-after it; so an agent that was killed in the middle of one goes on at the byte.
+The engine keeps what a container prints with the moment of each piece, and tells what was printed from a moment on.
+But it stamps a piece of stdout and one of stderr before it settles which is kept first, so a piece may stand behind
+one with a later moment. Hence the moment from which on it is asked again lies a while back, and what is there already
+is counted. Beside the logs stands how far they have come: that moment, how many pieces from it on are there, the last
+moment of all, and how large both logs were. It is written before each step and after it; so an agent that was killed
+in the middle of one goes on at the byte.
 """
 
 import asyncio
 import contextlib
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -26,29 +30,56 @@ _TURN: Final = 256 << 10
 _REST_S: Final = 0.005
 _AGAIN_FIRST_S: Final = 0.2
 _AGAIN_MAX_S: Final = 5.0
+#: No piece stands behind one that is later by so much.
+_ASTRAY_S: Final = 1
+#: Before any moment.
+_NEVER: Final = (0, 0)
 _MOMENT: Final = re.compile(rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z")
-_POSITION: Final = re.compile(rb"(\S+) ([0-9]{1,18}) ([0-9]{1,18}) ([0-9]{1,18}) *\n", re.ASCII)
+#: Agents before this one did not write the last moment of all: the first was it.
+_POSITION: Final = re.compile(rb"(\S+) ([0-9]{1,18})(?: (\S+))? ([0-9]{1,18}) ([0-9]{1,18}) *\n", re.ASCII)
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the logs have come."""
+    """How far the logs have come. Moments are as the engine writes them."""
 
-    #: Of the last piece, as the engine writes it.
+    #: From when on the engine is to tell: every piece before the first of this moment is earlier.
     at: bytes = b"-"
-    #: How many pieces of that moment are there.
+    #: How many pieces of this moment and later ones are there.
     count: int = 0
+    #: The last moment of all that is there.
+    latest: bytes = b"-"
+    #: The same as `at` and `count`, for the moment that comes in its place when the last one is far enough past it.
+    at_next: bytes = b"-"
+    count_next: int = 0
 
     @property
     def since(self) -> str:
         """From when on the engine is to tell, as it wants to be told: seconds and billionths."""
-        match = _MOMENT.fullmatch(self.at)
-        if match is None:
-            return "0"
-        moment = datetime.fromisoformat(match[1].decode()).replace(tzinfo=UTC)
-        return f"{int(moment.timestamp())}.{(match[2] or b'').decode().ljust(9, '0')}"
+        moment = _moment(self.at)
+        return "0" if moment == _NEVER else f"{moment[0]}.{moment[1]:09d}"
+
+    def past(self, at: bytes) -> "Position":
+        """Return the position behind one more piece, of this moment."""
+        moment = _moment(at)
+        if moment < _moment(self.at):
+            # The clock was set back. Asked from then on the engine tells what follows, though some of it twice.
+            return Position(at, 1, at, at, 1)
+        second, billionth = _moment(self.at_next)
+        if moment <= _moment(self.latest):
+            counts = moment >= (second, billionth)
+            return Position(self.at, self.count + 1, self.latest, self.at_next, self.count_next + counts)
+        if moment < (second + _ASTRAY_S, billionth):
+            return Position(self.at, self.count + 1, at, self.at_next, self.count_next + 1)
+        # Later than all before it: none of them counts from here on.
+        return Position(self.at_next, self.count_next + 1, at, at, 1)
+
+    def without(self, count: int) -> "Position":
+        """Return the position for an engine that has so many of the pieces no more."""
+        left = self.count - count
+        return Position(self.at, left, self.latest, self.at, left)
 
 
 class Keeper:
@@ -95,18 +126,22 @@ class Keeper:
             return b""
 
     async def _follow(self, engine: Engine, container: str) -> None:
-        # What has the moment of the last piece comes once more.
+        # What is there already comes once more, as far as the engine still has it.
         again = self._position.count
+        begin, latest = _moment(self._position.at), _moment(self._position.latest)
         turn = 0
         async with contextlib.aclosing(engine.logs(container, self._position.since)) as told:
             async for frames in told:
                 fresh = []
                 for frame in frames:
-                    if again and frame.at == self._position.at:
-                        again -= 1
-                    else:
+                    if again and (moment := _moment(frame.at)) <= latest:
+                        # Some engines tell earlier ones, too, once they have begun.
+                        again -= moment >= begin
+                        continue
+                    if again:
+                        self._position = self._position.without(again)
                         again = 0
-                        fresh.append(frame)
+                    fresh.append(frame)
                 turn += self._take(fresh)
                 if turn > _TURN:
                     turn = 0
@@ -123,13 +158,14 @@ class Keeper:
             self._ahead[index] -= ahead
             _append(self._paths[index], text[ahead:])
         for frame in frames:
-            self._position = Position(frame.at, self._position.count + 1 if frame.at == self._position.at else 1)
+            self._position = self._position.past(frame.at)
         self._save()
         return sum(map(len, texts))
 
     def _save(self) -> None:
         sizes = [_size(path) - ahead for path, ahead in zip(self._paths, self._ahead, strict=True)]
-        line = b"%s %d %d %d" % (self._position.at, self._position.count, max(0, sizes[0]), max(0, sizes[1]))
+        position = self._position
+        line = b"%s %d %s %d %d" % (position.at, position.count, position.latest, max(0, sizes[0]), max(0, sizes[1]))
         with contextlib.suppress(OSError):
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
@@ -146,9 +182,20 @@ class Keeper:
             match = None
         if match is None:
             return
-        self._position = Position(match[1], int(match[2]))
+        at, count = match[1], int(match[2])
+        self._position = Position(at, count, match[3] or at, at, count)
         # Less than there was: it was moved aside since, and the position was written before.
-        self._ahead = [max(0, _size(path) - int(match[3 + index])) for index, path in enumerate(self._paths)]
+        self._ahead = [max(0, _size(path) - int(match[4 + index])) for index, path in enumerate(self._paths)]
+
+
+@functools.lru_cache(64)
+def _moment(at: bytes) -> tuple[int, int]:
+    """Return a moment as seconds and billionths, by which moments compare however many digits they are written with."""
+    match = _MOMENT.fullmatch(at)
+    if match is None:
+        return _NEVER
+    second = datetime.fromisoformat(match[1].decode()).replace(tzinfo=UTC)
+    return int(second.timestamp()), int((match[2] or b"").ljust(9, b"0"))
 
 
 def _append(path: str, data: bytes) -> None:
