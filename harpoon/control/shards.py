@@ -241,7 +241,7 @@ class Shards:
             self._runs.enter(shard, conductor)
             self._conducting.keyed.look_again()
             spent_ms = (means.clock.now().elapsed - began) // timedelta(milliseconds=1)
-            if loaded:  # all the others are as good as held by nobody
+            if loaded:  # of the many that have no runs there is nothing to tell
                 _log.info("shard_held", shard=name, token=str(hold.token), runs=loaded, duration_ms=spent_ms)
             await asyncio.wait((writing,))
             writing.result()
