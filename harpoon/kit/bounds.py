@@ -150,6 +150,6 @@ NOUNS: Final[Mapping[type, Schema]] = {
     rules.Requirement: _exactly_one("equals", "in", "not_in", "exists"),
     rules.Preference: _exactly_one("equals", "in", "not_in", "exists"),
     operation.Operation: _exactly_one("worker", "wait", "choose"),
-    operation.Wait: _exactly_one("signal", "until", "for"),
+    operation.Wait: _exactly_one("signal", "until", "for", "callback"),
     operation.Choice: _exactly_one("when", "else"),
 }
