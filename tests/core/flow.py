@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from harpoon.core import step
-from harpoon.core.callback import Call, call_back
+from harpoon.core.callback import Reply, call_back
 from harpoon.core.event import Closed, dump, load
 from harpoon.core.fold import fold
 from harpoon.core.graph import Graph, Kind, Node, Pick, compile_graph
@@ -177,8 +177,8 @@ class Flow:
         return self.take(step.signal(self.run, sent, self.now))
 
     def call(self, op, visit=1, label=DONE, payload=None):
-        """Call back a visit; what is brought is its own digest."""
-        return self.take(call_back(self.run, Call(op, visit, f"{label}={payload!r}", label, payload), self.now))
+        """Reply back a visit; what is brought is its own digest."""
+        return self.take(call_back(self.run, Reply(op, visit, f"{label}={payload!r}", label, payload), self.now))
 
     def pass_(self, milliseconds):
         """Let time pass, and look at the clocks once."""
