@@ -4,8 +4,9 @@ A store that commits for many tells all of them at once, timers are due at once,
 by itself is quick; so all of them ask here before they begin something, and wait for another turn when this one is
 spent.
 
-After a turn that was spent, what it left over is collected. The interpreter collects when there are so many objects more
-than before; where many runs end at once there are hardly more, though most are new, and it looks through all in one go.
+After a turn that was spent, what it left over is collected. The interpreter collects when there are so many objects
+more than before; where many runs end at once there are hardly more, though most are new, and it looks through all of
+them in one go.
 """
 
 import asyncio
