@@ -26,6 +26,7 @@ from harpoon.testing.loop import LoopClock
 from harpoon.testing.manifests import Source, manifests_of
 from harpoon.testing.runs import Run, Span, signal_of, span_of
 from harpoon.testing.server import Server
+from harpoon.testing.stand_ins import StandIn, StandInConnector
 from harpoon.worker.app import Worker
 from harpoon.worker.settings import Settings
 
@@ -64,6 +65,9 @@ class Environment:
         store: Path | str | None = None,
         now: datetime = BEGINNING,
         patience: timedelta = PATIENCE,
+        http: StandIn | None = None,
+        task: StandIn | None = None,
+        job: StandIn | None = None,
     ) -> None:
         """Begin nothing yet.
 
@@ -75,6 +79,9 @@ class Environment:
             now: What the clock shows first, with its zone.
             patience: Handlers in threads, and those that wait for sockets, are waited for so long in real time before
                 time passes on without them.
+            http: Carries out operations that call an URL: nothing leaves the process.
+            task: Carries out operations that run a task on an agent: there is none.
+            job: Carries out operations that schedule, migrate, scale or unschedule a job.
 
         Raises:
             ValueError: The namespace is none, or ``now`` has no zone.
@@ -86,6 +93,7 @@ class Environment:
         self._path = None if store is None else Path(store)
         self._began_ms = (now - _EPOCH) // _MILLISECOND
         self._patience = patience
+        self._stand_ins = {"http": http, "task": task, "job": job}
         self._site = Site()
         self._lives, self._hands = count(1), count(1)
         #: Of those that the environment began with, in their order.
@@ -272,7 +280,8 @@ class Environment:
         store = self._store
         assert store is not None, "it is open"
         instance = f"testing-{next(self._lives)}"
-        server = await self._driver.call(Server.open(store, self._clock, instance))
+        connectors = [StandInConnector(kind, ask) for kind, ask in self._stand_ins.items()]
+        server = await self._driver.call(Server.open(store, self._clock, instance, connectors))
         is_up = asyncio.Event()
         self._life = self._driver.spawn(server.run(is_up), name=f"server {instance}")
         await self._driver.call(_awaited(is_up))
