@@ -8,7 +8,8 @@ from harpoon.kit import codec
 from harpoon.model.agent import LinkState
 from harpoon.model.check import Check, HttpProbe, OnFail
 from harpoon.model.decision import Blocker, Pending
-from harpoon.model.job import Dependency, Version
+from harpoon.model.dependency import Dependency
+from harpoon.model.job import Version
 from harpoon.model.task import CheckResult, TaskState
 from harpoon.store.port import Put
 from tests.api.rig import a_rig
