@@ -27,6 +27,8 @@ from harpoon.api.doors import Doors
 from harpoon.api.site import own_socket, run_site
 from harpoon.client.peer import PeerClient
 from harpoon.config import Listen, ServerSettings
+from harpoon.control.connecting import Connecting
+from harpoon.control.connectors import connectors_of
 from harpoon.control.controller import Controller
 from harpoon.control.keyring import Keyring
 from harpoon.control.means import Means, PeerAnswer
@@ -142,6 +144,8 @@ class _House:
     settings: ServerSettings
     means: Means
     controller: Controller
+    #: Carries out what no worker does.
+    connecting: Connecting
     doors: Doors
     #: Bound to the port that is this instance's alone, when it shares the other one.
     own: socket.socket | None
@@ -211,10 +215,20 @@ async def _serve(
             patience.rely()
             _spare_collector()
             recorder = _recorder(settings, means, controller)
-            sharing = Sharing(means, controller.view, controller.runs, _exchange_of(controller))
+            work = _exchange_of(controller)
+            connecting = Connecting(
+                work, controller.runs.conductor_of, means.instance, connectors_of(means, controller)
+            )
+            sharing = Sharing(means, controller.view, controller.runs, work)
             doors = _doors(settings, means, controller, PeerClient(session), recorder, sharing)
             house = _House(
-                settings=settings, means=means, controller=controller, doors=doors, own=own, recorder=recorder
+                settings=settings,
+                means=means,
+                controller=controller,
+                connecting=connecting,
+                doors=doors,
+                own=own,
+                recorder=recorder,
             )
             await _keep(house, patience.stop, ready)
     finally:
@@ -285,13 +299,14 @@ async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]
             stopping = group.create_task(stop.wait(), name="stop")
             lag = group.create_task(watch_lag(means.clock, controller.metrics.loop_lag.observe), name="lag")
             work = group.create_task(_exchange_of(controller).run(), name="work")
+            connecting = group.create_task(house.connecting.run(), name="connectors")
             assert doors.sharing is not None, "runs are conducted here"
             sharing = group.create_task(doors.sharing.run(), name="sharing")
             await asyncio.wait((site, stopping), return_when=asyncio.FIRST_COMPLETED)
             doors.drain.set()
             running.cancel()
             await site
-            for task in (listed, stopping, lag, work, sharing):
+            for task in (listed, stopping, lag, work, connecting, sharing):
                 task.cancel()
         for task in following:
             task.cancel()
