@@ -228,12 +228,15 @@ class TaskWhy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DependencyWhy:
-    """A dependency on another job, and how that one stands."""
+    """A dependency on another job or on a run, and how that one stands."""
 
+    #: Empty: it is on a run.
     job: str
     wanted: str
     found: str
     is_met: bool
+    #: The id of the run; empty: it is on a job.
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
