@@ -264,6 +264,7 @@ def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSessio
         keyring=keyring,
         instance=f"{settings.instance}-{uuid.uuid4().hex[:8]}",
         url=settings.url(None if own is None else own.getsockname()[1]),
+        public_url=(settings.public_url or "").rstrip("/"),
         ask_peer=ask_peer,
         tell_home=tell_home,
         last_lines=last_lines,
@@ -381,7 +382,7 @@ def _doors(
         runs=controller.runs,
         keyed=controller.keyed,
         workflows=controller.workflows,
-        run_status=RunStatus(means.store, controller.runs.reader, means.clock),
+        run_status=RunStatus(means.store, controller.runs.reader, means.clock, means.public_url),
     )
 
 
