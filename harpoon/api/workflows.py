@@ -22,6 +22,7 @@ from harpoon.control.workflow_told import (
     drafted,
     outcome_of,
     standing,
+    standing_bounds_json,
     workflow_json,
 )
 from harpoon.kit import codec
@@ -59,7 +60,7 @@ async def get_workflow(request: web.Request) -> web.Response:
     namespace, name = path_name(request, "ns"), path_name(request, "name")
     row = workflows.get(namespace, name)
     graph = await workflows.graph(namespace, name, row.value.generation)
-    shown = workflow_json(view, row.value, row.mod_revision, await bounds_json(view, namespace, name, graph))
+    shown = workflow_json(view, row.value, row.mod_revision, await standing_bounds_json(view, namespace, name, graph))
     return answer(request, shown, tag=row.mod_revision)
 
 

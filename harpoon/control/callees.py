@@ -41,6 +41,14 @@ def callees_of(view: View, namespace: str, name: str, spec: WorkflowSpec) -> Cal
     return Callees(found, tuple(compares))
 
 
+def standing_callees(view: View, namespace: str, name: str, spec: WorkflowSpec) -> Mapping[str, WorkflowSpec]:
+    """Return what a workflow that stands calls; nothing, if no run of it could be started now."""
+    try:
+        return reach(name, spec, lambda one: _known(view, namespace, one))
+    except Invalid:
+        return {}
+
+
 def forms_of(view: View, namespace: str, name: str, spec: WorkflowSpec) -> tuple[dict[str, str], tuple[Compare, ...]]:
     """Return the generations that a run which is started now goes by in what it calls, and that these are kept.
 

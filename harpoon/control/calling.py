@@ -113,7 +113,7 @@ class Calls:
             inputs=inputs,
             tags=parent.run.tags,
             caller=caller,
-            due_ms=order.due_ms,
+            due_ms=min(order.due_ms, parent.run.deadline_ms),
         )
         return await self._run(conductor, start, Form(generation, graph, (), parent.forms))
 

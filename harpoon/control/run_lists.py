@@ -23,6 +23,10 @@ class RunChoice:
     statuses: frozenset[str] = frozenset()
     #: All of these.
     tags: tuple[tuple[str, str], ...] = ()
+    #: Only those that this run has started; None: see below.
+    parent: str | None = None
+    #: Also those that runs have started; else those of users alone.
+    has_sub_runs: bool = False
 
     def takes(self, header: Header) -> bool:
         """Whether a run is among them."""
@@ -30,8 +34,14 @@ class RunChoice:
             (self.namespace is None or header.namespace == self.namespace)
             and (self.workflow is None or header.workflow == self.workflow)
             and (not self.statuses or header.status.value in self.statuses)
+            and self._takes_sub_run(header)
             and all(header.tags.get(name) == value for name, value in self.tags)
         )
+
+    def _takes_sub_run(self, header: Header) -> bool:
+        if self.parent is not None:
+            return header.caller is not None and header.caller.run == self.parent
+        return self.has_sub_runs or header.caller is None
 
 
 async def list_runs(reader: RunReader, choice: RunChoice) -> tuple[list[RunObject], int]:

@@ -32,6 +32,7 @@ from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
 from harpoon.model.run_shown import AttemptObject, Measure, RunCallbacks, RunDetail, RunMeasures, RunObject
+from harpoon.model.sub_run import parent_of
 from harpoon.model.why import Why
 from harpoon.model.workflow import GraphRecord, WorkflowSpec
 from harpoon.store.port import Store
@@ -124,7 +125,7 @@ class RunStatus:
 
     def _detail(self, seen: Seen) -> RunDetail:
         told, plot, now_ms = seen.told, seen.plot, self._clock.now().wall
-        visits, left = run_picture.visits(told, plot, now_ms)
+        visits, left = run_picture.visits(told, plot, now_ms, seen.header.run)
         shown = shown_header(_caught_up(seen))
         fields = {name: getattr(shown, name) for name in RunObject.__slots__}
         return RunDetail(
@@ -139,7 +140,7 @@ class RunStatus:
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
         """Return every attempt of a run; the errors are those of `existing`."""
         seen = await self._see(namespace, run)
-        return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall)
+        return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall, run)
 
     async def callbacks(self, namespace: str, run: str) -> RunCallbacks:
         """Return where the visits of a run are called back that are open or come next, if it goes on.
@@ -164,7 +165,7 @@ class RunStatus:
         seen, now_ms = await self._see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
-        causes = run_why.why(told, seen.plot, joins, floor, now_ms)
+        causes = run_why.why(told, seen.plot, joins, floor, now_ms, run)
         return Why(
             revision=revision,
             subject=f"run/{run}",
@@ -248,6 +249,7 @@ def shown_header(header: Header, *, is_listed: bool = False) -> RunObject:
         created_ms=header.created_ms,
         deadline_ms=header.deadline_ms,
         ended_ms=header.ended_ms,
+        parent=parent_of(header.run),
     )
 
 
@@ -267,6 +269,7 @@ def begun_run(run: Run) -> RunObject:
         created_ms=run.created_ms,
         deadline_ms=run.deadline_ms,
         ended_ms=None,
+        parent=parent_of(run.id),
     )
 
 

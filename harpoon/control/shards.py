@@ -97,7 +97,7 @@ class Shards:
         self._conducting = conducting
         self._runs = conducting.runs
         self._turns = Turns(means.clock)
-        self._together = Together(means.store)
+        self._together = Together(means.store, self._turns)
         self._loader = Loader(
             means.store, conducting.runs.reader, conducting.workflows.graph, self._turns, means.public_url
         )
@@ -235,7 +235,7 @@ class Shards:
         shard, means = _NAMES[name], self._means
         # Workflows that runs were started on before are to be known.
         await self._view.mirror.reached(hold.sealed)
-        ledger = Ledger(self._together, hold, shard, means.instance, self._turns)
+        ledger = Ledger(self._together, hold, shard, means.instance)
         conductor = Conductor(ledger, self._conducting.exchange, means.clock, self._view.incarnation, self._runs.reader)
         conductor.waits, conductor.ends = self._conducting.keyed, self._conducting.calls
         conductor.base = means.public_url

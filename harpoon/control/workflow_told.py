@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from harpoon.control.callees import bounds_with, callees_of
+from harpoon.control.callees import bounds_with, callees_of, standing_callees
 from harpoon.control.view import View, job_key
 from harpoon.control.workflows import generation_of
 from harpoon.core import bounds as core_bounds
@@ -47,6 +47,13 @@ async def bounds_json(view: View, namespace: str, name: str, graph: Graph) -> by
     """
     callees = callees_of(view, namespace, name, graph.spec)
     return orjson.dumps(core_bounds.shown(await bounds_with(graph, callees.specs)))
+
+
+async def standing_bounds_json(view: View, namespace: str, name: str, graph: Graph) -> bytes:
+    """Return what `bounds_json` does of a workflow that stands, though what it calls may have changed since."""
+    return orjson.dumps(
+        core_bounds.shown(await bounds_with(graph, standing_callees(view, namespace, name, graph.spec)))
+    )
 
 
 def workflow_json(view: View, record: WorkflowRecord, revision: int, bounds: bytes | None = None) -> bytes:

@@ -79,7 +79,7 @@ class Bounds:
     #: What signals may bring of ``bytes``.
     signals_bytes: int
     #: What all sub-runs may come to, theirs included: part of ``attempts`` and ``bytes``.
-    calls: Called
+    calls: Called = _NO_CALLS
 
 
 _NO_CALLEES: Final[Mapping[str, Bounds]] = {}
@@ -124,6 +124,8 @@ def bounds(graph: Graph, deadline_ms: int | None = None, callees: Mapping[str, B
 
 def _calls(graph: Graph, shape: Shape, counts: Counts, plan: Plan, callees: Mapping[str, Bounds]) -> Called:
     """Return what the sub-runs may come to: each attempt of a call is a run."""
+    if not any(node.kind is Kind.CALL for node in graph.nodes.values()):
+        return _NO_CALLS
     each: list[Called] = []
     for name, cost in zip(shape.names, shape.costs, strict=True):
         call = graph.nodes[name].spec.call if graph.nodes[name].kind is Kind.CALL else None
@@ -136,8 +138,6 @@ def _calls(graph: Graph, shape: Shape, counts: Counts, plan: Plan, callees: Mapp
             of_one = (1 + told.calls.runs, told.attempts, told.bytes)
             each.append(Called(*(cost.attempts * most_ for most_ in of_one)))
     beyond = [0] * len(each)
-    if not any(each):
-        return _NO_CALLS
     return Called(*(most(shape, counts, plan, [one[at] for one in each], beyond) for at in range(len(_NO_CALLS))))
 
 

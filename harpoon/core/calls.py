@@ -88,7 +88,7 @@ def _descend(by: _Way, name: str, known: Known, found: dict[str, WorkflowSpec], 
             _check_depth(by.op, names, 1)
             _descend(_Way(names, by.op), call.workflow, known, found, depths)
         deepest = max(deepest, depths[call.workflow])
-    _check_depth(by.op, by.names, deepest + 1)
+    _check_depth(by.op, names, deepest)
     found[name], depths[name] = spec, deepest + 1
 
 

@@ -18,6 +18,7 @@ from harpoon.model.run_shown import (
     VisitObject,
     VisitState,
 )
+from harpoon.model.sub_run import Caller, sub_run_id
 
 #: Visits that one answer tells; the latest ones.
 VISITS_SHOWN: Final = 1_000
@@ -60,17 +61,19 @@ def span_ms_of(operation: Operation) -> int:
 UNKNOWN: Final = Plot(operations={}, most={})
 
 
-def visits(told: Chronicle, plot: Plot, now_ms: int) -> tuple[tuple[VisitObject, ...], int]:
-    """Return the latest visits of a run, and how many there are before them."""
+def visits(told: Chronicle, plot: Plot, now_ms: int, run: str = "") -> tuple[tuple[VisitObject, ...], int]:
+    """Return the latest visits of a run, and how many there are before them; ``run`` is its id."""
     every = list(told.visits.values())
     shown = every[-VISITS_SHOWN:]
     # What is open is what people look for, however long ago it was opened.
     early = [visit for visit in every[:-VISITS_SHOWN] if not visit.is_closed]
-    return tuple(_visit(visit, told, plot, now_ms) for visit in [*early, *shown]), len(every) - len(shown) - len(early)
+    return tuple(_visit(visit, told, plot, now_ms, run) for visit in [*early, *shown]), len(every) - len(shown) - len(
+        early
+    )
 
 
-def attempts(told: Chronicle, plot: Plot, now_ms: int) -> Iterator[AttemptObject]:
-    """Yield every attempt of a run, by the order in which their visits were opened."""
+def attempts(told: Chronicle, plot: Plot, now_ms: int, run: str = "") -> Iterator[AttemptObject]:
+    """Yield every attempt of a run, by the order in which their visits were opened; ``run`` is its id."""
     for visit in told.visits.values():
         operation = plot.operations.get(visit.op)
         for one in visit.tries:
@@ -88,6 +91,7 @@ def attempts(told: Chronicle, plot: Plot, now_ms: int) -> Iterator[AttemptObject
                 error=one.error or visit.opened.error or "",
                 input=visit.opened.input,
                 output=one.output,
+                run=sub_run_of(run, visit, one, operation),
             )
 
 
@@ -155,7 +159,14 @@ def joined(members: Iterable[Member]) -> str:
     return ", ".join(f"{one.op}.{one.label}" if one.label != "done" else one.op for one in members)
 
 
-def _visit(visit: Visit, told: Chronicle, plot: Plot, now_ms: int) -> VisitObject:
+def sub_run_of(run: str, visit: Visit, one: Try, operation: Operation | None) -> str | None:
+    """Return the run that an attempt has started by a call, given the id of its own; None: it has started none."""
+    if operation is None or operation.call is None or one.claimed_ms is None:
+        return None
+    return sub_run_id(Caller(run=run, op=visit.op, visit=visit.visit, attempt=one.attempt))
+
+
+def _visit(visit: Visit, told: Chronicle, plot: Plot, now_ms: int, run: str) -> VisitObject:
     operation, one = plot.operations.get(visit.op), visit.latest
     state = _state(one, visit, operation, now_ms)
     return VisitObject(
@@ -173,6 +184,7 @@ def _visit(visit: Visit, told: Chronicle, plot: Plot, now_ms: int) -> VisitObjec
         span_max_ms=plot.most[visit.op].span_ms if visit.op in plot.most else None,
         error=one.error or visit.opened.error or "",
         waits_for=waits_for(visit, operation, state, is_paused=told.is_paused),
+        run=sub_run_of(run, visit, one, operation),
     )
 
 

@@ -13,7 +13,7 @@ from harpoon.core.crew import Wait, Waiting
 from harpoon.core.homes import Standing
 from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
-from harpoon.core.run_picture import Plot, joined, moment, open_visits
+from harpoon.core.run_picture import Plot, joined, moment, open_visits, sub_run_of
 from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
 from harpoon.model.why import Evidence, Reason, ReasonCode
@@ -47,7 +47,9 @@ _OWN_SENTENCES: Final = {
 Floor = Mapping[tuple[str, int], Waiting]
 
 
-def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None, now_ms: int) -> tuple[Reason, ...]:
+def why(
+    told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None, now_ms: int, run: str = ""
+) -> tuple[Reason, ...]:
     """Return what decides how a run stands, the decisive first.
 
     Args:
@@ -56,12 +58,15 @@ def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None,
         joins: Triggers that have some of their members and not all.
         floor: What is known of workers; None: it cannot be asked now.
         now_ms: UTC milliseconds.
+        run: Its id.
     """
     if told.status is not Status.RUNNING:
         return (_over(told),)
     reasons = [_paused(told)] if told.is_paused else []
     visits = open_visits(told)
-    reasons += [_why_visit(visit, plot.operations.get(visit.op), floor, now_ms) for visit in visits[:EXPLAINED_MAX]]
+    reasons += [
+        _why_visit(visit, plot.operations.get(visit.op), floor, now_ms, run) for visit in visits[:EXPLAINED_MAX]
+    ]
     if len(visits) > EXPLAINED_MAX:
         left = len(visits) - EXPLAINED_MAX
         reasons.append(_reason(ReasonCode.WAITING, f"and {left} more open visits", left=left))
@@ -93,12 +98,21 @@ def _paused(told: Chronicle) -> Reason:
     )
 
 
-def _why_visit(visit: Visit, operation: Operation | None, floor: Floor | None, now_ms: int) -> Reason:
+def _why_visit(visit: Visit, operation: Operation | None, floor: Floor | None, now_ms: int, run: str) -> Reason:
     name = f"{visit.op} (visit {visit.visit})"
     where: dict[str, str | int] = {"op": visit.op, "visit": visit.visit, "attempt": visit.latest.attempt}
     if visit.latest.claimed_ms is not None:
         worker = visit.latest.worker or ""
         since = moment(visit.latest.claimed_ms)
+        called = sub_run_of(run, visit, visit.latest, operation)
+        if called is not None:
+            return _reason(
+                ReasonCode.SUB_RUN,
+                f"{name} waits for sub-run {called} since {since}; harpoon why run/{called} tells what that waits for",
+                **where,
+                run=called,
+                since_ms=visit.latest.claimed_ms,
+            )
         is_own = operation is not None and operation.carried is not None
         return _reason(
             ReasonCode.CLAIMED,

@@ -123,6 +123,8 @@ class ReasonCode(StrEnum):
     RUN_PAUSED = "run_paused"
     #: A worker is at it.
     CLAIMED = "claimed"
+    #: The run that it has called goes on.
+    SUB_RUN = "sub_run"
     #: No worker offers the handler.
     NO_WORKER = "no_worker"
     #: Workers that offer it have as much to do as they take.
@@ -230,12 +232,15 @@ class TaskWhy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DependencyWhy:
-    """A dependency on another job, and how that one stands."""
+    """A dependency on another job or on a run, and how that one stands."""
 
+    #: Empty: it is on a run.
     job: str
     wanted: str
     found: str
     is_met: bool
+    #: The id of the run; empty: it is on a job.
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
