@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+from harpoon.model.foreach import Foreach
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
 from harpoon.model.lifecycle import Backoff
 from harpoon.model.targets import TARGETS_MAX, Percent, Targets, check_each_once
@@ -168,6 +169,8 @@ class Operation:
     wait: Wait | None = None
     #: Labels, each with its condition; the first that holds closes the visit.
     choose: tuple[Choice, ...] | None = None
+    #: It is done for each of these: all else but ``visits``, ``needs``, ``next`` and ``end`` is said of one item.
+    foreach: Foreach | None = None
     #: What the handler is given: any value, with ``${…}`` in its texts.
     input: Json = None
     #: How long one attempt may take. Left out: 5m; of a wait, 24h.
@@ -284,7 +287,7 @@ _OF_WORKERS: Final = frozenset({"input", "queue_timeout", "heartbeat", "retry", 
 _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "worker": frozenset(),
     "wait": _OF_WORKERS - {"output_max"},
-    "choose": _OF_WORKERS | {"timeout", "warn"},
+    "choose": _OF_WORKERS | {"timeout", "warn", "foreach"},
 }
 _DEFAULTS: Final = {one.name: one.default for one in fields(Operation)}
 
