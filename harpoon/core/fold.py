@@ -89,7 +89,8 @@ def _open(run: Run, node: Node, opened: Opened, now_ms: int) -> None:
     progress = run.ops.get(op)
     if progress is None:
         progress = run.ops[op] = Progress()
-    progress.fired = visit
+    # Items of several visits come in any order.
+    progress.fired = max(progress.fired, visit)
     run.open[key] = attempt
     run.bytes_total += json_bytes(opened.input) + len(opened.error or "")
     if visit <= node.visits:

@@ -23,7 +23,7 @@ def group_of(each: Each, items: list[object]) -> Group:
     group = Group(items)
     if each.is_collecting:
         group.outputs = [None] * count
-        group.bytes = 2 + (_NULL + 1) * count
+        group.bytes = max(2, 1 + (_NULL + 1) * count)
     return group
 
 

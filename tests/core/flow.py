@@ -94,7 +94,7 @@ def spec(start=None, outputs=None, inputs=None, on_failure=OnFailed.CANCEL, dead
 def wired(told):
     """The graph of a workflow, whatever is wrong with it; its expressions may name any input."""
     wiring, _ = wire(told)
-    names = Names(inputs={name: {} for name in ("key", "flag", *told.inputs)}, ops=told.operations)
+    names = Names(inputs={name: {} for name in ("key", "flag", "items", *told.inputs)}, ops=told.operations)
 
     templates = {
         place: compile_template(value, replace(names, has_item=is_of_item))
