@@ -102,7 +102,7 @@ def _open(run: Run, node: Node, opened: Opened, now_ms: int) -> None:
         run.groups[key] = group_of(node.each, cast("list[object]", opened.input))
         _look_for_room(run, key)
         return
-    if node.kind is Kind.WORKER:
+    if node.handler is not None:
         run.ready[key] = attempt
     else:
         for name in _awaited(node, attempt.key):

@@ -37,11 +37,16 @@ __all__ = [
 
 
 class Kind(StrEnum):
-    """What an operation does."""
+    """What an operation does, by the field that says it."""
 
     WORKER = "worker"
     WAIT = "wait"
     CHOOSE = "choose"
+    #: The engine carries these out itself, each by a connector.
+    HTTP = "http"
+    TASK = "task"
+    JOB = "job"
+    CALL = "call"
     #: It does something for each of several items.
     EACH = "each"
 
@@ -83,8 +88,9 @@ class Node:
     name: str
     kind: Kind
     spec: Operation
+    #: What its handler is given.
     input: Template | None
-    #: Of a wait for a signal, the key that it must have; of a worker's operation, what its concurrency counts under.
+    #: Of a wait for a signal, the key that it must have; of what is claimed, what its concurrency counts under.
     key: Template | None
     #: Of a wait for a moment.
     until: Template | None
@@ -100,12 +106,15 @@ class Node:
     each: Each | None = None
     #: Of one whose visits are items.
     home: Home | None = None
+    #: Who can claim its attempts: a handler of workers, ``:`` and a kind for the engine itself; None: nobody.
+    handler: str | None = field(init=False)
     #: Its clocks.
     pace: Pace = field(init=False)
     #: How often it may fire in one run.
     visits: int = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "handler", None if self.each is not None else self.spec.handler)
         object.__setattr__(self, "pace", pace_of(self.spec))
         object.__setattr__(self, "visits", self.spec.visits * (1 if self.home is None else self.home.most))
 
@@ -212,12 +221,12 @@ def _doing(  # noqa: PLR0913 all that a node is made of
     home: Home | None = None,
 ) -> Node:
     """Return a node that does what an operation says, whose templates stand under ``op``."""
-    kind = Kind.WORKER if spec.worker is not None else Kind.WAIT if spec.wait is not None else Kind.CHOOSE
+    kind = Kind(spec.does)
     return Node(
         name=name,
         kind=kind,
         spec=spec,
-        input=found.get(at(op, "input")),
+        input=found.get(at(op, "input" if spec.carried is None else kind.value)),
         key=found.get(at(op, "wait" if kind is Kind.WAIT else "concurrency", "key")),
         until=found.get(at(op, "wait", "until")),
         choices=tuple(

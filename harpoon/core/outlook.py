@@ -114,7 +114,7 @@ def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
         since_ms,
         clock,
         due_ms,
-        handler="" if node.each is not None else node.spec.worker or "",
+        handler=node.handler or "",
         worker="" if claim is None else claim.worker,
         signal="" if node.spec.wait is None or node.each is not None else node.spec.wait.signal or "",
         key=attempt.key,
@@ -124,7 +124,7 @@ def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
 
 
 def _waiting(node: Node) -> State:
-    if node.kind is Kind.WORKER:
+    if node.handler is not None:
         return State.READY
     if node.kind is Kind.EACH:
         return State.ITEMS

@@ -23,9 +23,6 @@ from harpoon.model.run_shown import (
 VISITS_SHOWN: Final = 1_000
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
-WORKER: Final = "worker"
-WAIT: Final = "wait"
-CHOOSE: Final = "choose"
 EACH: Final = "each"
 
 
@@ -40,7 +37,7 @@ def _span_ms(operation: Operation) -> int:
     """Return the same of one item, or of an operation without."""
     if operation.wait is not None and operation.wait.for_ is not None:
         return operation.wait.for_ // _MILLISECOND
-    if operation.worker is None:
+    if operation.handler is None:
         return operation.timeout_ms
     retry = operation.retry
     again = retry.fail.attempts + retry.timeout.attempts + retry.lost.attempts - 3
@@ -120,12 +117,15 @@ def signals(told: Chronicle) -> tuple[KeptSignal, ...]:
 
 
 def kind_of(operation: Operation | None) -> str:
-    """Return ``worker``, ``wait`` or ``choose``, or ``each`` if it has items; empty: it is not known."""
+    """Return what an operation does, such as ``worker``, or ``each`` if it has items; empty: it is not known."""
     if operation is None:
         return ""
-    if operation.foreach is not None:
-        return EACH
-    return WORKER if operation.worker is not None else WAIT if operation.wait is not None else CHOOSE
+    return operation.does if operation.foreach is None else EACH
+
+
+def is_claimed(operation: Operation) -> bool:
+    """Whether visits of an operation are there to be claimed."""
+    return operation.foreach is None and operation.handler is not None
 
 
 def moment(at_ms: int) -> str:
@@ -169,7 +169,7 @@ def state_of(one: Try, visit: Visit, operation: Operation | None, now_ms: int) -
         return VisitState.CLOSED
     if one.claimed_ms is not None:
         return VisitState.RUNNING
-    if operation is not None and kind_of(operation) != WORKER:
+    if operation is not None and not is_claimed(operation):
         return VisitState.WAITING
     return VisitState.RETRYING if one is not visit.tries[0] and one.ready_ms > now_ms else VisitState.READY
 
@@ -182,9 +182,11 @@ def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, i
         return "the run to be resumed"
     if state is VisitState.RETRYING:
         return f"its attempt {visit.latest.attempt}, at {moment(visit.latest.ready_ms)}, after {visit.condition}"
-    if operation is None or kind_of(operation) == WORKER:
+    if operation is None or (operation.worker is not None and operation.foreach is None):
         handler = "its handler" if operation is None else operation.worker
         return f"a worker that offers {handler}"
+    if is_claimed(operation):
+        return "the server to take it up"
     if operation.wait is None or operation.wait.signal is None:
         due_ms = visit.opened.due_ms
         return "its turn" if due_ms is None else f"until {moment(due_ms)}"
@@ -198,7 +200,7 @@ def _due_ms(one: Try, visit: Visit, operation: Operation | None) -> int | None:
         return None
     if operation.foreach is not None:
         return None
-    if operation.worker is None:
+    if operation.handler is None:
         end_ms = visit.opened_ms + operation.timeout_ms
         return end_ms if visit.opened.due_ms is None else min(end_ms, visit.opened.due_ms)
     if one.claimed_ms is not None:
