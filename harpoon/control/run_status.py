@@ -23,14 +23,24 @@ from harpoon.core.graph import Graph
 from harpoon.core.measure import json_bytes
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Run, begin
-from harpoon.core.run_picture import UNKNOWN, Most, Plot, span_ms_of
+from harpoon.core.run_groups import UNKNOWN, Most, Plot
+from harpoon.core.run_items import Items, items
+from harpoon.core.run_picture import span_ms_of
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptObject, Measure, RunCallbacks, RunDetail, RunMeasures, RunObject
+from harpoon.model.run_shown import (
+    AttemptObject,
+    ItemObject,
+    Measure,
+    RunCallbacks,
+    RunDetail,
+    RunMeasures,
+    RunObject,
+)
 from harpoon.model.why import Why
 from harpoon.model.workflow import GraphRecord
 from harpoon.store.port import Store
@@ -151,6 +161,11 @@ class RunStatus:
         address = address_of(self._base, run_key(namespace, run), seen.header.secret)
         return RunCallbacks(items=tuple(run_picture.callbacks(seen.run, address)))
 
+    async def items(self, namespace: str, run: str, choice: Items) -> list[ItemObject]:
+        """Return items of a run's operations, in their order; the errors are those of `existing`."""
+        seen = await self._see(namespace, run)
+        return items(seen.told, seen.plot, choice, self._clock.now().wall)
+
     async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
         """Say why a run stands as it does; the errors are those of `existing`.
 
@@ -168,7 +183,7 @@ class RunStatus:
             revision=revision,
             subject=f"run/{run}",
             state="paused" if told.is_paused and told.ended_ms is None else told.status.value,
-            summary=run_why.summary(told),
+            summary=run_why.summary(told, seen.plot),
             is_fine=told.status.value == "succeeded",
             reasons=tuple(cause.sentence for cause in causes),
             causes=causes,
