@@ -2,8 +2,8 @@
 
 The server has conductors of all shards, the crew with its connector and a store in memory; runs are chains of five
 calls. Who is called is another process, which reads a request and answers ``{"ok":true}``. Told are operations for each
-second, by the clock and of the server's own processor time. The raw floor is the client library alone, in the same loop,
-with as many calls at once.
+second, by the clock and of the server's own processor time. The raw floor is the client library alone, in the same
+process, with a hundred calls at once.
 
 What it does not show: a store on disk, TLS, servers that are far away, answers of any size.
 """

@@ -8,6 +8,7 @@ resolves to one thing now and to another later.
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -34,6 +35,8 @@ _METADATA_NAMES: Final = frozenset(
 _EMBEDDING: Final = (ip_network("::ffff:0:0/96"), ip_network("64:ff9b::/96"), ip_network("::/96"))
 #: Those that hold one elsewhere, or lead to one by a relay.
 _RELAYED: Final = (ip_network("2002::/16"), ip_network("2001::/32"), ip_network("64:ff9b:1::/48"))
+#: Of hosts and addresses, what was found out is kept for so many: most are called again and again.
+_REMEMBERED: Final = 1024
 _UNNAMED: Final = frozenset({IPv6Address("::"), IPv6Address("::1")})
 
 
@@ -41,6 +44,7 @@ class Forbidden(Exception):
     """It may not be called; the message says what, and what would open it."""
 
 
+@lru_cache(_REMEMBERED)
 def literal(host: str) -> Address | None:
     """Return the address that a host is written as, in any form that some resolver takes; None: it is a name.
 
@@ -93,6 +97,7 @@ def meant(address: Address) -> Address:
     return address
 
 
+@lru_cache(_REMEMBERED)
 def is_public(address: Address) -> bool:
     """Whether an address is one of the internet's, that whoever wrote it might reach as well."""
     address = meant(address)
