@@ -28,7 +28,8 @@ class ClosedPorts:
             view = self._view
             urls = [row.value.url for row in view.instances.rows.values()]
             urls += [row.value.endpoint for row in view.agents.rows.values()]
-            self._ports = self._own | {port for url in urls if (port := urlsplit(url).port) is not None}
+            found = (urlsplit(url).port for url in urls)
+            self._ports = self._own.union(one for one in found if one is not None)
         return port in self._ports
 
     def _hear(self, _revision: int, changes: tuple[RowChange, ...]) -> None:
