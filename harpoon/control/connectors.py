@@ -2,10 +2,12 @@
 
 from harpoon.control.connector_port import Connector
 from harpoon.control.controller import Controller
+from harpoon.control.job_connector import JobConnector
 from harpoon.control.means import Means
+from harpoon.control.task_connector import TaskConnector
 
 
 def connectors_of(means: Means, controller: Controller) -> tuple[Connector, ...]:
     """Make the connectors of one life of an instance; to add one takes a line here."""
-    del means, controller
-    return ()
+    view, registry = controller.view, controller.registry
+    return (TaskConnector(means, view, registry), JobConnector(means, view, registry, controller.steering))
