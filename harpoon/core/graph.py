@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from harpoon.core.flaws import OUTPUTS, Read, at, read
+from harpoon.core.flaws import OUTPUTS, Read, at, callbacks_of, read
 from harpoon.core.pace import Pace, pace_of
 from harpoon.core.wiring import Trigger, offered
 from harpoon.kit.errors import Invalid, Problem
@@ -82,6 +82,11 @@ class Graph:
     starts: tuple[str, ...]
     #: Of a mapping; None: a run comes to nothing.
     outputs: Template | None
+    #: Operations that wait for callbacks, in the order of the manifest.
+    callbacks: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "callbacks", callbacks_of(self.spec))
 
 
 def compile_graph(spec: WorkflowSpec) -> Graph:

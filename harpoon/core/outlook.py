@@ -110,7 +110,7 @@ def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
         ending.due_ms,
         handler=node.handler or "",
         worker="" if claim is None else claim.worker,
-        signal="" if node.spec.wait is None else node.spec.wait.signal or "",
+        signal="" if node.spec.wait is None else node.spec.wait.awaited or "",
         key=attempt.key,
         last_error=attempt.last_error,
         is_paused=run.is_paused and claim is None and state is not State.TIME,
@@ -120,7 +120,7 @@ def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
 def _waiting(node: Node) -> State:
     if node.handler is not None:
         return State.READY
-    is_for_signal = node.spec.wait is not None and node.spec.wait.signal is not None
+    is_for_signal = node.spec.wait is not None and node.spec.wait.awaited is not None
     return State.SIGNAL if is_for_signal else State.TIME
 
 

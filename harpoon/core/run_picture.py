@@ -7,12 +7,14 @@ from math import ceil
 from typing import Final
 
 from harpoon.core.chronicle import Chronicle, Try, Visit
+from harpoon.core.run import Address, Run, callback_key
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import (
     AttemptObject,
     KeptSignal,
     OperationMeasure,
+    RunCallback,
     VisitObject,
     VisitState,
 )
@@ -124,6 +126,20 @@ def signals(told: Chronicle) -> tuple[KeptSignal, ...]:
     )
 
 
+def callbacks(run: Run, address: Address) -> Iterator[RunCallback]:
+    """Yield the visits that are to be called back: those that are open, and of each operation the next one."""
+    for op in run.graph.callbacks:
+        visits = [visit for name, visit in run.open if name == op]
+        progress, most = run.ops.get(op), run.graph.nodes[op].spec.visits
+        following = 1 if progress is None else progress.fired + 1
+        for visit in [*visits, following]:
+            if visit <= most:
+                is_used = callback_key(op, visit) in run.called
+                yield RunCallback(
+                    op=op, visit=visit, is_open=visit != following, is_used=is_used, url=address(op, visit)
+                )
+
+
 def kind_of(operation: Operation | None) -> str:
     """Return what an operation does, such as ``worker`` or ``wait``; empty: it is not known."""
     return "" if operation is None else operation.does
@@ -183,6 +199,8 @@ def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, i
         return f"a worker that offers {handler}"
     if operation.carried is not None:
         return "the server to take it up"
+    if operation.wait is not None and operation.wait.callback:
+        return "its callback"
     if operation.wait is None or operation.wait.signal is None:
         due_ms = visit.opened.due_ms
         return "its turn" if due_ms is None else f"until {moment(due_ms)}"

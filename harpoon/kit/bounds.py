@@ -152,8 +152,8 @@ NOUNS: Final[Mapping[type, Schema]] = {
     check.Check: _exactly_one("http", "tcp", "exec"),
     rules.Requirement: _exactly_one("equals", "in", "not_in", "exists"),
     rules.Preference: _exactly_one("equals", "in", "not_in", "exists"),
-    operation.Operation: _exactly_one("worker", "wait", "choose"),
+    operation.Operation: _exactly_one(*operation.KINDS),
     dependency.Dependency: _exactly_one("job", "run"),
-    operation.Wait: _exactly_one("signal", "until", "for"),
+    operation.Wait: _exactly_one("signal", "until", "for", "callback"),
     operation.Choice: _exactly_one("when", "else"),
 }

@@ -134,6 +134,8 @@ class ReasonCode(StrEnum):
     #: It is not known here which workers there are.
     WORKERS_UNKNOWN = "workers_unknown"
     SIGNAL = "signal"
+    #: Somebody outside is to call its URL.
+    CALLBACK = "callback"
     TIME = "time"
     #: An attempt failed, and the next one is not due.
     RETRY = "retry"
