@@ -3,21 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import orjson
 
+from harpoon.control.attempt_whys import with_job
 from harpoon.control.connecting import Connecting
 from harpoon.control.connectors import connectors_of
 from harpoon.control.controller import Controller
 from harpoon.control.orders import Begun, Start
+from harpoon.control.run_status import RunStatus
 from harpoon.control.work import WorkExchange
 from harpoon.core.step import Signal
 from harpoon.kit import codec
+from harpoon.kit.clock import SystemClock
 from harpoon.model.header import Header
 from harpoon.model.inputs import check_inputs
 from harpoon.model.name import TaskId
 from harpoon.model.task import TaskState
+from harpoon.model.why import Why
 from harpoon.model.workflow import WorkflowManifest
 from harpoon.store.memory import MemoryStore
 from tests.control.test_controller import House
@@ -78,6 +83,11 @@ class Works:
         conductor = self.controller.runs.conductor_of(f"{NAMESPACE}/{run}")
         conducted = None if conductor is None else conductor.runs.get(f"{NAMESPACE}/{run}")
         return [] if conducted is None else sorted(op for op, _ in conducted.run.open)
+
+    async def why(self, run: str = "r-1") -> Why:
+        """Return why a run stands as it does, as it is told by whoever is asked."""
+        status = RunStatus(self.controller.registry._store, self.controller.runs.reader, SystemClock())
+        return await status.why(NAMESPACE, run, None, "1.1", partial(with_job, self.controller.view))
 
     def jobs(self) -> list[str]:
         return sorted(row.value.name for row in self.controller.view.jobs.rows.values())

@@ -6,6 +6,7 @@ import pytest
 
 from harpoon.model.run import Status
 from harpoon.model.task import TaskState
+from harpoon.model.why import ReasonCode
 from harpoon.store.memory import MemoryStore
 from tests.control.ordering import works
 from tests.control.test_controller import a_manifest, settled
@@ -30,6 +31,9 @@ async def test_a_job_is_scheduled_and_waited_for_until_its_tasks_are_ready() -> 
         await told.start(version="v3")
         await told.until(lambda: len(told.live()) == 2)
         assert told.open() == ["do"]
+        [cause] = (await told.why()).causes
+        assert (cause.code, cause.evidence["job"]) == (ReasonCode.JOB, "web")
+        assert cause.sentence.startswith("do (visit 1) waits for job web: 0/2 ready")
         for task in told.live():
             agent.report(task, state=TaskState.RUNNING, ready=True)
         came = (await told.ended()).outputs["came"]

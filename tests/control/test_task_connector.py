@@ -7,6 +7,7 @@ from harpoon.control.records import manifest_of
 from harpoon.model.command import StartTask
 from harpoon.model.owner import RunOwner
 from harpoon.model.run import Status
+from harpoon.model.why import ReasonCode
 from harpoon.store.memory import MemoryStore
 from tests.control.ordering import works
 from tests.fakes import FakeAgent
@@ -153,6 +154,21 @@ async def test_what_a_crash_left_of_an_attempt_that_is_over_is_swept() -> None:
         await told.controller.registry.make(manifest_of(replace(job, name=job_name(owner)), job.spec), owner)
         await told.until(lambda: told.jobs() == [name])
         assert told.live() == [task]
+
+
+async def test_why_tells_what_a_task_waits_for_that_is_not_placed() -> None:
+    async with works(FakeAgent("a2")) as told:
+        await declared(told)
+        await told.start(version="v7")
+        await told.until(lambda: told.jobs())
+        [name] = told.jobs()
+        await told.until(lambda: told.controller.registry.status("default", name).waiting)
+        [cause] = (await told.why()).causes
+        assert (cause.code, cause.evidence["job"], cause.evidence["found"]) == (ReasonCode.JOB, name, "pending")
+        assert cause.sentence.startswith(f"migrate (visit 1) waits for its task, job {name}: ")
+        assert "none of 1 agents" in cause.sentence
+        await told.controller.registry.delete("default", name)
+        await told.ended()
 
 
 async def test_what_its_expressions_come_to_is_checked_and_what_is_wrong_named() -> None:
