@@ -162,7 +162,8 @@ async def test_why_tells_what_a_task_waits_for_that_is_not_placed() -> None:
         await told.start(version="v7")
         await told.until(lambda: told.jobs())
         [name] = told.jobs()
-        await told.until(lambda: told.controller.registry.status("default", name).waiting)
+        waits = told.controller.registry
+        await told.until(lambda: "none of 1 agents" in str(waits.status("default", name).waiting))
         [cause] = (await told.why()).causes
         assert (cause.code, cause.evidence["job"], cause.evidence["found"]) == (ReasonCode.JOB, name, "pending")
         assert cause.sentence.startswith(f"migrate (visit 1) waits for its task, job {name}: ")
