@@ -14,7 +14,9 @@ import orjson
 import structlog
 
 from harpoon.control.connector_port import Order, Outcome
+from harpoon.control.ledger_records import run_key
 from harpoon.control.registry import Accepted, Extra, Outcomes, Registry
+from harpoon.control.runs import Runs
 from harpoon.control.status import change_id
 from harpoon.control.view import View
 from harpoon.kit.clock import Clock
@@ -76,12 +78,14 @@ class Once:
         registry: Carries them out.
         view: Shows what came of them.
         clock: What receipts are dated by.
+        runs: Who conducts what: an order is carried out only while its run is conducted here.
     """
 
-    def __init__(self, registry: Registry, view: View, clock: Clock) -> None:
+    def __init__(self, registry: Registry, view: View, clock: Clock, runs: Runs) -> None:
         self._registry = registry
         self._view = view
         self._clock = clock
+        self._runs = runs
 
     async def __call__(self, order: Order, job: str, mutate: Mutate) -> Done | None:
         """Carry an order out, unless it was; wait for a store that is away.
@@ -111,14 +115,14 @@ class Once:
             return self._read(order, job, found.receipt, found.revision)
         writes: tuple[Write, ...] = ()
 
-        def extra(outcomes: Outcomes) -> tuple[Compare, tuple[Write, ...]]:
+        def extra(outcomes: Outcomes) -> tuple[tuple[Compare, ...], tuple[Write, ...]]:
             nonlocal writes
             # No job was ever written at that revision: it stands for that of the commit.
             [accepted] = outcomes(0)
             body = orjson.dumps([accepted.job.version, accepted.job.generation, accepted.written]).decode()
             at_ms = self._clock.now().wall
             writes = tuple(receipts.writes(name, Receipt(request=name, at_ms=at_ms, status=202, body=(body,))))
-            return compare, writes
+            return (compare, self._held(order)), writes
 
         try:
             accepted = await mutate(extra)
@@ -132,6 +136,20 @@ class Once:
             return None
         receipts.note(writes)
         return Done(job, accepted.job.version, accepted.job.generation, accepted.change)
+
+    def _held(self, order: Order) -> Compare:
+        """Return the condition that this instance conducts the run of an order.
+
+        1. An instance stands still in the middle of an order. 2. Another takes the shard, ends the attempt, and goes
+        on. 3. The first comes to itself, and carries the order out. That is not to be.
+
+        Raises:
+            Unavailable: It does not, as far as is known here.
+        """
+        conductor = self._runs.conductor_of(run_key(order.namespace, order.run))
+        if conductor is None:
+            raise Unavailable("the run is not conducted here now")
+        return conductor.ledger.hold.compare
 
     def _read(self, order: Order, job: str, receipt: Receipt, revision: int) -> Done:
         version, generation, written = orjson.loads(receipt.body[0])

@@ -9,5 +9,8 @@ from harpoon.control.task_connector import TaskConnector
 
 def connectors_of(means: Means, controller: Controller) -> tuple[Connector, ...]:
     """Make the connectors of one life of an instance; to add one takes a line here."""
-    view, registry = controller.view, controller.registry
-    return (TaskConnector(means, view, registry), JobConnector(means, view, registry, controller.steering))
+    view, registry, runs = controller.view, controller.registry, controller.runs
+    return (
+        TaskConnector(means, view, registry, runs),
+        JobConnector(means, view, registry, controller.steering, runs),
+    )

@@ -19,6 +19,7 @@ from harpoon.control.connector_port import Order, Outcome, Report
 from harpoon.control.means import Means
 from harpoon.control.registry import TRIES, Accepted, Extra, Registry
 from harpoon.control.rollout_status import rollout_progress
+from harpoon.control.runs import Runs
 from harpoon.control.steering import Steering
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, Problem, Unavailable
@@ -47,12 +48,12 @@ class JobConnector:
     most = 10_000
     resumes = True
 
-    def __init__(self, means: Means, view: View, registry: Registry, steering: Steering) -> None:
+    def __init__(self, means: Means, view: View, registry: Registry, steering: Steering, runs: Runs) -> None:
         self._clock = means.clock
         self._view = view
         self._registry = registry
         self._steering = steering
-        self._once = Once(registry, view, means.clock)
+        self._once = Once(registry, view, means.clock, runs)
         self._verbs: Mapping[str, _Verb] = {
             "schedule": self._schedule,
             "migrate": self._migrate,

@@ -65,8 +65,8 @@ class Accepted:
 
 #: Given the revision of the commit, what the mutation came to.
 Outcomes = Callable[[int], tuple[Accepted, ...]]
-#: What else is to be written in the commit of a mutation, and the condition for all of it; see `control.receipts`.
-Extra = Callable[[Outcomes], tuple[Compare, Sequence[Write]]]
+#: What else is to be written in the commit of a mutation, and the conditions for all of it; see `control.receipts`.
+Extra = Callable[[Outcomes], tuple[Sequence[Compare], Sequence[Write]]]
 
 
 class Registry:
@@ -350,8 +350,8 @@ class Registry:
                     return None
                 claimed, sealed = [*compares, *claim.compares], [*writes, *claim.writes]
                 if extra is not None:
-                    compare, others = extra(outcomes)
-                    claimed.append(compare)
+                    conditions, others = extra(outcomes)
+                    claimed += conditions
                     sealed += others
                 revision = await self._write(claimed, sealed, prunes)
                 if revision is not None:

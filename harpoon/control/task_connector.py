@@ -19,6 +19,7 @@ from harpoon.control.attempt_jobs import Once, job_name, owner_of, refusal_of
 from harpoon.control.connector_port import Order, Outcome, Report
 from harpoon.control.means import Means
 from harpoon.control.registry import Registry
+from harpoon.control.runs import Runs
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
 from harpoon.kit.ordered import task_spec
@@ -45,10 +46,10 @@ class TaskConnector:
     most = 10_000
     resumes = True
 
-    def __init__(self, means: Means, view: View, registry: Registry) -> None:
+    def __init__(self, means: Means, view: View, registry: Registry, runs: Runs) -> None:
         self._view = view
         self._registry = registry
-        self._once = Once(registry, view, means.clock)
+        self._once = Once(registry, view, means.clock, runs)
         self._last_lines = means.last_lines
 
     async def carry_out(self, order: Order, report: Report) -> Outcome:

@@ -1,15 +1,24 @@
 """Operations that have a task run on an agent, with the real loops: run once, told, stopped, carried on and swept."""
 
+import asyncio
 from dataclasses import replace
 
-from harpoon.control.attempt_jobs import job_name
+from harpoon.control.attempt_jobs import Once, job_name, owner_of
+from harpoon.control.connector_port import Order
 from harpoon.control.records import manifest_of
+from harpoon.core.run import Ref
+from harpoon.kit import codec
+from harpoon.kit.clock import SystemClock
 from harpoon.model.command import StartTask
+from harpoon.model.instance import Holder
+from harpoon.model.operation import Operation
 from harpoon.model.owner import RunOwner
 from harpoon.model.run import Status
 from harpoon.model.why import ReasonCode
 from harpoon.store.memory import MemoryStore
+from harpoon.store.port import Put
 from tests.control.ordering import works
+from tests.control.test_batches import a_batch
 from tests.fakes import FakeAgent
 
 MIGRATE = {
@@ -139,6 +148,31 @@ async def test_a_job_that_somebody_took_away_fails_the_attempt_and_is_not_made_a
         assert header.status is Status.FAILED
         assert f"job {name} was unscheduled before its task had ended" in header.reason
         assert len(starts(agent)) == 1
+
+
+async def test_who_has_lost_the_shard_without_knowing_it_starts_nothing() -> None:
+    store = MemoryStore()
+    async with works(FakeAgent("a1"), store=store) as told:
+        controller = told.controller
+        await told.until(lambda: controller.runs.conductor_of("default/r-1"))
+        conductor = controller.runs.conductor_of("default/r-1")
+        order = Order("default", "r-1", "w", Ref("migrate", 1, 1), Operation(worker="w"), {}, "k", 0, is_resumed=False)
+        tried = asyncio.Event()
+
+        async def make(extra):
+            if not tried.is_set():
+                # As another takes the shard while this one stands still.
+                holder = codec.dump(Holder(instance="other"))
+                await store.commit((), [Put(conductor.ledger.hold.key, holder)])
+                tried.set()
+            return await controller.registry.make(a_batch("migrate-1"), owner_of(order), extra=extra)
+
+        once = Once(controller.registry, controller.view, SystemClock(), controller.runs)
+        trying = asyncio.ensure_future(once(order, "migrate-1", make))
+        await tried.wait()
+        await told.until(lambda: controller.runs.conductor_of("default/r-1") is None)
+        assert (told.jobs(), trying.done()) == ([], False)
+        trying.cancel()
 
 
 async def test_what_a_crash_left_of_an_attempt_that_is_over_is_swept() -> None:
