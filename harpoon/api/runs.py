@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -28,6 +29,7 @@ from harpoon.api.run_watch import (
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
+from harpoon.control.attempt_whys import with_job
 from harpoon.control.ledger_records import run_key
 from harpoon.core.run_items import Items
 from harpoon.core.run_why import Floor
@@ -168,7 +170,8 @@ async def get_run_why(request: web.Request) -> web.Response:
         except HarpoonError:
             pass  # what is in the store is told all the same
     revision = await doors.store.revision()
-    told = await status_of(request).why(namespace, run, _floor(request, key), doors.view.external(revision))
+    floor, retell = _floor(request, key), partial(with_job, doors.view)
+    told = await status_of(request).why(namespace, run, floor, doors.view.external(revision), retell)
     return answer(request, codec.dump_full(told), revision=revision)
 
 

@@ -5,7 +5,7 @@ Only who could do the work of a run is not in the store. Its holder knows that (
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -41,7 +41,7 @@ from harpoon.model.run_shown import (
     RunMeasures,
     RunObject,
 )
-from harpoon.model.why import Why
+from harpoon.model.why import Reason, Why
 from harpoon.model.workflow import GraphRecord
 from harpoon.store.port import Store
 
@@ -83,6 +83,14 @@ class Standing(NamedTuple):
     #: Of the latest event in it.
     seq: int
     detail: RunDetail
+
+
+#: Given a run and a cause of its, returns the cause with what else is known of it.
+Retell = Callable[[Run, Reason], Reason]
+
+
+def _as_it_is(_run: Run, cause: Reason) -> Reason:
+    return cause
 
 
 class RunStatus:
@@ -166,7 +174,9 @@ class RunStatus:
         seen = await self._see(namespace, run)
         return items(seen.told, seen.plot, choice, self._clock.now().wall)
 
-    async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
+    async def why(
+        self, namespace: str, run: str, floor: Floor | None, revision: str, retell: Retell = _as_it_is
+    ) -> Why:
         """Say why a run stands as it does; the errors are those of `existing`.
 
         Args:
@@ -174,11 +184,15 @@ class RunStatus:
             run: Its id.
             floor: What the exchange knows of those who could do the work; None: it could not be asked.
             revision: That the answer is of.
+            retell: Returns each cause of an open run with what else is known of it.
         """
         seen, now_ms = await self._see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
         causes = run_why.why(told, seen.plot, joins, floor, now_ms)
+        if seen.run is not None:
+            open_run = seen.run
+            causes = tuple(retell(open_run, cause) for cause in causes)
         return Why(
             revision=revision,
             subject=f"run/{run}",

@@ -14,6 +14,7 @@ from harpoon.model.foreach import Foreach
 from harpoon.model.http import Http
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
 from harpoon.model.lifecycle import Backoff
+from harpoon.model.orders import JobOrder, TaskOrder
 from harpoon.model.targets import TARGETS_MAX, Percent, Targets, check_each_once
 from harpoon.model.units import Duration, Size, format_duration
 
@@ -190,6 +191,10 @@ class Operation:
     choose: tuple[Choice, ...] | None = None
     #: A call that the server makes.
     http: Http | None = None
+    #: A task that an agent runs to its end.
+    task: TaskOrder | None = None
+    #: What is done with a job.
+    job: JobOrder | None = None
     #: It is done for each of these: all else but ``visits``, ``needs``, ``next`` and ``end`` is said of one item.
     foreach: Foreach | None = None
     #: What the handler is given: any value, with ``${…}`` in its texts.
@@ -325,6 +330,8 @@ _NOT_CARRIED: Final = frozenset({"input", "labels"})
 #: To add one that a connector carries out takes a line here and the field that it names, which is a `Carried`.
 _CARRIED: Final[Mapping[str, frozenset[str]]] = {
     "http": _NOT_CARRIED,
+    "task": _NOT_CARRIED,
+    "job": _NOT_CARRIED,
 }
 _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "worker": frozenset(),
