@@ -63,12 +63,14 @@ def _bounds_of(document: Document) -> dict[str, Any]:
     from harpoon.core.bounds import shown  # noqa: PLC0415
     from harpoon.core.graph import compile_graph  # noqa: PLC0415
     from harpoon.kit import codec  # noqa: PLC0415
+    from harpoon.kit.ordered import check_orders  # noqa: PLC0415
     from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest  # noqa: PLC0415
 
     written = json.dumps(documents.manifest_of(document, None)).encode()
     try:
         manifest = codec.decode(WorkflowManifest, written, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
         told = shown(bounds_of_graph(compile_graph(manifest.spec)))
+        check_orders(manifest.spec)
     except Invalid as error:
         raise documents.placed(error, documents.place_in(document)) from error
     return {"workflow": manifest.metadata.name, **told}

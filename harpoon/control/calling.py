@@ -163,7 +163,7 @@ class Calls:
         """Return what came of a sub-run that has ended before."""
         header = await self._runs.reader.header(key)
         if header is None:
-            return _failed(f"sub-run {run} has {status.value}, and is not kept any more")
+            return _failed(f"sub-run {run} {_HOW.get(status, status.value)}, and is not kept any more")
         return _outcome(run, header.status, header.outputs, header.reason)
 
 

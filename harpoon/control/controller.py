@@ -31,6 +31,7 @@ from harpoon.control.run_reader import RunReader
 from harpoon.control.runs import Runs
 from harpoon.control.shards import Conducting
 from harpoon.control.steering import Steering
+from harpoon.control.sweeping import Sweeper
 from harpoon.control.term import Term
 from harpoon.control.view import View
 from harpoon.control.workflows import Workflows
@@ -90,6 +91,7 @@ class Controller:
                 retention=Retention(means.store, self.runs.reader, means.clock, metrics),
                 keyed=self.keyed,
                 calls=self.calls,
+                sweeper=Sweeper(means, metrics, view, self.registry, self.runs),
             )
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None

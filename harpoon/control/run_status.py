@@ -5,7 +5,7 @@ Only who could do the work of a run is not in the store. Its holder knows that (
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -24,16 +24,26 @@ from harpoon.core.graph import Graph
 from harpoon.core.measure import json_bytes
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Run, begin
-from harpoon.core.run_picture import UNKNOWN, Most, Plot, span_ms_of
+from harpoon.core.run_groups import UNKNOWN, Most, Plot
+from harpoon.core.run_items import Items, items
+from harpoon.core.run_picture import span_ms_of
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptObject, Measure, RunCallbacks, RunDetail, RunMeasures, RunObject
+from harpoon.model.run_shown import (
+    AttemptObject,
+    ItemObject,
+    Measure,
+    RunCallbacks,
+    RunDetail,
+    RunMeasures,
+    RunObject,
+)
 from harpoon.model.sub_run import parent_of
-from harpoon.model.why import Why
+from harpoon.model.why import Reason, Why
 from harpoon.model.workflow import GraphRecord, WorkflowSpec
 from harpoon.store.port import Store
 
@@ -75,6 +85,14 @@ class Standing(NamedTuple):
     #: Of the latest event in it.
     seq: int
     detail: RunDetail
+
+
+#: Given a run and a cause of its, returns the cause with what else is known of it.
+Retell = Callable[[Run, Reason], Reason]
+
+
+def _as_it_is(_run: Run, cause: Reason) -> Reason:
+    return cause
 
 
 class RunStatus:
@@ -153,7 +171,14 @@ class RunStatus:
         address = address_of(self._base, run_key(namespace, run), seen.header.secret)
         return RunCallbacks(items=tuple(run_picture.callbacks(seen.run, address)))
 
-    async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
+    async def items(self, namespace: str, run: str, choice: Items) -> list[ItemObject]:
+        """Return items of a run's operations, in their order; the errors are those of `existing`."""
+        seen = await self._see(namespace, run)
+        return items(seen.told, seen.plot, choice, self._clock.now().wall)
+
+    async def why(
+        self, namespace: str, run: str, floor: Floor | None, revision: str, retell: Retell = _as_it_is
+    ) -> Why:
         """Say why a run stands as it does; the errors are those of `existing`.
 
         Args:
@@ -161,16 +186,20 @@ class RunStatus:
             run: Its id.
             floor: What the exchange knows of those who could do the work; None: it could not be asked.
             revision: That the answer is of.
+            retell: Returns each cause of an open run with what else is known of it.
         """
         seen, now_ms = await self._see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
         causes = run_why.why(told, seen.plot, joins, floor, now_ms, run)
+        if seen.run is not None:
+            open_run = seen.run
+            causes = tuple(retell(open_run, cause) for cause in causes)
         return Why(
             revision=revision,
             subject=f"run/{run}",
             state="paused" if told.is_paused and told.ended_ms is None else told.status.value,
-            summary=run_why.summary(told),
+            summary=run_why.summary(told, seen.plot),
             is_fine=told.status.value == "succeeded",
             reasons=tuple(cause.sentence for cause in causes),
             causes=causes,

@@ -34,6 +34,7 @@ from harpoon.control.metrics import Metrics
 from harpoon.control.retention import Retention
 from harpoon.control.runs import SHARD_HOLDS, Runs, shard_name
 from harpoon.control.settling import Settling
+from harpoon.control.sweeping import Sweeper
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
 from harpoon.control.together import Together
@@ -76,6 +77,8 @@ class Conducting:
     keyed: KeyedSignals
     #: Sub-runs.
     calls: Calls
+    #: Unschedules tasks of attempts that are over.
+    sweeper: Sweeper
 
 
 class Shards:
@@ -120,6 +123,7 @@ class Shards:
                 group.create_task(self._conducting.retention.run(self._runs.conductors), name="retention")
                 group.create_task(self._sweep(), name="generations")
                 group.create_task(self._conducting.keyed.run(), name="keyed-signals")
+                group.create_task(self._conducting.sweeper.run(), name="sweeper")
                 self._look_at(_NAMES)
                 while True:
                     await self._pass(group)
@@ -247,6 +251,7 @@ class Shards:
             self._runs.enter(shard, conductor)
             self._conducting.calls.adopted(conductor)
             self._conducting.keyed.look_again()
+            self._conducting.sweeper.look_again()
             spent_ms = (means.clock.now().elapsed - began) // timedelta(milliseconds=1)
             if loaded:  # of the many that have no runs there is nothing to tell
                 _log.info("shard_held", shard=name, token=str(hold.token), runs=loaded, duration_ms=spent_ms)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from harpoon.core.bounds_counts import Counts, count
 from harpoon.core.bounds_shape import Shape, outputs_bytes, shape_of, signals_bytes
 from harpoon.core.bounds_worth import Plan, longest, most, plan_of
-from harpoon.core.graph import Graph, Kind
+from harpoon.core.graph import Graph
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.at_most import size_at_most, span_at_most
 from harpoon.model.units import format_size
@@ -104,7 +104,7 @@ def bounds(graph: Graph, deadline_ms: int | None = None, callees: Mapping[str, B
     stored = most(shape, counts, plan, [cost.bytes for cost in costs], [cost.beyond_bytes for cost in costs])
     brought = signals_bytes(graph, counts.visits, life_ms)
     stored += outputs_bytes(graph) + brought
-    calls = _calls(graph, shape, counts, plan, callees)
+    calls = _calls(shape, counts, plan, callees)
     attempts, stored = attempts + calls.attempts, stored + calls.bytes
     way = longest(shape, counts, [cost.span_ms for cost in costs])
     whole_ms = sum(leg.span_ms for leg in way)
@@ -122,21 +122,23 @@ def bounds(graph: Graph, deadline_ms: int | None = None, callees: Mapping[str, B
     )
 
 
-def _calls(graph: Graph, shape: Shape, counts: Counts, plan: Plan, callees: Mapping[str, Bounds]) -> Called:
+def _calls(shape: Shape, counts: Counts, plan: Plan, callees: Mapping[str, Bounds]) -> Called:
     """Return what the sub-runs may come to: each attempt of a call is a run."""
-    if not any(node.kind is Kind.CALL for node in graph.nodes.values()):
+    if all(spec.call is None for spec in shape.specs):
         return _NO_CALLS
     each: list[Called] = []
-    for name, cost in zip(shape.names, shape.costs, strict=True):
-        call = graph.nodes[name].spec.call if graph.nodes[name].kind is Kind.CALL else None
+    for spec, cost in zip(shape.specs, shape.costs, strict=True):
+        call = spec.call
         told = None if call is None else callees.get(call.workflow)
+        # That of the whole list starts nothing.
+        tries = cost.attempts - (spec.foreach is not None)
         if call is None:
             each.append(_NO_CALLS)
         elif told is None:
-            each.append(Called(cost.attempts, 0, 0))
+            each.append(Called(tries, 0, 0))
         else:
             of_one = (1 + told.calls.runs, told.attempts, told.bytes)
-            each.append(Called(*(cost.attempts * most_ for most_ in of_one)))
+            each.append(Called(*(tries * most_ for most_ in of_one)))
     beyond = [0] * len(each)
     return Called(*(most(shape, counts, plan, [one[at] for one in each], beyond) for at in range(len(_NO_CALLS))))
 

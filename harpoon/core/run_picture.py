@@ -1,17 +1,19 @@
 """A run as it is shown: its chronicle beside what its workflow says. Nothing here reads a store or a clock."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Final
 
 from harpoon.core.chronicle import Chronicle, Try, Visit
+from harpoon.core.graph import home_of
 from harpoon.core.run import Address, Run, callback_key
+from harpoon.core.run_groups import Plot, counted, items_said
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import (
     AttemptObject,
+    ItemCounts,
     KeptSignal,
     OperationMeasure,
     RunCallback,
@@ -24,29 +26,18 @@ from harpoon.model.sub_run import Caller, sub_run_id
 VISITS_SHOWN: Final = 1_000
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Most:
-    """What one operation may come to in one run."""
-
-    visits: int
-    attempts: int
-    #: Milliseconds from a visit's being opened to its being closed.
-    span_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plot:
-    """What a picture needs of a run's workflow."""
-
-    operations: Mapping[str, Operation]
-    #: Operation → what it may come to.
-    most: Mapping[str, Most]
+EACH: Final = "each"
 
 
 def span_ms_of(operation: Operation) -> int:
     """Return how long one visit of an operation takes at most, from being opened to being closed."""
+    if operation.foreach is not None:
+        return -(-operation.foreach.most // operation.foreach.parallel) * _span_ms(operation)
+    return _span_ms(operation)
+
+
+def _span_ms(operation: Operation) -> int:
+    """Return the same of one item, or of an operation without."""
     if operation.wait is not None and operation.wait.for_ is not None:
         return operation.wait.for_ // _MILLISECOND
     if operation.handler is None:
@@ -57,31 +48,37 @@ def span_ms_of(operation: Operation) -> int:
     return (again + 1) * (operation.queue_timeout_ms + operation.timeout_ms) + ceil(again * pause_ms)
 
 
-#: Of a run whose workflow is not kept any more in the form that it was on.
-UNKNOWN: Final = Plot(operations={}, most={})
-
-
 def visits(told: Chronicle, plot: Plot, now_ms: int, run: str = "") -> tuple[tuple[VisitObject, ...], int]:
-    """Return the latest visits of a run, and how many there are before them; ``run`` is its id."""
-    every = list(told.visits.values())
+    """Return the latest visits of a run, and how many there are before them; items are told with what they are of.
+
+    Args:
+        told: What happened in it.
+        plot: Its workflow.
+        now_ms: UTC milliseconds.
+        run: Its id.
+    """
+    groups = counted(told, plot)
+    every = [visit for visit in told.visits.values() if home_of(visit.op) is None]
     shown = every[-VISITS_SHOWN:]
     # What is open is what people look for, however long ago it was opened.
     early = [visit for visit in every[:-VISITS_SHOWN] if not visit.is_closed]
-    return tuple(_visit(visit, told, plot, now_ms, run) for visit in [*early, *shown]), len(every) - len(shown) - len(
-        early
+    own = [(visit, groups.get((visit.op, visit.visit))) for visit in [*early, *shown]]
+    return (
+        tuple(_visit(visit, told, plot, group, now_ms, run) for visit, group in own),
+        len(every) - len(shown) - len(early),
     )
 
 
 def attempts(told: Chronicle, plot: Plot, now_ms: int, run: str = "") -> Iterator[AttemptObject]:
     """Yield every attempt of a run, by the order in which their visits were opened; ``run`` is its id."""
     for visit in told.visits.values():
-        operation = plot.operations.get(visit.op)
+        operation = plot.doing(visit.op)
         for one in visit.tries:
             yield AttemptObject(
                 op=visit.op,
                 visit=visit.visit,
                 attempt=one.attempt,
-                state=_state(one, visit, operation, now_ms),
+                state=state_of(one, visit, operation, now_ms),
                 label=one.label,
                 worker=one.worker,
                 ready_ms=one.ready_ms,
@@ -103,10 +100,11 @@ def measures(told: Chronicle, plot: Plot, skipped: Collection[str]) -> tuple[Ope
         plot: Its workflow.
         skipped: Operations that were never opened, and that nothing can open any more.
     """
-    counts: dict[str, list[int]] = {name: [0, 0] for name in plot.operations}
+    found: dict[str, list[int]] = {name: [0, 0] for name in plot.operations}
     for visit in told.visits.values():
-        count = counts.setdefault(visit.op, [0, 0])
-        count[0] += 1
+        home = home_of(visit.op)
+        count = found.setdefault(home or visit.op, [0, 0])
+        count[0] += home is None
         count[1] += len(visit.tries)
     return tuple(
         OperationMeasure(
@@ -118,7 +116,7 @@ def measures(told: Chronicle, plot: Plot, skipped: Collection[str]) -> tuple[Ope
             attempts_max=plot.most[name].attempts if name in plot.most else None,
             is_skipped=name in skipped,
         )
-        for name, (count, tries) in counts.items()
+        for name, (count, tries) in found.items()
     )
 
 
@@ -134,7 +132,7 @@ def callbacks(run: Run, address: Address) -> Iterator[RunCallback]:
     """Yield the visits that are to be called back: those that are open, and of each operation the next one."""
     for op in run.graph.callbacks:
         visits = [visit for name, visit in run.open if name == op]
-        progress, most = run.ops.get(op), run.graph.nodes[op].spec.visits
+        progress, most = run.ops.get(op), run.graph.nodes[op].visits
         following = 1 if progress is None else progress.fired + 1
         for visit in [*visits, following]:
             if visit <= most:
@@ -145,8 +143,15 @@ def callbacks(run: Run, address: Address) -> Iterator[RunCallback]:
 
 
 def kind_of(operation: Operation | None) -> str:
-    """Return what an operation does, such as ``worker`` or ``wait``; empty: it is not known."""
-    return "" if operation is None else operation.does
+    """Return what an operation does, such as ``worker``, or ``each`` if it has items; empty: it is not known."""
+    if operation is None:
+        return ""
+    return operation.does if operation.foreach is None else EACH
+
+
+def is_claimed(operation: Operation) -> bool:
+    """Whether visits of an operation are there to be claimed."""
+    return operation.foreach is None and operation.handler is not None
 
 
 def moment(at_ms: int) -> str:
@@ -166,9 +171,12 @@ def sub_run_of(run: str, visit: Visit, one: Try, operation: Operation | None) ->
     return sub_run_id(Caller(run=run, op=visit.op, visit=visit.visit, attempt=one.attempt))
 
 
-def _visit(visit: Visit, told: Chronicle, plot: Plot, now_ms: int, run: str) -> VisitObject:
+def _visit(visit: Visit, told: Chronicle, plot: Plot, group: ItemCounts | None, now_ms: int, run: str) -> VisitObject:
     operation, one = plot.operations.get(visit.op), visit.latest
-    state = _state(one, visit, operation, now_ms)
+    state = state_of(one, visit, operation, now_ms)
+    waits = waits_for(visit, operation, state, is_paused=told.is_paused)
+    if group is not None and state is VisitState.WAITING and not told.is_paused:
+        waits = f"its items: {items_said(group)}"
     return VisitObject(
         op=visit.op,
         kind=kind_of(operation),
@@ -183,17 +191,19 @@ def _visit(visit: Visit, told: Chronicle, plot: Plot, now_ms: int, run: str) -> 
         due_ms=_due_ms(one, visit, operation),
         span_max_ms=plot.most[visit.op].span_ms if visit.op in plot.most else None,
         error=one.error or visit.opened.error or "",
-        waits_for=waits_for(visit, operation, state, is_paused=told.is_paused),
+        waits_for=waits,
+        items=group,
         run=sub_run_of(run, visit, one, operation),
     )
 
 
-def _state(one: Try, visit: Visit, operation: Operation | None, now_ms: int) -> VisitState:
+def state_of(one: Try, visit: Visit, operation: Operation | None, now_ms: int) -> VisitState:
+    """Return how a visit, or one of its attempts, stands."""
     if one.ended_ms is not None:
         return VisitState.CLOSED
     if one.claimed_ms is not None:
         return VisitState.RUNNING
-    if operation is not None and operation.handler is None:
+    if operation is not None and not is_claimed(operation):
         return VisitState.WAITING
     return VisitState.RETRYING if one is not visit.tries[0] and one.ready_ms > now_ms else VisitState.READY
 
@@ -206,10 +216,10 @@ def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, i
         return "the run to be resumed"
     if state is VisitState.RETRYING:
         return f"its attempt {visit.latest.attempt}, at {moment(visit.latest.ready_ms)}, after {visit.condition}"
-    if operation is None or operation.worker is not None:
+    if operation is None or (operation.worker is not None and operation.foreach is None):
         handler = "its handler" if operation is None else operation.worker
         return f"a worker that offers {handler}"
-    if operation.carried is not None:
+    if is_claimed(operation):
         return "the server to take it up"
     if operation.wait is not None and operation.wait.callback:
         return "its callback"
@@ -223,6 +233,8 @@ def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, i
 def _due_ms(one: Try, visit: Visit, operation: Operation | None) -> int | None:
     """Return when the next clock of an open attempt is due, as far as the log tells; heartbeats are not in it."""
     if one.ended_ms is not None or operation is None:
+        return None
+    if operation.foreach is not None:
         return None
     if operation.handler is None:
         end_ms = visit.opened_ms + operation.timeout_ms

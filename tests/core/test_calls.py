@@ -9,6 +9,7 @@ from harpoon.core.calls import CALLED_MAX, call_flaws, calls_of, check_calls, re
 from harpoon.core.graph import compile_graph
 from harpoon.kit.errors import Invalid
 from harpoon.model.call import Call
+from harpoon.model.foreach import Foreach
 from harpoon.model.inputs import InputSchema
 from harpoon.model.operation import Operation
 from harpoon.model.sub_run import DEPTH_MAX
@@ -146,6 +147,17 @@ def test_bounds_of_what_is_called_multiply_in():
         "its 18 sub-runs may have 24; a has up to 3 visits of 2 attempts each"
     )
     assert told["bytes"]["because"].startswith("its 18 sub-runs may store ")
+
+
+def test_each_item_of_a_list_calls_for_itself():
+    once = of(spec(a=work(retry=retry(lost=1))))
+    told = of(spec(a=call("f", foreach=Foreach(items="${[1]}", max=5), retry=retry(lost=1), visits=2)), f=once)
+    assert told.calls[:2] == (5, 5), "it is visited once"
+    callee = spec(a=work(), inputs={"x": ("integer",)})
+    fits = spec(a=call("f", {"x": "${item}"}, foreach=Foreach(items="${[1]}", max=5)))
+    assert list(call_flaws(fits, {"f": callee}.get)) == []
+    wrong = spec(a=call("f", {"x": "${string(index)}"}, foreach=Foreach(items="${[1]}", max=5)))
+    assert [one.message for one in call_flaws(wrong, {"f": callee}.get)] == ["the input takes whole; it gives text"]
 
 
 def test_labels_that_exclude_one_another_are_not_counted_together():

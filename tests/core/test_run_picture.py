@@ -7,7 +7,8 @@ import pytest
 from harpoon.core import run_picture
 from harpoon.core.chronicle import read
 from harpoon.core.event import Claimed, Closed, Event, Opened, Started
-from harpoon.core.run_picture import UNKNOWN, Most, Plot, attempts, measures, signals, span_ms_of, visits
+from harpoon.core.run_groups import UNKNOWN, Most, Plot
+from harpoon.core.run_picture import attempts, measures, signals, span_ms_of, visits
 from harpoon.model.label import Member
 from harpoon.model.run_shown import VisitState
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED, TOKEN, a_plot, a_spec

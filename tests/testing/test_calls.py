@@ -180,3 +180,20 @@ async def test_what_cannot_be_called_is_refused(manifest: dict[str, Any], pointe
         assert [(one.pointer, one.detail) for one in told.value.problems] == [
             (f"/spec/operations/do/call/{pointer}", detail)
         ]
+
+
+async def test_each_item_is_a_run_of_its_own() -> None:
+    async with Environment(app) as env:
+        await env.apply(ECHO)
+        every = {
+            "call": {"workflow": "echo", "inputs": {"n": "${item}"}},
+            "foreach": {"items": [1, -1, 3], "tolerate": 1},
+        }
+        await env.apply(a_function("many", every))
+        ended = await (await env.start("many", id="o-1")).result(within="1m")
+        assert ended.outputs == {"told": [{"told": 2}, None, {"told": 4}]}
+        assert [(await env.run(f"o-1~do.{n}").describe()).status for n in (1, 2, 3)] == [
+            "succeeded",
+            "failed",
+            "succeeded",
+        ]
