@@ -144,16 +144,16 @@ def _crossings(frame: Frame, net: Net, number: int) -> list[tuple[int, _Crossing
 
 def _enter(frame: Frame, crossings: Sequence[_Crossing]) -> None:
     """Find where nets come to boxes: straight down if that can be, each at a place of its own."""
-    above = {x: crossing.net for crossing in crossings for x, _ in crossing.uppers}
+    above = _comes(crossings)
     wanted: dict[int, list[tuple[int, _Crossing, int]]] = {}
     for crossing in crossings:
-        fixed = [x for x, _ in crossing.uppers] or [x for x, box in crossing.lowers if box < 0]
-        if crossing.rail is not None:
-            fixed.append(crossing.rail)
+        fixed = [x for x, _ in crossing.uppers] + [x for x, box in crossing.lowers if box < 0]
         for place, (_, box) in enumerate(crossing.lowers):
             if box >= 0:
-                middle = frame.lefts[box] + frame.widths[box] // 2
-                at = fixed[0] if len(fixed) == 1 else middle
+                left, middle = frame.lefts[box], frame.lefts[box] + frame.widths[box] // 2
+                # Straight down from where it comes, if that is above the box.
+                over = [x for x in fixed if left < x < left + frame.widths[box] - 1]
+                at = min(over, key=lambda x: abs(x - middle)) if over else middle
                 wanted.setdefault(box, []).append((at, crossing, place))
     for box, ends in wanted.items():
         low, high = frame.lefts[box] + 1, frame.lefts[box] + frame.widths[box] - 2
@@ -164,11 +164,20 @@ def _enter(frame: Frame, crossings: Sequence[_Crossing]) -> None:
         for left, (at, crossing, place) in zip(range(len(ends) - 1, -1, -1), ends, strict=True):
             most = max(x, high - left * apart)
             best = min(max(at, x), most)
-            if above.get(best, crossing.net) != crossing.net:
+            if crossing.net not in above.get(best, (crossing.net,)):
                 near = [one for one in (best + 1, best - 1) if x <= one <= most and one not in above]
                 best = near[0] if near else best
             crossing.lowers[place] = (best, box)
             x = min(best + apart, max(low, high))
+
+
+def _comes(crossings: Sequence[_Crossing]) -> dict[int, list[int]]:
+    """Return, of each place across, the nets that come from above there."""
+    found: dict[int, list[int]] = {}
+    for crossing in crossings:
+        for x, _ in crossing.uppers:
+            found.setdefault(x, []).append(crossing.net)
+    return found
 
 
 def _assign(crossings: Sequence[_Crossing]) -> int:
@@ -196,17 +205,19 @@ def _assign(crossings: Sequence[_Crossing]) -> int:
 
 def _before(across: Sequence[_Crossing]) -> dict[int, set[int]]:
     """Return, of each net, those that turn off before it comes: they come from above where it goes down."""
-    comes = {x: crossing.net for crossing in across for x, _ in crossing.uppers}
+    comes = _comes(across)
     before: dict[int, set[int]] = {crossing.net: set() for crossing in across}
     for crossing in across:
-        before[crossing.net] |= {comes[x] for x, _ in crossing.lowers if x in comes} - {crossing.net}
+        for x, _ in crossing.lowers:
+            if crossing.net not in (nets := comes.get(x, ())):
+                before[crossing.net].update(nets)
     return before
 
 
 def _free_lane(lanes: list[list[tuple[int, int]]], first: int, span: tuple[int, int]) -> int:
     """Return the first lane from that one on where nothing is in the way, and take it."""
     lane = first
-    while lane < len(lanes) and any(low <= span[1] and span[0] <= high for low, high in lanes[lane]):
+    while lane < len(lanes) and any(low <= span[1] + 1 and span[0] <= high + 1 for low, high in lanes[lane]):
         lane += 1
     while lane >= len(lanes):
         lanes.append([])
@@ -218,7 +229,7 @@ def _assign_fast(across: Sequence[_Crossing]) -> int:
     free: list[tuple[int, int]] = []
     count = 0
     for (low, high), _, crossing in sorted([(each.span, each.net, each) for each in across], key=lambda one: one[:2]):
-        if free and free[0][0] < low:
+        if free and free[0][0] < low - 1:
             crossing.lane = heappop(free)[1]
         else:
             crossing.lane, count = count, count + 1
