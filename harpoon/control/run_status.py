@@ -115,7 +115,7 @@ class RunStatus:
 
     async def standing(self, namespace: str, run: str) -> Standing:
         """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return Standing(seen.revision, seen.told.seq, self._detail(seen))
 
     def _detail(self, seen: Seen) -> RunDetail:
@@ -134,7 +134,7 @@ class RunStatus:
 
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
         """Return every attempt of a run; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall)
 
     async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
@@ -146,7 +146,7 @@ class RunStatus:
             floor: What the exchange knows of those who could do the work; None: it could not be asked.
             revision: That the answer is of.
         """
-        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
+        seen, now_ms = await self.see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
         causes = run_why.why(told, seen.plot, joins, floor, now_ms)
@@ -160,7 +160,8 @@ class RunStatus:
             causes=causes,
         )
 
-    async def _see(self, namespace: str, run: str) -> Seen:
+    async def see(self, namespace: str, run: str) -> Seen:
+        """Return a run as it stands; the errors are those of `existing`."""
         header = await self.existing(namespace, run)
         revision, events = await self.reader.log(run_key(namespace, run), header)
         form = await self._form(header)

@@ -11,6 +11,7 @@ import pytest
 from harpoon.core import drawing_ascii, drawing_dot, drawing_mermaid, drawing_svg
 from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural, picture
 from harpoon.core.drawing_folds import fold
+from harpoon.core.drawing_shown import shown
 from harpoon.core.graph import compile_graph
 from tests.core.flow import begun, choose, retry, sleep, spec, work
 from tests.core.pictures import DOT, MERMAID, NASTY, box_of, course, drawn, drawn_run, kinds, many, nasty_run, refund
@@ -225,6 +226,27 @@ def test_what_cannot_be_folded_well_is_folded_by_layers():
     flow.do("first")
     mixed = fold(drawn_run(flow), 1)
     assert len(mixed.boxes) == 1 and "4 ready" in mixed.boxes[0].note
+
+
+def test_a_picture_is_told_as_data():
+    told = shown(drawn_run(failed()))
+    assert told.states == {"failed": 1, "running": 1, "not yet": 3}
+    titles = [box.title for box in told.boxes]
+    back = next(line for line in told.lines if line.is_back and line.from_[0].label == "approved")
+    assert [titles[end.box] for end in back.to] == ["pay_back"]
+    taken = next(line for line in told.lines if any(one.times for one in line.from_))
+    assert {(titles[one.box], one.label, one.times) for one in taken.from_} >= {("pay_back", "fail", 1)}
+    for line in told.lines:
+        for one in line.from_:
+            box = told.boxes[one.box]
+            assert box.x < one.x < box.x + box.width and one.y == box.y + box.height
+        for end in line.to:
+            box = told.boxes[end.box]
+            assert box.x < end.x < box.x + box.width and end.y == box.y
+        assert all(0 <= x <= told.width for x1, _, x2, _ in line.path for x in (x1, x2))
+    joined = shown(drawn(kinds()))
+    assert [line.is_join for line in joined.lines].count(True) == 1
+    assert joined.states == {}
 
 
 def test_ten_thousand_operations_are_drawn_in_no_time():
