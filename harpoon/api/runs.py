@@ -34,7 +34,7 @@ from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import NAME_PATTERN
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptList, RunDetail, RunList
+from harpoon.model.run_shown import AttemptList, RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.why import Why
 
@@ -112,6 +112,17 @@ async def list_attempts(request: web.Request) -> web.Response:
     return await answer_pages(request, gather)
 
 
+async def list_callbacks(request: web.Request) -> web.Response:
+    """Show where a run is called back, by operations that wait for that: what is open, and what comes next.
+
+    Each URL is a credential: who has it can answer for whoever it was meant for.
+    """
+    doors, namespace, run = request.app[DOORS], path_name(request, "ns"), path_run(request)
+    revision = await doors.store.revision()
+    told = await status_of(request).callbacks(namespace, run)
+    return answer(request, codec.dump_full(told), revision=revision)
+
+
 async def get_run_why(request: web.Request) -> web.Response:
     """Explain how a run stands: what each open operation waits for, and what each join lacks.
 
@@ -177,5 +188,6 @@ ROUTES = (
         answers={200: Answer(json=RunDetail, events=RunWatchEvent)},
     ),
     Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
+    Operation("GET", f"{_RUNS}/{{run}}/callbacks", list_callbacks, tag="runs", answers={200: RunCallbacks}),
     Operation("GET", f"{_RUNS}/{{run}}/why", get_run_why, tag="runs", answers={200: Why}),
 )

@@ -163,6 +163,8 @@ def does(operation: Mapping[str, Any]) -> str:
         return "choose " + ", ".join(str(one.get("label") or one.get("else")) for one in operation.get("choose") or ())
     if wait.get("signal") is not None:
         return f"wait for signal {wait['signal']}" + (f" with key {wait['key']}" if wait.get("key") else "")
+    if wait.get("callback"):
+        return "wait for a callback"
     return f"wait for {wait['for']}" if wait.get("for") is not None else f"wait until {wait.get('until')}"
 
 

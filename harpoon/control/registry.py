@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from harpoon.control.awaited_runs import look_up_new
 from harpoon.control.changes import change_status
 from harpoon.control.drafts import drafted
 from harpoon.control.freshness import Freshness
@@ -24,6 +25,7 @@ from harpoon.control.records import (
     next_job,
 )
 from harpoon.control.references import check_references
+from harpoon.control.run_reader import RunReader
 from harpoon.control.secrets import Secrets
 from harpoon.control.status import change_id, job_status
 from harpoon.control.unclaimed import Unclaimed
@@ -32,6 +34,7 @@ from harpoon.control.view import View, job_key
 from harpoon.control.waiting import Waiters
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Invalid, NotFound, Problem, Unavailable
+from harpoon.model.awaited import AwaitedRun
 from harpoon.model.job import Job
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import check_name
@@ -81,6 +84,7 @@ class Registry:
         self.quotas = Quotas(store, view, clock)
         #: What tasks are given and nobody sees.
         self.secrets = Secrets(store, view, clock, keyring or Keyring())
+        self._run_reader = RunReader(store)
         #: Of mutations that carried an idempotency key.
         self.receipts = Receipts(store, clock)
 
@@ -242,6 +246,14 @@ class Registry:
         row = self._existing(namespace, name)
         _check_stays(row.value)
         return row
+
+    async def look_up_runs(self, manifests: Sequence[Manifest]) -> dict[str, AwaitedRun]:
+        """Return how runs stand, by their keys, that jobs wait for and nothing has waited for before.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+        """
+        return await look_up_new(self._run_reader, self._view, manifests)
 
     def status(self, namespace: str, name: str) -> JobStatus:
         """Return how a job stands.

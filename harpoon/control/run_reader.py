@@ -214,8 +214,8 @@ def events_of(header: Header, records: Mapping[str, bytes]) -> list[Event]:
 
 
 def _line(header: Header, events: list[Event]) -> bytes:
-    told = orjson.loads(codec.dump_full(replace(header, started=())))
-    del told["started"]
+    told = orjson.loads(codec.dump_full(replace(header, started=(), secret="")))
+    del told["started"], told["secret"]
     told["events"] = [{"kind": type(event).__name__.lower(), **_told(event)} for event in events]
     return orjson.dumps(told) + b"\n"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from harpoon.control.callback_urls import address_of
 from harpoon.control.ledger_records import run_key
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
@@ -29,7 +30,7 @@ from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptObject, Measure, RunDetail, RunMeasures, RunObject
+from harpoon.model.run_shown import AttemptObject, Measure, RunCallbacks, RunDetail, RunMeasures, RunObject
 from harpoon.model.why import Why
 from harpoon.model.workflow import GraphRecord
 from harpoon.store.port import Store
@@ -81,10 +82,12 @@ class RunStatus:
         store: Where they are.
         reader: Reads the records of runs there.
         clock: What ``now`` is told by.
+        base: URL that those of callbacks begin with; see `callback_urls`.
     """
 
-    def __init__(self, store: Store, reader: RunReader, clock: Clock) -> None:
+    def __init__(self, store: Store, reader: RunReader, clock: Clock, base: str = "") -> None:
         self.reader = reader
+        self._base = base
         self._store = store
         self._clock = clock
         #: Key of a generation → its graph, the one used last at the end.
@@ -136,6 +139,17 @@ class RunStatus:
         """Return every attempt of a run; the errors are those of `existing`."""
         seen = await self.see(namespace, run)
         return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall)
+
+    async def callbacks(self, namespace: str, run: str) -> RunCallbacks:
+        """Return where the visits of a run are called back that are open or come next, if it goes on.
+
+        The errors are those of `existing`.
+        """
+        seen = await self._see(namespace, run)
+        if seen.run is None or seen.run.status.is_over:
+            return RunCallbacks(items=())
+        address = address_of(self._base, run_key(namespace, run), seen.header.secret)
+        return RunCallbacks(items=tuple(run_picture.callbacks(seen.run, address)))
 
     async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
         """Say why a run stands as it does; the errors are those of `existing`.

@@ -94,8 +94,10 @@ class Shards:
         self._conducting = conducting
         self._runs = conducting.runs
         self._turns = Turns(means.clock)
-        self._together = Together(means.store)
-        self._loader = Loader(means.store, conducting.runs.reader, conducting.workflows.graph, self._turns)
+        self._together = Together(means.store, self._turns)
+        self._loader = Loader(
+            means.store, conducting.runs.reader, conducting.workflows.graph, self._turns, means.public_url
+        )
         self._holding = Holding(means, view, member, SHARD_HOLDS)
         self._settling = Settling(means, member)
         self._timers: Timers[Conducted] = Timers(means.clock, self._turns)
@@ -230,9 +232,9 @@ class Shards:
         shard, means = _NAMES[name], self._means
         # Workflows that runs were started on before are to be known.
         await self._view.mirror.reached(hold.sealed)
-        ledger = Ledger(self._together, hold, shard, means.instance, self._turns)
+        ledger = Ledger(self._together, hold, shard, means.instance)
         conductor = Conductor(ledger, self._conducting.exchange, means.clock, self._view.incarnation, self._runs.reader)
-        conductor.waits = self._conducting.keyed
+        conductor.waits, conductor.base = self._conducting.keyed, means.public_url
         writing = asyncio.ensure_future(ledger.run())
         self._timers.enter(conductor.dues)
         try:

@@ -24,8 +24,6 @@ LINE_MAX: Final = 40
 ASIDE_MAX: Final = 300
 
 _DIGITS: Final = re.compile(r"(\d+)")
-#: Operations of these kinds are claimed by nobody: while they are open, they wait.
-_UNCLAIMED: Final = frozenset({"wait", "choose", "each"})
 
 
 class State(StrEnum):
@@ -181,23 +179,24 @@ def lines_of(box: Box, *, has_signs: bool = True) -> list[str]:
 
 def does(operation: Operation) -> str:
     """Say in a few words what an operation does."""
-    wait = operation.wait
+    wait, http = operation.wait, operation.http
     if operation.worker is not None:
         return operation.worker
-    if operation.choose is not None:
-        return "choose"
+    if http is not None:
+        # What follows in a URL may be a secret, and is long.
+        return f"{http.method} {http.url.partition('?')[0]}"
     if wait is None:
-        return ""
-    if wait.signal is not None:
-        return f"wait for {wait.signal}"
-    return f"wait for {format_duration(wait.for_)}" if wait.for_ is not None else f"wait until {wait.until}"
+        return operation.does
+    if wait.for_ is not None:
+        return f"wait for {format_duration(wait.for_)}"
+    return f"wait until {wait.until}" if wait.until is not None else f"wait for {wait.signal or 'a callback'}"
 
 
 def _box(
     graph: Graph, node: Node, visits: Mapping[str, Sequence[Visit]], course: Course | None, *, is_start: bool
 ) -> Box:
     inner = graph.nodes.get(node.name + INNER)
-    told = does(node.spec) or node.kind.value
+    told = does(node.spec)
     if inner is not None:
         told = f"each: {told}"
     kind, own = node.kind.value, visits.get(node.name, ())
@@ -241,7 +240,7 @@ def _state(node: Node, visits: Sequence[Visit], course: Course) -> State:
 
 
 def _open(node: Node, visit: Visit, now_ms: int) -> State:
-    if node.kind.value in _UNCLAIMED:
+    if node.handler is None:
         return State.WAITING
     if visit.latest.claimed_ms is not None:
         return State.RUNNING

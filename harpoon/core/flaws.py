@@ -1,6 +1,7 @@
 """Everything that is wrong with a workflow, found when it is declared, and told at once."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -47,12 +48,16 @@ def read(spec: WorkflowSpec) -> Read:
     """Read a workflow: wire its operations and compile its templates."""
     wiring, found = wire(spec)
     names = Names(
-        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()}, ops=frozenset(spec.operations)
+        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()},
+        ops=frozenset(spec.operations),
+        callbacks=frozenset(callbacks_of(spec)),
     )
+    # What a run came to is shown to more people than may answer for the one who was asked.
+    at_end = replace(names, callbacks=frozenset())
     templates: dict[Place, Template] = {}
     for place, value, expected in _values(spec):
         try:
-            template = compile_template(value, names, place)
+            template = compile_template(value, at_end if place == OUTPUTS else names, place)
         except Invalid as error:
             found += [Flaw(problem.pointer, problem.detail) for problem in error.problems]
             continue
@@ -61,6 +66,11 @@ def read(spec: WorkflowSpec) -> Read:
             found.append(Flaw(f"/{'/'.join(map(str, place))}", detail))
     found += islice(graph_flaws(wiring), max(FLAWS_MAX - len(found), 0))
     return Read(wiring, templates, tuple(found[:FLAWS_MAX]))
+
+
+def callbacks_of(spec: WorkflowSpec) -> tuple[str, ...]:
+    """Return the operations that wait for callbacks."""
+    return tuple([name for name, op in spec.operations.items() if op.wait is not None and op.wait.callback])
 
 
 def _misfit(value: Json, template: Template, expected: _Expected) -> str:
@@ -96,6 +106,8 @@ def _values(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, _Expected]]:
 def _values_of(name: str, op: Operation) -> Iterator[tuple[Place, Json, _Expected]]:
     if op.input is not None:
         yield at(name, "input"), op.input, _ANYTHING
+    if op.carried is not None:
+        yield at(name, op.does), op.carried.template(), _ANYTHING
     if op.concurrency is not None:
         yield at(name, "concurrency", "key"), op.concurrency.key, _KEY
     if op.wait is not None and op.wait.key is not None:

@@ -7,7 +7,7 @@ from harpoon.core.event import Opened
 from harpoon.core.graph import Kind, Node
 from harpoon.core.measure import json_bytes
 from harpoon.core.moment import moment
-from harpoon.core.run import Run
+from harpoon.core.run import Run, callback_key
 from harpoon.kit.expression import Failed
 
 #: Characters of the key of a wait, or of a limit.
@@ -28,16 +28,17 @@ def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
         return Opened(op, visit, trigger), _OVERHEAD
     try:
         value = None if node.input is None else node.input.value(run.scope)
-        key = _key(node, run)
+        key = _key(node, run, visit)
         due_ms = _due_ms(node, run, now_ms)
     except Failed as error:
         return Opened(op, visit, trigger, error=str(error)), _OVERHEAD
     return Opened(op, visit, trigger, value, None, key, due_ms), json_bytes(value) + _OVERHEAD
 
 
-def _key(node: Node, run: Run) -> str | None:
+def _key(node: Node, run: Run, visit: int) -> str | None:
     if node.key is None:
-        return None
+        is_called = node.spec.wait is not None and node.spec.wait.callback
+        return callback_key(node.name, visit) if is_called else None
     value = node.key.value(run.scope)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Failed("key came to neither a text nor a whole number")

@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
+from harpoon.model.http import Http
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
 from harpoon.model.lifecycle import Backoff
 from harpoon.model.targets import TARGETS_MAX, Percent, Targets, check_each_once
@@ -41,7 +42,11 @@ HEARTBEAT_MAX: Final = timedelta(hours=1)
 
 #: Of handlers and signals.
 HANDLER_PATTERN: Final = r"^[a-z][a-z0-9_.-]{0,126}$"
+#: Begins the handlers of what the engine carries out itself; no worker's does.
+OF_ENGINE: Final = ":"
 _HANDLER: Final = re.compile(HANDLER_PATTERN, re.ASCII)
+#: Under which a run keeps what callbacks bring. No user's signal is called so.
+CALLBACK: Final = ":callback"
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -91,7 +96,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """What is waited for; exactly one of ``signal``, ``until`` and ``for`` is set."""
+    """What is waited for; exactly one of ``signal``, ``until``, ``for`` and ``callback`` is set."""
 
     #: The name of a signal; it brings a label and a payload.
     signal: str | None = None
@@ -100,10 +105,12 @@ class Wait:
     #: An expression, ``${…}``, whose value is a moment: UTC milliseconds, a timestamp, or such a time as text.
     until: str | None = None
     for_: Duration | None = None
+    #: True: somebody outside calls the URL that the visit has, ``${run.callbacks.<operation>}``, once.
+    callback: Literal[True] | None = None
 
     def __post_init__(self) -> None:
-        if sum(one is not None for one in (self.signal, self.until, self.for_)) != 1:
-            raise ValueError("a wait sets exactly one of signal, until, for")
+        if sum(one is not None for one in (self.signal, self.until, self.for_, self.callback)) != 1:
+            raise ValueError("a wait sets exactly one of signal, until, for, callback")
         if self.signal is not None:
             check_handler("signal", self.signal)
         if self.key is not None and self.signal is None:
@@ -112,6 +119,11 @@ class Wait:
         _check_expression("until", self.until)
         if self.for_ is not None and not CLOCK_MIN <= self.for_ <= CLOCK_MAX:
             raise ValueError(f"for is {format_duration(CLOCK_MIN)} to {format_duration(CLOCK_MAX)}")
+
+    @property
+    def awaited(self) -> str | None:
+        """The name of the signals that it consumes; None: it waits for a moment."""
+        return CALLBACK if self.callback else self.signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,19 +167,28 @@ class Concurrency:
             raise ValueError(f"limit is 1 to {CONCURRENCY_MAX}")
 
 
+class Carried(Protocol):
+    """What an operation has the engine itself carry out, by a connector."""
+
+    def template(self) -> Json:
+        """Return what expressions may stand in, which is evaluated when the operation opens."""
+
+
 #: Shared, as all defaults are.
 RETRY_DEFAULT: Final = Retry()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """A node of the graph; exactly one of ``worker``, ``wait`` and ``choose`` says what it does."""
+    """A node of the graph; exactly one of ``worker``, ``wait``, ``choose`` and `CARRIED` says what it does."""
 
     #: The name of a handler that workers offer, such as ``payments.refund``.
     worker: str | None = None
     wait: Wait | None = None
     #: Labels, each with its condition; the first that holds closes the visit.
     choose: tuple[Choice, ...] | None = None
+    #: A call that the server makes.
+    http: Http | None = None
     #: What the handler is given: any value, with ``${…}`` in its texts.
     input: Json = None
     #: How long one attempt may take. Left out: 5m; of a wait, 24h.
@@ -194,13 +215,12 @@ class Operation:
     warn: Percent | None = None
 
     def __post_init__(self) -> None:
-        kinds = {"worker": self.worker, "wait": self.wait, "choose": self.choose}
-        if sum(one is not None for one in kinds.values()) != 1:
-            raise ValueError("an operation sets exactly one of worker, wait, choose")
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"an operation sets exactly one of {', '.join(KINDS)}")
         if self.worker is not None:
             check_handler("worker", self.worker)
-        kind = next(name for name, one in kinds.items() if one is not None)
-        self._check_meaning(kind)
+        self._check_meaning(kinds[0])
         self._check_clocks()
         self._check_choices()
         self._check_edges()
@@ -217,8 +237,8 @@ class Operation:
             raise ValueError(f"{names} {'has' if len(told) == 1 else 'have'} no meaning with {kind}; leave out")
         if self.wait is not None and self.wait.for_ is not None and self.timeout is not None:
             raise ValueError("timeout has no meaning with wait.for, which ends by itself; leave it out")
-        if self.wait is not None and self.wait.signal is None and self.labels:
-            raise ValueError("labels is for a wait for a signal, which brings one; leave it out")
+        if self.wait is not None and self.wait.awaited is None and self.labels:
+            raise ValueError("labels is for a wait for a signal or a callback, which brings one; leave it out")
 
     def _check_clocks(self) -> None:
         for name, span in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
@@ -258,6 +278,21 @@ class Operation:
         return tuple(map(read_member, self.needs))
 
     @property
+    def does(self) -> str:
+        """The field that says what it does."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def carried(self) -> Carried | None:
+        """What a connector carries out; None: it is not for one."""
+        return next((told for kind in CARRIED if (told := getattr(self, kind)) is not None), None)
+
+    @property
+    def handler(self) -> str | None:
+        """Who can claim its attempts: the handler of workers, or ``:`` and its kind for the engine; None: nobody."""
+        return self.worker if self.carried is None else f"{OF_ENGINE}{self.does}"
+
+    @property
     def timeout_ms(self) -> int:
         """How long one attempt may take, by what it is; of a choice, 0."""
         if self.choose is not None:
@@ -281,11 +316,21 @@ class Operation:
 
 #: Of each kind of operation: fields that could only be ignored.
 _OF_WORKERS: Final = frozenset({"input", "queue_timeout", "heartbeat", "retry", "output_max", "concurrency"})
+_NOT_CARRIED: Final = frozenset({"input", "labels"})
+#: To add one that a connector carries out takes a line here and the field that it names, which is a `Carried`.
+_CARRIED: Final[Mapping[str, frozenset[str]]] = {
+    "http": _NOT_CARRIED,
+}
 _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "worker": frozenset(),
     "wait": _OF_WORKERS - {"output_max"},
     "choose": _OF_WORKERS | {"timeout", "warn"},
+    **_CARRIED,
 }
+#: What an operation may do, by the field that says it.
+KINDS: Final = tuple(_MEANS_NOTHING)
+#: Kinds that the engine carries out itself.
+CARRIED: Final = tuple(_CARRIED)
 _DEFAULTS: Final = {one.name: one.default for one in fields(Operation)}
 
 

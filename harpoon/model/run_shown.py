@@ -192,6 +192,34 @@ class KeptSignals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunCallback:
+    """Where a visit of a run is called back. Who knows the URL can do that: it is to be kept like a password."""
+
+    op: str
+    visit: int
+    #: Whether the run waits for it now; else it may come before that.
+    is_open: bool
+    #: It came, and waits to be consumed: anything else is refused.
+    is_used: bool
+    #: A path where the server was not told by which URL it is reached.
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCallbacks:
+    """Where a run is called back: the visits that are open, and the next of each operation."""
+
+    items: tuple[RunCallback, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackTaken:
+    """What came of a callback: the visit is closed so, now or once it is opened."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail(RunObject):
     """A run with all that happened in it."""
 

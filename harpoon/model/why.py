@@ -134,6 +134,8 @@ class ReasonCode(StrEnum):
     #: It is not known here which workers there are.
     WORKERS_UNKNOWN = "workers_unknown"
     SIGNAL = "signal"
+    #: Somebody outside is to call its URL.
+    CALLBACK = "callback"
     TIME = "time"
     #: An attempt failed, and the next one is not due.
     RETRY = "retry"
@@ -228,12 +230,15 @@ class TaskWhy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DependencyWhy:
-    """A dependency on another job, and how that one stands."""
+    """A dependency on another job or on a run, and how that one stands."""
 
+    #: Empty: it is on a run.
     job: str
     wanted: str
     found: str
     is_met: bool
+    #: The id of the run; empty: it is on a job.
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

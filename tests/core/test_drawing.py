@@ -3,7 +3,6 @@
 import re
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -13,6 +12,8 @@ from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natur
 from harpoon.core.drawing_folds import fold
 from harpoon.core.drawing_shown import shown
 from harpoon.core.graph import compile_graph
+from harpoon.model.http import Http
+from harpoon.model.operation import Operation, Wait
 from tests.core.flow import begun, choose, retry, sleep, spec, work
 from tests.core.pictures import DOT, MERMAID, NASTY, box_of, course, drawn, drawn_run, kinds, many, nasty_run, refund
 
@@ -108,8 +109,11 @@ def test_items_are_counted_at_the_operation_that_they_are_of():
 def test_long_lines_are_shortened():
     box = Box(title="x" * 100, kind="call", does="", state=None, ops=("x",))
     assert lines_of(box) == ["x" * 39 + "…"]
-    # What is not known here is told by its kind.
-    assert does(SimpleNamespace(worker=None, wait=None, choose=None)) == ""
+
+
+def test_what_calls_and_is_called_is_said():
+    assert does(Operation(http=Http(url="https://shop/pay?token=1", method="POST"))) == "POST https://shop/pay"
+    assert does(Operation(wait=Wait(callback=True))) == "wait for a callback"
 
 
 def test_a_picture_as_text():

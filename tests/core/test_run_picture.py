@@ -19,6 +19,7 @@ FLOW = a_workflow(
     at={"wait": {"until": "${1}"}},
     keyed={"wait": {"signal": "paid", "key": "${1}"}, "timeout": "4h"},
     size={"choose": [{"else": "small"}]},
+    ask={"wait": {"callback": True}, "timeout": "4h"},
 )
 
 
@@ -58,6 +59,7 @@ def test_waits_of_each_kind_say_what_for() -> None:
         Opened("at", 1),
         Opened("keyed", 1, key="o-1"),
         Opened("size", 1, error="no such key"),
+        Opened("ask", 1, key="ask/1"),
     )
     plot = Plot(operations=a_spec(FLOW).operations, most={"later": Most(visits=1, attempts=1, span_ms=700)})
     shown, _ = visits(read([Started(1, BEGAN_MS, opened)]), plot, NOW_MS)
@@ -66,13 +68,14 @@ def test_waits_of_each_kind_say_what_for() -> None:
         ("wait", "its turn", ""),
         ("wait", "signal paid with key o-1", ""),
         ("choose", "its turn", "no such key"),
+        ("wait", "its callback", ""),
     ]
     assert [one.due_ms for one in shown[:3]] == [
         BEGAN_MS + 600_000,
         BEGAN_MS + 86_400_000,
         BEGAN_MS + 14_400_000,
     ]
-    assert [one.span_max_ms for one in shown] == [700, None, None, None]
+    assert [one.span_max_ms for one in shown] == [700, None, None, None, None]
 
 
 def test_a_workflow_that_is_not_kept_any_more_is_not_guessed_at() -> None:

@@ -9,7 +9,7 @@ import pytest
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.model.label import Member
-from harpoon.model.operation import Attempts, Choice, Operation, Wait
+from harpoon.model.operation import KINDS, Attempts, Choice, Operation, Wait
 
 
 def read(**fields: Any) -> Operation:
@@ -105,8 +105,8 @@ TARGET = "write the name of an operation, or a list of at least one: next: {done
 @pytest.mark.parametrize(
     ("fields", "pointer", "detail"),
     [
-        ({}, "", "an operation sets exactly one of worker, wait, choose"),
-        ({"worker": "a", "wait": {"for": "1m"}}, "", "an operation sets exactly one of worker, wait, choose"),
+        ({}, "", f"an operation sets exactly one of {', '.join(KINDS)}"),
+        ({"worker": "a", "wait": {"for": "1m"}}, "", f"an operation sets exactly one of {', '.join(KINDS)}"),
         ({"worker": "A"}, "", f"worker {HANDLER}'A'"),
         ({"worker": "a", "timout": "1s"}, "/timout", "unknown field 'timout'; did you mean 'timeout'?"),
         ({"worker": "a", "visits": 0}, "", "visits is 1 to 1000"),
@@ -138,15 +138,17 @@ TARGET = "write the name of an operation, or a list of at least one: next: {done
         ({"worker": "a", "needs": ["b.c.d"]}, "", "needs holds <operation> or <operation>.<label>, such as ask.approved; got 'b.c.d'"),
         ({"worker": "a", "needs": ["b", "b.done"]}, "", "needs names b.done twice; name it once"),
         ({"worker": "a", "needs": [f"b{n}" for n in range(10_001)]}, "", "needs holds at most 10000"),
-        ({"wait": {}}, "/wait", "a wait sets exactly one of signal, until, for"),
-        ({"wait": {"signal": "a", "for": "1m"}}, "/wait", "a wait sets exactly one of signal, until, for"),
+        ({"wait": {}}, "/wait", "a wait sets exactly one of signal, until, for, callback"),
+        ({"wait": {"signal": "a", "for": "1m"}}, "/wait", "a wait sets exactly one of signal, until, for, callback"),
+        ({"wait": {"signal": "a", "callback": True}}, "/wait", "a wait sets exactly one of signal, until, for, callback"),
+        ({"wait": {"callback": True, "key": "k"}}, "/wait", "key is for signal; leave it out"),
         ({"wait": {"signal": "a b"}}, "/wait", f"signal {HANDLER}'a b'"),
         ({"wait": {"for": "1m", "key": "k"}}, "/wait", "key is for signal; leave it out"),
         ({"wait": {"signal": "a", "key": "k" * 4097}}, "/wait", "key is an expression of 1 to 4096 characters"),
         ({"wait": {"until": ""}}, "/wait", "until is an expression of 1 to 4096 characters"),
         ({"wait": {"for": "0s"}}, "/wait", "for is 10ms to 90d"),
         ({"wait": {"for": "1m"}, "timeout": "2m"}, "", "timeout has no meaning with wait.for, which ends by itself; leave it out"),
-        ({"wait": {"for": "1m"}, "labels": ["a"]}, "", "labels is for a wait for a signal, which brings one; leave it out"),
+        ({"wait": {"for": "1m"}, "labels": ["a"]}, "", "labels is for a wait for a signal or a callback, which brings one; leave it out"),
         ({"wait": {"signal": "a"}, "heartbeat": "1s"}, "", "heartbeat has no meaning with wait; leave out"),
         ({"wait": {"signal": "a"}, "input": 1, "retry": {"lost": {"attempts": 2}}}, "", "input and retry have no meaning with wait; leave out"),
         ({"choose": [{"else": "a"}], "timeout": "1s"}, "", "timeout has no meaning with choose; leave out"),
