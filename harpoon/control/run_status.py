@@ -129,7 +129,7 @@ class RunStatus:
         return RunDetail(
             **fields,
             measures=_measures(seen, now_ms),
-            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run)),
+            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run), now_ms),
             visits=visits,
             visits_left=left,
             signals=run_picture.signals(told),
@@ -145,7 +145,7 @@ class RunStatus:
 
         The errors are those of `existing`.
         """
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         if seen.run is None or seen.run.status.is_over:
             return RunCallbacks(items=())
         address = address_of(self._base, run_key(namespace, run), seen.header.secret)
