@@ -77,7 +77,7 @@ def test_runs_are_listed_and_chosen(terminal: Terminal, server: FakeServer) -> N
         ["o-19", "refund", "failed"],
     ]
     assert done.out.splitlines()[3].split()[4:] == ["1m30s", "pay_back", "closed", "as", "fail"]
-    assert "and 7 older ones; choose some with --status, --workflow or -l" in done.err
+    assert "and 7 older ones; choose some with --status, --workflow, --since, --until or -l" in done.err
     query = {"status": ["running", "failed"], "workflow": ["refund"], "tag": ["cause=test"]}
     assert server.of(f"GET {RUNS}")[0].query == query
     done = terminal.run("get", "runs", "-o", "name", server=server.url)
@@ -101,8 +101,8 @@ def test_what_changes_of_runs_is_shown_until_it_cannot_be_read(terminal: Termina
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("get", "jobs", "--status", "failed"), "--status and --workflow select from a list of runs"),
-        (("get", "run/o-17", "--workflow", "a"), "--status and --workflow select from a list of runs"),
+        (("get", "jobs", "--status", "failed"), "select from a list of runs: harpoon get runs"),
+        (("get", "run/o-17", "--workflow", "a"), "select from a list of runs: harpoon get runs"),
         (("get", "runs", "--at", "-1m"), "of runs no history is kept; drop --at"),
         (("get", "workflows", "--at", "-1m"), "of workflows no history is kept; drop --at"),
         (("get", "workflows", "-w"), "workflows are not watched; list them again: harpoon get workflows"),
@@ -144,6 +144,22 @@ def test_a_workflow_is_described_with_its_bounds_and_its_latest_runs(terminal: T
     ):
         assert told in lines, done.out
     assert server.of(f"GET {RUNS}")[0].query == {"workflow": ["refund"], "limit": ["10"]}
+
+
+def test_runs_of_a_time_are_asked_for_and_so_many(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}", Told(body={**page(a_run()).body, "remaining": 8, "continue": "x"}))
+    asked = ("--since", "2h", "--until", "2026-01-31T12:00:00Z", "--limit", "1")
+    done = terminal.run("get", "runs", *asked, server=server.url)
+    assert done.code == 0, done.err
+    assert len(server.asked) == 1
+    assert server.asked[0].query == {"since": ["-2h"], "until": ["2026-01-31T12:00:00Z"], "limit": ["1"]}
+    assert "and 8 older ones" in done.err
+    for given in (
+        ("get", "jobs", "--since", "2h"),
+        ("get", "runs", "-w", "--limit", "1"),
+        ("get", "runs", "--limit", "0"),
+    ):
+        assert terminal.run(*given, server=server.url).code == 2
 
 
 def test_a_run_is_described_visit_by_visit_with_the_bounds_beside_what_was(
