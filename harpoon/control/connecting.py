@@ -42,6 +42,8 @@ _TO_BE_HAD: Final = frozenset({"early", MOVED})
 #: Codes of refusals of what a connector said: the attempt is open, and is to be closed otherwise.
 _NOT_SO: Final = frozenset({"label", "output"})
 _MOVED: Final = Refusal(MOVED, "nobody here conducts the run now")
+#: Lists that an output stands in where it is stored, and some more.
+_DEEPER: Final = 8
 #: Frames of a connector's error that are logged.
 _FRAMES: Final = 8
 
@@ -279,6 +281,7 @@ class Connecting:
     async def _carry_out(self, connector: Connector, held: _Held, order: Order) -> None:
         try:
             outcome = await connector.carry_out(order, lambda progress: self._report(held, progress))
+            _check(outcome)
         except Exception as error:  # noqa: BLE001 whatever it is, the attempt is to end by it
             outcome = self._failed(connector.handler, order, error)
         if held.state is _State.BEGUN:
@@ -405,6 +408,18 @@ class Connecting:
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         assert self._group is not None, "the crew is at work"
         return self._group.create_task(work)
+
+
+def _check(outcome: Outcome) -> None:
+    """Check that an outcome can be written with the event that it becomes.
+
+    Raises:
+        TypeError: It cannot: its text is none, or its output is no JSON, or nested too deep.
+    """
+    written: object = outcome.output
+    for _ in range(_DEEPER):
+        written = [written]
+    orjson.dumps([written, outcome.label, outcome.error])
 
 
 def _subject(offer: Offer) -> Subject:
