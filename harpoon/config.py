@@ -89,6 +89,8 @@ class ServerSettings:
     instance: str = field(default_factory=lambda: instance_name(socket.gethostname()))
     #: Base URL at which the other instances reach this one, and no other one; None: where it listens.
     advertise: str | None = None
+    #: Base URL at which users outside reach the servers, for callbacks; None: callbacks are told as paths.
+    public_url: str | None = None
     #: It shares its port with others on this host, and has one of its own for its peers.
     is_sharing: bool = False
     #: It stops when its standard input ends, which is when whoever started it is gone.
@@ -126,7 +128,11 @@ class ServerSettings:
         if isinstance(self.store, EtcdUrl):
             self.lease.check_lost_after(self.lost_after)
         if self.advertise is not None:
-            _check_advertised(self.advertise)
+            _check_base("--advertise", self.advertise)
+            if urlsplit(self.advertise).hostname in ("0.0.0.0", "::"):
+                raise ValueError(f"--advertise: {self.advertise} is no address that others can reach; name this host")
+        if self.public_url is not None:
+            _check_base("--public-url", self.public_url, has_path=True)
         if self.is_sharing:
             self._check_sharing()
 
@@ -169,22 +175,20 @@ class ServerSettings:
         return f"{self.advertise.rstrip('/')}:{own_port}"
 
 
-def _check_advertised(url: str) -> None:
-    """Check a URL at which this instance says that it is reached.
+def _check_base(option: str, url: str, *, has_path: bool = False) -> None:
+    """Check a URL at which this instance says that it is reached; it may have a path if ``has_path``.
 
     Raises:
         ValueError: It is none.
     """
     try:
         parts = urlsplit(url)
-        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (has_path or parts.path in ("", "/"))
         is_whole = is_whole and not (parts.query or parts.fragment or parts.username) and parts.port != 0
     except ValueError:
         is_whole = False
     if not is_whole or len(url) > URL_MAX:
-        raise ValueError(f"--advertise: write a base URL, such as http://10.0.0.1:{SERVER_PORT}; got {url[:200]!r}")
-    if urlsplit(url).hostname in ("0.0.0.0", "::"):
-        raise ValueError(f"--advertise: {url} is no address that others can reach; name this host")
+        raise ValueError(f"{option}: write a base URL, such as http://10.0.0.1:{SERVER_PORT}; got {url[:200]!r}")
 
 
 def parse_listen(text: str) -> Listen:

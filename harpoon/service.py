@@ -64,6 +64,9 @@ CONNECTIONS: Final = 0
 #: Objects made since the last look at the young ones; looks at those until the middle-aged are looked at; then all.
 #: Nothing else happens meanwhile, and it takes a millisecond for each thousand or two.
 GC_THRESHOLDS: Final = (2_000, 4, 10_000)
+#: Seconds that a thread which could go on waits for the one that computes. A commit takes the interpreter some times,
+#: and keeping leases alive does: neither is to wait the usual 5 ms each time.
+SWITCH_S: Final = 0.0005
 
 #: A store is waited for so long at the start; then a supervisor is to know, which starts the server again.
 START_WITHIN: Final = timedelta(seconds=30)
@@ -217,7 +220,7 @@ async def _serve(
         )
         if controller is not None:
             patience.rely()
-            _spare_collector()
+            _tune_interpreter()
             recorder = _recorder(settings, means, controller)
             work = _exchange_of(controller)
             closed = ClosedPorts(controller.view, settings.closed_ports(None if own is None else own.getsockname()[1]))
@@ -268,6 +271,7 @@ def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSessio
         keyring=keyring,
         instance=f"{settings.instance}-{uuid.uuid4().hex[:8]}",
         url=settings.url(None if own is None else own.getsockname()[1]),
+        public_url=(settings.public_url or "").rstrip("/"),
         ask_peer=ask_peer,
         tell_home=tell_home,
         last_lines=last_lines,
@@ -279,12 +283,13 @@ def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSessio
     )
 
 
-def _spare_collector() -> None:
+def _tune_interpreter() -> None:
     # What is loaded stays; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
     # Records have no cycles, and looking for some in all of them would make everybody wait: that is to be rare.
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
 
 
 async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
@@ -384,7 +389,7 @@ def _doors(
         runs=controller.runs,
         keyed=controller.keyed,
         workflows=controller.workflows,
-        run_status=RunStatus(means.store, controller.runs.reader, means.clock),
+        run_status=RunStatus(means.store, controller.runs.reader, means.clock, means.public_url),
     )
 
 

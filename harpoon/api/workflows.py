@@ -26,6 +26,7 @@ from harpoon.control.workflow_told import (
 )
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem
+from harpoon.kit.ordered import check_orders
 from harpoon.model.job import Metadata
 from harpoon.model.run_shown import WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
 from harpoon.model.shown import Revised
@@ -103,7 +104,9 @@ async def bound_workflow(request: web.Request) -> web.Response:
 
 async def _read(request: web.Request) -> WorkflowManifest:
     body = await read_json(request)
-    return await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    manifest = await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    check_orders(manifest.spec)
+    return manifest
 
 
 def _declared(

@@ -54,6 +54,14 @@ class ServerOptions:
             help="Where other instances reach this one, and no other.", metavar="URL", show_default="where it listens"
         ),
     ] = None
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where users outside reach the servers, for callbacks.",
+            metavar="URL",
+            show_default="callbacks are paths",
+        ),
+    ] = None
     token_file: TokenFile = None
     secrets_key_file: Annotated[
         Path | None,
@@ -130,6 +138,7 @@ class ServerOptions:
                 listen=parse_listen(self.listen),
                 store=self._store(),
                 advertise=self.advertise,
+                public_url=self.public_url,
                 is_sharing=self.sharing,
                 is_tied=self.tied,
                 token=token_of(self.token_file),

@@ -6,8 +6,10 @@ from harpoon import __version__
 from harpoon.control.connector_port import Connector
 from harpoon.control.controller import Controller
 from harpoon.control.http_connector import Caller, HttpConnector
+from harpoon.control.job_connector import JobConnector
 from harpoon.control.means import Means
 from harpoon.control.secrets import value_of
+from harpoon.control.task_connector import TaskConnector
 
 
 def connectors_of(means: Means, controller: Controller, caller: Caller) -> tuple[Connector, ...]:
@@ -18,5 +20,10 @@ def connectors_of(means: Means, controller: Controller, caller: Caller) -> tuple
         controller: Of this instance.
         caller: Makes calls over HTTP.
     """
-    secret_of = partial(value_of, controller.view, means.keyring)
-    return (HttpConnector(caller, secret_of, f"harpoon/{__version__}"),)
+    view, registry, runs = controller.view, controller.registry, controller.runs
+    secret_of = partial(value_of, view, means.keyring)
+    return (
+        HttpConnector(caller, secret_of, f"harpoon/{__version__}"),
+        TaskConnector(means, view, registry, runs),
+        JobConnector(means, view, registry, controller.steering, runs),
+    )

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from harpoon.core.batch import is_over
 from harpoon.core.quota import add, use_of
 from harpoon.model.agent import Agent, Cordon, Death, Link, LinkState
+from harpoon.model.awaited import AwaitedRun
 from harpoon.model.batch import BatchRecord
 from harpoon.model.cron import CronRecord
 from harpoon.model.decision import Pending
@@ -50,6 +51,7 @@ MOVES: Final = ROOT + "moves/"
 SECRETS: Final = ROOT + "secrets/"
 WORKFLOWS: Final = ROOT + "workflows/"
 GRAPHS: Final = ROOT + "graphs/"
+AWAITED: Final = ROOT + "awaited/"
 #: Keys of agents' holds in the view.
 AGENT_HOLDS: Final = "agents/"
 
@@ -145,6 +147,8 @@ class View:
         self.workflows = Table("workflows", WORKFLOWS, WorkflowRecord)
         #: Generations of workflows: what runs are on.
         self.graphs = Table("graphs", GRAPHS, GraphRecord)
+        #: Runs that jobs wait for.
+        self.awaited = Table("awaited", AWAITED, AwaitedRun)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -170,6 +174,7 @@ class View:
                 self.secrets,
                 self.workflows,
                 self.graphs,
+                self.awaited,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()

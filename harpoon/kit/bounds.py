@@ -11,6 +11,7 @@ from harpoon.model import (
     agent,
     check,
     container,
+    dependency,
     given,
     inputs,
     job,
@@ -25,6 +26,7 @@ from harpoon.model import (
     shown,
     targets,
     template,
+    tombstone,
     versions,
     workflow,
 )
@@ -50,7 +52,8 @@ _LENGTH: Final = {"minimum": 0}
 FIELDS: Final[Mapping[tuple[type, str], Schema]] = {
     (job.Spec, "scale"): _SCALE,
     (job.Spec, "depends_on"): {"maxItems": job.DEPENDENCIES_MAX},
-    (job.Dependency, "job"): _NAME,
+    (dependency.Dependency, "job"): _NAME,
+    (dependency.Dependency, "run"): {"pattern": tombstone.RUN_ID_PATTERN},
     (job.Update, "surge"): _SCALE,
     (job.Update, "unavailable"): _SCALE,
     (job.Metadata, "name"): _NAME,
@@ -149,7 +152,8 @@ NOUNS: Final[Mapping[type, Schema]] = {
     check.Check: _exactly_one("http", "tcp", "exec"),
     rules.Requirement: _exactly_one("equals", "in", "not_in", "exists"),
     rules.Preference: _exactly_one("equals", "in", "not_in", "exists"),
-    operation.Operation: _exactly_one("worker", "wait", "choose"),
-    operation.Wait: _exactly_one("signal", "until", "for"),
+    operation.Operation: _exactly_one(*operation.KINDS),
+    dependency.Dependency: _exactly_one("job", "run"),
+    operation.Wait: _exactly_one("signal", "until", "for", "callback"),
     operation.Choice: _exactly_one("when", "else"),
 }

@@ -19,8 +19,9 @@ from harpoon.model.check import Check, ExecProbe, HttpProbe, TcpProbe
 from harpoon.model.container import Pull
 from harpoon.model.cron import Cron, CronRecord, Expression, Timezone
 from harpoon.model.decision import Pending
+from harpoon.model.dependency import Dependency
 from harpoon.model.given import Endpoints, OnChange, SecretFile, SecretVariable
-from harpoon.model.job import Dependency, Job, JobType, Metadata, Spec, Update, Version
+from harpoon.model.job import Job, JobType, Metadata, Spec, Update, Version
 from harpoon.model.lifecycle import Backoff, Restart
 from harpoon.model.manifest import Manifest
 from harpoon.model.parameters import Parameter, ParameterType
