@@ -12,8 +12,8 @@ from harpoon.api.blocking import read_wait
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding
 from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_of_holder
-from harpoon.api.operation import TAG, WAIT, Answer, Operation, Parameter
-from harpoon.api.pages import PAGING, Listed, answer_pages
+from harpoon.api.operation import TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
+from harpoon.api.pages import PAGE_MAX, PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
 from harpoon.api.run_waits import run_changed, runs_changed
 from harpoon.api.run_watch import (
@@ -26,17 +26,20 @@ from harpoon.api.run_watch import (
     watch_run,
     watch_runs,
 )
+from harpoon.api.sight import read_moment
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
 from harpoon.control.attempt_whys import with_job
 from harpoon.control.ledger_records import run_key
+from harpoon.core.run_items import Items
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import NAME_PATTERN
+from harpoon.model.operation import VISITS_MAX
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptList, RunCallbacks, RunDetail, RunList
+from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.why import Why
 
@@ -47,6 +50,18 @@ _STATUS: Final = Parameter(
     many=True,
 )
 _WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+_ITEM_STATUSES: Final = tuple(one.value for one in ItemStatus)
+_ITEMS: Final = (
+    Parameter("op", {"type": "string"}, "Only items of this operation."),
+    Parameter("visit", whole(1, VISITS_MAX), "Only items of this visit of the operation."),
+    Parameter(
+        "status", {"type": "string", "enum": list(_ITEM_STATUSES)}, "Only items that stand so; any of these.", many=True
+    ),
+)
+_SINCE: Final = Parameter(
+    "since", TEXT, "Only runs begun then or later: a time such as 2026-01-31T12:00:00Z, or so long ago, such as -10m."
+)
+_UNTIL: Final = Parameter("until", TEXT, "Only runs begun before then, written as `since` is.")
 _CHANGED: Final = Parameter(
     "wait", WAIT.schema, "How long to wait for any run to begin, end, pause or resume; at most 5m."
 )
@@ -55,7 +70,8 @@ _CHANGED: Final = Parameter(
 async def list_runs(request: web.Request) -> web.StreamResponse:
     """Show the runs of a namespace, or of all, the latest first; wait for one to begin or end, if asked to.
 
-    It looks at every run that is kept there. At most 20,000 are listed; ``left_out`` tells how many more match. With
+    It looks at every run that is kept there, whatever is asked for. At most 20,000 are listed; ``left_out`` tells how
+    many more match. With
     ``watch=true``: those that are open, then all that happens in any of them and in those that begin.
     """
     doors, query = request.app[DOORS], Query(request)
@@ -71,6 +87,8 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         workflow=query.name("workflow"),
         statuses=frozenset(statuses),
         tags=query.tags(),
+        since_ms=read_moment(request, "since"),
+        until_ms=read_moment(request, "until"),
     )
     reader = runs_of(request).reader
     await runs_changed(request, namespace)
@@ -79,7 +97,7 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         revision = await doors.store.revision()
         runs, left_out = await run_lists.list_runs(reader, choice)
         more = {"left_out": b"%d" % left_out} if left_out else {}
-        return Listed(revision=revision, items=runs, encode=codec.dump_full, more=more)
+        return Listed(revision=revision, items=runs, encode=run_lists.listed_json, more=more)
 
     return await answer_pages(request, gather)
 
@@ -125,6 +143,27 @@ async def list_callbacks(request: web.Request) -> web.Response:
     return answer(request, codec.dump_full(told), revision=revision)
 
 
+async def list_items(request: web.Request) -> web.Response:
+    """Show the items of a run's operations with ``foreach``, in their order: of each its value and what came of it.
+
+    A page has a thousand at most.
+    """
+    doors, query = request.app[DOORS], Query(request)
+    namespace, run = path_name(request, "ns"), path_run(request)
+    statuses = query.many("status")
+    for status in statuses:
+        if status not in _ITEM_STATUSES:
+            raise bad_parameter("status", f"one of {', '.join(_ITEM_STATUSES)}; got {status[:80]!r}")
+    choice = Items(query.one("op"), query.count("visit"), frozenset(statuses))
+
+    async def gather() -> Listed:
+        revision = await doors.store.revision()
+        found = await status_of(request).items(namespace, run, choice)
+        return Listed(revision=revision, items=found, encode=codec.dump_full)
+
+    return await answer_pages(request, gather, PAGE_MAX)
+
+
 async def get_run_why(request: web.Request) -> web.Response:
     """Explain how a run stands: what each open operation waits for, and what each join lacks.
 
@@ -166,7 +205,7 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (_STATUS, _WORKFLOW, TAG, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_CHOICE: Final = (_STATUS, _WORKFLOW, TAG, _SINCE, _UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
     Operation(
@@ -192,5 +231,8 @@ ROUTES = (
     ),
     Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
     Operation("GET", f"{_RUNS}/{{run}}/callbacks", list_callbacks, tag="runs", answers={200: RunCallbacks}),
+    Operation(
+        "GET", f"{_RUNS}/{{run}}/items", list_items, tag="runs", query=(*_ITEMS, *PAGING), answers={200: ItemList}
+    ),
     Operation("GET", f"{_RUNS}/{{run}}/why", get_run_why, tag="runs", answers={200: Why}),
 )

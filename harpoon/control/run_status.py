@@ -23,14 +23,24 @@ from harpoon.core.graph import Graph
 from harpoon.core.measure import json_bytes
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Run, begin
-from harpoon.core.run_picture import UNKNOWN, Most, Plot, span_ms_of
+from harpoon.core.run_groups import UNKNOWN, Most, Plot
+from harpoon.core.run_items import Items, items
+from harpoon.core.run_picture import span_ms_of
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptObject, Measure, RunCallbacks, RunDetail, RunMeasures, RunObject
+from harpoon.model.run_shown import (
+    AttemptObject,
+    ItemObject,
+    Measure,
+    RunCallbacks,
+    RunDetail,
+    RunMeasures,
+    RunObject,
+)
 from harpoon.model.why import Reason, Why
 from harpoon.model.workflow import GraphRecord
 from harpoon.store.port import Store
@@ -126,7 +136,7 @@ class RunStatus:
 
     async def standing(self, namespace: str, run: str) -> Standing:
         """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return Standing(seen.revision, seen.told.seq, self._detail(seen))
 
     def _detail(self, seen: Seen) -> RunDetail:
@@ -137,7 +147,7 @@ class RunStatus:
         return RunDetail(
             **fields,
             measures=_measures(seen, now_ms),
-            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run)),
+            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run), now_ms),
             visits=visits,
             visits_left=left,
             signals=run_picture.signals(told),
@@ -145,7 +155,7 @@ class RunStatus:
 
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
         """Return every attempt of a run; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall)
 
     async def callbacks(self, namespace: str, run: str) -> RunCallbacks:
@@ -153,11 +163,16 @@ class RunStatus:
 
         The errors are those of `existing`.
         """
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         if seen.run is None or seen.run.status.is_over:
             return RunCallbacks(items=())
         address = address_of(self._base, run_key(namespace, run), seen.header.secret)
         return RunCallbacks(items=tuple(run_picture.callbacks(seen.run, address)))
+
+    async def items(self, namespace: str, run: str, choice: Items) -> list[ItemObject]:
+        """Return items of a run's operations, in their order; the errors are those of `existing`."""
+        seen = await self.see(namespace, run)
+        return items(seen.told, seen.plot, choice, self._clock.now().wall)
 
     async def why(
         self, namespace: str, run: str, floor: Floor | None, revision: str, retell: Retell = _as_it_is
@@ -171,7 +186,7 @@ class RunStatus:
             revision: That the answer is of.
             retell: Returns each cause of an open run with what else is known of it.
         """
-        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
+        seen, now_ms = await self.see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
         causes = run_why.why(told, seen.plot, joins, floor, now_ms)
@@ -182,13 +197,14 @@ class RunStatus:
             revision=revision,
             subject=f"run/{run}",
             state="paused" if told.is_paused and told.ended_ms is None else told.status.value,
-            summary=run_why.summary(told),
+            summary=run_why.summary(told, seen.plot),
             is_fine=told.status.value == "succeeded",
             reasons=tuple(cause.sentence for cause in causes),
             causes=causes,
         )
 
-    async def _see(self, namespace: str, run: str) -> Seen:
+    async def see(self, namespace: str, run: str) -> Seen:
+        """Return a run as it stands; the errors are those of `existing`."""
         header = await self.existing(namespace, run)
         revision, events = await self.reader.log(run_key(namespace, run), header)
         form = await self._form(header)

@@ -117,7 +117,7 @@ def _awaited(run: Run) -> Mapping[str, Sequence[str]]:
     if run.awaited is None:
         awaited: dict[str, list[str]] = {}
         for node in run.graph.nodes.values():
-            if node.spec.wait is not None and node.spec.wait.signal is not None:
+            if node.each is None and node.spec.wait is not None and node.spec.wait.signal is not None:
                 awaited.setdefault(node.spec.wait.signal, []).append(node.name)
         run.awaited = awaited
     return run.awaited

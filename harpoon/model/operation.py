@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Final, Literal, Protocol
 
+from harpoon.model.foreach import Foreach
 from harpoon.model.http import Http
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
 from harpoon.model.lifecycle import Backoff
@@ -194,6 +195,8 @@ class Operation:
     task: TaskOrder | None = None
     #: What is done with a job.
     job: JobOrder | None = None
+    #: It is done for each of these: all else but ``visits``, ``needs``, ``next`` and ``end`` is said of one item.
+    foreach: Foreach | None = None
     #: What the handler is given: any value, with ``${…}`` in its texts.
     input: Json = None
     #: How long one attempt may take. Left out: 5m; of a wait, 24h.
@@ -244,6 +247,8 @@ class Operation:
             raise ValueError("timeout has no meaning with wait.for, which ends by itself; leave it out")
         if self.wait is not None and self.wait.awaited is None and self.labels:
             raise ValueError("labels is for a wait for a signal or a callback, which brings one; leave it out")
+        if self.foreach is not None and self.wait is not None and self.wait.callback:
+            raise ValueError("foreach has no meaning with wait.callback; have it call a workflow that waits for one")
 
     def _check_clocks(self) -> None:
         for name, span in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
@@ -331,7 +336,7 @@ _CARRIED: Final[Mapping[str, frozenset[str]]] = {
 _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "worker": frozenset(),
     "wait": _OF_WORKERS - {"output_max"},
-    "choose": _OF_WORKERS | {"timeout", "warn"},
+    "choose": _OF_WORKERS | {"timeout", "warn", "foreach"},
     **_CARRIED,
 }
 #: What an operation may do, by the field that says it.

@@ -143,6 +143,8 @@ class ReasonCode(StrEnum):
     RETRY = "retry"
     #: As many of its key are claimed as may be at once.
     LIMIT = "limit"
+    #: So many items of an operation are done, under way, and not begun; the operation closes when all are closed.
+    ITEMS = "items"
     #: A join has some of what it needs, and not all.
     JOIN = "join"
 

@@ -9,7 +9,7 @@ from harpoon.core.event import Opened, Started
 from harpoon.core.homes import Standing
 from harpoon.core.offers import AttemptId, Limit, Offer
 from harpoon.core.outlook import Join
-from harpoon.core.run_picture import UNKNOWN, Plot
+from harpoon.core.run_groups import UNKNOWN, Plot
 from harpoon.core.run_why import Floor, summary, why
 from harpoon.model.label import Member
 from harpoon.model.why import Reason, ReasonCode
@@ -178,7 +178,7 @@ def test_of_very_many_open_visits_some_are_told(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_run_is_summed_up() -> None:
-    assert summary(read(REFUNDED[:1])) == "1 waiting"
-    assert summary(read(REFUNDED[:2])) == "1 with workers"
-    assert summary(read(CANCELLED)) == "ordered twice"
-    assert summary(read([])) == "nothing is open"
+    assert summary(read(REFUNDED[:1]), a_plot()) == "1 waiting"
+    assert summary(read(REFUNDED[:2]), a_plot()) == "1 with workers"
+    assert summary(read(CANCELLED), a_plot()) == "ordered twice"
+    assert summary(read([]), a_plot()) == "nothing is open"
