@@ -23,6 +23,7 @@ from harpoon.api import (
     cron,
     endpoints,
     events,
+    graphs,
     jobs,
     logs,
     namespaces,
@@ -55,6 +56,7 @@ from harpoon.api.crowd import BULKS, REQUESTS, Crowd
 from harpoon.api.doors import DEADLINE, DOORS, Doors
 from harpoon.api.errors import to_problem
 from harpoon.api.feed import FEED, Feed
+from harpoon.api.graphs import DRAWING
 from harpoon.api.guesses import Guesses
 from harpoon.api.idempotency import UNDERWAY, Underway, check_key
 from harpoon.api.meters import METERS, Meters
@@ -93,6 +95,7 @@ ROUTES: Final = (
     *apply.ROUTES,
     *plan.ROUTES,
     *workflows.ROUTES,
+    *graphs.ROUTES,
     *runs.ROUTES,
     *run_starts.ROUTES,
     *run_orders.ROUTES,
@@ -129,6 +132,7 @@ def make_app(doors: Doors) -> web.Application:
     app[RUN_FEED] = RunFeed(doors.store, doors.view, meters.encoded)
     app[UNDERWAY] = Underway()
     app[PLANNING] = asyncio.Lock()
+    app[DRAWING] = asyncio.Semaphore(1)
     app[REQUESTS] = Crowd(doors.limits.requests, "requests")
     app[BULKS] = Crowd(doors.limits.bulks, "requests with many documents")
     app[CALLERS] = Crowd(AT_ONCE, "callbacks")

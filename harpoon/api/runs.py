@@ -26,6 +26,7 @@ from harpoon.api.run_watch import (
     watch_run,
     watch_runs,
 )
+from harpoon.api.sight import read_moment
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
@@ -59,6 +60,10 @@ _ITEMS: Final = (
         "status", {"type": "string", "enum": list(_ITEM_STATUSES)}, "Only items that stand so; any of these.", many=True
     ),
 )
+_SINCE: Final = Parameter(
+    "since", TEXT, "Only runs begun then or later: a time such as 2026-01-31T12:00:00Z, or so long ago, such as -10m."
+)
+_UNTIL: Final = Parameter("until", TEXT, "Only runs begun before then, written as `since` is.")
 _CHANGED: Final = Parameter(
     "wait", WAIT.schema, "How long to wait for any run to begin, end, pause or resume; at most 5m."
 )
@@ -67,7 +72,8 @@ _CHANGED: Final = Parameter(
 async def list_runs(request: web.Request) -> web.StreamResponse:
     """Show the runs of a namespace, or of all, the latest first; wait for one to begin or end, if asked to.
 
-    It looks at every run that is kept there. At most 20,000 are listed; ``left_out`` tells how many more match. With
+    It looks at every run that is kept there, whatever is asked for. At most 20,000 are listed; ``left_out`` tells how
+    many more match. With
     ``watch=true``: those that are open, then all that happens in any of them and in those that begin.
     """
     doors, query = request.app[DOORS], Query(request)
@@ -85,6 +91,8 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         tags=query.tags(),
         parent=query.one("parent"),
         has_sub_runs=query.flag("sub_runs"),
+        since_ms=read_moment(request, "since"),
+        until_ms=read_moment(request, "until"),
     )
     reader = runs_of(request).reader
     await runs_changed(request, namespace)
@@ -93,7 +101,7 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         revision = await doors.store.revision()
         runs, left_out = await run_lists.list_runs(reader, choice)
         more = {"left_out": b"%d" % left_out} if left_out else {}
-        return Listed(revision=revision, items=runs, encode=codec.dump_full, more=more)
+        return Listed(revision=revision, items=runs, encode=run_lists.listed_json, more=more)
 
     return await answer_pages(request, gather)
 
@@ -201,7 +209,7 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (_STATUS, _WORKFLOW, _PARENT, _SUB_RUNS, TAG, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_CHOICE: Final = (_STATUS, _WORKFLOW, _PARENT, _SUB_RUNS, TAG, _SINCE, _UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
     Operation(

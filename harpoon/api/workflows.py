@@ -18,6 +18,7 @@ from harpoon.api.run_starts import workflows_of
 from harpoon.control.workflow_told import (
     bounds_json,
     changes_of,
+    check,
     compiled,
     drafted,
     outcome_of,
@@ -27,7 +28,6 @@ from harpoon.control.workflow_told import (
 )
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem
-from harpoon.kit.ordered import check_orders
 from harpoon.model.job import Metadata
 from harpoon.model.run_shown import WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
 from harpoon.model.shown import Revised
@@ -111,7 +111,7 @@ async def _bounds(request: web.Request, manifest: WorkflowManifest) -> bytes:
 async def _read(request: web.Request) -> WorkflowManifest:
     body = await read_json(request)
     manifest = await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
-    check_orders(manifest.spec)
+    await check(manifest.spec)
     return manifest
 
 

@@ -1,8 +1,9 @@
 """What attempts of operations order of jobs: how their jobs are called, and that each order is carried out once.
 
-What an order came to is kept in a receipt, in the very commit of the mutation, under a name that is the attempt's own.
-So whoever carries the attempt on, after a crash or a take-over, finds out whether it was done, also when the answer was
-lost, the job was changed since, or taken away. Another attempt of the visit is another order.
+What an order came to is written in the very commit of the mutation, under a key that is the attempt's own, and kept as
+long as that is open (`control.sweeping`). So whoever carries the attempt on, after a crash or a take-over, finds out
+whether it was done, also when the answer was lost, or the job was changed since, or taken away. Another attempt of the
+visit is another order.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-import orjson
 import structlog
 
 from harpoon.control.connector_port import Order, Outcome
@@ -18,13 +18,12 @@ from harpoon.control.ledger_records import run_key
 from harpoon.control.registry import Accepted, Extra, Outcomes, Registry
 from harpoon.control.runs import Runs
 from harpoon.control.status import change_id
-from harpoon.control.view import View
-from harpoon.kit.clock import Clock
+from harpoon.control.view import ORDERS, View
+from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, Exceeded, HarpoonError, Invalid, NotFound, Unavailable
 from harpoon.model.label import FAIL
-from harpoon.model.owner import RunOwner
-from harpoon.model.receipt import Receipt
-from harpoon.store.port import Compare, StoreUnavailable, Write
+from harpoon.model.owner import OrderRecord, RunOwner
+from harpoon.store.port import Compare, Put, Store, StoreUnavailable, Write
 
 #: Wait before what the store could not do is tried again; the attempt's own clock ends that.
 RETRY_S: Final = 0.5
@@ -63,6 +62,12 @@ def job_name(owner: RunOwner) -> str:
     return f"{stem}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
+def order_key(order: Order) -> str:
+    """Return the key of what an order came to."""
+    ref = order.ref
+    return f"{order.namespace}/{order.run}/{ref.op}/{ref.visit}/{ref.attempt}"
+
+
 def refusal_of(within: str, error: HarpoonError) -> Outcome:
     """Return the outcome of an order that is refused: for good, unless something may make room for it, or come."""
     if isinstance(error, Invalid) and error.problems:
@@ -77,14 +82,14 @@ class Once:
     Args:
         registry: Carries them out.
         view: Shows what came of them.
-        clock: What receipts are dated by.
+        store: Where it is written down.
         runs: Who conducts what: an order is carried out only while its run is conducted here.
     """
 
-    def __init__(self, registry: Registry, view: View, clock: Clock, runs: Runs) -> None:
+    def __init__(self, registry: Registry, view: View, store: Store, runs: Runs) -> None:
         self._registry = registry
         self._view = view
-        self._clock = clock
+        self._store = store
         self._runs = runs
 
     async def __call__(self, order: Order, job: str, mutate: Mutate) -> Done | None:
@@ -109,32 +114,35 @@ class Once:
                 await asyncio.sleep(RETRY_S)
 
     async def _try(self, order: Order, job: str, mutate: Mutate) -> Done | None:
-        receipts, name = self._registry.receipts, _receipt_name(order)
-        found, compare = await receipts.find(name)
-        if found is not None:
-            return self._read(order, job, found.receipt, found.revision)
-        writes: tuple[Write, ...] = ()
+        key, owner = order_key(order), owner_of(order)
+        row = self._view.orders.rows.get(key)
+        if row is not None:
+            return self._read(row.value, row.mod_revision)
 
         def extra(outcomes: Outcomes) -> tuple[tuple[Compare, ...], tuple[Write, ...]]:
-            nonlocal writes
             # No job was ever written at that revision: it stands for that of the commit.
             [accepted] = outcomes(0)
-            body = orjson.dumps([accepted.job.version, accepted.job.generation, accepted.written]).decode()
-            at_ms = self._clock.now().wall
-            writes = tuple(receipts.writes(name, Receipt(request=name, at_ms=at_ms, status=202, body=(body,))))
-            return (compare, self._held(order)), writes
+            made = accepted.job
+            record = OrderRecord(
+                namespace=order.namespace,
+                owner=owner,
+                job=job,
+                version=made.version,
+                generation=made.generation,
+                written=accepted.written,
+            )
+            return (Compare(ORDERS + key, mod=0), self._held(order)), (Put(ORDERS + key, codec.dump(record)),)
 
         try:
             accepted = await mutate(extra)
         except HarpoonError:
             # It may have been done by another instance, or by a try whose answer was lost.
-            found, _ = await receipts.find(name)
-            if found is None:
+            entry = await self._store.get(ORDERS + key)
+            if entry is None:
                 raise
-            return self._read(order, job, found.receipt, found.revision)
+            return self._read(codec.load(OrderRecord, entry.value), entry.mod_revision)
         if accepted is None:
             return None
-        receipts.note(writes)
         return Done(job, accepted.job.version, accepted.job.generation, accepted.change)
 
     def _held(self, order: Order) -> Compare:
@@ -151,12 +159,6 @@ class Once:
             raise Unavailable("the run is not conducted here now")
         return conductor.ledger.hold.compare
 
-    def _read(self, order: Order, job: str, receipt: Receipt, revision: int) -> Done:
-        version, generation, written = orjson.loads(receipt.body[0])
-        return Done(job, version, generation, change_id(self._view, order.namespace, job, written or revision))
-
-
-def _receipt_name(order: Order) -> str:
-    ref = order.ref
-    told = f"attempt {order.namespace}/{order.run}/{ref.op}/{ref.visit}/{ref.attempt}"
-    return hashlib.sha256(told.encode()).hexdigest()
+    def _read(self, record: OrderRecord, revision: int) -> Done:
+        change = change_id(self._view, record.namespace, record.job, record.written or revision)
+        return Done(record.job, record.version, record.generation, change)

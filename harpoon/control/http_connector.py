@@ -8,7 +8,9 @@ what it was sent.
 """
 
 import base64
+import codecs
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 from urllib.parse import quote, urljoin, urlsplit
@@ -17,8 +19,9 @@ import orjson
 
 from harpoon.client.outward import Answer, NotReached, Request, Unreadable
 from harpoon.control.connector_port import Order, Outcome, Report
+from harpoon.kit import codec
 from harpoon.kit.destination import Forbidden
-from harpoon.kit.errors import HarpoonError
+from harpoon.kit.errors import HarpoonError, Invalid
 from harpoon.model.http import HEADER_MAX, Http
 from harpoon.model.label import DONE, FAIL
 from harpoon.model.sensitive import HIDDEN, Sensitive
@@ -40,6 +43,11 @@ _NOT_KEPT: Final = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-encoding", "content-length"}
     | {"set-cookie", "set-cookie2", "www-authenticate", "proxy-authenticate", "authentication-info"}
     | {"proxy-authentication-info", "strict-transport-security", "content-security-policy", "alt-svc", "nel"}
+)
+
+#: What text may be written in, as Python calls it: others take long, or come to what is no text.
+_CHARSET: Final = re.compile(
+    r"ascii|utf-(8|16|32)(-[bl]e)?|utf-8-sig|iso8859-\d+|cp125\d|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc_(jp|kr)"
 )
 
 #: Namespace and ``<name>/<key>`` → the value; raises `HarpoonError`.
@@ -118,7 +126,11 @@ class HttpConnector:
             if not to:
                 break
             left -= 1
-            request = _redirected(request, answer, urljoin(answer.url or request.url, to), http)
+            try:
+                url = urljoin(answer.url or request.url, to)
+            except ValueError:
+                raise _Wrong(f"the answer ({answer.status}) leads to what is no URL") from None
+            request = _redirected(request, answer, url, http)
             answer = await self._caller.call(request, most)
         return answer
 
@@ -237,17 +249,20 @@ def _decoded(answer: Answer) -> object:
     kind = dict(answer.headers).get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
         try:
-            return orjson.loads(answer.body)
-        except ValueError:
+            return codec.read_value(answer.body)
+        except Invalid:
             pass
     return _text(answer)
 
 
 def _text(answer: Answer) -> str:
+    """Return a body as text; in what it is written its server says, which is not always meant for that."""
     try:
-        return answer.body.decode(answer.charset, "replace")
-    except LookupError:
-        return answer.body.decode("utf-8", "replace")
+        charset = codecs.lookup(answer.charset).name
+    except (LookupError, ValueError):
+        charset = ""
+    text = answer.body.decode(charset if _CHARSET.fullmatch(charset) else "utf-8", "replace")
+    return text.replace("\x00", "\ufffd")
 
 
 def _shapes(value: str) -> tuple[str, ...]:

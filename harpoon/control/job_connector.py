@@ -53,7 +53,7 @@ class JobConnector:
         self._view = view
         self._registry = registry
         self._steering = steering
-        self._once = Once(registry, view, means.clock, runs)
+        self._once = Once(registry, view, means.store, runs)
         self._verbs: Mapping[str, _Verb] = {
             "schedule": self._schedule,
             "migrate": self._migrate,

@@ -138,7 +138,7 @@ class RunStatus:
 
     async def standing(self, namespace: str, run: str) -> Standing:
         """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return Standing(seen.revision, seen.told.seq, self._detail(seen))
 
     def _detail(self, seen: Seen) -> RunDetail:
@@ -149,7 +149,7 @@ class RunStatus:
         return RunDetail(
             **fields,
             measures=_measures(seen, now_ms),
-            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run)),
+            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run), now_ms),
             visits=visits,
             visits_left=left,
             signals=run_picture.signals(told),
@@ -157,7 +157,7 @@ class RunStatus:
 
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
         """Return every attempt of a run; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall, run)
 
     async def callbacks(self, namespace: str, run: str) -> RunCallbacks:
@@ -165,7 +165,7 @@ class RunStatus:
 
         The errors are those of `existing`.
         """
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         if seen.run is None or seen.run.status.is_over:
             return RunCallbacks(items=())
         address = address_of(self._base, run_key(namespace, run), seen.header.secret)
@@ -173,7 +173,7 @@ class RunStatus:
 
     async def items(self, namespace: str, run: str, choice: Items) -> list[ItemObject]:
         """Return items of a run's operations, in their order; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return items(seen.told, seen.plot, choice, self._clock.now().wall)
 
     async def why(
@@ -188,7 +188,7 @@ class RunStatus:
             revision: That the answer is of.
             retell: Returns each cause of an open run with what else is known of it.
         """
-        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
+        seen, now_ms = await self.see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
         causes = run_why.why(told, seen.plot, joins, floor, now_ms, run)
@@ -205,7 +205,8 @@ class RunStatus:
             causes=causes,
         )
 
-    async def _see(self, namespace: str, run: str) -> Seen:
+    async def see(self, namespace: str, run: str) -> Seen:
+        """Return a run as it stands; the errors are those of `existing`."""
         header = await self.existing(namespace, run)
         revision, events = await self.reader.log(run_key(namespace, run), header)
         form = await self._form(header)

@@ -49,7 +49,7 @@ class TaskConnector:
     def __init__(self, means: Means, view: View, registry: Registry, runs: Runs) -> None:
         self._view = view
         self._registry = registry
-        self._once = Once(registry, view, means.clock, runs)
+        self._once = Once(registry, view, means.store, runs)
         self._last_lines = means.last_lines
 
     async def carry_out(self, order: Order, report: Report) -> Outcome:

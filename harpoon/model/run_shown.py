@@ -137,6 +137,27 @@ class AttemptObject:
     run: str | None = None
 
 
+class Phase(StrEnum):
+    """What a visit does for a while."""
+
+    #: It could be claimed, and was not.
+    QUEUE = "queue"
+    #: Somebody had claimed it.
+    WORK = "work"
+    #: It waited for a signal, a time, or the moment from which it is tried again.
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A while of a visit."""
+
+    phase: Phase
+    from_ms: int
+    #: Null: it goes on.
+    to_ms: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisitObject:
     """One visit of an operation, with the latest of its attempts."""
@@ -157,6 +178,8 @@ class VisitObject:
     due_ms: int | None
     #: How long it may take from being opened to being closed; null: it is not known.
     span_max_ms: int | None
+    #: One after the other, of its latest 20 attempts.
+    stretches: tuple[Stretch, ...]
     error: str
     #: One sentence; empty: it waits for nothing.
     waits_for: str
@@ -236,6 +259,15 @@ class OperationMeasure:
     #: Attempts of all its visits.
     attempts: int
     attempts_max: int | None
+    #: Milliseconds that its attempts waited to be claimed, that they were worked at, and that they waited otherwise;
+    #: what goes on is counted up to now.
+    queue_ms: int
+    work_ms: int
+    wait_ms: int
+    #: From when its latest visit was opened until it was closed, or now; null: it was not visited.
+    latest_ms: int | None
+    #: What one visit may take at most; null: it is not known.
+    span_max_ms: int | None
     #: It was never opened, and nothing can open it any more.
     is_skipped: bool
 

@@ -107,8 +107,10 @@ class Works:
 
 
 @asynccontextmanager
-async def works(*agents: FakeAgent, store: MemoryStore | None = None, **settings: object) -> AsyncIterator[Works]:
-    """Run all that conducts runs and carries out their operations."""
+async def works(
+    *agents: FakeAgent, store: MemoryStore | None = None, has_crew: bool = True, **settings: object
+) -> AsyncIterator[Works]:
+    """Run all that conducts runs and carries out their operations; or leaves that, as one that is about to die."""
     house = House(store or MemoryStore(), agents, **settings)
     means = house.means()
 
@@ -120,7 +122,7 @@ async def works(*agents: FakeAgent, store: MemoryStore | None = None, **settings
     assert isinstance(exchange, WorkExchange)
     crew = Connecting(exchange, controller.runs.conductor_of, means.instance, connectors_of(means, controller))
     async with house.opened(controller):
-        tasks = [asyncio.ensure_future(one.run()) for one in (exchange, crew)]
+        tasks = [asyncio.ensure_future(one.run()) for one in (exchange, *([crew] if has_crew else []))]
         try:
             yield Works(controller, *agents)
         finally:

@@ -161,6 +161,7 @@ async def test_redirects_are_followed_as_often_as_is_said_and_each_is_checked() 
         there.reply("/in", 302, b"", Location="http://169.254.169.254/latest/meta-data/")
         there.reply("/file", 302, b"", Location="file:///etc/passwd")
         there.reply("/nowhere", 302, b"")
+        there.reply("/broken", 302, b"", Location="http://[")
         assert (await outcome(there, "/a"))[1]["body"] == "there"
         label, output, error = await outcome(there, "/a", {"follow": 1})
         assert (label, output["status"]) == ("fail", 307)
@@ -177,7 +178,9 @@ async def test_redirects_are_followed_as_often_as_is_said_and_each_is_checked() 
         label, _, error = await outcome(there, "/file")
         assert (label, error) == ("fail", "only http:// and https:// are called; got 'file'")
         assert (await outcome(there, "/nowhere"))[1]["status"] == 302
-        assert [one.path for one in there.got] == ["/in", "/file", "/nowhere"]
+        label, _, error = await outcome(there, "/broken")
+        assert (label, error) == ("fail", "the answer (302) leads to what is no URL")
+        assert [one.path for one in there.got] == ["/in", "/file", "/nowhere", "/broken"]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,15 @@ async def test_another_origin_is_not_told_who_calls() -> None:
         ("application/json", b"[" * 20_000, "[" * 20_000),
         ("text/plain; charset=latin-1", b"\xe4", "ä"),
         ("text/plain; charset=nonsense", b"\xe4", "\ufffd"),
-        ("image/png", b"\x89P\x00", "\ufffdP\x00"),
+        ("image/png", b"\x89P\x00", "\ufffdP\ufffd"),
+        ("text/plain; charset=unicode_escape", b"\\ud800", "\\ud800"),
+        ("text/plain; charset=punycode", b"a-" * 9000, "a-" * 9000),
+        ("text/plain; charset=utf-16", "ä".encode("utf-16"), "ä"),
+        ("text/plain; charset=hex", b"00", "00"),
+        ("application/json", b"[" * 40 + b"]" * 40, "[" * 40 + "]" * 40),
+        ("application/json", b"123456789012345678901", "123456789012345678901"),
+        ("application/json", b'{"a": 1, "a": 2}', '{"a": 1, "a": 2}'),
+        ("application/json", b'"\\u00e4"', "ä"),
     ],
 )
 async def test_a_body_is_json_if_it_says_so_and_is_and_else_text(kind: str, body: bytes, read: object) -> None:

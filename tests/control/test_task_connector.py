@@ -8,9 +8,9 @@ from harpoon.control.connector_port import Order
 from harpoon.control.records import manifest_of
 from harpoon.core.run import Ref
 from harpoon.kit import codec
-from harpoon.kit.clock import SystemClock
 from harpoon.model.command import StartTask
 from harpoon.model.instance import Holder
+from harpoon.model.namespace import NamespaceManifest, NamespaceMetadata, NamespaceSpec, Quota
 from harpoon.model.operation import Operation
 from harpoon.model.owner import RunOwner
 from harpoon.model.run import Status
@@ -62,7 +62,9 @@ async def test_a_task_runs_once_with_what_its_expressions_came_to_and_tells_how_
         assert header.outputs == {
             "came": {"job": name, "task": task, "agent": "a1", "exit_code": 0, "lines": ["applied 3", "done"]}
         }
-        # It is kept for its logs.
+        # It is kept for its logs; that it was ordered need not be.
+        told.controller._conducting.sweeper.look_again()
+        await told.until(lambda: not told.controller.view.orders.rows)
         assert told.jobs() == [name]
 
 
@@ -167,12 +169,49 @@ async def test_who_has_lost_the_shard_without_knowing_it_starts_nothing() -> Non
                 tried.set()
             return await controller.registry.make(a_batch("migrate-1"), owner_of(order), extra=extra)
 
-        once = Once(controller.registry, controller.view, SystemClock(), controller.runs)
+        once = Once(controller.registry, controller.view, store, controller.runs)
         trying = asyncio.ensure_future(once(order, "migrate-1", make))
         await tried.wait()
         await told.until(lambda: controller.runs.conductor_of("default/r-1") is None)
         assert (told.jobs(), trying.done()) == ([], False)
         trying.cancel()
+
+
+async def test_a_task_of_a_run_that_ended_while_nobody_saw_to_it_is_swept_by_who_comes_next() -> None:
+    store, agent = MemoryStore(), FakeAgent("a1")
+    async with works(agent, store=store) as told:
+        await declared(told)
+        await told.start(version="v7")
+        await told.task()
+    async with works(agent, store=store, instance="dying", has_crew=False) as told:
+        await told.until(lambda: told.open() == ["migrate"])
+        await told.cancel()
+        await told.ended()
+        assert told.live()
+    async with works(agent, store=store, instance="next") as told:
+        await told.until(lambda: not (told.jobs() or told.live() or told.controller.view.orders.rows))
+
+
+async def test_a_task_that_its_namespace_has_no_room_for_is_tried_again_as_retry_says() -> None:
+    agent = FakeAgent("a1")
+    async with works(agent) as told:
+        quotas = told.controller.registry.quotas
+        metadata = NamespaceMetadata(name="default")
+        none = NamespaceManifest(
+            apiVersion="harpoon/v1",
+            kind="Namespace",
+            metadata=metadata,
+            spec=NamespaceSpec(quota=Quota(tasks=0)),
+        )
+        await quotas.declare(none)
+        await declared(told, retry={"fail": {"attempts": 100}, "backoff": {"initial": "10ms"}})
+        await told.start(version="v7")
+        run = told.controller.runs.conductor_of("default/r-1").runs["default/r-1"].run
+        await told.until(lambda: run.open["migrate", 1].ref.attempt > 2)
+        assert "tasks" in run.open["migrate", 1].last_error
+        await quotas.declare(replace(none, spec=NamespaceSpec(quota=Quota(tasks=1))))
+        told.end(await told.task())
+        assert (await told.ended()).status is Status.SUCCEEDED
 
 
 async def test_what_a_crash_left_of_an_attempt_that_is_over_is_swept() -> None:
@@ -183,9 +222,13 @@ async def test_what_a_crash_left_of_an_attempt_that_is_over_is_swept() -> None:
         task = await told.task()
         [name] = told.jobs()
         job = told.controller.view.jobs.rows[f"default/{name}"].value
-        # As one makes it who does not know yet that the attempt is over.
+        # As a crash leaves it between the end of an attempt and its task's.
         owner = RunOwner(run="r-1", op="migrate", visit=1, attempt=9)
-        await told.controller.registry.make(manifest_of(replace(job, name=job_name(owner)), job.spec), owner)
+        manifest = manifest_of(replace(job, name=job_name(owner)), job.spec)
+        order = Order("default", "r-1", "w", Ref("migrate", 1, 9), Operation(worker="w"), {}, "k", 0, is_resumed=False)
+        controller = told.controller
+        once = Once(controller.registry, controller.view, store, controller.runs)
+        await once(order, job_name(owner), lambda extra: controller.registry.make(manifest, owner, extra=extra))
         await told.until(lambda: told.jobs() == [name])
         assert told.live() == [task]
 

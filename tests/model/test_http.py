@@ -3,9 +3,12 @@
 import orjson
 import pytest
 
-from harpoon.kit import codec
+from harpoon.core.graph import compile_graph
+from harpoon.kit import codec, yaml
 from harpoon.kit.errors import Invalid
 from harpoon.model.http import Http, SecretHeader
+from harpoon.model.workflow import WorkflowManifest
+from tests.documents import FENCED, ROOT
 
 
 def read(**fields: object) -> Http:
@@ -96,3 +99,13 @@ def test_what_is_wrong_is_named_with_what_would_be_right(fields: dict[str, objec
     with pytest.raises(Invalid) as caught:
         read(**fields)
     assert any(problem.detail.startswith(detail) for problem in caught.value.problems), caught.value.problems
+
+
+def test_the_example_of_the_documentation_compiles_and_is_the_file() -> None:
+    [text] = [body for language, body in FENCED.findall((ROOT / "docs/http.md").read_text()) if language == "yaml"]
+    (shown,) = yaml.load_documents(text, "docs/http.md")
+    name = "examples/workflows/publish.yaml"
+    (kept,) = yaml.load_documents((ROOT / name).read_text(), name)
+    assert shown.value == kept.value
+    manifest = codec.decode(WorkflowManifest, orjson.dumps(kept.value))
+    assert compile_graph(manifest.spec).starts == ("create",)
