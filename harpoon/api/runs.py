@@ -209,7 +209,19 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (_STATUS, _WORKFLOW, _PARENT, _SUB_RUNS, TAG, _SINCE, _UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_CHOICE: Final = (
+    _STATUS,
+    _WORKFLOW,
+    _PARENT,
+    _SUB_RUNS,
+    TAG,
+    _SINCE,
+    _UNTIL,
+    *PAGING,
+    _CHANGED,
+    WATCH_RUNS,
+    AFTER_RUNS,
+)
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
     Operation(

@@ -91,7 +91,9 @@ def get(  # noqa: PLR0913 one parameter an option
     has_namespaces = scope.all_namespaces and asked in (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN)
     chosen = tuple(status_ or ())
     if (chosen or workflow or span.is_given) and (asked is not columns.RUN or name):
-        raise Invalid("--status, --workflow, --parent, --since, --until and --limit select from a list of runs: harpoon get runs")
+        raise Invalid(
+            "--status, --workflow, --parent, --since, --until and --limit select from a list of runs: harpoon get runs"
+        )
     if at is not None and asked in (columns.WORKFLOW, columns.RUN):
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
     if asked is columns.RUN and name is None:
