@@ -27,6 +27,7 @@ from harpoon.core.graph import Graph, compile_graph
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Invalid, NotFound, PreconditionFailed, Unavailable
+from harpoon.model.batch_manifest import BATCH
 from harpoon.model.run import Status
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import GraphRecord, WorkflowManifest, WorkflowRecord, WorkflowSpec
@@ -154,6 +155,36 @@ class Workflows:
         kept = Compare(GRAPHS + key, mod=0 if row is None else row.mod_revision)
         return Form(record.generation, graph, kept)
 
+    async def kept(self, namespace: str, name: str, spec: WorkflowSpec) -> Form:
+        """Return what a run is started on that is of no declared workflow; it is kept from now on.
+
+        Args:
+            namespace: Of the run.
+            name: What is in the place of a workflow's name.
+            spec: What the run does.
+
+        Raises:
+            Invalid: It has flaws; all are told.
+            StoreUnavailable: The store could not answer.
+        """
+        generation = generation_of(spec)
+        key = f"{job_key(namespace, name)}/{generation}"
+        graph = self._graphs.get(key) or await _compiled(spec)
+        self._keep(key, graph)
+        for _ in range(TRIES):
+            row = self._view.graphs.rows.get(key)
+            if row is not None and row.value.retired_ms is None:
+                return Form(generation, graph, Compare(GRAPHS + key, mod=row.mod_revision))
+            now_ms = self._clock.now().wall
+            record = GraphRecord(namespace=namespace, name=name, generation=generation, spec=spec, at_ms=now_ms)
+            compares = (Compare(GRAPHS + key, mod=0 if row is None else row.mod_revision),)
+            revision = await settle.commit(self._store, compares, (Put(GRAPHS + key, _dumped(record)),))
+            if revision is None:
+                await settle.see_others(self._store, self._view.mirror, compares)
+            else:
+                await self._view.mirror.shows(revision)
+        raise Unavailable("others keep changing what this is made of; try again")
+
     async def graph(self, namespace: str, name: str, generation: str) -> Graph:
         """Return the graph of a generation, of which there may be open runs.
 
@@ -182,7 +213,8 @@ class Workflows:
             f"{job_key(header.namespace, header.workflow)}/{header.generation}"
             async for found in reader.headers()
             for header in found
-            if header.status is Status.RUNNING
+            # What a batch came to is told by what it was made of, and that is declared nowhere.
+            if header.status is Status.RUNNING or header.workflow == BATCH
         }
         deleted = 0
         for key in idle:
@@ -294,12 +326,11 @@ async def _compiled(spec: WorkflowSpec) -> Graph:
     return await asyncio.get_running_loop().run_in_executor(None, compile_graph, spec)
 
 
-def _dumped(record: WorkflowRecord) -> bytes:
+def _dumped(record: WorkflowRecord | GraphRecord) -> bytes:
     dumped = codec.dump(record)
     if len(dumped) > SPEC_BYTES_MAX:
-        raise Invalid(
-            f"workflow {record.name} takes {len(dumped)} bytes; at most {SPEC_BYTES_MAX} fit: move data into inputs"
-        )
+        what = "the batch" if record.name == BATCH else f"workflow {record.name}"
+        raise Invalid(f"{what} takes {len(dumped)} bytes; at most {SPEC_BYTES_MAX} fit: move data into inputs")
     return dumped
 
 

@@ -3,9 +3,10 @@
 Operations are numbered in the order of the manifest. A *gate* is a trigger seen from the operation that it opens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from heapq import heapreplace
 from typing import Final, NamedTuple
 
 from harpoon.core.components import components
@@ -143,14 +144,29 @@ def _cost(node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int])
 def _cost_of_all(
     node: Node, each: Each, graph: Graph, spans: dict[tuple[int, timedelta | None, timedelta], int]
 ) -> Cost:
-    """Return what a visit may take with all its items: as many of them at once as may be, again and again."""
-    one = _cost(graph.nodes[member_of(node.name)], spans)
+    """Return what a visit may take with all its items."""
+    if each.is_of_steps:
+        every = [_cost(graph.nodes[member_of(node.name, index)], spans) for index in range(each.most)]
+    else:
+        every = [_cost(graph.nodes[member_of(node.name)], spans)] * each.most
     opened = _size(node.input)
     if node.input is not None and not node.input.is_constant:
         opened = max(opened, _NULL + ERROR_MAX)
-    rounds = -(-each.most // each.parallel)
-    stored = opened + _NULL + ERROR_MAX + each.most * one.bytes
-    return Cost(1 + each.most * one.attempts, rounds * one.span_ms, stored, _beyond_bytes(node))
+    stored = opened + _NULL + ERROR_MAX + sum([one.bytes for one in every])
+    attempts = 1 + sum([one.attempts for one in every])
+    return Cost(attempts, _span_of_all([one.span_ms for one in every], each.parallel), stored, _beyond_bytes(node))
+
+
+def _span_of_all(spans_ms: Sequence[int], parallel: int) -> int:
+    """Return how long items take, each begun in its order once one of so many places is free.
+
+    No item that takes less time makes another one begin later, so what takes longest is that all take as long as they
+    may.
+    """
+    free_ms = [0] * min(parallel, len(spans_ms))
+    for span_ms in spans_ms:
+        heapreplace(free_ms, free_ms[0] + span_ms)
+    return max(free_ms, default=0)
 
 
 def _beyond_bytes(node: Node) -> int:
@@ -213,7 +229,18 @@ def signals_bytes(graph: Graph, visits: Sequence[int], life_ms: int) -> int:
     most, consumed = 0, 0
     nodes = [node for node in graph.nodes.values() if node.home is None]
     for node, often in zip(nodes, visits, strict=True):
-        if node.spec.wait is not None and node.spec.wait.signal is not None:
-            most = max(most, node.spec.output_max)
-            consumed += often * (1 if node.each is None else node.each.most)
+        for one, times in _doing(graph, node):
+            if one.spec.wait is not None and one.spec.wait.signal is not None:
+                most = max(most, one.spec.output_max)
+                consumed += often * times
     return most * (consumed + SIGNALS_MAX * (1 + life_ms // SIGNAL_KEPT_MS))
+
+
+def _doing(graph: Graph, node: Node) -> Iterator[tuple[Node, int]]:
+    """Yield what one visit of a node does, and how often: it, or its items."""
+    if node.each is None:
+        yield node, 1
+    elif node.each.is_of_steps:
+        yield from ((graph.nodes[member_of(node.name, index)], 1) for index in range(node.each.most))
+    else:
+        yield graph.nodes[member_of(node.name)], node.each.most

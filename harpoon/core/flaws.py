@@ -1,6 +1,7 @@
 """Everything that is wrong with a workflow, found when it is declared, and told at once."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -9,6 +10,7 @@ from harpoon.core.moment import moment
 from harpoon.core.wiring import Flaw, Wiring, wire
 from harpoon.kit.errors import Invalid
 from harpoon.kit.expression import Failed, Names, Template, Type, compile_template
+from harpoon.model.foreach import STEPS, Foreach, Together
 from harpoon.model.inputs import as_json_schema
 from harpoon.model.operation import Json, Operation
 from harpoon.model.workflow import WorkflowSpec
@@ -37,7 +39,10 @@ _ITEMS: Final[_Expected] = {
 
 
 class Read(NamedTuple):
-    """A workflow as it was read: its wiring, its templates by where they stand, and what is wrong with both."""
+    """A workflow as it was read: its wiring, its templates by where they stand, and what is wrong with both.
+
+    Where operations go together, what is wired is the one that goes through them.
+    """
 
     wiring: Wiring
     templates: Mapping[Place, Template]
@@ -51,9 +56,9 @@ def flaws(spec: WorkflowSpec) -> tuple[Flaw, ...]:
 
 def read(spec: WorkflowSpec) -> Read:
     """Read a workflow: wire its operations and compile its templates."""
-    wiring, found = wire(spec)
+    wiring, found = wire(spec if spec.together is None else _gathered(spec, spec.together))
     inputs = {name: as_json_schema(schema) for name, schema in spec.inputs.items()}
-    names = Names(inputs=inputs, ops=frozenset(spec.operations))
+    names = Names(inputs=inputs, ops=frozenset(wiring.spec.operations))
     of_items = Names(inputs=inputs, ops=names.ops, has_item=True)
     templates: dict[Place, Template] = {}
     for place, value, expected, is_of_item in values_of(spec):
@@ -67,6 +72,13 @@ def read(spec: WorkflowSpec) -> Read:
             found.append(Flaw(f"/{'/'.join(map(str, place))}", detail))
     found += islice(graph_flaws(wiring), max(FLAWS_MAX - len(found), 0))
     return Read(wiring, templates, tuple(found[:FLAWS_MAX]))
+
+
+def _gathered(spec: WorkflowSpec, told: Together) -> WorkflowSpec:
+    """Return the workflow of one operation whose items are the operations of another one."""
+    names = tuple(sorted(spec.operations))
+    foreach = Foreach(items=names, max=len(names), parallel=told.parallel, tolerate=told.tolerate, collect=told.collect)
+    return replace(spec, operations={STEPS: Operation(worker=STEPS, foreach=foreach)}, together=None)
 
 
 def _misfit(value: Json, template: Template, expected: _Expected) -> str:
@@ -97,6 +109,8 @@ def values_of(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, _Expected, bool
 
     That is: where, what, of which types it may be, and whether it is worked out for each item.
     """
+    if spec.together is not None:
+        yield at(STEPS, "foreach", "items"), sorted(spec.operations), _ITEMS, False
     for name, op in spec.operations.items():
         is_of_item = op.foreach is not None
         if op.foreach is not None:

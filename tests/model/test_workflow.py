@@ -58,9 +58,6 @@ def test_other_things_that_come_later_are_refused_as_such() -> None:
     assert refusal(a_workflow(a={"wait": {"callback": True}})) == {
         "/spec/operations/a/wait/callback": "not supported yet"
     }
-    assert refusal(a_workflow(a={"worker": "a"}) | {"kind": "Batch"}) == {
-        "/kind": "'Batch' is not supported yet; expected 'Workflow'"
-    }
 
 
 @pytest.mark.parametrize(
