@@ -1,7 +1,7 @@
 """Verbs that show how things are: version, get, status."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,9 @@ from harpoon.cli.verb import verb
 from harpoon.client.watch import Selection
 from harpoon.kit.errors import Invalid
 from harpoon.model.run import Status as RunStatus
+
+#: What may be listed of all namespaces, with a column for them.
+_NAMESPACED: Final = (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN, columns.BATCH)
 
 
 @verb("version", examples=("harpoon version", "harpoon version -o json"))
@@ -43,6 +46,8 @@ def version(form: Format = Output.TABLE) -> None:
         "harpoon get tasks --at -10m",
         "harpoon get workflows",
         "harpoon get runs --workflow refund --status failed",
+        "harpoon get batches",
+        "harpoon get items resize",
     ),
 )
 def get(  # noqa: PLR0913 one parameter an option
@@ -51,7 +56,7 @@ def get(  # noqa: PLR0913 one parameter an option
     kind: Annotated[
         str,
         typer.Argument(
-            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows or runs; or KIND/NAME.",
+            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows, runs, batches, items; or KIND/NAME.",
             metavar="KIND",
             show_default=False,
             autocompletion=offers.kinds_and_names,
@@ -73,7 +78,9 @@ def get(  # noqa: PLR0913 one parameter an option
     at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """List jobs, tasks, agents, the endpoints of a job, what waits, namespaces, workflows or runs; or show one.
+    """List jobs, tasks, agents, endpoints of a job, what waits, namespaces, workflows, runs or batches; or show one.
+
+    The items are those of a run, or of a batch, each with what came of it.
 
     With -w, go on with what changes: with -o json a line, with -o yaml a document for each. With --at, show what
     stood then, as far as the server keeps a history; of workflows and runs none is kept.
@@ -86,11 +93,11 @@ def get(  # noqa: PLR0913 one parameter an option
     _check(asked, name, scope, is_watching=watch)
     if watch and at is not None:
         raise Invalid("what was does not change any more; drop -w, or --at")
-    has_namespaces = scope.all_namespaces and asked in (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN)
+    has_namespaces = scope.all_namespaces and asked in _NAMESPACED
     chosen = tuple(status_ or ())
     if (chosen or workflow) and (asked is not columns.RUN or name):
         raise Invalid("--status and --workflow select from a list of runs: harpoon get runs")
-    if at is not None and asked in (columns.WORKFLOW, columns.RUN):
+    if at is not None and asked in (columns.WORKFLOW, columns.RUN, columns.BATCH, columns.ITEM):
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
     if asked is columns.RUN and name is None:
         query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags}
@@ -167,6 +174,11 @@ def _read(
             raise Invalid("name the job whose endpoints you want: harpoon get endpoints NAME")
         answer = _one(client, ("namespaces", scope.namespace, "jobs", name, "endpoints"), at)
         return answer, answer["endpoints"]
+    if kind is columns.ITEM:
+        if name is None:
+            raise Invalid("name the run, or the batch, whose items you want: harpoon get items NAME")
+        answer = read_list(client, ("namespaces", scope.namespace, "runs", name, "items"))
+        return answer, answer["items"]
     if kind is columns.WAITING:
         answer = _all(client, ("waiting",), {"namespace": namespace}, at)
     elif name is not None:
@@ -193,13 +205,13 @@ def _check(kind: Kind, name: str | None, scope: Scope, *, is_watching: bool) -> 
     """
     if kind is columns.WAITING and (name or scope.tags):
         raise Invalid("what waits is listed whole, grouped by reason; of one object ask: harpoon why KIND/NAME")
-    if kind in (columns.NAMESPACES, columns.WORKFLOW) and is_watching:
+    if kind in (columns.NAMESPACES, columns.WORKFLOW, columns.BATCH, columns.ITEM) and is_watching:
         raise Invalid(f"{kind.plural} are not watched; list them again: harpoon get {kind.plural}")
     if kind is columns.RUN and name and is_watching:
         raise Invalid(f"wait for it to be over: harpoon wait run/{name}")
     if kind is columns.NAMESPACES and scope.tags:
         raise Invalid("namespaces have no tags; drop -l")
-    if (name or kind is columns.ENDPOINT) and scope.tags:
+    if (name or kind in (columns.ENDPOINT, columns.ITEM)) and scope.tags:
         raise Invalid(f"tags select from a list; drop -l, or the name {name}")
     if name and scope.all_namespaces:
         raise Invalid(f"{name} is in one namespace; name it with -n instead of -A")
