@@ -28,6 +28,9 @@ PARTS: Final[Mapping[str, Parameter]] = {
     "id": Parameter("id", TEXT, "The id, as an answer told it."),
     "run": Parameter("run", {"type": "string", "pattern": RUN_ID_PATTERN}, "The run's id."),
     "signal": Parameter("signal", {"type": "string", "pattern": HANDLER_PATTERN}, "The signal's name."),
+    "op": Parameter("op", {"type": "string"}, "The operation's name."),
+    "visit": Parameter("visit", whole(1, 9_999_999), "The number of the visit."),
+    "token": Parameter("token", {"type": "string"}, "What makes the URL a credential."),
     "n": Parameter("n", whole(1, 999_999_999), "The number of the version."),
 }
 #: What operations are grouped by, in this order.

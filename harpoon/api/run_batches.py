@@ -60,7 +60,7 @@ async def list_batches(request: web.Request) -> web.Response:
         revision = await doors.store.revision()
         runs, left_out = await run_lists.list_runs(runs_of(request).reader, choice)
         more = {"left_out": b"%d" % left_out} if left_out else {}
-        return Listed(revision=revision, items=runs, encode=codec.dump_full, more=more)
+        return Listed(revision=revision, items=runs, encode=run_lists.listed_json, more=more)
 
     return await answer_pages(request, gather)
 

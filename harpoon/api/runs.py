@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from harpoon.api.blocking import read_wait
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding
 from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_of_holder
-from harpoon.api.operation import TAG, WAIT, Answer, Operation, Parameter, whole
+from harpoon.api.operation import TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
 from harpoon.api.pages import PAGE_MAX, PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
 from harpoon.api.run_waits import run_changed, runs_changed
@@ -25,9 +26,11 @@ from harpoon.api.run_watch import (
     watch_run,
     watch_runs,
 )
+from harpoon.api.sight import read_moment
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
+from harpoon.control.attempt_whys import with_job
 from harpoon.control.ledger_records import run_key
 from harpoon.core.run_items import Items
 from harpoon.core.run_why import Floor
@@ -36,7 +39,7 @@ from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import NAME_PATTERN
 from harpoon.model.operation import VISITS_MAX
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunDetail, RunList
+from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.why import Why
 
@@ -55,6 +58,10 @@ ITEMS: Final = (
         "status", {"type": "string", "enum": list(_ITEM_STATUSES)}, "Only items that stand so; any of these.", many=True
     ),
 )
+_SINCE: Final = Parameter(
+    "since", TEXT, "Only runs begun then or later: a time such as 2026-01-31T12:00:00Z, or so long ago, such as -10m."
+)
+_UNTIL: Final = Parameter("until", TEXT, "Only runs begun before then, written as `since` is.")
 _CHANGED: Final = Parameter(
     "wait", WAIT.schema, "How long to wait for any run to begin, end, pause or resume; at most 5m."
 )
@@ -63,7 +70,8 @@ _CHANGED: Final = Parameter(
 async def list_runs(request: web.Request) -> web.StreamResponse:
     """Show the runs of a namespace, or of all, the latest first; wait for one to begin or end, if asked to.
 
-    It looks at every run that is kept there. At most 20,000 are listed; ``left_out`` tells how many more match. With
+    It looks at every run that is kept there, whatever is asked for. At most 20,000 are listed; ``left_out`` tells how
+    many more match. With
     ``watch=true``: those that are open, then all that happens in any of them and in those that begin.
     """
     doors, query = request.app[DOORS], Query(request)
@@ -75,6 +83,8 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         workflow=query.name("workflow"),
         statuses=statuses_of(query),
         tags=query.tags(),
+        since_ms=read_moment(request, "since"),
+        until_ms=read_moment(request, "until"),
     )
     reader = runs_of(request).reader
     await runs_changed(request, namespace)
@@ -83,7 +93,7 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         revision = await doors.store.revision()
         runs, left_out = await run_lists.list_runs(reader, choice)
         more = {"left_out": b"%d" % left_out} if left_out else {}
-        return Listed(revision=revision, items=runs, encode=codec.dump_full, more=more)
+        return Listed(revision=revision, items=runs, encode=run_lists.listed_json, more=more)
 
     return await answer_pages(request, gather)
 
@@ -131,6 +141,17 @@ async def list_attempts(request: web.Request) -> web.Response:
     return await answer_pages(request, gather)
 
 
+async def list_callbacks(request: web.Request) -> web.Response:
+    """Show where a run is called back, by operations that wait for that: what is open, and what comes next.
+
+    Each URL is a credential: who has it can answer for whoever it was meant for.
+    """
+    doors, namespace, run = request.app[DOORS], path_name(request, "ns"), path_run(request)
+    revision = await doors.store.revision()
+    told = await status_of(request).callbacks(namespace, run)
+    return answer(request, codec.dump_full(told), revision=revision)
+
+
 async def list_items(request: web.Request) -> web.Response:
     """Show the items of a run's operations with ``foreach``, in their order: of each its value and what came of it.
 
@@ -166,7 +187,8 @@ async def get_run_why(request: web.Request) -> web.Response:
         except HarpoonError:
             pass  # what is in the store is told all the same
     revision = await doors.store.revision()
-    told = await status_of(request).why(namespace, run, _floor(request, key), doors.view.external(revision))
+    floor, retell = _floor(request, key), partial(with_job, doors.view)
+    told = await status_of(request).why(namespace, run, floor, doors.view.external(revision), retell)
     return answer(request, codec.dump_full(told), revision=revision)
 
 
@@ -192,7 +214,7 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (STATUS, _WORKFLOW, TAG, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_CHOICE: Final = (STATUS, _WORKFLOW, TAG, _SINCE, _UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
     Operation(
@@ -217,6 +239,7 @@ ROUTES = (
         answers={200: Answer(json=RunDetail, events=RunWatchEvent)},
     ),
     Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
+    Operation("GET", f"{_RUNS}/{{run}}/callbacks", list_callbacks, tag="runs", answers={200: RunCallbacks}),
     Operation(
         "GET", f"{_RUNS}/{{run}}/items", list_items, tag="runs", query=(*ITEMS, *PAGING), answers={200: ItemList}
     ),

@@ -18,6 +18,7 @@ from harpoon.api.run_starts import workflows_of
 from harpoon.control.workflow_told import (
     bounds_json,
     changes_of,
+    check,
     compiled,
     drafted,
     outcome_of,
@@ -103,7 +104,9 @@ async def bound_workflow(request: web.Request) -> web.Response:
 
 async def _read(request: web.Request) -> WorkflowManifest:
     body = await read_json(request)
-    return await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    manifest = await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    await check(manifest.spec)
+    return manifest
 
 
 def _declared(

@@ -48,6 +48,7 @@ def version(form: Format = Output.TABLE) -> None:
         "harpoon get runs --workflow refund --status failed",
         "harpoon get batches",
         "harpoon get items resize",
+        "harpoon get runs --since 2h --limit 20 -l team=shop",
     ),
 )
 def get(  # noqa: PLR0913 one parameter an option
@@ -74,6 +75,7 @@ def get(  # noqa: PLR0913 one parameter an option
         str | None,
         typer.Option(help="Only runs of this workflow.", metavar="NAME", autocompletion=offers.workflows),
     ] = None,
+    span: run_lists.Span,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     at: looking.At = None,
     form: Format = Output.TABLE,
@@ -95,12 +97,14 @@ def get(  # noqa: PLR0913 one parameter an option
         raise Invalid("what was does not change any more; drop -w, or --at")
     has_namespaces = scope.all_namespaces and asked in _NAMESPACED
     chosen = tuple(status_ or ())
-    if (chosen or workflow) and (asked is not columns.RUN or name):
-        raise Invalid("--status and --workflow select from a list of runs: harpoon get runs")
+    if (chosen or workflow or span.is_given) and (asked is not columns.RUN or name):
+        raise Invalid("--status, --workflow, --since, --until and --limit select from a list of runs: harpoon get runs")
     if at is not None and asked in (columns.WORKFLOW, columns.RUN, columns.BATCH, columns.ITEM):
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
     if asked is columns.RUN and name is None:
-        query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags}
+        if watch and span.limit is not None:
+            raise Invalid("what is watched is watched whole; drop -w, or --limit")
+        query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags, **span.query()}
         run_lists.show(client, scope, query, form, is_watching=watch)
         return
     if watch:

@@ -12,13 +12,15 @@ from harpoon.store.port import Compare
 class Conducted:
     """An open run; equals itself alone."""
 
-    __slots__ = ("body_hash", "bytes", "compares", "draft", "due_ms", "fixed", "key", "run")
+    __slots__ = ("body_hash", "bytes", "compares", "draft", "due_ms", "fixed", "key", "run", "secret")
 
-    def __init__(self, run: Run, body_hash: str, fixed: bytes, size: int = 0) -> None:
+    def __init__(self, run: Run, body_hash: str, fixed: bytes, size: int = 0, secret: str = "") -> None:
         self.run = run
         #: ``<namespace>/<run>``.
         self.key = run_key(run.namespace, run.id)
         self.body_hash = body_hash
+        #: Of its callbacks; empty: it has none.
+        self.secret = secret
         #: The part of its header that never changes, as it is stored.
         self.fixed = fixed
         #: What must hold for it to be started.

@@ -43,6 +43,7 @@ from harpoon.control.timers import NEVER, Dues
 from harpoon.control.turns import Turns
 from harpoon.control.waits_port import Waits
 from harpoon.core import step
+from harpoon.core.callback import Call, call_back
 from harpoon.core.dues import next_due_ms
 from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
 from harpoon.core.run import Ref, Run
@@ -77,6 +78,8 @@ class Conductor:
         self.ended = 0
         #: Told how runs wait for signals with keys; None: nobody is.
         self.waits: Waits | None = None
+        #: URL that those of callbacks begin with; see `callback_urls`.
+        self.base = ""
         self._exchange = exchange
         self._clock = clock
         self._reader = reader
@@ -175,7 +178,7 @@ class Conductor:
             return known.draft, starts.begun(known, order, is_new=False)
         try:
             self.ledger.check_room()
-            conducted, events = starts.started(order, form, now_ms)
+            conducted, events = starts.started(order, form, now_ms, self.base)
         except HarpoonError as error:
             return None, error
         conducted.compares = starts.conditions(self.ledger.place, order, form)
@@ -190,6 +193,15 @@ class Conductor:
             Refused: It takes no such signal.
         """
         return self._order(key, lambda run, now_ms: step.signal(run, signal, now_ms))
+
+    def call_back(self, key: str, call: Call) -> Landing[None]:
+        """Have a visit of a run called back; the same again is not another.
+
+        Raises:
+            NotFound: The run is not open.
+            Refused: It is not to be called back so.
+        """
+        return self._order(key, lambda run, now_ms: call_back(run, call, now_ms))
 
     def pause(self, key: str, by: str) -> Landing[None]:
         """Have nothing of a run claimed, fired or consumed; nothing, if it is paused already.

@@ -30,6 +30,7 @@ from harpoon.control.run_reader import RunReader
 from harpoon.control.runs import Runs
 from harpoon.control.shards import Conducting
 from harpoon.control.steering import Steering
+from harpoon.control.sweeping import Sweeper
 from harpoon.control.term import Term
 from harpoon.control.view import View
 from harpoon.control.workflows import Workflows
@@ -86,6 +87,7 @@ class Controller:
                 exchange=self.exchange,
                 retention=Retention(means.store, self.runs.reader, means.clock, metrics),
                 keyed=self.keyed,
+                sweeper=Sweeper(means, metrics, view, self.registry, self.runs),
             )
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None

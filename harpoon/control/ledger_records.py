@@ -86,6 +86,8 @@ def fixed_part(header: Header) -> bytes:
         told["inputs"] = header.inputs
     if header.tags:
         told["tags"] = header.tags
+    if header.secret:
+        told["secret"] = header.secret
     return orjson.dumps(told)[:-1]
 
 

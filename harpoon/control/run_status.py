@@ -5,10 +5,11 @@ Only who could do the work of a run is not in the store. Its holder knows that (
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from harpoon.control.callback_urls import address_of
 from harpoon.control.ledger_records import run_key
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
@@ -31,8 +32,16 @@ from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptObject, ItemObject, Measure, RunDetail, RunMeasures, RunObject
-from harpoon.model.why import Why
+from harpoon.model.run_shown import (
+    AttemptObject,
+    ItemObject,
+    Measure,
+    RunCallbacks,
+    RunDetail,
+    RunMeasures,
+    RunObject,
+)
+from harpoon.model.why import Reason, Why
 from harpoon.model.workflow import GraphRecord
 from harpoon.store.port import Store
 
@@ -76,6 +85,14 @@ class Standing(NamedTuple):
     detail: RunDetail
 
 
+#: Given a run and a cause of its, returns the cause with what else is known of it.
+Retell = Callable[[Run, Reason], Reason]
+
+
+def _as_it_is(_run: Run, cause: Reason) -> Reason:
+    return cause
+
+
 class RunStatus:
     """Tells how runs stand.
 
@@ -83,10 +100,12 @@ class RunStatus:
         store: Where they are.
         reader: Reads the records of runs there.
         clock: What ``now`` is told by.
+        base: URL that those of callbacks begin with; see `callback_urls`.
     """
 
-    def __init__(self, store: Store, reader: RunReader, clock: Clock) -> None:
+    def __init__(self, store: Store, reader: RunReader, clock: Clock, base: str = "") -> None:
         self.reader = reader
+        self._base = base
         self._store = store
         self._clock = clock
         #: Key of a generation → its graph, the one used last at the end.
@@ -117,7 +136,7 @@ class RunStatus:
 
     async def standing(self, namespace: str, run: str) -> Standing:
         """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return Standing(seen.revision, seen.told.seq, self._detail(seen))
 
     def _detail(self, seen: Seen) -> RunDetail:
@@ -128,7 +147,7 @@ class RunStatus:
         return RunDetail(
             **fields,
             measures=_measures(seen, now_ms),
-            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run)),
+            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run), now_ms),
             visits=visits,
             visits_left=left,
             signals=run_picture.signals(told),
@@ -136,15 +155,28 @@ class RunStatus:
 
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
         """Return every attempt of a run; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall)
+
+    async def callbacks(self, namespace: str, run: str) -> RunCallbacks:
+        """Return where the visits of a run are called back that are open or come next, if it goes on.
+
+        The errors are those of `existing`.
+        """
+        seen = await self.see(namespace, run)
+        if seen.run is None or seen.run.status.is_over:
+            return RunCallbacks(items=())
+        address = address_of(self._base, run_key(namespace, run), seen.header.secret)
+        return RunCallbacks(items=tuple(run_picture.callbacks(seen.run, address)))
 
     async def items(self, namespace: str, run: str, choice: Items) -> list[ItemObject]:
         """Return items of a run's operations, in their order; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return items(seen.told, seen.plot, choice, self._clock.now().wall)
 
-    async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
+    async def why(
+        self, namespace: str, run: str, floor: Floor | None, revision: str, retell: Retell = _as_it_is
+    ) -> Why:
         """Say why a run stands as it does; the errors are those of `existing`.
 
         Args:
@@ -152,11 +184,15 @@ class RunStatus:
             run: Its id.
             floor: What the exchange knows of those who could do the work; None: it could not be asked.
             revision: That the answer is of.
+            retell: Returns each cause of an open run with what else is known of it.
         """
-        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
+        seen, now_ms = await self.see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
         causes = run_why.why(told, seen.plot, joins, floor, now_ms)
+        if seen.run is not None:
+            open_run = seen.run
+            causes = tuple(retell(open_run, cause) for cause in causes)
         return Why(
             revision=revision,
             subject=f"run/{run}",
@@ -167,7 +203,8 @@ class RunStatus:
             causes=causes,
         )
 
-    async def _see(self, namespace: str, run: str) -> Seen:
+    async def see(self, namespace: str, run: str) -> Seen:
+        """Return a run as it stands; the errors are those of `existing`."""
         header = await self.existing(namespace, run)
         revision, events = await self.reader.log(run_key(namespace, run), header)
         form = await self._form(header)

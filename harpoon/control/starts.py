@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
+from harpoon.control.callback_urls import address_of, new_secret
 from harpoon.control.conducted import Conducted
 from harpoon.control.draft import Draft, Overtaken
 from harpoon.control.ledger_records import Place, fixed_part, load_tombstone, run_key
@@ -31,8 +32,14 @@ ReadHeader = Callable[[Entry], Awaitable[Header]]
 _MILLISECONDS: Final = 1000
 
 
-def started(order: Start, form: Form, now_ms: int) -> tuple[Conducted, list[Event]]:
+def started(order: Start, form: Form, now_ms: int, base: str = "") -> tuple[Conducted, list[Event]]:
     """Return a run in its first steps, and the events of these.
+
+    Args:
+        order: Which run.
+        form: What it is started on.
+        now_ms: UTC milliseconds.
+        base: URL that those of its callbacks begin with; see `callback_urls`.
 
     Raises:
         Invalid: The run cannot be called so.
@@ -43,6 +50,7 @@ def started(order: Start, form: Form, now_ms: int) -> tuple[Conducted, list[Even
         raise Invalid(str(error), [Problem(pointer="/id", detail=str(error))]) from error
     span = form.graph.spec.deadline if order.deadline is None else min(order.deadline, form.graph.spec.deadline)
     deadline_ms = now_ms + int(span.total_seconds() * _MILLISECONDS)
+    secret = new_secret() if form.graph.callbacks else ""
     run = begin(
         namespace=order.namespace,
         id=order.id,
@@ -53,6 +61,7 @@ def started(order: Start, form: Form, now_ms: int) -> tuple[Conducted, list[Even
         created_ms=now_ms,
         deadline_ms=deadline_ms,
         tags=order.tags,
+        address=address_of(base, run_key(order.namespace, order.id), secret),
     )
     events = step.start(run, now_ms)
     header = Header(
@@ -66,8 +75,9 @@ def started(order: Start, form: Form, now_ms: int) -> tuple[Conducted, list[Even
         inputs=order.inputs,
         tags=order.tags,
         started=tuple([dump(event) for event in events]),
+        secret=secret,
     )
-    return Conducted(run, order.body_hash, fixed_part(header)), events
+    return Conducted(run, order.body_hash, fixed_part(header), secret=secret), events
 
 
 def conditions(place: Place, order: Start, form: Form) -> tuple[Compare, ...]:

@@ -9,8 +9,9 @@ from typing import Final
 
 import structlog
 
+from harpoon.control.callback_urls import address_of
 from harpoon.control.conducted import Conducted
-from harpoon.control.ledger_records import OPEN, Place, fixed_of, is_cut, load_header
+from harpoon.control.ledger_records import OPEN, Place, fixed_of, is_cut, load_header, run_key
 from harpoon.control.run_reader import RunReader, events_of
 from harpoon.control.turns import Turns
 from harpoon.core.fold import fold
@@ -40,13 +41,15 @@ class Loader:
         reader: Reads the records.
         graph_of: Knows the workflows that they are on.
         turns: What may be done in one turn.
+        base: URL that those of callbacks begin with; see `callback_urls`.
     """
 
-    def __init__(self, store: Store, reader: RunReader, graph_of: GraphOf, turns: Turns) -> None:
+    def __init__(self, store: Store, reader: RunReader, graph_of: GraphOf, turns: Turns, base: str = "") -> None:
         self._store = store
         self._reader = reader
         self._graph_of = graph_of
         self._turns = turns
+        self._base = base
         self._loading = asyncio.Semaphore(LOADED_AT_ONCE)
 
     async def load(self, shard: int, enter: Callable[[Conducted], None]) -> int:
@@ -98,7 +101,7 @@ class Loader:
             if header.status is not Status.RUNNING:
                 return None
             graph = await self._graph_of(header.namespace, header.workflow, header.generation)
-            return _folded(header, record, graph, log)
+            return _folded(header, record, graph, log, self._base)
         except (Invalid, NotFound) as error:
             reason = str(error)
         except (AssertionError, LookupError, TypeError, ValueError) as error:
@@ -109,7 +112,7 @@ class Loader:
         return None
 
 
-def _folded(header: Header, record: bytes, graph: Graph, log: Mapping[str, bytes]) -> Conducted:
+def _folded(header: Header, record: bytes, graph: Graph, log: Mapping[str, bytes], base: str) -> Conducted:
     run = begin(
         namespace=header.namespace,
         id=header.run,
@@ -120,12 +123,13 @@ def _folded(header: Header, record: bytes, graph: Graph, log: Mapping[str, bytes
         created_ms=header.created_ms,
         deadline_ms=header.deadline_ms,
         tags=header.tags,
+        address=address_of(base, run_key(header.namespace, header.run), header.secret),
     )
     for event in events_of(header, log):
         fold(run, event)
     if not run.seq:
         raise Invalid("its header does not tell what it began with")
-    return Conducted(run, header.body_hash, fixed_of(record), sum(map(len, log.values())))
+    return Conducted(run, header.body_hash, fixed_of(record), sum(map(len, log.values())), header.secret)
 
 
 def _by_run(records: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

@@ -12,6 +12,7 @@ from harpoon.core import bounds as core_bounds
 from harpoon.core.diff import diff
 from harpoon.core.graph import Graph, compile_graph
 from harpoon.kit import codec
+from harpoon.kit.ordered import check_orders
 from harpoon.model.edit import Edit
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import WorkflowManifest, WorkflowRecord, WorkflowSpec
@@ -30,6 +31,18 @@ async def compiled(spec: WorkflowSpec) -> Graph:
     if len(spec.operations) <= _LARGE:
         return compile_graph(spec)
     return await asyncio.to_thread(compile_graph, spec)
+
+
+async def check(spec: WorkflowSpec) -> None:
+    """Refuse a workflow whose operations order of jobs what cannot be meant.
+
+    Raises:
+        Invalid: There are such; all are told.
+    """
+    if len(spec.operations) <= _LARGE:
+        check_orders(spec)
+    else:
+        await asyncio.to_thread(check_orders, spec)
 
 
 async def bounds_json(graph: Graph) -> bytes:

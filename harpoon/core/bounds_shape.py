@@ -10,6 +10,7 @@ from heapq import heapreplace
 from typing import Final, NamedTuple
 
 from harpoon.core.components import components
+from harpoon.core.expiry import awaited_by
 from harpoon.core.fold import SIGNAL_KEPT_MS
 from harpoon.core.graph import Each, Graph, Kind, Node, member_of
 from harpoon.core.measure import json_bytes
@@ -181,7 +182,7 @@ def _wait_error(node: Node, wait: Wait) -> int:
     if wait.for_ is not None:
         return 0
     span = format_duration(node.spec.timeout_ms * _MILLISECOND)
-    return len(f"signal {wait.signal} did not come within {span}")
+    return len(f"{awaited_by(wait)} did not come within {span}")
 
 
 def _size(template: Template | None) -> int:
@@ -222,18 +223,22 @@ def outputs_bytes(graph: Graph) -> int:
 
 
 def signals_bytes(graph: Graph, visits: Sequence[int], life_ms: int) -> int:
-    """Return how many bytes the signals may take that a run takes in.
+    """Return how many bytes the signals and callbacks may take that a run takes in.
 
-    Each is consumed by a visit of a wait, or kept; so many are kept at once, and each for so long.
+    Each signal is consumed by a visit of a wait, or kept; so many are kept at once, and each for so long. Each visit
+    that may be has one callback, which may come before it.
     """
-    most, consumed = 0, 0
+    most, consumed, called = 0, 0, 0
     nodes = [node for node in graph.nodes.values() if node.home is None]
     for node, often in zip(nodes, visits, strict=True):
         for one, times in _doing(graph, node):
-            if one.spec.wait is not None and one.spec.wait.signal is not None:
+            wait = one.spec.wait
+            if wait is not None and wait.signal is not None:
                 most = max(most, one.spec.output_max)
                 consumed += often * times
-    return most * (consumed + SIGNALS_MAX * (1 + life_ms // SIGNAL_KEPT_MS))
+            elif wait is not None and wait.callback:
+                called += node.spec.visits * times * one.spec.output_max
+    return called + most * (consumed + SIGNALS_MAX * (1 + life_ms // SIGNAL_KEPT_MS))
 
 
 def _doing(graph: Graph, node: Node) -> Iterator[tuple[Node, int]]:

@@ -57,13 +57,17 @@ def flaws(spec: WorkflowSpec) -> tuple[Flaw, ...]:
 def read(spec: WorkflowSpec) -> Read:
     """Read a workflow: wire its operations and compile its templates."""
     wiring, found = wire(spec if spec.together is None else _gathered(spec, spec.together))
-    inputs = {name: as_json_schema(schema) for name, schema in spec.inputs.items()}
-    names = Names(inputs=inputs, ops=frozenset(wiring.spec.operations))
-    of_items = Names(inputs=inputs, ops=names.ops, has_item=True)
+    names = Names(
+        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()},
+        ops=frozenset(wiring.spec.operations),
+        callbacks=frozenset(callbacks_of(spec)),
+    )
+    # What a run came to is shown to more people than may answer for the one who was asked.
+    at_end, of_items = replace(names, callbacks=frozenset()), replace(names, has_item=True)
     templates: dict[Place, Template] = {}
     for place, value, expected, is_of_item in values_of(spec):
         try:
-            template = compile_template(value, of_items if is_of_item else names, place)
+            template = compile_template(value, at_end if place == OUTPUTS else of_items if is_of_item else names, place)
         except Invalid as error:
             found += [Flaw(problem.pointer, problem.detail) for problem in error.problems]
             continue
@@ -79,6 +83,11 @@ def _gathered(spec: WorkflowSpec, told: Together) -> WorkflowSpec:
     names = tuple(sorted(spec.operations))
     foreach = Foreach(items=names, max=len(names), parallel=told.parallel, tolerate=told.tolerate, collect=told.collect)
     return replace(spec, operations={STEPS: Operation(worker=STEPS, foreach=foreach)}, together=None)
+
+
+def callbacks_of(spec: WorkflowSpec) -> tuple[str, ...]:
+    """Return the operations that wait for callbacks."""
+    return tuple([name for name, op in spec.operations.items() if op.wait is not None and op.wait.callback])
 
 
 def _misfit(value: Json, template: Template, expected: _Expected) -> str:

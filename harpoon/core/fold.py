@@ -28,6 +28,7 @@ from harpoon.core.items import group_of, has_room, list_of, note
 from harpoon.core.measure import json_bytes
 from harpoon.core.run import Attempt, Claim, Kept, Latest, Progress, Ref, Run, SignalKey, VisitKey
 from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
+from harpoon.model.operation import CALLBACK
 
 #: How long a signal waits to be consumed, and its id is remembered.
 SIGNAL_KEPT_MS: Final = 7 * 24 * 3600 * 1000
@@ -96,6 +97,8 @@ def _open(run: Run, node: Node, opened: Opened, now_ms: int) -> None:
     if visit <= node.visits:
         progress.attempts += 1
         run.attempts_total += 1
+        if op in run.callbacks:
+            run.point(op, visit)
     if is_at_once(node, attempt):
         return
     if node.each is not None:
@@ -113,7 +116,7 @@ def _open(run: Run, node: Node, opened: Opened, now_ms: int) -> None:
 def _awaited(node: Node, key: str | None) -> set[SignalKey]:
     """Return under what a wait is looked for: every signal of its name without a key may be for it."""
     wait = node.spec.wait
-    return {(wait.signal, None), (wait.signal, key)} if wait is not None and wait.signal is not None else set()
+    return {(wait.awaited, None), (wait.awaited, key)} if wait is not None and wait.awaited is not None else set()
 
 
 def _started(run: Run, event: Started) -> None:
@@ -195,6 +198,8 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
         _wait_no_more(run, node, attempt)
     progress = run.ops[op]
     progress.closed += visit <= node.visits
+    if run.callbacks.get(op) == visit:
+        run.point(op, progress.fired + 1)
     if label == EXHAUSTED and progress.latest is not None:
         # Nothing ran: what the visits before came to is still to be had.
         output = progress.latest.output
@@ -275,7 +280,11 @@ def _signalled(run: Run, event: Signalled) -> None:
         if oldest in run.kept:
             _take(run, oldest)
     size = json_bytes(event.payload)
-    run.seen[event.id] = event.now_ms
+    if event.name == CALLBACK:
+        # It is promised to its visit, however late that is opened.
+        run.called[event.key or ""] = event.id
+    else:
+        run.seen[event.id] = event.now_ms
     run.kept[event.id] = Kept(
         event.id, event.name, event.key, event.label, event.payload, event.seq, event.now_ms, size
     )

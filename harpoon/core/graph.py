@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from harpoon.core.flaws import OUTPUTS, Place, at, read
+from harpoon.core.flaws import OUTPUTS, Place, at, callbacks_of, read
 from harpoon.core.pace import Pace, pace_of
 from harpoon.core.wiring import Trigger, Wiring, offered
 from harpoon.kit.errors import Invalid, Problem
@@ -151,6 +151,11 @@ class Graph:
     starts: tuple[str, ...]
     #: Of a mapping; None: a run comes to nothing.
     outputs: Template | None
+    #: Operations that wait for callbacks, in the order of the manifest.
+    callbacks: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "callbacks", callbacks_of(self.spec))
 
     @property
     def operations(self) -> Mapping[str, Operation]:

@@ -8,7 +8,7 @@ from harpoon.core.event import Opened
 from harpoon.core.graph import Each, Kind, Node
 from harpoon.core.measure import json_bytes
 from harpoon.core.moment import moment
-from harpoon.core.run import Run
+from harpoon.core.run import Run, callback_key
 from harpoon.kit.expression import Failed
 
 #: Characters of the key of a wait, or of a limit.
@@ -31,7 +31,7 @@ def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
         if node.each is not None:
             value, key, due_ms = _items(node, node.each, run.scope), None, None
         else:
-            value, key, due_ms = _values(node, run.scope, now_ms)
+            value, key, due_ms = _values(node, visit, run.scope, now_ms)
     except Failed as error:
         return Opened(op, visit, trigger, error=str(error)), _OVERHEAD
     return Opened(op, visit, trigger, value, None, key, due_ms), json_bytes(value) + _OVERHEAD
@@ -44,7 +44,7 @@ def open_item(run: Run, now_ms: int) -> tuple[Opened, int]:
     op, visit = run.graph.nodes[name].member(number, group.opened)
     scope = {**run.scope, "item": group.items[group.opened], "index": group.opened}
     try:
-        value, waits_for, due_ms = _values(run.graph.nodes[op], scope, now_ms)
+        value, waits_for, due_ms = _values(run.graph.nodes[op], visit, scope, now_ms)
     except Failed as error:
         return Opened(op, visit, error=str(error)), _OVERHEAD
     return Opened(op, visit, None, value, None, waits_for, due_ms), json_bytes(value) + _OVERHEAD
@@ -59,15 +59,16 @@ def _items(node: Node, each: Each, scope: Mapping[str, object]) -> object:
     return value
 
 
-def _values(node: Node, scope: Mapping[str, object], now_ms: int) -> tuple[object, str | None, int | None]:
+def _values(node: Node, visit: int, scope: Mapping[str, object], now_ms: int) -> tuple[object, str | None, int | None]:
     """Return the values of an operation's expressions: its input, its key, and the moment that it waits for."""
     value = None if node.input is None else node.input.value(scope)
-    return value, _key(node, scope), _due_ms(node, scope, now_ms)
+    return value, _key(node, visit, scope), _due_ms(node, scope, now_ms)
 
 
-def _key(node: Node, scope: Mapping[str, object]) -> str | None:
+def _key(node: Node, visit: int, scope: Mapping[str, object]) -> str | None:
     if node.key is None:
-        return None
+        is_called = node.spec.wait is not None and node.spec.wait.callback
+        return callback_key(node.name, visit) if is_called else None
     value = node.key.value(scope)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Failed("key came to neither a text nor a whole number")

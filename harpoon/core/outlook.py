@@ -116,7 +116,7 @@ def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
         due_ms,
         handler=node.handler or "",
         worker="" if claim is None else claim.worker,
-        signal="" if node.spec.wait is None or node.each is not None else node.spec.wait.signal or "",
+        signal="" if node.spec.wait is None or node.each is not None else node.spec.wait.awaited or "",
         key=attempt.key,
         last_error=attempt.last_error,
         is_paused=run.is_paused and claim is None and state not in (State.TIME, State.ITEMS),
@@ -128,7 +128,7 @@ def _waiting(node: Node) -> State:
         return State.READY
     if node.kind is Kind.EACH:
         return State.ITEMS
-    is_for_signal = node.spec.wait is not None and node.spec.wait.signal is not None
+    is_for_signal = node.spec.wait is not None and node.spec.wait.awaited is not None
     return State.SIGNAL if is_for_signal else State.TIME
 
 

@@ -6,9 +6,9 @@ claimed, what waits for which signal, which triggers are complete, whose clock i
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from harpoon.core.graph import Graph
 from harpoon.model.run import Status
@@ -133,6 +133,13 @@ class Group:
 
 #: The name of a signal, and its key.
 SignalKey = tuple[str, str | None]
+#: Operation and visit → where that is to be called back.
+Address = Callable[[str, int], str]
+
+
+def callback_key(op: str, visit: int) -> str:
+    """Return the key of the signal that a visit's callback brings."""
+    return f"{op}/{visit}"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -151,6 +158,8 @@ class Run:
     deadline_ms: int
     #: What expressions see: ``inputs``, ``ops``, ``run``.
     scope: dict[str, dict[str, object]]
+    #: Where the callback of a visit of an operation is.
+    address: Address
 
     #: Of the last event, and when that was.
     seq: int = 0
@@ -190,6 +199,11 @@ class Run:
     seen: dict[str, int] = field(default_factory=dict)
     #: Signal → the operations of the workflow that wait for it; None: nobody has asked.
     awaited: Mapping[str, Sequence[str]] | None = None
+    #: Operation that waits for callbacks → the visit that `scope` has the address of: the one that was opened last, if
+    #: it is open, else the next; none, if there is no next.
+    callbacks: dict[str, int] = field(default_factory=dict)
+    #: Key of a visit's callback → the id of what it brought: it brings nothing else.
+    called: dict[str, str] = field(default_factory=dict)
     attempts_total: int = 0
     #: Of inputs, outputs, errors and payloads.
     bytes_total: int = 0
@@ -197,6 +211,15 @@ class Run:
     is_warned: bool = False
     #: A heap of (when, operation, visit): whose clocks are to be looked at next. Some are outdated.
     wakes: list[tuple[int, str, int]] = field(default_factory=list)
+
+    def point(self, op: str, visit: int) -> None:
+        """Have expressions see the address of a visit's callback, if the operation has such a visit."""
+        seen = cast("dict[str, str]", self.scope["run"]["callbacks"])
+        if visit <= self.graph.nodes[op].spec.visits:
+            self.callbacks[op], seen[op] = visit, self.address(op, visit)
+        else:
+            self.callbacks.pop(op, None)
+            seen.pop(op, None)
 
     def find(self, ref: Ref) -> Attempt | None:
         """Return an attempt, if it is open."""
@@ -215,6 +238,7 @@ def begin(  # noqa: PLR0913 all that a run is made of
     created_ms: int,
     deadline_ms: int,
     tags: Mapping[str, str] | None = None,
+    address: Address = callback_key,
 ) -> Run:
     """Return a run in which nothing has happened: `core.step.start` it, or fold its log into it."""
     about: dict[str, object] = {
@@ -224,8 +248,9 @@ def begin(  # noqa: PLR0913 all that a run is made of
         "generation": generation,
         "started_ms": created_ms,
         "deadline_ms": deadline_ms,
+        "callbacks": {},
     }
-    return Run(
+    run = Run(
         namespace=namespace,
         id=id,
         workflow=workflow,
@@ -236,5 +261,9 @@ def begin(  # noqa: PLR0913 all that a run is made of
         created_ms=created_ms,
         deadline_ms=deadline_ms,
         scope={"inputs": dict(inputs), "ops": {}, "run": about},
+        address=address,
         now_ms=created_ms,
     )
+    for op in graph.callbacks:
+        run.point(op, 1)
+    return run

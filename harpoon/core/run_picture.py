@@ -7,6 +7,7 @@ from typing import Final
 
 from harpoon.core.chronicle import Chronicle, Try, Visit
 from harpoon.core.graph import home_of
+from harpoon.core.run import Address, Run, callback_key
 from harpoon.core.run_groups import Plot, counted, items_said
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
@@ -15,12 +16,17 @@ from harpoon.model.run_shown import (
     ItemCounts,
     KeptSignal,
     OperationMeasure,
+    Phase,
+    RunCallback,
+    Stretch,
     VisitObject,
     VisitState,
 )
 
 #: Visits that one answer tells; the latest ones.
 VISITS_SHOWN: Final = 1_000
+#: Attempts of a visit that are told apart there; the latest ones.
+_TRIES_SHOWN: Final = 20
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 EACH: Final = "each"
@@ -80,32 +86,70 @@ def attempts(told: Chronicle, plot: Plot, now_ms: int) -> Iterator[AttemptObject
             )
 
 
-def measures(told: Chronicle, plot: Plot, skipped: Collection[str]) -> tuple[OperationMeasure, ...]:
-    """Return how often each operation was visited, and may be; sorted as the workflow has them.
+def measures(told: Chronicle, plot: Plot, skipped: Collection[str], now_ms: int) -> tuple[OperationMeasure, ...]:
+    """Return how often each operation was visited, how long that took, and may be; sorted as the workflow has them.
 
     Args:
         told: What happened in the run.
         plot: Its workflow.
         skipped: Operations that were never opened, and that nothing can open any more.
+        now_ms: What goes on is counted up to then.
     """
-    found: dict[str, list[int]] = {name: [0, 0] for name in plot.operations}
+    every: dict[str, list[Visit]] = {name: [] for name in plot.operations}
     for visit in told.visits.values():
-        home = home_of(visit.op)
-        count = found.setdefault(home or visit.op, [0, 0])
-        count[0] += home is None
-        count[1] += len(visit.tries)
-    return tuple(
-        OperationMeasure(
-            op=name,
-            kind=kind_of(plot.operations.get(name)),
-            visits=count,
-            visits_max=plot.most[name].visits if name in plot.most else None,
-            attempts=tries,
-            attempts_max=plot.most[name].attempts if name in plot.most else None,
-            is_skipped=name in skipped,
-        )
-        for name, (count, tries) in found.items()
+        every.setdefault(home_of(visit.op) or visit.op, []).append(visit)
+    return tuple(_measure(name, own, plot, now_ms, is_skipped=name in skipped) for name, own in every.items())
+
+
+def _measure(name: str, visits: Sequence[Visit], plot: Plot, now_ms: int, *, is_skipped: bool) -> OperationMeasure:
+    operation, most = plot.operations.get(name), plot.most.get(name)
+    own = [visit for visit in visits if visit.op == name]
+    took: dict[Phase, int] = dict.fromkeys(Phase, 0)
+    # Of one that goes through items, they tell what took how long.
+    for visit in [visit for visit in visits if visit.op != name] or own:
+        for phase, from_ms, to_ms in _stretches(visit, operation):
+            took[phase] += max(0, (now_ms if to_ms is None else min(now_ms, to_ms)) - from_ms)
+    latest_ms = None
+    if own:
+        ended_ms = own[-1].latest.ended_ms
+        latest_ms = max(0, (now_ms if ended_ms is None else ended_ms) - own[-1].opened_ms)
+    return OperationMeasure(
+        op=name,
+        kind=kind_of(operation),
+        visits=len(own),
+        visits_max=None if most is None else most.visits,
+        attempts=sum([len(visit.tries) for visit in visits]),
+        attempts_max=None if most is None else most.attempts,
+        queue_ms=took[Phase.QUEUE],
+        work_ms=took[Phase.WORK],
+        wait_ms=took[Phase.WAIT],
+        latest_ms=latest_ms,
+        span_max_ms=None if most is None else most.span_ms,
+        is_skipped=is_skipped,
     )
+
+
+def _stretches(
+    visit: Visit, operation: Operation | None, tries_max: int | None = None
+) -> Iterator[tuple[Phase, int, int | None]]:
+    """Yield what a visit did when: each phase with its beginning and its end; None: it goes on."""
+    tries = visit.tries if tries_max is None else visit.tries[-tries_max:]
+    if operation is not None and operation.handler is None:
+        yield Phase.WAIT, visit.opened_ms, tries[-1].ended_ms
+        return
+    since_ms: int | None = None
+    for one in tries:
+        if since_ms is not None and since_ms < one.ready_ms:
+            # It may be over before the next attempt could be claimed.
+            yield Phase.WAIT, since_ms, one.ready_ms if one.ended_ms is None else min(one.ready_ms, one.ended_ms)
+        if one.claimed_ms is None:
+            if one.ended_ms is None or one.ended_ms > one.ready_ms:
+                yield Phase.QUEUE, one.ready_ms, one.ended_ms
+        else:
+            if one.claimed_ms > one.ready_ms:
+                yield Phase.QUEUE, one.ready_ms, one.claimed_ms
+            yield Phase.WORK, one.claimed_ms, one.ended_ms
+        since_ms = one.ended_ms
 
 
 def signals(told: Chronicle) -> tuple[KeptSignal, ...]:
@@ -114,6 +158,20 @@ def signals(told: Chronicle) -> tuple[KeptSignal, ...]:
         KeptSignal(id=one.id, name=one.name, key=one.key, label=one.label, sent_ms=one.now_ms)
         for one in told.signals.values()
     )
+
+
+def callbacks(run: Run, address: Address) -> Iterator[RunCallback]:
+    """Yield the visits that are to be called back: those that are open, and of each operation the next one."""
+    for op in run.graph.callbacks:
+        visits = [visit for name, visit in run.open if name == op]
+        progress, most = run.ops.get(op), run.graph.nodes[op].spec.visits
+        following = 1 if progress is None else progress.fired + 1
+        for visit in [*visits, following]:
+            if visit <= most:
+                is_used = callback_key(op, visit) in run.called
+                yield RunCallback(
+                    op=op, visit=visit, is_open=visit != following, is_used=is_used, url=address(op, visit)
+                )
 
 
 def kind_of(operation: Operation | None) -> str:
@@ -157,6 +215,12 @@ def _visit(visit: Visit, told: Chronicle, plot: Plot, group: ItemCounts | None, 
         ended_ms=one.ended_ms,
         due_ms=_due_ms(one, visit, operation),
         span_max_ms=plot.most[visit.op].span_ms if visit.op in plot.most else None,
+        stretches=tuple(
+            [
+                Stretch(phase=phase, from_ms=from_ms, to_ms=to_ms)
+                for phase, from_ms, to_ms in _stretches(visit, operation, _TRIES_SHOWN)
+            ]
+        ),
         error=one.error or visit.opened.error or "",
         waits_for=waits,
         items=group,
@@ -187,6 +251,8 @@ def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, i
         return f"a worker that offers {handler}"
     if is_claimed(operation):
         return "the server to take it up"
+    if operation.wait is not None and operation.wait.callback:
+        return "its callback"
     if operation.wait is None or operation.wait.signal is None:
         due_ms = visit.opened.due_ms
         return "its turn" if due_ms is None else f"until {moment(due_ms)}"

@@ -149,6 +149,9 @@ def _why_visit(visit: Visit, plot: Plot, floor: Floor | None, now_ms: int) -> Re
 def _why_wait(name: str, where: Mapping[str, str | int], visit: Visit, operation: Operation) -> Reason:
     opened, wait = visit.opened, operation.wait
     end_ms = visit.opened_ms + operation.timeout_ms
+    if wait is not None and wait.callback:
+        told = f"{name} waits for its callback, until {moment(end_ms)}"
+        return _reason(ReasonCode.CALLBACK, told, **where, due_ms=end_ms)
     if wait is None or wait.signal is None:
         due_ms = end_ms if opened.due_ms is None else opened.due_ms
         return _reason(ReasonCode.TIME, f"{name} waits until {moment(due_ms)}", **where, due_ms=due_ms)

@@ -17,6 +17,7 @@ from harpoon.core.opening import open_item, open_next
 from harpoon.core.run import Attempt, Kept, Run, VisitKey
 from harpoon.kit.expression import Failed
 from harpoon.model.label import DONE, EXHAUSTED, FAIL
+from harpoon.model.operation import CALLBACK
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
 
@@ -168,9 +169,9 @@ class Step:
     def _kept_for(self, node: Node, attempt: Attempt) -> Kept | None:
         """Return the signal that came first of those kept that a wait may consume."""
         run, wait = self.run, node.spec.wait
-        if not run.kept or wait is None or wait.signal is None or run.is_paused:
+        if not run.kept or wait is None or wait.awaited is None or run.is_paused:
             return None
-        names = {(wait.signal, attempt.key), (wait.signal, None)}
+        names = {(wait.awaited, attempt.key), (wait.awaited, None)}
         own = [[run.kept[id_] for id_ in run.kept_by.get(name, ())] for name in names]
         for kept in merge(*own, key=lambda kept: kept.seq):
             if self.suits(node, kept):
@@ -180,7 +181,7 @@ class Step:
     def suits(self, node: Node, kept: Kept) -> bool:
         """Whether a wait may be closed by a signal of its name and key."""
         is_fresh = kept.at_ms > self.now_ms - SIGNAL_KEPT_MS
-        return is_fresh and kept.label in node.offered and kept.bytes <= node.spec.output_max
+        return (is_fresh or kept.name == CALLBACK) and kept.label in node.offered and kept.bytes <= node.spec.output_max
 
 
 def choose(node: Node, run: Run) -> tuple[str, str]:

@@ -7,7 +7,7 @@ value's text. ``$${`` is a literal ``${``. Names of fields are taken as they are
 Rules beside the language's own.
 
 1. Named are ``inputs``, ``ops``, ``run``, and where there are such, ``item`` and ``index``; each input and
-   each operation must be known when the expression is compiled.
+   each operation must be known when the expression is compiled. ``run.callbacks`` is absent where nothing is called.
 2. An operation that has not closed is absent. ``has(ops.a.output)`` tells, and is false wherever something on the way
    is missing.
 3. A number of JSON that is an input of type ``number`` is a number with a point, however it is written.

@@ -62,6 +62,8 @@ class BatchSpec:
         for where, operation in [*told, *((f"steps[{index}]", step) for index, step in enumerate(self.steps))]:
             if named := [name for name in _WIRING if getattr(operation, name) != _DEFAULTS[name]]:
                 raise ValueError(f"{where}: {named[0]} is for a workflow, and a batch has no graph; leave it out")
+            if operation.wait is not None and operation.wait.callback:
+                raise ValueError(f"{where}: wait.callback is for a workflow; wait for a signal")
 
     @property
     def count(self) -> int:

@@ -40,3 +40,5 @@ class Header:
     started: tuple[Any, ...] = ()
     #: Of its records, about; told once it has ended.
     bytes: int = 0
+    #: That the URLs of its callbacks are made of; never shown. Empty: it has none.
+    secret: str = field(default="", repr=False)

@@ -133,6 +133,27 @@ class AttemptObject:
     output: Any
 
 
+class Phase(StrEnum):
+    """What a visit does for a while."""
+
+    #: It could be claimed, and was not.
+    QUEUE = "queue"
+    #: Somebody had claimed it.
+    WORK = "work"
+    #: It waited for a signal, a time, or the moment from which it is tried again.
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A while of a visit."""
+
+    phase: Phase
+    from_ms: int
+    #: Null: it goes on.
+    to_ms: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisitObject:
     """One visit of an operation, with the latest of its attempts."""
@@ -153,6 +174,8 @@ class VisitObject:
     due_ms: int | None
     #: How long it may take from being opened to being closed; null: it is not known.
     span_max_ms: int | None
+    #: One after the other, of its latest 20 attempts.
+    stretches: tuple[Stretch, ...]
     error: str
     #: One sentence; empty: it waits for nothing.
     waits_for: str
@@ -230,6 +253,15 @@ class OperationMeasure:
     #: Attempts of all its visits.
     attempts: int
     attempts_max: int | None
+    #: Milliseconds that its attempts waited to be claimed, that they were worked at, and that they waited otherwise;
+    #: what goes on is counted up to now.
+    queue_ms: int
+    work_ms: int
+    wait_ms: int
+    #: From when its latest visit was opened until it was closed, or now; null: it was not visited.
+    latest_ms: int | None
+    #: What one visit may take at most; null: it is not known.
+    span_max_ms: int | None
     #: It was never opened, and nothing can open it any more.
     is_skipped: bool
 
@@ -255,6 +287,34 @@ class KeptSignals:
     continue_: str | None = None
     #: How many items the pages after this one have.
     remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCallback:
+    """Where a visit of a run is called back. Who knows the URL can do that: it is to be kept like a password."""
+
+    op: str
+    visit: int
+    #: Whether the run waits for it now; else it may come before that.
+    is_open: bool
+    #: It came, and waits to be consumed: anything else is refused.
+    is_used: bool
+    #: A path where the server was not told by which URL it is reached.
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCallbacks:
+    """Where a run is called back: the visits that are open, and the next of each operation."""
+
+    items: tuple[RunCallback, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackTaken:
+    """What came of a callback: the visit is closed so, now or once it is opened."""
+
+    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

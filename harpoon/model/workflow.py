@@ -24,9 +24,7 @@ DEADLINE_MAX: Final = timedelta(days=365)
 
 _OPERATION: Final = "/spec/operations/*"
 #: Fields that the language has but this release does not: refused with "not supported yet", never ignored.
-NOT_YET: Final = frozenset(
-    {*(f"{_OPERATION}/{name}" for name in ("task", "job", "call")), f"{_OPERATION}/wait/callback"}
-)
+NOT_YET: Final = frozenset({f"{_OPERATION}/call"})
 #: Values likewise: pointer → the values of the language that this release refuses.
 NOT_YET_VALUES: Final[Mapping[str, frozenset[str]]] = {}
 
@@ -83,6 +81,8 @@ class WorkflowSpec:
                 raise ValueError(
                     f"operations.{name}: with together, an operation has no needs, next, end, visits, foreach or choose"
                 )
+            if op.wait is not None and op.wait.callback:
+                raise ValueError(f"operations.{name}: wait.callback has no meaning with together; wait for a signal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from typing import Final, Self
 
 from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
+from harpoon.control.connecting import Connecting
+from harpoon.control.connector_port import Connector
 from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS, run_key
@@ -59,22 +61,25 @@ class Server:
     runs: Runs
     keyed: KeyedSignals
     exchange: WorkExchange
+    connecting: Connecting
     status: RunStatus
     lease: Lease
 
     @classmethod
-    async def open(cls, store: Store, clock: Clock, instance: str) -> Self:
+    async def open(cls, store: Store, clock: Clock, instance: str, connectors: Iterable[Connector]) -> Self:
         """Read what the store has, and take all shards.
 
         Args:
             store: Where everything is kept.
             clock: Tells the moment.
             instance: What it is called, unlike any before it.
+            connectors: What carries out what no worker does.
         """
         found = await cluster.found(store, "testing")
         view = View(store, incarnation=found.incarnation, cluster=found.id)
         await view.mirror.load()
         runs = Runs(view, RunReader(store))
+        exchange = WorkExchange(runs.conductor_of, clock)
         failures = Metrics().passes_failed.labels("keyed-signals")
         return cls(
             store=store,
@@ -84,7 +89,8 @@ class Server:
             workflows=Workflows(store, view, clock),
             runs=runs,
             keyed=KeyedSignals(store, clock, runs, rng=Random(0), failures=failures, pace=Pace(resync=LOOK_AGAIN)),
-            exchange=WorkExchange(runs.conductor_of, clock),
+            exchange=exchange,
+            connecting=Connecting(exchange, runs.conductor_of, instance, connectors),
             status=RunStatus(store, runs.reader, clock),
             lease=await store.lease(LEASE_S),
         )
@@ -104,6 +110,7 @@ class Server:
                 group.create_task(self.view.mirror.run(), name="view")
                 group.create_task(timers.run(), name="timers")
                 group.create_task(self.exchange.run(SWEEP_S), name="work")
+                group.create_task(self.connecting.run(), name="connectors")
                 for shard, hold in enumerate(await self._holds()):
                     ledger = Ledger(together, hold, shard, self.instance)
                     incarnation, reader = self.view.incarnation, self.runs.reader

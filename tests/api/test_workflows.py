@@ -72,7 +72,7 @@ async def test_what_would_come_of_a_manifest_is_told_without_declaring_it() -> N
 async def test_every_flaw_is_told_with_its_place_and_what_would_be_right() -> None:
     async with a_runs_rig(shards=()) as rig:
         bad = a_workflow(
-            a={"worker": "x", "next": {"done": "bb"}}, b={"worker": "x", "next": {"done": "b"}}, c={"task": {}}
+            a={"worker": "x", "next": {"done": "bb"}}, b={"worker": "x", "next": {"done": "b"}}, c={"call": {}}
         )
         told = as_problem(await rig.ask("PUT", PATH, bad), 400, "invalid")
         assert "not supported yet" in str(told["errors"])

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from harpoon.core import step
+from harpoon.core.callback import Call, call_back
 from harpoon.core.event import Closed, dump, load
 from harpoon.core.flaws import OUTPUTS, values_of
 from harpoon.core.fold import fold
@@ -39,6 +40,10 @@ def work(worker="w", **fields):
 
 def await_signal(signal, key=None, **fields):
     return Operation(wait=Wait(signal=signal, key=key), **_edges(fields))
+
+
+def called_back(**fields):
+    return Operation(wait=Wait(callback=True), **_edges(fields))
 
 
 def until(moment, **fields):
@@ -165,6 +170,10 @@ class Flow:
         sent = Signal(named or f"m{self.tokens}", name, key, label, payload)
         return self.take(step.signal(self.run, sent, self.now))
 
+    def call(self, op, visit=1, label=DONE, payload=None):
+        """Call back a visit; what is brought is its own digest."""
+        return self.take(call_back(self.run, Call(op, visit, f"{label}={payload!r}", label, payload), self.now))
+
     def pass_(self, milliseconds):
         """Let time pass, and look at the clocks once."""
         self.now += milliseconds
@@ -229,7 +238,9 @@ def story(run):
 
     plain = ("seq", "now_ms", "status", "is_paused", "cancel_reason", "failure", "is_broken", "ended_ms", "outputs")
     told = {name: getattr(run, name) for name in plain}
-    for name in ("reason", "past", "occurred", "seen", "attempts_total", "bytes_total", "is_warned", "scope"):
+    for name in ("reason", "past", "occurred", "seen", "called", "callbacks", "attempts_total", "bytes_total"):
+        told[name] = getattr(run, name)
+    for name in ("is_warned", "scope"):
         told[name] = getattr(run, name)
     told["open"] = [(key, attempt(one)) for key, one in run.open.items()]
     told["ready"] = list(run.ready)

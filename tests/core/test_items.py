@@ -317,7 +317,7 @@ def test_it_is_shown_by_what_became_of_its_items():
     flow.claim("pack[]", 3)
     shown, _ = visits(read(flow.log), plot_of(flow), T0)
     assert shown[0].waits_for == "its items: 1 of 3 done, 1 failed, 1 under way"
-    told = measures(read(flow.log), plot_of(flow), ())
+    told = measures(read(flow.log), plot_of(flow), (), T0)
     assert [(one.op, one.kind, one.visits, one.attempts) for one in told if one.op == "pack"] == [
         ("pack", "each", 1, 4)
     ]

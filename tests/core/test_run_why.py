@@ -129,15 +129,23 @@ def test_claims_retries_and_signals_are_told_with_their_times() -> None:
 
 
 def test_times_are_told_by_what_ends_them() -> None:
-    flow = a_workflow(later={"wait": {"for": "10m"}}, free={"wait": {"signal": "go"}}, pick={"choose": [{"else": "a"}]})
-    opened = (Opened("later", 1, due_ms=BEGAN_MS + 600_000), Opened("free", 1), Opened("pick", 1))
+    flow = a_workflow(
+        later={"wait": {"for": "10m"}},
+        free={"wait": {"signal": "go"}},
+        pick={"choose": [{"else": "a"}]},
+        ask={"wait": {"callback": True}, "timeout": "1h"},
+    )
+    later = Opened("later", 1, due_ms=BEGAN_MS + 600_000)
+    opened = (later, Opened("free", 1), Opened("pick", 1), Opened("ask", 1, key="ask/1"))
     plot = Plot(operations=a_spec(flow).operations, most={})
     told = why(read([Started(1, BEGAN_MS, opened)]), plot, (), None, NOW_MS)
     assert [one.sentence for one in told] == [
         "later (visit 1) waits until 2026-09-21T14:23:20Z",
         "free (visit 1) waits for signal go, until 2026-09-22T14:13:20Z",
         "pick (visit 1) waits until 2026-09-21T14:13:20Z",
+        "ask (visit 1) waits for its callback, until 2026-09-21T15:13:20Z",
     ]
+    assert told[3].code is ReasonCode.CALLBACK
     assert (told[0].code, told[0].evidence["due_ms"]) == (ReasonCode.TIME, BEGAN_MS + 600_000)
 
 

@@ -74,6 +74,12 @@ def test_operations_that_go_together_have_no_edges(field: dict[str, Any]) -> Non
         WorkflowSpec(operations=operations, together=Together())
 
 
+def test_what_goes_together_is_not_called_back() -> None:
+    asked = codec.decode(Operation, b'{"wait": {"callback": true}}')
+    with pytest.raises(ValueError, match=r"operations\.a: wait\.callback has no meaning with together"):
+        WorkflowSpec(operations={"a": asked}, together=Together())
+
+
 def test_what_goes_together_has_no_start_and_bounds() -> None:
     with pytest.raises(ValueError, match="start has no meaning with together"):
         WorkflowSpec(operations={"a": Operation(worker="w")}, start="a", together=Together())
@@ -92,6 +98,7 @@ def test_what_goes_together_has_no_start_and_bounds() -> None:
         ({"items": [1] * 10_001}, "items holds at most 10000"),
         ({"mode": "in_order", "parallel": 2}, "parallel and tolerate have no meaning with mode in_order"),
         ({"each": {"worker": "a", "end": "failed"}}, "each: end is for a workflow"),
+        ({"each": {"wait": {"callback": True}}}, "each: wait.callback is for a workflow; wait for a signal"),
         ({"steps": [{"worker": "a"}, {"worker": "a", "next": {"done": "b"}}]}, r"steps\[1\]: next is for a workflow"),
     ],
 )
