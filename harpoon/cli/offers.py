@@ -28,16 +28,8 @@ KEPT_FOR: Final = timedelta(seconds=5)
 NAMES_MAX: Final = 500
 #: What ``get`` lists.
 KINDS: Final = (
-    "jobs",
-    "tasks",
-    "agents",
-    "endpoints",
-    "waiting",
-    "namespaces",
-    "workflows",
-    "runs",
-    "batches",
-    "items",
+    *("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces"),
+    *("workflows", "runs", "batches", "items", "workers"),
 )
 #: What ``watch`` takes several of at once.
 WATCHED: Final = ("jobs", "placements", "tasks", "agents")

@@ -17,11 +17,13 @@ from harpoon.cli.subject import Subject
 from harpoon.cli.table import Object
 from harpoon.cli.verb import verb
 from harpoon.client.watch import Selection
-from harpoon.kit.errors import Invalid
+from harpoon.kit.errors import Invalid, NotFound
 from harpoon.model.run import Status as RunStatus
 
 #: What may be listed of all namespaces, with a column for them.
 _NAMESPACED: Final = (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN, columns.BATCH)
+#: Of what no history is kept.
+_PRESENT: Final = (columns.WORKFLOW, columns.RUN, columns.BATCH, columns.ITEM, columns.WORKER)
 
 
 @verb("version", examples=("harpoon version", "harpoon version -o json"))
@@ -45,6 +47,7 @@ def version(form: Format = Output.TABLE) -> None:
         "harpoon get namespaces",
         "harpoon get tasks --at -10m",
         "harpoon get workflows",
+        "harpoon get workers -n shop",
         "harpoon get runs --workflow refund --status failed",
         "harpoon get batches",
         "harpoon get items resize",
@@ -57,7 +60,8 @@ def get(  # noqa: PLR0913 one parameter an option
     kind: Annotated[
         str,
         typer.Argument(
-            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows, runs, batches, items; or KIND/NAME.",
+            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows, runs, batches, items or workers; or "
+            "KIND/NAME.",
             metavar="KIND",
             show_default=False,
             autocompletion=offers.kinds_and_names,
@@ -76,16 +80,25 @@ def get(  # noqa: PLR0913 one parameter an option
         typer.Option(help="Only runs of this workflow.", metavar="NAME", autocompletion=offers.workflows),
     ] = None,
     span: run_lists.Span,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            help="Only runs that this run has called; other lists leave such runs out.",
+            metavar="RUN",
+            callback=lambda text: text and text.removeprefix("run/"),
+            autocompletion=offers.runs,
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """List jobs, tasks, agents, endpoints of a job, what waits, namespaces, workflows, runs or batches; or show one.
+    """List jobs, tasks, agents, endpoints, what waits, namespaces, workflows, runs, batches or workers; or show one.
 
-    The items are those of a run, or of a batch, each with what came of it.
+    The endpoints are those of a job; the items those of a run, or of a batch, each with what came of it.
 
     With -w, go on with what changes: with -o json a line, with -o yaml a document for each. With --at, show what
-    stood then, as far as the server keeps a history; of workflows and runs none is kept.
+    stood then, as far as the server keeps a history; of workflows, runs and workers none is kept.
     """
     word, _, named = kind.partition("/")
     asked, client = columns.kind_of(word), remote.client()
@@ -97,14 +110,17 @@ def get(  # noqa: PLR0913 one parameter an option
         raise Invalid("what was does not change any more; drop -w, or --at")
     has_namespaces = scope.all_namespaces and asked in _NAMESPACED
     chosen = tuple(status_ or ())
-    if (chosen or workflow or span.is_given) and (asked is not columns.RUN or name):
-        raise Invalid("--status, --workflow, --since, --until and --limit select from a list of runs: harpoon get runs")
-    if at is not None and asked in (columns.WORKFLOW, columns.RUN, columns.BATCH, columns.ITEM):
+    if (chosen or workflow or parent or span.is_given) and (asked is not columns.RUN or name):
+        raise Invalid(
+            "--status, --workflow, --parent, --since, --until and --limit select from a list of runs: harpoon get runs"
+        )
+    if at is not None and asked in _PRESENT:
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
     if asked is columns.RUN and name is None:
         if watch and span.limit is not None:
             raise Invalid("what is watched is watched whole; drop -w, or --limit")
-        query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags, **span.query()}
+        states = [one.value for one in chosen]
+        query = {"status": states, "workflow": workflow, "parent": parent, "tag": scope.tags, **span.query()}
         run_lists.show(client, scope, query, form, is_watching=watch)
         return
     if watch:
@@ -183,6 +199,8 @@ def _read(
             raise Invalid("name the run, or the batch, whose items you want: harpoon get items NAME")
         answer = read_list(client, ("namespaces", scope.namespace, "runs", name, "items"))
         return answer, answer["items"]
+    if kind is columns.WORKER:
+        return _workers(client, name, scope)
     if kind is columns.WAITING:
         answer = _all(client, ("waiting",), {"namespace": namespace}, at)
     elif name is not None:
@@ -191,6 +209,23 @@ def _read(
     else:
         answer = _all(client, _path(kind, None, namespace), {"tag": scope.tags} if scope.tags else {}, at)
     return answer, answer["items"]
+
+
+def _workers(client: Session, name: str | None, scope: Scope) -> tuple[Any, Sequence[Object]]:
+    """Return the workers of a namespace, or one of them.
+
+    Raises:
+        NotFound: There is none of that name.
+    """
+    answer = client.get("namespaces", scope.namespace, "workers").body
+    if missing := answer.get("unanswered"):
+        terminal.say(f"{', '.join(missing)} did not answer: there may be workers that only they have heard")
+    if name is None:
+        return answer, answer["items"]
+    found = [one for one in answer["items"] if one["name"] == name]
+    if not found:
+        raise NotFound(f"no worker {name} was heard in namespace {scope.namespace} in the last ten minutes")
+    return found[0], found
 
 
 def _one(client: Session, path: Sequence[str], at: str | None) -> Any:
@@ -209,7 +244,9 @@ def _check(kind: Kind, name: str | None, scope: Scope, *, is_watching: bool) -> 
     """
     if kind is columns.WAITING and (name or scope.tags):
         raise Invalid("what waits is listed whole, grouped by reason; of one object ask: harpoon why KIND/NAME")
-    if kind in (columns.NAMESPACES, columns.WORKFLOW, columns.BATCH, columns.ITEM) and is_watching:
+    if kind is columns.WORKER and (scope.tags or scope.all_namespaces):
+        raise Invalid("workers have no tags and are of one namespace; drop -l and -A, or see: harpoon report stats")
+    if kind in (columns.NAMESPACES, columns.WORKFLOW, columns.BATCH, columns.ITEM, columns.WORKER) and is_watching:
         raise Invalid(f"{kind.plural} are not watched; list them again: harpoon get {kind.plural}")
     if kind is columns.RUN and name and is_watching:
         raise Invalid(f"wait for it to be over: harpoon wait run/{name}")

@@ -3,7 +3,6 @@
 It is kept for as long as the run is: what a batch came to is told by it, also when it is over.
 """
 
-import asyncio
 import hashlib
 from dataclasses import replace
 
@@ -13,8 +12,8 @@ from harpoon.control.conductor import Conductor
 from harpoon.control.ledger_records import run_key
 from harpoon.control.orders import Begun, Start
 from harpoon.control.starting import RESERVED, TRIES
+from harpoon.control.workflow_told import check
 from harpoon.control.workflows import Workflows
-from harpoon.core.bounds import bounds
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
 from harpoon.model.batch_manifest import BATCH, BatchManifest, pointer_of, workflow_of
@@ -53,8 +52,9 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     told: Begun | HarpoonError = Conflict("others keep changing this batch; try again")
     for _ in range(TRIES):
         try:
-            form = await workflows.kept(metadata.namespace, BATCH, workflow_of(manifest.spec))
-            await asyncio.to_thread(bounds, form.graph)
+            spec = workflow_of(manifest.spec)
+            await check(spec)
+            form = await workflows.kept(metadata.namespace, BATCH, spec)
         except Invalid as error:
             problems = [replace(one, pointer=pointer_of(one.pointer)) for one in error.problems]
             said = f"{problems[0].pointer}: {problems[0].detail}" if problems else str(error)

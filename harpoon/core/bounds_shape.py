@@ -68,6 +68,8 @@ class Shape:
     into: Sequence[Sequence[Gate]]
     #: Operation → label → the gates that it is a member of.
     out: Sequence[Mapping[str, Sequence[Gate]]]
+    #: Operation → the workflows that one visit of it calls, and by how many attempts at most.
+    calls: Sequence[Sequence[tuple[str, int]]]
     #: Operation → the operations that it leads to, perhaps several times.
     successors: Sequence[Sequence[int]]
     #: Sets of operations that lead to each other, each before those that lead to it; and whether it is a cycle.
@@ -103,8 +105,9 @@ def shape_of(graph: Graph) -> Shape:
     spans: dict[tuple[int, timedelta | None, timedelta], int] = {}
     costs = [_cost(node, spans) if node.each is None else _cost_of_all(node, node.each, graph, spans) for node in nodes]
     specs = [node.spec for node in nodes]
+    calls = [_calls(graph, node, spans) for node in nodes]
     parts = [(part, len(part) > 1 or part[0] in successors[part[0]]) for part in components(successors)]
-    return Shape(names, specs, costs, begins, gates, into, out, successors, parts)
+    return Shape(names, specs, costs, begins, gates, into, out, calls, successors, parts)
 
 
 def _gate(index: int, op: str, members: Sequence[tuple[str, str]], numbers: Mapping[str, int]) -> Gate:
@@ -239,6 +242,17 @@ def signals_bytes(graph: Graph, visits: Sequence[int], life_ms: int) -> int:
             elif wait is not None and wait.callback:
                 called += node.spec.visits * times * one.spec.output_max
     return called + most * (consumed + SIGNALS_MAX * (1 + life_ms // SIGNAL_KEPT_MS))
+
+
+def _calls(
+    graph: Graph, node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int]
+) -> Sequence[tuple[str, int]]:
+    """Return the workflows that one visit of a node calls, and by how many attempts."""
+    return [
+        (one.spec.call.workflow, times * _cost(one, spans).attempts)
+        for one, times in _doing(graph, node)
+        if one.spec.call is not None
+    ]
 
 
 def _doing(graph: Graph, node: Node) -> Iterator[tuple[Node, int]]:

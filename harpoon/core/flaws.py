@@ -57,11 +57,7 @@ def flaws(spec: WorkflowSpec) -> tuple[Flaw, ...]:
 def read(spec: WorkflowSpec) -> Read:
     """Read a workflow: wire its operations and compile its templates."""
     wiring, found = wire(spec if spec.together is None else _gathered(spec, spec.together))
-    names = Names(
-        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()},
-        ops=frozenset(wiring.spec.operations),
-        callbacks=frozenset(callbacks_of(spec)),
-    )
+    names = names_of(spec)
     # What a run came to is shown to more people than may answer for the one who was asked.
     at_end, of_items = replace(names, callbacks=frozenset()), replace(names, has_item=True)
     templates: dict[Place, Template] = {}
@@ -83,6 +79,15 @@ def _gathered(spec: WorkflowSpec, told: Together) -> WorkflowSpec:
     names = tuple(sorted(spec.operations))
     foreach = Foreach(items=names, max=len(names), parallel=told.parallel, tolerate=told.tolerate, collect=told.collect)
     return replace(spec, operations={STEPS: Operation(worker=STEPS, foreach=foreach)}, together=None)
+
+
+def names_of(spec: WorkflowSpec) -> Names:
+    """Return what the expressions of a workflow may name."""
+    return Names(
+        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()},
+        ops=frozenset(spec.operations) if spec.together is None else frozenset({STEPS}),
+        callbacks=frozenset(callbacks_of(spec)),
+    )
 
 
 def callbacks_of(spec: WorkflowSpec) -> tuple[str, ...]:
