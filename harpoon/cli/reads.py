@@ -17,7 +17,7 @@ from harpoon.cli.subject import Subject
 from harpoon.cli.table import Object
 from harpoon.cli.verb import verb
 from harpoon.client.watch import Selection
-from harpoon.kit.errors import Invalid
+from harpoon.kit.errors import Invalid, NotFound
 from harpoon.model.run import Status as RunStatus
 
 
@@ -42,6 +42,7 @@ def version(form: Format = Output.TABLE) -> None:
         "harpoon get namespaces",
         "harpoon get tasks --at -10m",
         "harpoon get workflows",
+        "harpoon get workers -n shop",
         "harpoon get runs --workflow refund --status failed",
         "harpoon get runs --since 2h --limit 20 -l team=shop",
     ),
@@ -52,7 +53,7 @@ def get(  # noqa: PLR0913 one parameter an option
     kind: Annotated[
         str,
         typer.Argument(
-            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows or runs; or KIND/NAME.",
+            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows, runs or workers; or KIND/NAME.",
             metavar="KIND",
             show_default=False,
             autocompletion=offers.kinds_and_names,
@@ -84,10 +85,10 @@ def get(  # noqa: PLR0913 one parameter an option
     at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """List jobs, tasks, agents, the endpoints of a job, what waits, namespaces, workflows or runs; or show one.
+    """List jobs, tasks, agents, endpoints of a job, what waits, namespaces, workflows, runs or workers; or show one.
 
     With -w, go on with what changes: with -o json a line, with -o yaml a document for each. With --at, show what
-    stood then, as far as the server keeps a history; of workflows and runs none is kept.
+    stood then, as far as the server keeps a history; of workflows, runs and workers none is kept.
     """
     word, _, named = kind.partition("/")
     asked, client = columns.kind_of(word), remote.client()
@@ -103,7 +104,7 @@ def get(  # noqa: PLR0913 one parameter an option
         raise Invalid(
             "--status, --workflow, --parent, --since, --until and --limit select from a list of runs: harpoon get runs"
         )
-    if at is not None and asked in (columns.WORKFLOW, columns.RUN):
+    if at is not None and asked in (columns.WORKFLOW, columns.RUN, columns.WORKER):
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
     if asked is columns.RUN and name is None:
         if watch and span.limit is not None:
@@ -183,6 +184,8 @@ def _read(
             raise Invalid("name the job whose endpoints you want: harpoon get endpoints NAME")
         answer = _one(client, ("namespaces", scope.namespace, "jobs", name, "endpoints"), at)
         return answer, answer["endpoints"]
+    if kind is columns.WORKER:
+        return _workers(client, name, scope)
     if kind is columns.WAITING:
         answer = _all(client, ("waiting",), {"namespace": namespace}, at)
     elif name is not None:
@@ -191,6 +194,23 @@ def _read(
     else:
         answer = _all(client, _path(kind, None, namespace), {"tag": scope.tags} if scope.tags else {}, at)
     return answer, answer["items"]
+
+
+def _workers(client: Session, name: str | None, scope: Scope) -> tuple[Any, Sequence[Object]]:
+    """Return the workers of a namespace, or one of them.
+
+    Raises:
+        NotFound: There is none of that name.
+    """
+    answer = client.get("namespaces", scope.namespace, "workers").body
+    if missing := answer.get("unanswered"):
+        terminal.say(f"{', '.join(missing)} did not answer: there may be workers that only they have heard")
+    if name is None:
+        return answer, answer["items"]
+    found = [one for one in answer["items"] if one["name"] == name]
+    if not found:
+        raise NotFound(f"no worker {name} was heard in namespace {scope.namespace} in the last ten minutes")
+    return found[0], found
 
 
 def _one(client: Session, path: Sequence[str], at: str | None) -> Any:
@@ -209,7 +229,9 @@ def _check(kind: Kind, name: str | None, scope: Scope, *, is_watching: bool) -> 
     """
     if kind is columns.WAITING and (name or scope.tags):
         raise Invalid("what waits is listed whole, grouped by reason; of one object ask: harpoon why KIND/NAME")
-    if kind in (columns.NAMESPACES, columns.WORKFLOW) and is_watching:
+    if kind is columns.WORKER and (scope.tags or scope.all_namespaces):
+        raise Invalid("workers have no tags and are of one namespace; drop -l and -A, or see: harpoon report stats")
+    if kind in (columns.NAMESPACES, columns.WORKFLOW, columns.WORKER) and is_watching:
         raise Invalid(f"{kind.plural} are not watched; list them again: harpoon get {kind.plural}")
     if kind is columns.RUN and name and is_watching:
         raise Invalid(f"wait for it to be over: harpoon wait run/{name}")
