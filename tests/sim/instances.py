@@ -152,8 +152,8 @@ class Instance:
         """Return what carries out that which no worker does, but for calls over HTTP."""
         view, registry, runs = controller.view, controller.registry, controller.runs
         connectors = (
-            TaskConnector(means, view, registry, runs),
-            JobConnector(means, view, registry, controller.steering, runs),
+            TaskConnector(means, view, registry, runs, controller.sweeper),
+            JobConnector(means, view, registry, controller.steering, runs, controller.sweeper),
         )
         return Connecting(exchange, runs.conductor_of, means.instance, connectors)
 
