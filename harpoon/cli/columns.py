@@ -1,5 +1,6 @@
 """What tables show of each kind of object, and what an object is called."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -132,6 +133,13 @@ def _quota(field: str, row: Object) -> str:
     return "/".join(map(rounded, told) if field == "memory" else told)
 
 
+def _came_to(item: Object) -> str:
+    """Say what an item waits for, why it failed, or what it came to."""
+    said = item.get("waits_for") or item.get("error")
+    output = item.get("output")
+    return str(said) if said or output is None else json.dumps(output, ensure_ascii=False)
+
+
 def span(began_ms: object, ended_ms: object = None) -> str:
     """Say how long something took, or has taken so far, in two units at most; empty: it has not begun."""
     if not isinstance(began_ms, int):
@@ -214,6 +222,14 @@ def note(instance: Object) -> str:
     """Say what is wrong with an instance; empty: nothing that is known."""
     unfit = f"takes no holds: {instance['unfit']}" if instance.get("unfit") else ""
     return "; ".join(one for one in (unfit, str(instance.get("reason") or "")) if one)
+
+
+def _worker_state(worker: Object) -> str:
+    """Say whether a worker is heard, and takes more."""
+    if worker.get("is_quiet"):
+        return "quiet"
+    sessions = [one for one in worker.get("sessions") or () if not one.get("is_quiet")]
+    return "draining" if sessions and all(one.get("is_draining") for one in sessions) else "connected"
 
 
 #: Comes first when objects of several namespaces are listed.
@@ -343,6 +359,45 @@ RUN: Final = Kind(
         Column("REASON", _text("reason"), is_sentence=True),
     ),
 )
+BATCH: Final = Kind(
+    name="batch",
+    plural="batches",
+    watched=(),
+    columns=(
+        Column("BATCH", name_of),
+        *(column for column in RUN.columns if column.title not in ("RUN", "WORKFLOW")),
+    ),
+)
+ITEM: Final = Kind(
+    name="item",
+    plural="items",
+    watched=(),
+    columns=(
+        Column("OPERATION", _text("op")),
+        Column("VISIT", _text("visit"), is_wide=True),
+        Column("INDEX", _text("index")),
+        Column("STATUS", _text("status"), is_state=True),
+        Column("ATTEMPTS", _text("attempts")),
+        Column("WORKER", _text("worker")),
+        Column("TOOK", lambda row: span(row.get("opened_ms"), row.get("ended_ms"))),
+        Column("ITEM", lambda row: json.dumps(row.get("item"), ensure_ascii=False), is_sentence=True),
+        Column("OUTPUT OR WHY", _came_to, is_sentence=True),
+    ),
+)
+WORKER: Final = Kind(
+    name="worker",
+    plural="workers",
+    watched=(),
+    columns=(
+        Column("NAME", name_of),
+        Column("STATE", _worker_state, is_state=True),
+        Column("BUSY", _text("busy")),
+        Column("SESSIONS", lambda row: str(len(row.get("sessions") or ()))),
+        Column("HEARD", lambda row: age(row.get("heard_ms"))),
+        Column("SINCE", lambda row: age(row.get("since_ms"))),
+        Column("HANDLERS", lambda row: ", ".join(map(str, row.get("handlers") or ())), is_sentence=True),
+    ),
+)
 #: Live instances; the one that was asked is marked.
 INSTANCE: Final = (
     Column("INSTANCE", lambda row: f"{row['name']}{' *' if row.get('is_self') else ''}"),
@@ -375,5 +430,5 @@ VERSION: Final = (
     Column("TAGS", lambda row: pairs(row.get("tags")), is_wide=True),
     Column("COMMAND", lambda row: " ".join(map(str, _at(row, "spec", "task", "command") or ())), is_sentence=True),
 )
-KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES, WORKFLOW, RUN)
+KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES, WORKFLOW, RUN, BATCH, ITEM, WORKER)
 _SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",), "namespace": ("ns",), "workflow": ("wf",)}

@@ -29,13 +29,13 @@ class RunChoice:
     statuses: frozenset[str] = frozenset()
     #: All of these.
     tags: tuple[tuple[str, str], ...] = ()
+    #: Begun then or later, and before then; UTC milliseconds.
+    since_ms: int | None = None
+    until_ms: int | None = None
     #: Only those that this run has started; None: see below.
     parent: str | None = None
     #: Also those that runs have started; else those of users alone.
     has_sub_runs: bool = False
-    #: Begun then or later, and before then; UTC milliseconds.
-    since_ms: int | None = None
-    until_ms: int | None = None
 
     def takes(self, header: Header) -> bool:
         """Whether a run is among them."""
