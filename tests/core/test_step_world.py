@@ -80,7 +80,9 @@ def an_operation(pick, names, number):
     def some_of(known, most):
         return list(dict.fromkeys(pick(known) for _ in range(pick(range(1, most + 1)))))
 
-    kind = pick(["work", "work", "work", "signal", "signal", "keyed", "called", "sleep", "choose"]) if number else "work"
+    kind = (
+        pick(["work", "work", "work", "signal", "signal", "keyed", "called", "sleep", "choose"]) if number else "work"
+    )
     labels = ["done"] if kind in ("sleep", "choose") else [*LABELS, "timeout", "lost"]
     nexts = {label: some_of(names, 3) for label in labels if number == 0 or pick(YES_OR_NO)}
     # What is exhausted leads on only, so that no workflow goes round for ever.
