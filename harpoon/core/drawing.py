@@ -187,6 +187,8 @@ def does(operation: Operation) -> str:
     if http is not None:
         # What follows in a URL may be a secret, and is long.
         return f"{http.method} {http.url.partition('?')[0]}"
+    if operation.call is not None:
+        return f"call {operation.call.workflow}"
     if wait is None:
         return operation.does
     if wait.for_ is not None:

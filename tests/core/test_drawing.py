@@ -11,6 +11,7 @@ from harpoon.core import drawing_ascii, drawing_dot, drawing_mermaid, drawing_sv
 from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural
 from harpoon.core.drawing_folds import fold
 from harpoon.core.drawing_shown import shown
+from harpoon.model.call import Call
 from harpoon.model.foreach import Together
 from harpoon.model.http import Http
 from harpoon.model.operation import Operation, Wait
@@ -117,6 +118,7 @@ def test_long_lines_are_shortened():
 def test_what_calls_and_is_called_is_said():
     assert does(Operation(http=Http(url="https://shop/pay?token=1", method="POST"))) == "POST https://shop/pay"
     assert does(Operation(wait=Wait(callback=True))) == "wait for a callback"
+    assert does(Operation(call=Call(workflow="ship"))) == "call ship"
 
 
 def test_a_picture_as_text():
