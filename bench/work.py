@@ -119,7 +119,7 @@ class House:
 
     async def open(self) -> None:
         revision = await self.store.commit((), [Put(FORM, b"form")])
-        self._form = Form("g", self._graph, Compare(FORM, mod=revision or 0))
+        self._form = Form("g", self._graph, (Compare(FORM, mod=revision or 0),))
         lease, together = await self.store.lease(600), Together(self.store, Turns(self.clock))
         for shard in range(SHARDS):
             hold = await acquire(self.store, lease, f"shards/{shard:02d}", "bench", 1)

@@ -12,7 +12,7 @@ from harpoon.api.blocking import read_wait
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding
 from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_of_holder
-from harpoon.api.operation import TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
+from harpoon.api.operation import FLAG, TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
 from harpoon.api.pages import PAGE_MAX, PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
 from harpoon.api.run_waits import run_changed, runs_changed
@@ -49,7 +49,9 @@ _STATUS: Final = Parameter(
     "Only runs that stand so; any of these.",
     many=True,
 )
-_WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+_PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
+_SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
 _ITEM_STATUSES: Final = tuple(one.value for one in ItemStatus)
 _ITEMS: Final = (
     Parameter("op", {"type": "string"}, "Only items of this operation."),
@@ -58,10 +60,10 @@ _ITEMS: Final = (
         "status", {"type": "string", "enum": list(_ITEM_STATUSES)}, "Only items that stand so; any of these.", many=True
     ),
 )
-_SINCE: Final = Parameter(
+SINCE: Final = Parameter(
     "since", TEXT, "Only runs begun then or later: a time such as 2026-01-31T12:00:00Z, or so long ago, such as -10m."
 )
-_UNTIL: Final = Parameter("until", TEXT, "Only runs begun before then, written as `since` is.")
+UNTIL: Final = Parameter("until", TEXT, "Only runs begun before then, written as `since` is.")
 _CHANGED: Final = Parameter(
     "wait", WAIT.schema, "How long to wait for any run to begin, end, pause or resume; at most 5m."
 )
@@ -89,6 +91,8 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         tags=query.tags(),
         since_ms=read_moment(request, "since"),
         until_ms=read_moment(request, "until"),
+        parent=query.one("parent"),
+        has_sub_runs=query.flag("sub_runs"),
     )
     reader = runs_of(request).reader
     await runs_changed(request, namespace)
@@ -205,7 +209,9 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (_STATUS, _WORKFLOW, TAG, _SINCE, _UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_CHOICE: Final = (
+    _STATUS, WORKFLOW, _PARENT, _SUB_RUNS, TAG, SINCE, UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS
+)  # fmt: skip
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
     Operation(

@@ -21,6 +21,7 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.cron": ("cron",),
     "harpoon.cli.runs": ("run",),
     "harpoon.cli.bounds": ("bounds",),
+    "harpoon.cli.report": ("report",),
     "harpoon.cli.graph": ("graph",),
     "harpoon.cli.agents": ("cordon", "uncordon", "drain", "declare-dead"),
     "harpoon.cli.rebalance": ("rebalance",),

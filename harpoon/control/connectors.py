@@ -26,4 +26,5 @@ def connectors_of(means: Means, controller: Controller, caller: Caller) -> tuple
         HttpConnector(caller, secret_of, f"harpoon/{__version__}"),
         TaskConnector(means, view, registry, runs),
         JobConnector(means, view, registry, controller.steering, runs),
+        controller.calls,
     )

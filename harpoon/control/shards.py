@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from harpoon.control.calling import Calls
 from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
 from harpoon.control.exchange_port import Exchange
@@ -74,6 +75,8 @@ class Conducting:
     retention: Retention
     #: Signals that name no run.
     keyed: KeyedSignals
+    #: Sub-runs.
+    calls: Calls
     #: Unschedules tasks of attempts that are over.
     sweeper: Sweeper
 
@@ -238,13 +241,15 @@ class Shards:
         await self._view.mirror.reached(hold.sealed)
         ledger = Ledger(self._together, hold, shard, means.instance)
         conductor = Conductor(ledger, self._conducting.exchange, means.clock, self._view.incarnation, self._runs.reader)
-        conductor.waits, conductor.base = self._conducting.keyed, means.public_url
+        conductor.waits, conductor.ends = self._conducting.keyed, self._conducting.calls
+        conductor.base = means.public_url
         writing = asyncio.ensure_future(ledger.run())
         self._timers.enter(conductor.dues)
         try:
             began = means.clock.now().elapsed
             loaded = await self._loader.load(shard, conductor.adopt)
             self._runs.enter(shard, conductor)
+            self._conducting.calls.adopted(conductor)
             self._conducting.keyed.look_again()
             self._conducting.sweeper.look_again()
             spent_ms = (means.clock.now().elapsed - began) // timedelta(milliseconds=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from harpoon.control.callees import bounds_with, callees_of, standing_callees
 from harpoon.control.view import View, job_key
 from harpoon.control.workflows import generation_of
 from harpoon.core import bounds as core_bounds
@@ -45,15 +46,27 @@ async def check(spec: WorkflowSpec) -> None:
         await asyncio.to_thread(check_orders, spec)
 
 
-async def bounds_json(graph: Graph) -> bytes:
-    """Return what any run of a workflow comes to at most.
+async def bounds_json(view: View, namespace: str, name: str, graph: Graph) -> bytes:
+    """Return what any run of a workflow comes to at most, with what it calls as that stands.
+
+    Args:
+        view: Shows what it calls.
+        namespace: Of the workflow.
+        name: Of the workflow.
+        graph: What it is, or is to be.
 
     Raises:
-        Invalid: It is more than there may be.
+        Invalid: It is more than there may be, or it calls what it cannot.
     """
-    if len(graph.spec.operations) <= _LARGE:
-        return _bounds_json(graph)
-    return await asyncio.to_thread(_bounds_json, graph)
+    callees = callees_of(view, namespace, name, graph.spec)
+    return orjson.dumps(core_bounds.shown(await bounds_with(graph, callees.specs)))
+
+
+async def standing_bounds_json(view: View, namespace: str, name: str, graph: Graph) -> bytes:
+    """Return what `bounds_json` does of a workflow that stands, though what it calls may have changed since."""
+    return orjson.dumps(
+        core_bounds.shown(await bounds_with(graph, standing_callees(view, namespace, name, graph.spec)))
+    )
 
 
 def workflow_json(view: View, record: WorkflowRecord, revision: int, bounds: bytes | None = None) -> bytes:
@@ -116,10 +129,6 @@ def drafted(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest, now_ms:
         updated_ms=now_ms,
         tags=manifest.metadata.tags,
     )
-
-
-def _bounds_json(graph: Graph) -> bytes:
-    return orjson.dumps(core_bounds.shown(core_bounds.bounds(graph)))
 
 
 def _form(tags: Mapping[str, str], spec: bytes) -> dict[str, Any]:

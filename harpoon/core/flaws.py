@@ -53,11 +53,7 @@ def flaws(spec: WorkflowSpec) -> tuple[Flaw, ...]:
 def read(spec: WorkflowSpec) -> Read:
     """Read a workflow: wire its operations and compile its templates."""
     wiring, found = wire(spec)
-    names = Names(
-        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()},
-        ops=frozenset(spec.operations),
-        callbacks=frozenset(callbacks_of(spec)),
-    )
+    names = names_of(spec)
     # What a run came to is shown to more people than may answer for the one who was asked.
     at_end, of_items = replace(names, callbacks=frozenset()), replace(names, has_item=True)
     templates: dict[Place, Template] = {}
@@ -72,6 +68,15 @@ def read(spec: WorkflowSpec) -> Read:
             found.append(Flaw(f"/{'/'.join(map(str, place))}", detail))
     found += islice(graph_flaws(wiring), max(FLAWS_MAX - len(found), 0))
     return Read(wiring, templates, tuple(found[:FLAWS_MAX]))
+
+
+def names_of(spec: WorkflowSpec) -> Names:
+    """Return what the expressions of a workflow may name."""
+    return Names(
+        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()},
+        ops=frozenset(spec.operations),
+        callbacks=frozenset(callbacks_of(spec)),
+    )
 
 
 def callbacks_of(spec: WorkflowSpec) -> tuple[str, ...]:

@@ -215,7 +215,7 @@ class Run:
     def point(self, op: str, visit: int) -> None:
         """Have expressions see the address of a visit's callback, if the operation has such a visit."""
         seen = cast("dict[str, str]", self.scope["run"]["callbacks"])
-        if visit <= self.graph.nodes[op].spec.visits:
+        if visit <= self.graph.nodes[op].visits:
             self.callbacks[op], seen[op] = visit, self.address(op, visit)
         else:
             self.callbacks.pop(op, None)

@@ -22,6 +22,7 @@ from harpoon.model.run_shown import (
     VisitObject,
     VisitState,
 )
+from harpoon.model.sub_run import Caller, sub_run_id
 
 #: Visits that one answer tells; the latest ones.
 VISITS_SHOWN: Final = 1_000
@@ -51,21 +52,29 @@ def _span_ms(operation: Operation) -> int:
     return (again + 1) * (operation.queue_timeout_ms + operation.timeout_ms) + ceil(again * pause_ms)
 
 
-def visits(told: Chronicle, plot: Plot, now_ms: int) -> tuple[tuple[VisitObject, ...], int]:
-    """Return the latest visits of a run, and how many there are before them; items are told with what they are of."""
+def visits(told: Chronicle, plot: Plot, now_ms: int, run: str = "") -> tuple[tuple[VisitObject, ...], int]:
+    """Return the latest visits of a run, and how many there are before them; items are told with what they are of.
+
+    Args:
+        told: What happened in it.
+        plot: Its workflow.
+        now_ms: UTC milliseconds.
+        run: Its id.
+    """
     groups = counted(told, plot)
     every = [visit for visit in told.visits.values() if home_of(visit.op) is None]
     shown = every[-VISITS_SHOWN:]
     # What is open is what people look for, however long ago it was opened.
     early = [visit for visit in every[:-VISITS_SHOWN] if not visit.is_closed]
+    own = [(visit, groups.get((visit.op, visit.visit))) for visit in [*early, *shown]]
     return (
-        tuple(_visit(visit, told, plot, groups.get((visit.op, visit.visit)), now_ms) for visit in [*early, *shown]),
+        tuple(_visit(visit, told, plot, group, now_ms, run) for visit, group in own),
         len(every) - len(shown) - len(early),
     )
 
 
-def attempts(told: Chronicle, plot: Plot, now_ms: int) -> Iterator[AttemptObject]:
-    """Yield every attempt of a run, by the order in which their visits were opened."""
+def attempts(told: Chronicle, plot: Plot, now_ms: int, run: str = "") -> Iterator[AttemptObject]:
+    """Yield every attempt of a run, by the order in which their visits were opened; ``run`` is its id."""
     for visit in told.visits.values():
         operation = plot.doing(visit.op)
         for one in visit.tries:
@@ -83,6 +92,7 @@ def attempts(told: Chronicle, plot: Plot, now_ms: int) -> Iterator[AttemptObject
                 error=one.error or visit.opened.error or "",
                 input=visit.opened.input,
                 output=one.output,
+                run=sub_run_of(run, visit, one, operation),
             )
 
 
@@ -164,7 +174,7 @@ def callbacks(run: Run, address: Address) -> Iterator[RunCallback]:
     """Yield the visits that are to be called back: those that are open, and of each operation the next one."""
     for op in run.graph.callbacks:
         visits = [visit for name, visit in run.open if name == op]
-        progress, most = run.ops.get(op), run.graph.nodes[op].spec.visits
+        progress, most = run.ops.get(op), run.graph.nodes[op].visits
         following = 1 if progress is None else progress.fired + 1
         for visit in [*visits, following]:
             if visit <= most:
@@ -196,7 +206,14 @@ def joined(members: Iterable[Member]) -> str:
     return ", ".join(f"{one.op}.{one.label}" if one.label != "done" else one.op for one in members)
 
 
-def _visit(visit: Visit, told: Chronicle, plot: Plot, group: ItemCounts | None, now_ms: int) -> VisitObject:
+def sub_run_of(run: str, visit: Visit, one: Try, operation: Operation | None) -> str | None:
+    """Return the run that an attempt has started by a call, given the id of its own; None: it has started none."""
+    if operation is None or operation.call is None or one.claimed_ms is None:
+        return None
+    return sub_run_id(Caller(run=run, op=visit.op, visit=visit.visit, attempt=one.attempt))
+
+
+def _visit(visit: Visit, told: Chronicle, plot: Plot, group: ItemCounts | None, now_ms: int, run: str) -> VisitObject:
     operation, one = plot.operations.get(visit.op), visit.latest
     state = state_of(one, visit, operation, now_ms)
     waits = waits_for(visit, operation, state, is_paused=told.is_paused)
@@ -224,6 +241,7 @@ def _visit(visit: Visit, told: Chronicle, plot: Plot, group: ItemCounts | None, 
         error=one.error or visit.opened.error or "",
         waits_for=waits,
         items=group,
+        run=sub_run_of(run, visit, one, operation),
     )
 
 

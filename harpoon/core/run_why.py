@@ -15,7 +15,7 @@ from harpoon.core.homes import Standing
 from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
 from harpoon.core.run_groups import Plot, counted, items_said, place_of
-from harpoon.core.run_picture import EACH, is_claimed, joined, kind_of, moment, open_visits
+from harpoon.core.run_picture import EACH, is_claimed, joined, kind_of, moment, open_visits, sub_run_of
 from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
 from harpoon.model.run_shown import ItemCounts
@@ -52,7 +52,9 @@ _OWN_SENTENCES: Final = {
 Floor = Mapping[tuple[str, int], Waiting]
 
 
-def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None, now_ms: int) -> tuple[Reason, ...]:
+def why(
+    told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None, now_ms: int, run: str = ""
+) -> tuple[Reason, ...]:
     """Return what decides how a run stands, the decisive first.
 
     Args:
@@ -61,6 +63,7 @@ def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None,
         joins: Triggers that have some of their members and not all.
         floor: What is known of workers; None: it cannot be asked now.
         now_ms: UTC milliseconds.
+        run: Its id.
     """
     if told.status is not Status.RUNNING:
         return (_over(told),)
@@ -70,7 +73,7 @@ def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None,
     shown = list(_few_items(visits, plot))
     for visit in shown[:EXPLAINED_MAX]:
         group = groups.get((visit.op, visit.visit))
-        reasons.append(_why_visit(visit, plot, floor, now_ms) if group is None else _why_items(visit, group))
+        reasons.append(_why_visit(visit, plot, floor, now_ms, run) if group is None else _why_items(visit, group))
     left = len(visits) - len(shown[:EXPLAINED_MAX])
     if left:
         reasons.append(_reason(ReasonCode.WAITING, f"and {left} more open visits", left=left))
@@ -120,7 +123,7 @@ def _why_items(visit: Visit, group: ItemCounts) -> Reason:
     return _reason(ReasonCode.ITEMS, sentence, op=visit.op, visit=visit.visit, **evidence, failed=group.failed)
 
 
-def _why_visit(visit: Visit, plot: Plot, floor: Floor | None, now_ms: int) -> Reason:
+def _why_visit(visit: Visit, plot: Plot, floor: Floor | None, now_ms: int, run: str) -> Reason:
     operation, place = plot.doing(visit.op), place_of(visit, plot)
     name = f"{visit.op} (visit {visit.visit})"
     if place is not None:
@@ -129,6 +132,15 @@ def _why_visit(visit: Visit, plot: Plot, floor: Floor | None, now_ms: int) -> Re
     if visit.latest.claimed_ms is not None:
         worker = visit.latest.worker or ""
         since = moment(visit.latest.claimed_ms)
+        called = sub_run_of(run, visit, visit.latest, operation)
+        if called is not None:
+            return _reason(
+                ReasonCode.SUB_RUN,
+                f"{name} waits for sub-run {called} since {since}; harpoon why run/{called} tells what that waits for",
+                **where,
+                run=called,
+                since_ms=visit.latest.claimed_ms,
+            )
         is_own = operation is not None and operation.carried is not None
         return _reason(
             ReasonCode.CLAIMED,

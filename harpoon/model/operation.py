@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Final, Literal, Protocol
 
+from harpoon.model.call import Call
 from harpoon.model.foreach import Foreach
 from harpoon.model.http import Http
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
@@ -191,6 +192,7 @@ class Operation:
     choose: tuple[Choice, ...] | None = None
     #: A call that the server makes.
     http: Http | None = None
+    call: Call | None = None
     #: A task that an agent runs to its end.
     task: TaskOrder | None = None
     #: What is done with a job.
@@ -199,7 +201,7 @@ class Operation:
     foreach: Foreach | None = None
     #: What the handler is given: any value, with ``${…}`` in its texts.
     input: Json = None
-    #: How long one attempt may take. Left out: 5m; of a wait, 24h.
+    #: How long one attempt may take. Left out: 5m; of a wait or a call, 24h.
     timeout: Duration | None = None
     #: How long an attempt may wait for a worker.
     queue_timeout: Duration = QUEUE_TIMEOUT_DEFAULT
@@ -309,6 +311,8 @@ class Operation:
             return 0
         if self.timeout is not None:
             return self.timeout // _MILLISECOND
+        if self.call is not None:
+            return WAIT_DEFAULT // _MILLISECOND
         if self.wait is None:
             return TIMEOUT_DEFAULT // _MILLISECOND
         return max(WAIT_DEFAULT, (self.wait.for_ or timedelta(0)) + WAIT_MARGIN) // _MILLISECOND
@@ -330,6 +334,7 @@ _NOT_CARRIED: Final = frozenset({"input", "labels"})
 #: To add one that a connector carries out takes a line here and the field that it names, which is a `Carried`.
 _CARRIED: Final[Mapping[str, frozenset[str]]] = {
     "http": _NOT_CARRIED,
+    "call": _NOT_CARRIED,
     "task": _NOT_CARRIED,
     "job": _NOT_CARRIED,
 }

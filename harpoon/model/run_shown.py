@@ -67,6 +67,8 @@ class RunObject:
     deadline_ms: int
     #: Null: it goes on.
     ended_ms: int | None
+    #: The run that has started it by a call; null: a user has.
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,8 @@ class AttemptObject:
     error: str
     input: Any
     output: Any
+    #: The run that it has started by a call; null: it calls none, or has not been taken up.
+    run: str | None = None
 
 
 class Phase(StrEnum):
@@ -179,6 +183,8 @@ class VisitObject:
     error: str
     #: One sentence; empty: it waits for nothing.
     waits_for: str
+    #: The run that the latest attempt has started by a call; null: it calls none, or has not been taken up.
+    run: str | None = None
     #: Of an operation with ``foreach``: what has become of its items, which are told one by one as the run's items.
     items: ItemCounts | None = None
 

@@ -123,6 +123,8 @@ class ReasonCode(StrEnum):
     RUN_PAUSED = "run_paused"
     #: A worker is at it.
     CLAIMED = "claimed"
+    #: The run that it has called goes on.
+    SUB_RUN = "sub_run"
     #: A job is to do what the operation ordered: a task to end, or a change to be done.
     JOB = "job"
     #: No worker offers the handler.

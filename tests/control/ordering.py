@@ -12,6 +12,7 @@ from harpoon.control.attempt_whys import with_job
 from harpoon.control.connecting import Connecting
 from harpoon.control.connectors import connectors_of
 from harpoon.control.controller import Controller
+from harpoon.control.http_connector import Answer, Request
 from harpoon.control.orders import Begun, Start
 from harpoon.control.run_status import RunStatus
 from harpoon.control.work import WorkExchange
@@ -106,6 +107,13 @@ class Works:
         agent.report(task, state=state, ready=False, exit_code=code, reason=f"exited {code}")
 
 
+class Nowhere:
+    """What calls over HTTP would be made by: there is no network here."""
+
+    async def call(self, request: Request, most: int) -> Answer:
+        raise AssertionError(f"nothing is called here, and yet {request} is")
+
+
 @asynccontextmanager
 async def works(
     *agents: FakeAgent, store: MemoryStore | None = None, has_crew: bool = True, **settings: object
@@ -120,7 +128,9 @@ async def works(
     controller = await Controller.open(means, house.metrics, exchange_for)
     exchange = controller.exchange
     assert isinstance(exchange, WorkExchange)
-    crew = Connecting(exchange, controller.runs.conductor_of, means.instance, connectors_of(means, controller))
+    crew = Connecting(
+        exchange, controller.runs.conductor_of, means.instance, connectors_of(means, controller, Nowhere())
+    )
     async with house.opened(controller):
         tasks = [asyncio.ensure_future(one.run()) for one in (exchange, *([crew] if has_crew else []))]
         try:

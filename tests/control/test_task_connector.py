@@ -258,3 +258,23 @@ async def test_what_its_expressions_come_to_is_checked_and_what_is_wrong_named()
         assert header.status is Status.FAILED
         assert "task.task.env.N: expected text" in header.reason
         assert told.jobs() == []
+
+
+async def test_a_task_is_run_for_each_item_so_many_at_once() -> None:
+    agent = FakeAgent("a1")
+    async with works(agent) as told:
+        each = {
+            "task": {"task": {"command": ["convert", "${item}"], "env": {"N": "${string(index)}"}}},
+            "foreach": {"items": "${inputs.files}", "max": 5, "parallel": 2},
+        }
+        outputs = {"codes": "${ops.each.output.map(one, one.exit_code)}"}
+        await told.declare(operations={"each": each}, inputs={"files": {"type": "array"}}, outputs=outputs)
+        await told.start(files=["a", "b", "c"])
+        for _ in range(3):
+            await told.until(lambda: told.live())
+            assert len(told.live()) <= 2
+            told.end(told.live()[0])
+        assert (await told.ended()).outputs == {"codes": [0, 0, 0]}
+        commands = [(one.template.command[1], one.template.env["N"]) for one in starts(agent)]
+        assert sorted(commands) == [("a", "0"), ("b", "1"), ("c", "2")]
+        assert {one.rpartition("-")[0] for one in told.jobs()} == {"each"}

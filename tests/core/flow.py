@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from harpoon.core import step
-from harpoon.core.callback import Call, call_back
+from harpoon.core.callback import Reply, call_back
 from harpoon.core.event import Closed, dump, load
 from harpoon.core.flaws import OUTPUTS, values_of
 from harpoon.core.fold import fold
@@ -171,8 +171,8 @@ class Flow:
         return self.take(step.signal(self.run, sent, self.now))
 
     def call(self, op, visit=1, label=DONE, payload=None):
-        """Call back a visit; what is brought is its own digest."""
-        return self.take(call_back(self.run, Call(op, visit, f"{label}={payload!r}", label, payload), self.now))
+        """Reply back a visit; what is brought is its own digest."""
+        return self.take(call_back(self.run, Reply(op, visit, f"{label}={payload!r}", label, payload), self.now))
 
     def pass_(self, milliseconds):
         """Let time pass, and look at the clocks once."""

@@ -5,7 +5,7 @@ import pytest
 from harpoon.core import run_why
 from harpoon.core.chronicle import read
 from harpoon.core.crew import Crew, Wait, Waiting
-from harpoon.core.event import Opened, Started
+from harpoon.core.event import Claimed, Opened, Started
 from harpoon.core.homes import Standing
 from harpoon.core.offers import AttemptId, Limit, Offer
 from harpoon.core.outlook import Join
@@ -147,6 +147,19 @@ def test_times_are_told_by_what_ends_them() -> None:
     ]
     assert told[3].code is ReasonCode.CALLBACK
     assert (told[0].code, told[0].evidence["due_ms"]) == (ReasonCode.TIME, BEGAN_MS + 600_000)
+
+
+def test_a_call_waits_for_the_run_that_it_has_started() -> None:
+    flow = a_workflow(pack={"call": {"workflow": "ship"}})
+    plot = Plot(operations=a_spec(flow).operations, most={})
+    begun = [Started(1, BEGAN_MS, (Opened("pack", 1),))]
+    assert why(read(begun), plot, (), None, NOW_MS, "o-1")[0].code is ReasonCode.WORKERS_UNKNOWN
+    told = why(read([*begun, Claimed(2, BEGAN_MS, "pack", 1, 1, "t", "harpoon", "s1")]), plot, (), None, NOW_MS, "o-1")
+    assert (told[0].code, told[0].evidence["run"]) == (ReasonCode.SUB_RUN, "o-1~pack.1")
+    assert told[0].sentence == (
+        "pack (visit 1) waits for sub-run o-1~pack.1 since 2026-09-21T14:13:20Z; "
+        "harpoon why run/o-1~pack.1 tells what that waits for"
+    )
 
 
 def test_a_run_that_is_over_or_paused_says_so_first() -> None:
