@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from harpoon.core.chronicle import Chronicle, Visit
-from harpoon.core.graph import Graph, Node
+from harpoon.core.graph import Graph, Node, home_of
+from harpoon.core.run_groups import items_of
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.operation import Operation
 from harpoon.model.units import format_duration
@@ -125,11 +126,12 @@ def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
         graph: Compiled; of a run, the generation that it is on.
         course: Of a run.
     """
-    names = sorted([op for op in graph.nodes if not op.endswith(INNER)], key=natural)
+    names = sorted([op for op, node in graph.nodes.items() if node.home is None], key=natural)
     numbers = {op: number for number, op in enumerate(names)}
     visits: dict[str, list[Visit]] = {}
     for visit in () if course is None else course.told.visits.values():
-        visits.setdefault(visit.op, []).append(visit)
+        # Items are told with the operation whose they are.
+        visits.setdefault(visit.op if home_of(visit.op) is None else f"{home_of(visit.op)}{INNER}", []).append(visit)
     arcs = []
     for trigger in graph.triggers:
         group = trigger.index if len(trigger.members) > 1 else -1
@@ -137,7 +139,7 @@ def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
             closed = sum([one.is_closed and one.latest.label == label for one in visits.get(op, ())])
             arcs.append(Arc(numbers[op], label, numbers[trigger.op], group, closed or None))
     starts = frozenset(graph.starts)
-    boxes = [_box(graph, graph.nodes[op], visits, course, is_start=op in starts) for op in names]
+    boxes = [_box(graph.nodes[op], visits, course, is_start=op in starts) for op in names]
     count = f"{len(boxes):,} operation{'' if len(boxes) == 1 else 's'}"
     if course is None:
         title, description = f"workflow {name}", f"{count}; it begins with {_few(graph.starts)}."
@@ -192,13 +194,10 @@ def does(operation: Operation) -> str:
     return f"wait until {wait.until}" if wait.until is not None else f"wait for {wait.signal or 'a callback'}"
 
 
-def _box(
-    graph: Graph, node: Node, visits: Mapping[str, Sequence[Visit]], course: Course | None, *, is_start: bool
-) -> Box:
-    inner = graph.nodes.get(node.name + INNER)
+def _box(node: Node, visits: Mapping[str, Sequence[Visit]], course: Course | None, *, is_start: bool) -> Box:
     told = does(node.spec)
-    if inner is not None:
-        told = f"each: {told}"
+    if node.each is not None:
+        told = f"{node.each.most} steps" if node.each.is_of_steps else f"each: {told}"
     kind, own = node.kind.value, visits.get(node.name, ())
     notes, state, aside = [], None, ""
     needed = max([len(trigger.members) for trigger in node.triggers], default=1)
@@ -213,9 +212,9 @@ def _box(
             notes.append(f"{len(own)} of {node.spec.visits} visits")
         if own and len(own[-1].tries) > 1:
             notes.append(f"attempt {len(own[-1].tries)}")
-        if inner is not None and own:
-            items = visits.get(inner.name, ())
-            notes.append(f"{sum(one.is_closed for one in items)} of {len(items)} items")
+        if node.each is not None and own:
+            closed = sum(one.is_closed for one in visits.get(node.name + INNER, ()))
+            notes.append(f"{closed} of {sum(len(items_of(one)) for one in own)} items")
         aside = next((one.latest.error for one in reversed(own) if one.latest.error), "")
     return Box(
         title=node.name,

@@ -110,8 +110,11 @@ def test_what_changes_of_runs_is_shown_until_it_cannot_be_read(terminal: Termina
         (("describe", "run/o-17", "--at", "-1m"), "of runs no history is kept; drop --at"),
         (("describe", "job/web", "--timeline"), "--timeline is of a run: harpoon describe run/ID --timeline"),
         (("why", "run/o-17", "--at", "-1m"), "of runs no history is kept; drop --at"),
-        (("why", "workflow/refund"), "write job/NAME, task/ID, agent/NAME or run/ID; got 'workflow/refund'"),
-        (("delete", "run/o-17"), "write what to delete as job/NAME, agent/NAME, namespace/NAME or workflow/NAME"),
+        (
+            ("why", "workflow/refund"),
+            "write job/NAME, task/ID, agent/NAME, run/ID or batch/NAME; got 'workflow/refund'",
+        ),
+        (("delete", "run/o-17"), "write what to delete as job/NAME, agent/NAME, namespace/NAME, workflow/NAME or"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

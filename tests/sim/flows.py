@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan
+from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan, a_spec
 
 #: How many plans have runs.
 _FLOWS: Final = 0.06
@@ -71,6 +71,17 @@ WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
     ),
     "errand": flow(only=work(retry={"lost": {"attempts": 9}, **_QUICK})),
 }  # fmt: skip
+
+#: A task runs to its end, a job is changed and waited for, and both are tried again; it needs the job ``web``.
+RELEASE: Final = flow(
+    migrate={
+        "task": {"task": a_spec(batch={}, SIM_EXIT_AFTER="0.3..1.2", SIM_EXIT_CODE="0|0|3")["task"]},
+        "retry": {"fail": {"attempts": 9}, **_QUICK},
+        "next": {"done": "change"},
+    },
+    change={"job": {"migrate": "web", "set": {"task": {"env": {"VERSION": "2"}}}}, "next": {"done": "shrink"}},
+    shrink={"job": {"scale": "web", "to": 1}, "timeout": "20s"},
+)
 
 
 def flowed(plan: Plan) -> Plan:

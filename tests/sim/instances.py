@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harpoon.agent.client import SILENCE_S
 from harpoon.agent.stream import event_of
 from harpoon.api.idempotency import Underway
+from harpoon.control.connecting import Connecting
 from harpoon.control.controller import Controller
+from harpoon.control.job_connector import JobConnector
 from harpoon.control.means import Means, PeerAnswer
 from harpoon.control.metrics import Metrics
+from harpoon.control.task_connector import TaskConnector
 from harpoon.control.work import WorkExchange
 from harpoon.kit.errors import Fenced, HarpoonError, Unavailable, leaves
 from harpoon.model import wire
@@ -136,6 +139,7 @@ class Instance:
                 if isinstance(controller.exchange, WorkExchange):
                     self.site = Site(self._world, means, controller)
                     own.append(group.create_task(controller.exchange.run()))
+                    own.append(group.create_task(self._crew(means, controller, controller.exchange).run()))
                 await self._stop.wait()
                 if self.site is not None:
                     self.site.drain()
@@ -143,6 +147,15 @@ class Instance:
                 for task in own:
                     task.cancel()
             following.cancel()
+
+    def _crew(self, means: Means, controller: Controller, exchange: WorkExchange) -> Connecting:
+        """Return what carries out that which no worker does, but for calls over HTTP."""
+        view, registry, runs = controller.view, controller.registry, controller.runs
+        connectors = (
+            TaskConnector(means, view, registry, runs, controller.sweeper),
+            JobConnector(means, view, registry, controller.steering, runs, controller.sweeper),
+        )
+        return Connecting(exchange, runs.conductor_of, means.instance, connectors)
 
     def _means(self) -> Means:
         plan = self._world.plan
