@@ -56,7 +56,9 @@ def test_a_release_goes_through_or_back(tmp_path: Path) -> None:
     example = tmp_path / "release.yaml"
     # So that a rollout which cannot succeed is taken back soon, and the migration lasts long enough to be killed in.
     text = (
-        EXAMPLE.read_text().replace("deadline: 1m", "deadline: 2s").replace("echo migrating", "test $VERSION != 2 || sleep 1; echo migrating")
+        EXAMPLE.read_text()
+        .replace("deadline: 1m", "deadline: 2s")
+        .replace("echo migrating", "test $VERSION != 2 || sleep 1; echo migrating")
     )
     example.write_text(text)
     with Cluster(tmp_path) as cluster:
