@@ -12,6 +12,7 @@ import pytest
 from harpoon.control.callees import bounds_within
 from harpoon.control.calling import Calls
 from harpoon.control.connecting import Connecting
+from harpoon.control.connector_port import Order
 from harpoon.control.ledger_records import run_key, shard_of
 from harpoon.control.metrics import Metrics
 from harpoon.control.orders import Form
@@ -342,3 +343,19 @@ async def test_whatever_happens_no_sub_run_outlives_what_called_it_or_is_run_twi
         assert one.deadline_ms <= by_id[caller.run].deadline_ms
         before = by_id.get(sub_run_id(replace(caller, attempt=caller.attempt - 1)))
         assert caller.attempt == 1 or before is None or (before.ended_ms or 0) <= one.created_ms
+
+
+async def test_a_further_try_ends_what_is_left_of_the_one_before() -> None:
+    async with a_yard() as yard:
+        await yard.start(ONE)
+        await yard.site.until(lambda: yard.open() == FAMILY)
+        attempt = yard.stage.run(ONE).open["a", 1]
+        again = Order(
+            "shop", ONE, "outer", attempt.ref._replace(attempt=2), OUTER.operations["a"], {}, "k",
+            attempt.claim.due_ms, is_resumed=False,
+        )  # fmt: skip
+        trying = asyncio.ensure_future(yard.calls.carry_out(again, print))
+        await yard.site.until(lambda: f"{ONE}~a.1.2" in yard.open())
+        assert f"{ONE}~a.1" not in yard.open()
+        trying.cancel()
+        await asyncio.wait((trying,))
