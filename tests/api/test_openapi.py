@@ -66,7 +66,7 @@ BODIES: dict[str, Any] = {
     "signal_run": {"label": "done"},
 }
 #: Parts of paths of operations about workflows and runs.
-OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds", "/permits", "/callbacks")
+OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds", "/permits", "/callbacks", "/stats")
 #: A workflow that waits for a signal, and to be called back.
 WAITING = a_workflow(waits={"wait": {"signal": "go", "key": "k"}}, asks={"wait": {"callback": True}})
 #: Query parameters without which an operation cannot be asked.
