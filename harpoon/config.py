@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from harpoon.kit.address import is_loopback
+from harpoon.kit.destination import Opening
 from harpoon.model.lease import LeaseTimes
 from harpoon.model.name import check_name
 from harpoon.store.past.budget import Budget
@@ -98,6 +99,8 @@ class ServerSettings:
     agents: Mapping[str, str] = field(default_factory=dict)
     #: An agent not reached for so long is lost and its tasks are replaced: six missed signs of life of 5 s.
     lost_after: timedelta = timedelta(seconds=30)
+    #: What ``http:`` operations may call beside the internet.
+    http_allow: tuple[Opening, ...] = ()
     #: Its lease: the right to act, and how it is kept.
     lease: LeaseTimes = field(default_factory=LeaseTimes.of)
     #: Every key is looked at again at least so often, woken or not: what a wake-up missed heals within it.
@@ -146,6 +149,18 @@ class ServerSettings:
     def history_directory(self) -> Path | None:
         """Where this instance keeps its history: of several on one host, each in a directory of its own."""
         return self.history / self.instance if self.history is not None and self.is_sharing else self.history
+
+    def closed_ports(self, own_port: int | None = None) -> frozenset[int]:
+        """Return the ports that operations never call, whatever is opened: the store's, and this instance's.
+
+        Args:
+            own_port: The port that is this instance's alone, when it shares the one it listens at.
+        """
+        store = self.store.endpoints if isinstance(self.store, EtcdUrl) else ()
+        ports = {urlsplit(f"//{one}").port for one in store} | {self.listen.port, own_port}
+        if self.advertise is not None:
+            ports.add(urlsplit(self.advertise).port)
+        return frozenset(port for port in ports if port)
 
     def url(self, own_port: int | None = None) -> str:
         """Return where the other instances reach this one; empty: nowhere.

@@ -23,14 +23,14 @@ from harpoon.control.callback_urls import PREFIX, digest_of, is_right
 from harpoon.control.conductor import Conductor
 from harpoon.control.ledger_records import run_key
 from harpoon.control.run_signals import refusal
-from harpoon.core.callback import Call, was_called
+from harpoon.core.callback import Reply, was_called
 from harpoon.core.step import Refused
 from harpoon.kit import codec, strict
 from harpoon.kit.errors import Conflict, Invalid, NotFound, Problem
 from harpoon.model.label import DONE
 from harpoon.model.name import check_name
 from harpoon.model.run_shown import CallbackTaken
-from harpoon.model.tombstone import check_run_id
+from harpoon.model.sub_run import check_any_run
 
 #: Bytes of what a callback brings.
 BODY_MAX: Final = 64 << 10
@@ -61,7 +61,7 @@ async def call_back(request: web.Request) -> web.Response:
         payload = _payload(body)
         with _counted(request, guesses, origin) as told:
             key, visit = _named(request)
-            call = Call(request.match_info["op"], visit, digest_of(label, payload), label, payload)
+            call = Reply(request.match_info["op"], visit, digest_of(label, payload), label, payload)
 
             async def here(conductor: Conductor) -> web.Response:
                 await _take(request, conductor, key, call)
@@ -93,7 +93,7 @@ def _named(request: web.Request) -> tuple[str, int]:
     """
     part = request.match_info
     try:
-        key = run_key(check_name("ns", part["ns"]), check_run_id(part["run"]))
+        key = run_key(check_name("ns", part["ns"]), check_any_run(part["run"]))
         if _VISIT.fullmatch(part["visit"]) is None:
             raise NotFound(_NOTHING)
     except ValueError:
@@ -111,7 +111,7 @@ def _payload(body: bytes) -> object:
     return payload
 
 
-async def _take(request: web.Request, conductor: Conductor, key: str, call: Call) -> None:
+async def _take(request: web.Request, conductor: Conductor, key: str, call: Reply) -> None:
     """Have a run take what its callback brings.
 
     Raises:
@@ -142,7 +142,7 @@ async def _take(request: web.Request, conductor: Conductor, key: str, call: Call
         raise refusal(error) from error
 
 
-def _used(call: Call) -> str:
+def _used(call: Reply) -> str:
     return f"this callback of {call.op} was used already, with another label or body"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,8 +12,8 @@ from harpoon.api.blocking import read_wait
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding
 from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_of_holder
-from harpoon.api.operation import TAG, TEXT, WAIT, Answer, Operation, Parameter
-from harpoon.api.pages import PAGING, Listed, answer_pages
+from harpoon.api.operation import FLAG, TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
+from harpoon.api.pages import PAGE_MAX, PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
 from harpoon.api.run_waits import run_changed, runs_changed
 from harpoon.api.run_watch import (
@@ -29,13 +30,16 @@ from harpoon.api.sight import read_moment
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
+from harpoon.control.attempt_whys import with_job
 from harpoon.control.ledger_records import run_key
+from harpoon.core.run_items import Items
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import NAME_PATTERN
+from harpoon.model.operation import VISITS_MAX
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptList, RunCallbacks, RunDetail, RunList
+from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.why import Why
 
@@ -46,6 +50,16 @@ _STATUS: Final = Parameter(
     many=True,
 )
 WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+_PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
+_SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
+_ITEM_STATUSES: Final = tuple(one.value for one in ItemStatus)
+_ITEMS: Final = (
+    Parameter("op", {"type": "string"}, "Only items of this operation."),
+    Parameter("visit", whole(1, VISITS_MAX), "Only items of this visit of the operation."),
+    Parameter(
+        "status", {"type": "string", "enum": list(_ITEM_STATUSES)}, "Only items that stand so; any of these.", many=True
+    ),
+)
 SINCE: Final = Parameter(
     "since", TEXT, "Only runs begun then or later: a time such as 2026-01-31T12:00:00Z, or so long ago, such as -10m."
 )
@@ -77,6 +91,8 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         tags=query.tags(),
         since_ms=read_moment(request, "since"),
         until_ms=read_moment(request, "until"),
+        parent=query.one("parent"),
+        has_sub_runs=query.flag("sub_runs"),
     )
     reader = runs_of(request).reader
     await runs_changed(request, namespace)
@@ -131,6 +147,27 @@ async def list_callbacks(request: web.Request) -> web.Response:
     return answer(request, codec.dump_full(told), revision=revision)
 
 
+async def list_items(request: web.Request) -> web.Response:
+    """Show the items of a run's operations with ``foreach``, in their order: of each its value and what came of it.
+
+    A page has a thousand at most.
+    """
+    doors, query = request.app[DOORS], Query(request)
+    namespace, run = path_name(request, "ns"), path_run(request)
+    statuses = query.many("status")
+    for status in statuses:
+        if status not in _ITEM_STATUSES:
+            raise bad_parameter("status", f"one of {', '.join(_ITEM_STATUSES)}; got {status[:80]!r}")
+    choice = Items(query.one("op"), query.count("visit"), frozenset(statuses))
+
+    async def gather() -> Listed:
+        revision = await doors.store.revision()
+        found = await status_of(request).items(namespace, run, choice)
+        return Listed(revision=revision, items=found, encode=codec.dump_full)
+
+    return await answer_pages(request, gather, PAGE_MAX)
+
+
 async def get_run_why(request: web.Request) -> web.Response:
     """Explain how a run stands: what each open operation waits for, and what each join lacks.
 
@@ -145,7 +182,8 @@ async def get_run_why(request: web.Request) -> web.Response:
         except HarpoonError:
             pass  # what is in the store is told all the same
     revision = await doors.store.revision()
-    told = await status_of(request).why(namespace, run, _floor(request, key), doors.view.external(revision))
+    floor, retell = _floor(request, key), partial(with_job, doors.view)
+    told = await status_of(request).why(namespace, run, floor, doors.view.external(revision), retell)
     return answer(request, codec.dump_full(told), revision=revision)
 
 
@@ -171,7 +209,9 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (_STATUS, WORKFLOW, TAG, SINCE, UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_CHOICE: Final = (
+    _STATUS, WORKFLOW, _PARENT, _SUB_RUNS, TAG, SINCE, UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS
+)  # fmt: skip
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
     Operation(
@@ -197,5 +237,8 @@ ROUTES = (
     ),
     Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
     Operation("GET", f"{_RUNS}/{{run}}/callbacks", list_callbacks, tag="runs", answers={200: RunCallbacks}),
+    Operation(
+        "GET", f"{_RUNS}/{{run}}/items", list_items, tag="runs", query=(*_ITEMS, *PAGING), answers={200: ItemList}
+    ),
     Operation("GET", f"{_RUNS}/{{run}}/why", get_run_why, tag="runs", answers={200: Why}),
 )

@@ -59,10 +59,12 @@ def _bounds_of(document: Document) -> dict[str, Any]:
     """
     from harpoon.core.bounds import bounds as bounds_of_graph  # noqa: PLC0415 as for the graph
     from harpoon.core.bounds import shown  # noqa: PLC0415
+    from harpoon.kit.ordered import check_orders  # noqa: PLC0415
 
     name, graph = workflows.graph_of(document)
     try:
         told = shown(bounds_of_graph(graph))
+        check_orders(graph.spec)
     except Invalid as error:
         raise documents.placed(error, documents.place_in(document)) from error
     return {"workflow": name, **told}

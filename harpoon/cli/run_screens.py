@@ -23,7 +23,7 @@ VISIT: Final = (
     Column("STATE", lambda row: str(row["state"]), is_state=True),
     Column("ATTEMPTS", lambda row: str(row["attempts"]) if row["kind"] == "worker" else ""),
     Column("LABEL", lambda row: str(row["label"] or "")),
-    Column("WORKER", lambda row: str(row["worker"] or "")),
+    Column("WORKER", lambda row: str(row.get("run") or row["worker"] or "")),
     Column("STARTED", lambda row: columns.age(row["started_ms"])),
     Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
     Column("DUE", lambda row: "" if row["ended_ms"] else columns.until(row["due_ms"]), is_wide=True),
@@ -58,6 +58,7 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
     yield from screens.pairs_of(
         [
             ("Namespace", value["namespace"]),
+            ("Called by", f"run/{value['parent']}" if value.get("parent") else ""),
             ("Workflow", f"{value['workflow']}, generation {value['generation']}"),
             ("Tags", columns.pairs(value["tags"])),
             ("Started", f"{columns.age(value['created_ms']) or 'a moment'} ago"),
@@ -167,6 +168,8 @@ def does(operation: Mapping[str, Any]) -> str:
     """Say in a few words what an operation does."""
     if operation.get("worker") is not None:
         return f"worker {operation['worker']}"
+    if operation.get("call") is not None:
+        return f"call workflow {operation['call']['workflow']}"
     wait = operation.get("wait")
     if wait is None:
         return "choose " + ", ".join(str(one.get("label") or one.get("else")) for one in operation.get("choose") or ())

@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 import orjson
 
 from harpoon.control import starts
+from harpoon.control.calls_port import Ends
 from harpoon.control.conducted import Conducted
 from harpoon.control.draft import Draft, Landing
 from harpoon.control.exchange_port import Exchange
@@ -43,7 +44,7 @@ from harpoon.control.timers import NEVER, Dues
 from harpoon.control.turns import Turns
 from harpoon.control.waits_port import Waits
 from harpoon.core import step
-from harpoon.core.callback import Call, call_back
+from harpoon.core.callback import Reply, call_back
 from harpoon.core.dues import next_due_ms
 from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
 from harpoon.core.run import Ref, Run
@@ -78,6 +79,8 @@ class Conductor:
         self.ended = 0
         #: Told how runs wait for signals with keys; None: nobody is.
         self.waits: Waits | None = None
+        #: Told which runs end; None: nobody is.
+        self.ends: Ends | None = None
         #: URL that those of callbacks begin with; see `callback_urls`.
         self.base = ""
         self._exchange = exchange
@@ -194,7 +197,7 @@ class Conductor:
         """
         return self._order(key, lambda run, now_ms: step.signal(run, signal, now_ms))
 
-    def call_back(self, key: str, call: Call) -> Landing[None]:
+    def call_back(self, key: str, call: Reply) -> Landing[None]:
         """Have a visit of a run called back; the same again is not another.
 
         Raises:
@@ -338,6 +341,8 @@ class Conductor:
             self._ended.popitem(last=False)
         self.dues.forget(conducted)
         self._exchange.over(conducted.run, draft)
+        if self.ends is not None:
+            self.ends.ended(conducted, draft)
 
     def _look_after(self, conducted: Conducted) -> None:
         """Have the timers know when something may be due in a run, if that is earlier than they know."""

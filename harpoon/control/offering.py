@@ -6,6 +6,7 @@ from harpoon.control.draft import Draft
 from harpoon.control.exchange_port import Exchange
 from harpoon.core.event import Closed, Event, Fired, Opened, Paused, Resumed, Started
 from harpoon.core.run import Attempt, Ref, Run
+from harpoon.model.label import CANCELLED
 
 
 def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, draft: Draft) -> None:
@@ -23,9 +24,7 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, 
         opened: tuple[Opened, ...] = ()
         match event:
             case Closed():
-                ref = Ref(event.op, event.visit, event.attempt)
-                if ref != by:
-                    exchange.withdrawn(run, (ref,), event.label, draft)
+                _withdraw(exchange, run, event, by, draft)
                 if event.retry_ms is not None:
                     ready.append(run.ready.get((event.op, event.visit)))
                 opened = event.opened
@@ -42,3 +41,12 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, 
     offered = [attempt for attempt in ready if attempt is not None]
     if offered and not run.is_paused:
         exchange.ready(run, offered)
+
+
+def _withdraw(exchange: Exchange, run: Run, event: Closed, by: Ref | None, draft: Draft) -> None:
+    """Tell what may not be claimed any more, or is no longer its worker's."""
+    ref = Ref(event.op, event.visit, event.attempt)
+    if ref != by:
+        exchange.withdrawn(run, (ref,), event.label, draft)
+    if event.cancelled:
+        exchange.withdrawn(run, [Ref(*each) for each in event.cancelled], CANCELLED, draft)

@@ -32,6 +32,10 @@ class RunChoice:
     #: Begun then or later, and before then; UTC milliseconds.
     since_ms: int | None = None
     until_ms: int | None = None
+    #: Only those that this run has started; None: see below.
+    parent: str | None = None
+    #: Also those that runs have started; else those of users alone.
+    has_sub_runs: bool = False
 
     def takes(self, header: Header) -> bool:
         """Whether a run is among them."""
@@ -39,10 +43,16 @@ class RunChoice:
             (self.namespace is None or header.namespace == self.namespace)
             and (self.workflow is None or header.workflow == self.workflow)
             and (not self.statuses or header.status.value in self.statuses)
+            and self._takes_sub_run(header)
             and (self.since_ms is None or header.created_ms >= self.since_ms)
             and (self.until_ms is None or header.created_ms < self.until_ms)
             and all(header.tags.get(name) == value for name, value in self.tags)
         )
+
+    def _takes_sub_run(self, header: Header) -> bool:
+        if self.parent is not None:
+            return header.caller is not None and header.caller.run == self.parent
+        return self.has_sub_runs or header.caller is None
 
     def may_take(self, record: bytes) -> bool:
         """Whether a run may be among them, by the record of its header: to be found out without taking it apart."""

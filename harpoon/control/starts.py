@@ -45,11 +45,14 @@ def started(order: Start, form: Form, now_ms: int, base: str = "") -> tuple[Cond
         Invalid: The run cannot be called so.
     """
     try:
-        check_run_id(order.id)
+        if order.caller is None:
+            check_run_id(order.id)
     except ValueError as error:
         raise Invalid(str(error), [Problem(pointer="/id", detail=str(error))]) from error
     span = form.graph.spec.deadline if order.deadline is None else min(order.deadline, form.graph.spec.deadline)
     deadline_ms = now_ms + int(span.total_seconds() * _MILLISECONDS)
+    if order.due_ms is not None:
+        deadline_ms = max(now_ms, min(deadline_ms, order.due_ms))
     secret = new_secret() if form.graph.callbacks else ""
     run = begin(
         namespace=order.namespace,
@@ -75,17 +78,19 @@ def started(order: Start, form: Form, now_ms: int, base: str = "") -> tuple[Cond
         inputs=order.inputs,
         tags=order.tags,
         started=tuple([dump(event) for event in events]),
+        caller=order.caller,
+        forms=form.forms,
         secret=secret,
     )
-    return Conducted(run, order.body_hash, fixed_part(header), secret=secret), events
+    return Conducted(run, header, fixed_part(header)), events
 
 
 def conditions(place: Place, order: Start, form: Form) -> tuple[Compare, ...]:
     """Return what must hold for a run to be started."""
     if order.is_fresh:
-        return (form.kept,)
+        return form.kept
     key = run_key(order.namespace, order.id)
-    return (form.kept, Compare(place.runs + key, mod=0), Compare(place.gone + key, mod=0))
+    return (*form.kept, Compare(place.runs + key, mod=0), Compare(place.gone + key, mod=0))
 
 
 def begun(conducted: Conducted, order: Start, *, is_new: bool) -> Answer:

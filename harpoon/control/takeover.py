@@ -129,7 +129,7 @@ def _folded(header: Header, record: bytes, graph: Graph, log: Mapping[str, bytes
         fold(run, event)
     if not run.seq:
         raise Invalid("its header does not tell what it began with")
-    return Conducted(run, header.body_hash, fixed_of(record), sum(map(len, log.values())), header.secret)
+    return Conducted(run, header, fixed_of(record), sum(map(len, log.values())))
 
 
 def _by_run(records: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

@@ -20,6 +20,7 @@ from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
 from harpoon.model.namespace import UNUSED, Namespace, Use
+from harpoon.model.owner import OrderRecord
 from harpoon.model.rebalance import MoveRecord
 from harpoon.model.rollout import RolloutRecord
 from harpoon.model.secret import Secret
@@ -52,6 +53,7 @@ SECRETS: Final = ROOT + "secrets/"
 WORKFLOWS: Final = ROOT + "workflows/"
 GRAPHS: Final = ROOT + "graphs/"
 AWAITED: Final = ROOT + "awaited/"
+ORDERS: Final = ROOT + "orders/"
 #: Keys of agents' holds in the view.
 AGENT_HOLDS: Final = "agents/"
 
@@ -149,6 +151,8 @@ class View:
         self.graphs = Table("graphs", GRAPHS, GraphRecord)
         #: Runs that jobs wait for.
         self.awaited = Table("awaited", AWAITED, AwaitedRun)
+        #: Of attempts of operations that have jobs changed.
+        self.orders = Table("orders", ORDERS, OrderRecord)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -175,6 +179,7 @@ class View:
                 self.workflows,
                 self.graphs,
                 self.awaited,
+                self.orders,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()

@@ -15,7 +15,7 @@ from harpoon.model.label import DONE
 from harpoon.model.operation import CALLBACK
 
 
-class Call(NamedTuple):
+class Reply(NamedTuple):
     """What a callback brings."""
 
     op: str
@@ -36,7 +36,7 @@ class Call(NamedTuple):
         return f"{self.key}:{self.digest}"
 
 
-def call_back(run: Run, call: Call, now_ms: int) -> list[Event]:
+def call_back(run: Run, call: Reply, now_ms: int) -> list[Event]:
     """Have the visit of a wait closed by what its callback brings, now or once it is opened.
 
     Raises:
@@ -56,7 +56,7 @@ def call_back(run: Run, call: Call, now_ms: int) -> list[Event]:
     return step.events
 
 
-def was_called(events: list[Event], call: Call) -> bool | None:
+def was_called(events: list[Event], call: Reply) -> bool | None:
     """Whether a run of which these are the events was brought this very thing; None: nothing, by that callback."""
     brought = [event.id for event in events if type(event) is Signalled and event.name == CALLBACK]
     own = [id_ for id_ in brought if id_.startswith(f"{call.key}:")]

@@ -152,6 +152,8 @@ def _close(told: Chronicle, event: Closed) -> None:
     if event.retry_ms is not None:
         visit.tries.append(Try(event.attempt + 1, event.retry_ms))
         return
+    for op, number, _ in event.cancelled:
+        _cancel(told.visits[op, number], event.now_ms)
     _open(told, event, event.opened)
 
 
@@ -159,4 +161,8 @@ def _end(told: Chronicle, event: Ended) -> None:
     told.status, told.outputs, told.reason = event.status, event.outputs, event.reason
     for visit in told.visits.values():
         if not visit.is_closed:
-            visit.latest.ended_ms, visit.latest.label = event.now_ms, CANCELLED
+            _cancel(visit, event.now_ms)
+
+
+def _cancel(visit: Visit, now_ms: int) -> None:
+    visit.latest.ended_ms, visit.latest.label = now_ms, CANCELLED

@@ -76,6 +76,8 @@ class Closed(NamedTuple):
     retry_ms: int | None = None
     #: Id of the signal that is consumed.
     signal: str | None = None
+    #: Attempts, each (operation, visit, number), that are closed as ``cancelled`` by this: items of the visit.
+    cancelled: tuple[tuple[str, int, int], ...] = ()
 
 
 class Fired(NamedTuple):
@@ -162,6 +164,7 @@ _KINDS: Final[dict[str, type[Event]]] = {
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 #: Where a kind has what it opens.
 _OPENED_AT: Final = {kind: kind._fields.index("opened") for kind in _LETTERS if "opened" in kind._fields}
+_CANCELLED_AT: Final = Closed._fields.index("cancelled")
 _WIDTHS: Final = {kind: len(kind._fields) for kind in _LETTERS}
 _OPENED_WIDTH: Final = len(Opened._fields)
 
@@ -183,6 +186,8 @@ def dump(event: Event) -> list[object]:
     at = _OPENED_AT.get(kind)
     if at is not None:
         written[at + 1] = [_trim(list(opened), _OPENED_DEFAULTS) for opened in cast("tuple[Opened, ...]", event[at])]
+    if type(event) is Closed:
+        written[_CANCELLED_AT + 1] = [list(each) for each in event.cancelled]
     return _trim(written, _DEFAULTS[kind])
 
 
@@ -200,6 +205,8 @@ def load(written: Sequence[object]) -> Event:
     if at is not None and len(fields) > at:
         opened = cast("list[list[object]]", fields[at])
         fields[at] = tuple([Opened(*each[:_OPENED_WIDTH]) for each in opened])  # type: ignore[arg-type]
+    if kind is Closed and len(fields) > _CANCELLED_AT:
+        fields[_CANCELLED_AT] = tuple([tuple(each[:3]) for each in cast("list[list[object]]", fields[_CANCELLED_AT])])
     if kind is Ended:
         fields[2:3] = [Status(cast("str", status)) for status in fields[2:3]]
     try:

@@ -6,7 +6,7 @@ claim, so that whoever takes a run over calls `core.step.adopt`; and outdated en
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from harpoon.core.dues import is_at_once, look_again
 from harpoon.core.event import (
@@ -24,8 +24,9 @@ from harpoon.core.event import (
     Warned,
 )
 from harpoon.core.graph import Kind, Node
+from harpoon.core.items import group_of, has_room, list_of, note
 from harpoon.core.measure import json_bytes
-from harpoon.core.run import Attempt, Claim, Kept, Latest, Progress, Ref, Run, SignalKey
+from harpoon.core.run import Attempt, Claim, Kept, Latest, Progress, Ref, Run, SignalKey, VisitKey
 from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
 from harpoon.model.operation import CALLBACK
 
@@ -43,16 +44,39 @@ def fold(run: Run, event: Event) -> None:
 
 
 def open_visits(run: Run, opened: Iterable[Opened], now_ms: int) -> None:
-    """Open what an event opens; each is the next of what is pending."""
+    """Open what an event opens; each is the next of what is pending, or the next item of a group."""
     for each in opened:
-        fired = run.pending.popleft()
-        assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
-        _open(run, each, now_ms)
+        node = run.graph.nodes[each.op]
+        if node.home is not None:
+            _open_item(run, node, each.visit)
+        else:
+            fired = run.pending.popleft()
+            assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
+        _open(run, node, each, now_ms)
 
 
-def _open(run: Run, opened: Opened, now_ms: int) -> None:
+def _open_item(run: Run, node: Node, visit: int) -> None:
+    """Take note in its group that an item is under way."""
+    key, index = node.group_of(visit)
+    group = run.groups[key]
+    assert index == group.opened, f"item {index} of {key} is opened, but {group.opened} is next"
+    group.opened += 1
+    group.open[index] = (node.name, visit)
+    _look_for_room(run, key)
+
+
+def _look_for_room(run: Run, key: VisitKey) -> None:
+    """Take note of whether another item of a group may be opened."""
+    each = run.graph.nodes[key[0]].each
+    assert each is not None, "it has items"
+    if has_room(each, run.groups[key]):
+        run.roomy[key] = None
+    else:
+        run.roomy.pop(key, None)
+
+
+def _open(run: Run, node: Node, opened: Opened, now_ms: int) -> None:
     op, visit = key = (opened.op, opened.visit)
-    node = run.graph.nodes[op]
     attempt = Attempt(
         Ref(op, visit, 1),
         opened.input,
@@ -66,15 +90,20 @@ def _open(run: Run, opened: Opened, now_ms: int) -> None:
     progress = run.ops.get(op)
     if progress is None:
         progress = run.ops[op] = Progress()
-    progress.fired = visit
+    # Items of several visits come in any order.
+    progress.fired = max(progress.fired, visit)
     run.open[key] = attempt
     run.bytes_total += json_bytes(opened.input) + len(opened.error or "")
-    if visit <= node.spec.visits:
+    if visit <= node.visits:
         progress.attempts += 1
         run.attempts_total += 1
         if op in run.callbacks:
             run.point(op, visit)
     if is_at_once(node, attempt):
+        return
+    if node.each is not None:
+        run.groups[key] = group_of(node.each, cast("list[object]", opened.input))
+        _look_for_room(run, key)
         return
     if node.handler is not None:
         run.ready[key] = attempt
@@ -124,7 +153,30 @@ def _closed(run: Run, event: Closed) -> None:
         _try_again(run, attempt, event, event.retry_ms)
         return
     output = event.output if event.signal is None else _take(run, event.signal).payload
+    if (group := run.groups.pop(key, None)) is not None:
+        run.roomy.pop(key, None)
+        output = list_of(node, group, event.label)
+        for op, visit, _ in event.cancelled:
+            _close(run, run.open[op, visit], CANCELLED, None, "")
     _close(run, attempt, event.label, output, event.error)
+    if node.home is not None:
+        _close_item(run, node, event, output)
+    else:
+        _follow(run, node, attempt, event)
+    open_visits(run, event.opened, event.now_ms)
+
+
+def _close_item(run: Run, node: Node, event: Closed, output: object) -> None:
+    """Take note in its group of what an item came to."""
+    key, index = node.group_of(event.visit)
+    each = run.graph.nodes[key[0]].each
+    assert each is not None, "it has items"
+    note(each, run.groups[key], index, event.label, output, event.error)
+    _look_for_room(run, key)
+
+
+def _follow(run: Run, node: Node, attempt: Attempt, event: Closed) -> None:
+    """Take note of what follows on the closing of a visit."""
     edges = node.edges.get(event.label)
     if edges:
         _occur(run, node.name, event.label)
@@ -133,7 +185,6 @@ def _closed(run: Run, event: Closed) -> None:
         run.failure = run.failure or _describe_failure(attempt.ref, event.label, event.error)
     if node.spec.end is not None:
         run.failure = run.failure or f"{event.op} was reached, which ends the run as failed"
-    open_visits(run, event.opened, event.now_ms)
 
 
 def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -> None:
@@ -146,7 +197,7 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     if node.kind is Kind.WAIT and not is_at_once(node, attempt):
         _wait_no_more(run, node, attempt)
     progress = run.ops[op]
-    progress.closed += visit <= node.spec.visits
+    progress.closed += visit <= node.visits
     if run.callbacks.get(op) == visit:
         run.point(op, progress.fired + 1)
     if label == EXHAUSTED and progress.latest is not None:
@@ -157,6 +208,8 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     progress.latest = Latest(
         visit, number, label, output, error, worker, attempt.opened_ms, attempt.claimed_ms, run.now_ms
     )
+    if node.home is not None:
+        return
     told: dict[str, object] = {"label": label, "visits": progress.closed}
     if output is not None or label not in FAILURES:
         told["output"] = output
@@ -270,6 +323,8 @@ def _ended(run: Run, event: Ended) -> None:
     for attempt in list(run.open.values()):
         _close(run, attempt, CANCELLED, None, "")
     run.pending.clear()
+    run.groups.clear()
+    run.roomy.clear()
     run.wakes.clear()
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from harpoon.core.chronicle import Chronicle, Visit
 from harpoon.model.header import Header
 from harpoon.model.label import FAILURES
-from harpoon.model.report_shown import By, FailureReason, ReportGroup, SpanSpread
+from harpoon.model.report_shown import By, Durations, FailureReason, ReportGroup
 from harpoon.model.run import Status
 
 #: Reasons that are told of each group, kept for each while it is made, and how much is read of one.
@@ -131,12 +131,12 @@ class Report:
         return group
 
 
-def spread(values: Sequence[int]) -> SpanSpread | None:
+def spread(values: Sequence[int]) -> Durations | None:
     """Return how some spans lie; None: there is none. A share is the least span that so many do not exceed."""
     if not values:
         return None
     ordered = sorted(values)
-    return SpanSpread(
+    return Durations(
         count=len(ordered),
         p50_ms=ordered[-(-len(ordered) * 50 // 100) - 1],
         p95_ms=ordered[-(-len(ordered) * 95 // 100) - 1],

@@ -111,6 +111,26 @@ class Kept(NamedTuple):
 
 #: An operation and the number of one of its visits.
 VisitKey = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Group:
+    """The items of an open visit of an operation with ``foreach``; each item is a visit itself."""
+
+    items: Sequence[object]
+    #: That many have been opened.
+    opened: int = 0
+    #: Those that are under way, as they were opened: index → its visit.
+    open: dict[int, VisitKey] = field(default_factory=dict)
+    failed: int = 0
+    #: Why the first failed that did: its index, its label, and what was said.
+    failure: tuple[int, str, str] | None = None
+    #: What they came to, by index; only as far as that is collected, and is not too much.
+    outputs: list[object] = field(default_factory=list)
+    #: Of ``outputs``, as a list in JSON.
+    bytes: int = 2
+
+
 #: The name of a signal, and its key.
 SignalKey = tuple[str, str | None]
 #: Operation and visit → where that is to be called back.
@@ -158,6 +178,10 @@ class Run:
     open: dict[VisitKey, Attempt] = field(default_factory=dict)
     #: Those of them that a worker may claim now, or from their ``ready_ms`` on; in the order in which they came.
     ready: dict[VisitKey, Attempt] = field(default_factory=dict)
+    #: Of the open visits of operations with ``foreach``.
+    groups: dict[VisitKey, Group] = field(default_factory=dict)
+    #: Those of them of which another item may be opened now, in this order.
+    roomy: dict[VisitKey, None] = field(default_factory=dict)
     #: Operations that were ever fired.
     ops: dict[str, Progress] = field(default_factory=dict)
     #: Trigger of several members → which of them have occurred since it was last complete.
@@ -191,7 +215,7 @@ class Run:
     def point(self, op: str, visit: int) -> None:
         """Have expressions see the address of a visit's callback, if the operation has such a visit."""
         seen = cast("dict[str, str]", self.scope["run"]["callbacks"])
-        if visit <= self.graph.nodes[op].spec.visits:
+        if visit <= self.graph.nodes[op].visits:
             self.callbacks[op], seen[op] = visit, self.address(op, visit)
         else:
             self.callbacks.pop(op, None)

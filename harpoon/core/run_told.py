@@ -18,7 +18,7 @@ from harpoon.core.event import (
     Warned,
 )
 from harpoon.core.measure import json_bytes
-from harpoon.model.run_watched import OpenedVisit, RunEvent
+from harpoon.model.run_watched import CancelledAttempt, OpenedVisit, RunEvent
 
 
 def told(namespace: str, run: str, event: Event, output_max: int | None = None) -> RunEvent:
@@ -66,7 +66,8 @@ def _closed(event: Closed) -> _Told:
     }
     if event.retry_ms is not None:
         return "retried", {**fields, "retry_ms": event.retry_ms}
-    return "closed", {**fields, "opened": _opened(event.opened), "signal": event.signal}
+    cancelled = tuple([CancelledAttempt(op=op, visit=visit, attempt=number) for op, visit, number in event.cancelled])
+    return "closed", {**fields, "opened": _opened(event.opened), "signal": event.signal, "cancelled": cancelled}
 
 
 def _fired(event: Fired) -> _Told:

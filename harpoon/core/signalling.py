@@ -61,7 +61,7 @@ def objection_to_call(run: Run, event: Signalled, op: str, visit: int) -> tuple[
         visit: Of that operation.
     """
     node, progress = run.graph.nodes.get(op), run.ops.get(op)
-    if node is None or op not in run.graph.callbacks or not 1 <= visit <= node.spec.visits:
+    if node is None or op not in run.graph.callbacks or not 1 <= visit <= node.visits:
         return "unknown", f"visit {visit} of {op} has no callback"
     if event.key in run.called:
         return "used", f"the callback of visit {visit} of {op} was used already, and brought something else"
@@ -117,7 +117,7 @@ def _awaited(run: Run) -> Mapping[str, Sequence[str]]:
     if run.awaited is None:
         awaited: dict[str, list[str]] = {}
         for node in run.graph.nodes.values():
-            if node.spec.wait is not None and node.spec.wait.signal is not None:
+            if node.each is None and node.spec.wait is not None and node.spec.wait.signal is not None:
                 awaited.setdefault(node.spec.wait.signal, []).append(node.name)
         run.awaited = awaited
     return run.awaited

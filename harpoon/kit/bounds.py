@@ -20,6 +20,7 @@ from harpoon.model import (
     name,
     namespace,
     operation,
+    orders,
     rebalance,
     rules,
     secret,
@@ -154,6 +155,7 @@ NOUNS: Final[Mapping[type, Schema]] = {
     rules.Preference: _exactly_one("equals", "in", "not_in", "exists"),
     operation.Operation: _exactly_one(*operation.KINDS),
     dependency.Dependency: _exactly_one("job", "run"),
+    orders.JobOrder: _exactly_one(*orders.VERBS),
     operation.Wait: _exactly_one("signal", "until", "for", "callback"),
     operation.Choice: _exactly_one("when", "else"),
 }

@@ -24,6 +24,7 @@ import orjson
 
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.kit.expression_names import Names, Type
+from harpoon.kit.expression_names import type_of as type_of_schema
 from harpoon.kit.expression_parts import (
     RESULT_MAX,
     Expression,
@@ -44,7 +45,7 @@ from harpoon.kit.expression_program import Failed, prepare
 from harpoon.kit.expression_text import Broken, split
 from harpoon.kit.strict import Location, check_text, pointer
 
-__all__ = ["Expression", "Failed", "Json", "Names", "Template", "Type", "compile_template"]
+__all__ = ["Expression", "Failed", "Json", "Names", "Template", "Type", "compile_template", "type_of_schema"]
 
 #: Lists and mappings within each other, of a template.
 DEPTH_MAX: Final = 64

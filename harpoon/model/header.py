@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harpoon.model.run import Status
+from harpoon.model.sub_run import Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,5 +41,9 @@ class Header:
     started: tuple[Any, ...] = ()
     #: Of its records, about; told once it has ended.
     bytes: int = 0
+    #: What has started it; None: a user.
+    caller: Caller | None = None
+    #: Workflow → the generation of it that calls go by, directly or not, in this run and its sub-runs.
+    forms: Mapping[str, str] = field(default_factory=dict)
     #: That the URLs of its callbacks are made of; never shown. Empty: it has none.
     secret: str = field(default="", repr=False)

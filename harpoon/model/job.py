@@ -13,6 +13,7 @@ from harpoon.model.cron import Cron
 from harpoon.model.dependency import Dependency
 from harpoon.model.lifecycle import DEFAULT_RESTART, Restart, RestartPolicy
 from harpoon.model.name import check_name
+from harpoon.model.owner import RunOwner
 from harpoon.model.parameters import Parameter, values_of
 from harpoon.model.rules import PlacementRules
 from harpoon.model.template import TaskTemplate
@@ -357,6 +358,8 @@ class Job:
     run: Run | None = None
     #: Of a child of a cron job.
     owner: Owner | None = None
+    #: Of the task of a workflow's operation.
+    run_owner: RunOwner | None = None
     #: Of a job as it is decided on (`core.members`), if each of its slots is for one agent: which. Never stored.
     members: tuple[str, ...] = ()
     #: Schema of this record.

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Final, Literal, Protocol
 
+from harpoon.model.call import Call
+from harpoon.model.foreach import Foreach
 from harpoon.model.http import Http
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
 from harpoon.model.lifecycle import Backoff
+from harpoon.model.orders import JobOrder, TaskOrder
 from harpoon.model.targets import TARGETS_MAX, Percent, Targets, check_each_once
 from harpoon.model.units import Duration, Size, format_duration
 
@@ -189,9 +192,16 @@ class Operation:
     choose: tuple[Choice, ...] | None = None
     #: A call that the server makes.
     http: Http | None = None
+    call: Call | None = None
+    #: A task that an agent runs to its end.
+    task: TaskOrder | None = None
+    #: What is done with a job.
+    job: JobOrder | None = None
+    #: It is done for each of these: all else but ``visits``, ``needs``, ``next`` and ``end`` is said of one item.
+    foreach: Foreach | None = None
     #: What the handler is given: any value, with ``${…}`` in its texts.
     input: Json = None
-    #: How long one attempt may take. Left out: 5m; of a wait, 24h.
+    #: How long one attempt may take. Left out: 5m; of a wait or a call, 24h.
     timeout: Duration | None = None
     #: How long an attempt may wait for a worker.
     queue_timeout: Duration = QUEUE_TIMEOUT_DEFAULT
@@ -239,6 +249,8 @@ class Operation:
             raise ValueError("timeout has no meaning with wait.for, which ends by itself; leave it out")
         if self.wait is not None and self.wait.awaited is None and self.labels:
             raise ValueError("labels is for a wait for a signal or a callback, which brings one; leave it out")
+        if self.foreach is not None and self.wait is not None and self.wait.callback:
+            raise ValueError("foreach has no meaning with wait.callback; have it call a workflow that waits for one")
 
     def _check_clocks(self) -> None:
         for name, span in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
@@ -299,6 +311,8 @@ class Operation:
             return 0
         if self.timeout is not None:
             return self.timeout // _MILLISECOND
+        if self.call is not None:
+            return WAIT_DEFAULT // _MILLISECOND
         if self.wait is None:
             return TIMEOUT_DEFAULT // _MILLISECOND
         return max(WAIT_DEFAULT, (self.wait.for_ or timedelta(0)) + WAIT_MARGIN) // _MILLISECOND
@@ -320,11 +334,14 @@ _NOT_CARRIED: Final = frozenset({"input", "labels"})
 #: To add one that a connector carries out takes a line here and the field that it names, which is a `Carried`.
 _CARRIED: Final[Mapping[str, frozenset[str]]] = {
     "http": _NOT_CARRIED,
+    "call": _NOT_CARRIED,
+    "task": _NOT_CARRIED,
+    "job": _NOT_CARRIED,
 }
 _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "worker": frozenset(),
     "wait": _OF_WORKERS - {"output_max"},
-    "choose": _OF_WORKERS | {"timeout", "warn"},
+    "choose": _OF_WORKERS | {"timeout", "warn", "foreach"},
     **_CARRIED,
 }
 #: What an operation may do, by the field that says it.

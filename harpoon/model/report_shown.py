@@ -15,7 +15,7 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpanSpread:
+class Durations:
     """How long something took, milliseconds."""
 
     count: int
@@ -45,10 +45,10 @@ class ReportGroup:
     #: Status → how many runs; by operation label → how many visits, where ``open`` counts those that are not closed.
     counts: Mapping[str, int]
     #: From beginning to end of those that are over; null: none is.
-    took: SpanSpread | None
+    took: Durations | None
     #: What follows is of runs that were looked into: how long attempts waited to be claimed, and were worked at.
-    queue: SpanSpread | None
-    work: SpanSpread | None
+    queue: Durations | None
+    work: Durations | None
     visits: int
     attempts: int
     #: Attempts beyond the first of a visit.

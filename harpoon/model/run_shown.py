@@ -67,6 +67,33 @@ class RunObject:
     deadline_ms: int
     #: Null: it goes on.
     ended_ms: int | None
+    #: The run that has started it by a call; null: a user has.
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemCounts:
+    """What has become of the items of a visit of an operation with ``foreach``."""
+
+    count: int
+    #: Not begun.
+    pending: int
+    #: Begun, and not closed.
+    open: int
+    done: int
+    failed: int
+    #: Closed for others had failed, or with the run.
+    cancelled: int
+
+
+class ItemStatus(StrEnum):
+    """How an item stands."""
+
+    PENDING = "pending"
+    OPEN = "open"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class VisitState(StrEnum):
@@ -106,6 +133,8 @@ class AttemptObject:
     error: str
     input: Any
     output: Any
+    #: The run that it has started by a call; null: it calls none, or has not been taken up.
+    run: str | None = None
 
 
 class Phase(StrEnum):
@@ -134,7 +163,8 @@ class VisitObject:
     """One visit of an operation, with the latest of its attempts."""
 
     op: str
-    #: ``worker``, ``wait`` or ``choose``; empty: the form of the workflow that the run is on is no longer kept.
+    #: ``worker``, ``wait`` or ``choose``, or ``each``: it has items; empty: the form of the workflow that the run is on
+    #: is no longer kept.
     kind: str
     visit: int
     state: VisitState
@@ -153,6 +183,48 @@ class VisitObject:
     error: str
     #: One sentence; empty: it waits for nothing.
     waits_for: str
+    #: The run that the latest attempt has started by a call; null: it calls none, or has not been taken up.
+    run: str | None = None
+    #: Of an operation with ``foreach``: what has become of its items, which are told one by one as the run's items.
+    items: ItemCounts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemObject:
+    """One item of a visit of an operation with ``foreach``, with the latest of its attempts."""
+
+    op: str
+    #: Of the operation.
+    visit: int
+    #: Of the item, from 0.
+    index: int
+    status: ItemStatus
+    #: Its value.
+    item: Any
+    attempts: int
+    label: str | None
+    worker: str | None
+    #: Null: it has not begun.
+    opened_ms: int | None
+    #: When the first of its attempts was claimed.
+    started_ms: int | None
+    ended_ms: int | None
+    error: str
+    #: One sentence; empty: it waits for nothing.
+    waits_for: str
+    output: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemList:
+    """Items of a run's operations, in their order."""
+
+    revision: str
+    items: tuple[ItemObject, ...]
+    #: Give it back as ``continue`` for the next page; absent on the last one.
+    continue_: str | None = None
+    #: How many items the pages after this one have.
+    remaining: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,15 @@ class OpenedVisit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancelledAttempt:
+    """An attempt of an item that was under way when there was no more use for it."""
+
+    op: str
+    visit: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvent:
     """One thing that happened in a run. What does not belong to its kind is absent."""
 
@@ -46,6 +55,8 @@ class RunEvent:
     retry_ms: int | None = None
     #: Visits that it opens.
     opened: tuple[OpenedVisit, ...] = ()
+    #: Attempts that it closes as cancelled: items of an operation that has failed.
+    cancelled: tuple[CancelledAttempt, ...] = ()
     #: Id of the signal that came, or that the closing consumed.
     signal: str | None = None
     #: Of a signal.

@@ -123,6 +123,10 @@ class ReasonCode(StrEnum):
     RUN_PAUSED = "run_paused"
     #: A worker is at it.
     CLAIMED = "claimed"
+    #: The run that it has called goes on.
+    SUB_RUN = "sub_run"
+    #: A job is to do what the operation ordered: a task to end, or a change to be done.
+    JOB = "job"
     #: No worker offers the handler.
     NO_WORKER = "no_worker"
     #: Workers that offer it have as much to do as they take.
@@ -141,6 +145,8 @@ class ReasonCode(StrEnum):
     RETRY = "retry"
     #: As many of its key are claimed as may be at once.
     LIMIT = "limit"
+    #: So many items of an operation are done, under way, and not begun; the operation closes when all are closed.
+    ITEMS = "items"
     #: A join has some of what it needs, and not all.
     JOIN = "join"
 

@@ -151,9 +151,9 @@ class Environment:
         """
 
         async def put() -> tuple[str, ...]:
-            found = await manifests_of(workflow, self.namespace)
+            found = manifests_of(workflow, self.namespace)
             for manifest in found:
-                await self.server.workflows.put(manifest)
+                await self.server.declare(manifest)
             return tuple([manifest.metadata.name for manifest in found])
 
         return await self.ask(put())

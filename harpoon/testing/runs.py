@@ -11,7 +11,7 @@ import orjson
 from harpoon.control.callback_urls import digest_of
 from harpoon.control.ledger_records import run_key
 from harpoon.control.run_signals import check_signal_id
-from harpoon.core.callback import Call
+from harpoon.core.callback import Reply
 from harpoon.core.step import Signal
 from harpoon.kit.errors import Invalid
 from harpoon.model.operation import check_handler
@@ -145,7 +145,7 @@ class Run:
             NotFound: There is no such run.
         """
         told = json_of(payload)
-        call = Call(op, visit, digest_of(label, told), label, told)
+        call = Reply(op, visit, digest_of(label, told), label, told)
         await self._order(lambda conductor, key: conductor.call_back(key, call))
 
     async def pause(self) -> None:

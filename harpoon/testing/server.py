@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
 
+from harpoon.control.calling import Calls
 from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
 from harpoon.control.connecting import Connecting
@@ -28,6 +29,7 @@ from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.control.view import View
 from harpoon.control.work import WorkExchange
+from harpoon.control.workflow_told import bounds_json, compiled
 from harpoon.control.workflows import Workflows
 from harpoon.core.step import Refused
 from harpoon.kit.clock import Clock, Random
@@ -35,6 +37,7 @@ from harpoon.kit.errors import Conflict, NotFound
 from harpoon.kit.loop import Pace
 from harpoon.model.why import Why
 from harpoon.model.work import WorkRequest
+from harpoon.model.workflow import WorkflowManifest
 from harpoon.store import cluster
 from harpoon.store.hold import ACQUIRED_MAX, Hold, acquire_all
 from harpoon.store.port import Lease, Store
@@ -61,6 +64,7 @@ class Server:
     runs: Runs
     keyed: KeyedSignals
     exchange: WorkExchange
+    calls: Calls
     connecting: Connecting
     status: RunStatus
     lease: Lease
@@ -73,7 +77,7 @@ class Server:
             store: Where everything is kept.
             clock: Tells the moment.
             instance: What it is called, unlike any before it.
-            connectors: What carries out what no worker does.
+            connectors: What carries out what no worker does, but for calls of workflows, which need nothing outside.
         """
         found = await cluster.found(store, "testing")
         view = View(store, incarnation=found.incarnation, cluster=found.id)
@@ -81,16 +85,19 @@ class Server:
         runs = Runs(view, RunReader(store))
         exchange = WorkExchange(runs.conductor_of, clock)
         failures = Metrics().passes_failed.labels("keyed-signals")
+        workflows = Workflows(store, view, clock)
+        calls = Calls(runs, workflows)
         return cls(
             store=store,
             clock=clock,
             instance=instance,
             view=view,
-            workflows=Workflows(store, view, clock),
+            workflows=workflows,
             runs=runs,
+            calls=calls,
             keyed=KeyedSignals(store, clock, runs, rng=Random(0), failures=failures, pace=Pace(resync=LOOK_AGAIN)),
             exchange=exchange,
-            connecting=Connecting(exchange, runs.conductor_of, instance, connectors),
+            connecting=Connecting(exchange, runs.conductor_of, instance, (*connectors, calls)),
             status=RunStatus(store, runs.reader, clock),
             lease=await store.lease(LEASE_S),
         )
@@ -116,10 +123,11 @@ class Server:
                     incarnation, reader = self.view.incarnation, self.runs.reader
                     conductor = Conductor(ledger, self.exchange, self.clock, incarnation, reader)
                     group.create_task(ledger.run(), name=f"shard-{shard_name(shard)}")
-                    conductor.waits = self.keyed
+                    conductor.waits, conductor.ends = self.keyed, self.calls
                     timers.enter(conductor.dues)
                     await loader.load(shard, conductor.adopt)
                     self.runs.enter(shard, conductor)
+                    self.calls.adopted(conductor)
                 group.create_task(self.keyed.run(), name="keyed-signals")
                 is_up.set()
         finally:
@@ -135,6 +143,16 @@ class Server:
                 raise Conflict("the store is another server's: give each environment its own")
             holds += taken
         return holds
+
+    async def declare(self, manifest: WorkflowManifest) -> None:
+        """Declare a workflow.
+
+        Raises:
+            Invalid: It has flaws, all of which are told, or no bound.
+        """
+        metadata, graph = manifest.metadata, await compiled(manifest.spec)
+        await bounds_json(self.view, metadata.namespace, metadata.name, graph)
+        await self.workflows.put(manifest)
 
     async def work(self, namespace: str, asked: WorkRequest) -> bytes:
         """Answer a worker; the errors are those of `WorkExchange.serve`."""

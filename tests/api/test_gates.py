@@ -118,6 +118,7 @@ def test_all_routes_of_the_contract_are_there() -> None:
         ("GET", "/v1/namespaces/{ns}/runs/{run}/attempts"),
         ("GET", "/v1/namespaces/{ns}/runs/{run}/why"),
         ("GET", "/v1/namespaces/{ns}/runs/{run}/callbacks"),
+        ("GET", "/v1/namespaces/{ns}/runs/{run}/items"),
         ("POST", "/v1/callbacks/{ns}/{run}/{op}/{visit}/{token}"),
         ("POST", "/v1/namespaces/{ns}/runs/{run}/signals/{signal}"),
         ("POST", "/v1/namespaces/{ns}/runs/{run}/cancel"),

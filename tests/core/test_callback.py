@@ -2,7 +2,7 @@
 
 import pytest
 
-from harpoon.core.callback import Call, was_called
+from harpoon.core.callback import Reply, was_called
 from harpoon.core.event import Closed, Signalled
 from harpoon.core.run import callback_key
 from harpoon.core.run_picture import callbacks
@@ -175,6 +175,7 @@ def test_the_log_of_a_run_tells_what_was_brought():
     flow.send("go", named="a/1:x")
     flow.call("a", 1, "approved", "yes")
     told = [
-        was_called(flow.log, Call("a", visit, digest)) for visit, digest in ((1, "approved='yes'"), (1, "x"), (10, "x"))
+        was_called(flow.log, Reply("a", visit, digest))
+        for visit, digest in ((1, "approved='yes'"), (1, "x"), (10, "x"))
     ]
     assert told == [True, False, None]

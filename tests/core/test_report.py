@@ -5,7 +5,7 @@ import random
 from harpoon.core.chronicle import read
 from harpoon.core.report import FAILURES_SHOWN, Report, spread
 from harpoon.model.header import Header
-from harpoon.model.report_shown import By, FailureReason, SpanSpread
+from harpoon.model.report_shown import By, Durations, FailureReason
 from harpoon.model.run import Status
 from tests.core.flow import T0, begun, retry, sleep, spec, work
 
@@ -45,9 +45,9 @@ def flow():
 
 def test_shares_are_spans_that_so_many_do_not_exceed():
     assert spread([]) is None
-    assert spread([7]) == SpanSpread(count=1, p50_ms=7, p95_ms=7, max_ms=7)
-    assert spread([4, 1, 3, 2]) == SpanSpread(count=4, p50_ms=2, p95_ms=4, max_ms=4)
-    assert spread(list(range(100, 0, -1))) == SpanSpread(count=100, p50_ms=50, p95_ms=95, max_ms=100)
+    assert spread([7]) == Durations(count=1, p50_ms=7, p95_ms=7, max_ms=7)
+    assert spread([4, 1, 3, 2]) == Durations(count=4, p50_ms=2, p95_ms=4, max_ms=4)
+    assert spread(list(range(100, 0, -1))) == Durations(count=100, p50_ms=50, p95_ms=95, max_ms=100)
     values = [random.Random(1).randrange(10_000) for _ in range(997)]
     told = spread(values)
     for share, span in ((50, told.p50_ms), (95, told.p95_ms)):
@@ -66,7 +66,7 @@ def test_runs_are_counted_by_workflow_with_how_they_ended():
     (refund, ship), left = report.groups(5)
     assert (refund.key, refund.runs, left) == ("refund", 5, 0)
     assert refund.counts == {"cancelled": 1, "failed": 1, "running": 1, "succeeded": 1, "timed_out": 1}
-    assert refund.took == SpanSpread(count=4, p50_ms=1000, p95_ms=9000, max_ms=9000)
+    assert refund.took == Durations(count=4, p50_ms=1000, p95_ms=9000, max_ms=9000)
     assert refund.failures == (FailureReason(reason="a failed: no funds on card 17", count=2, run="r2"),)
     assert [one.reason for one in ship.failures] == ["no reason was told"]
     assert report.groups(1) == ((refund,), 1)

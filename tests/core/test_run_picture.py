@@ -7,7 +7,8 @@ import pytest
 from harpoon.core import run_picture
 from harpoon.core.chronicle import read
 from harpoon.core.event import Claimed, Closed, Ended, Event, Opened, Started
-from harpoon.core.run_picture import UNKNOWN, Most, Plot, attempts, measures, signals, span_ms_of, visits
+from harpoon.core.run_groups import UNKNOWN, Most, Plot
+from harpoon.core.run_picture import attempts, measures, signals, span_ms_of, visits
 from harpoon.model.label import Member
 from harpoon.model.run import Status
 from harpoon.model.run_shown import VisitState
@@ -181,3 +182,16 @@ def test_how_long_a_visit_may_take_follows_from_its_retries_and_clocks() -> None
     assert span_ms_of(operations["pay_back"]) == 8 * 3_630_000 + 7 * 72_000
     assert span_ms_of(operations["wait_human"]) == 4 * 3_600_000
     assert span_ms_of(a_spec(FLOW).operations["later"]) == 600_000
+
+
+def test_a_call_shows_the_run_that_each_attempt_has_started() -> None:
+    plot = Plot(operations=a_spec(a_workflow(pack={"call": {"workflow": "ship"}})).operations, most={})
+    events = [
+        Started(1, BEGAN_MS, (Opened("pack", 1),)),
+        Claimed(2, BEGAN_MS, "pack", 1, 1, "t", "harpoon", "s1"),
+        Closed(3, BEGAN_MS, "pack", 1, 1, "t", "fail", None, "", (), BEGAN_MS),
+    ]
+    assert [one.run for one in attempts(read(events), plot, NOW_MS, "o-1")] == ["o-1~pack.1", None]
+    events.append(Claimed(4, BEGAN_MS, "pack", 1, 2, "u", "harpoon", "s1"))
+    shown, _ = visits(read(events), plot, NOW_MS, "o-1")
+    assert (shown[0].kind, shown[0].run) == ("call", "o-1~pack.1.2")

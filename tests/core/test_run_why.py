@@ -5,11 +5,11 @@ import pytest
 from harpoon.core import run_why
 from harpoon.core.chronicle import read
 from harpoon.core.crew import Crew, Wait, Waiting
-from harpoon.core.event import Opened, Started
+from harpoon.core.event import Claimed, Opened, Started
 from harpoon.core.homes import Standing
 from harpoon.core.offers import AttemptId, Limit, Offer
 from harpoon.core.outlook import Join
-from harpoon.core.run_picture import UNKNOWN, Plot
+from harpoon.core.run_groups import UNKNOWN, Plot
 from harpoon.core.run_why import Floor, summary, why
 from harpoon.model.label import Member
 from harpoon.model.why import Reason, ReasonCode
@@ -149,6 +149,19 @@ def test_times_are_told_by_what_ends_them() -> None:
     assert (told[0].code, told[0].evidence["due_ms"]) == (ReasonCode.TIME, BEGAN_MS + 600_000)
 
 
+def test_a_call_waits_for_the_run_that_it_has_started() -> None:
+    flow = a_workflow(pack={"call": {"workflow": "ship"}})
+    plot = Plot(operations=a_spec(flow).operations, most={})
+    begun = [Started(1, BEGAN_MS, (Opened("pack", 1),))]
+    assert why(read(begun), plot, (), None, NOW_MS, "o-1")[0].code is ReasonCode.WORKERS_UNKNOWN
+    told = why(read([*begun, Claimed(2, BEGAN_MS, "pack", 1, 1, "t", "harpoon", "s1")]), plot, (), None, NOW_MS, "o-1")
+    assert (told[0].code, told[0].evidence["run"]) == (ReasonCode.SUB_RUN, "o-1~pack.1")
+    assert told[0].sentence == (
+        "pack (visit 1) waits for sub-run o-1~pack.1 since 2026-09-21T14:13:20Z; "
+        "harpoon why run/o-1~pack.1 tells what that waits for"
+    )
+
+
 def test_a_run_that_is_over_or_paused_says_so_first() -> None:
     over = why(read(CANCELLED), a_plot(), (), None, NOW_MS)
     assert [one.code for one in over] == [ReasonCode.RUN_OVER]
@@ -178,7 +191,7 @@ def test_of_very_many_open_visits_some_are_told(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_run_is_summed_up() -> None:
-    assert summary(read(REFUNDED[:1])) == "1 waiting"
-    assert summary(read(REFUNDED[:2])) == "1 with workers"
-    assert summary(read(CANCELLED)) == "ordered twice"
-    assert summary(read([])) == "nothing is open"
+    assert summary(read(REFUNDED[:1]), a_plot()) == "1 waiting"
+    assert summary(read(REFUNDED[:2]), a_plot()) == "1 with workers"
+    assert summary(read(CANCELLED), a_plot()) == "ordered twice"
+    assert summary(read([]), a_plot()) == "nothing is open"

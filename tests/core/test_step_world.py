@@ -11,8 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from harpoon.core import step
 from harpoon.core.dues import clocks, is_at_once, next_due_ms
-from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Started
+from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Signalled, Started
 from harpoon.core.fold import SIGNAL_KEPT_MS
+from harpoon.core.graph import Kind, home_of
+from harpoon.core.measure import json_bytes
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
@@ -20,12 +22,28 @@ from harpoon.core.stepping import EVENTS_MAX
 from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
-from tests.core.flow import HOUR, MINUTE, SECOND, T0, Flow, await_signal, choose, retry, sleep, spec, story, wired, work
+from tests.core.flow import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    Flow,
+    await_signal,
+    choose,
+    each,
+    retry,
+    sleep,
+    spec,
+    story,
+    wired,
+    work,
+)
 
 LABELS = ("done", "good", "fail")
 OPENING = (Started, Closed, Fired, Resumed)
 KEYS = (None, "k1", "k2")
 YES_OR_NO = (True, False)
+ITEMS = [{"n": number} for number in range(9)]
 #: What is done, as often as it stands here.
 VERBS = (
     *["do"] * 6,
@@ -68,9 +86,12 @@ def an_operation(pick, names, number):
         nexts["exhausted"] = pick(names[number + 1 :])
     needs = some_of([f"{name}.{label}" for name in names for label in LABELS], 2) if pick(YES_OR_NO) else ()
     fields = {"next": nexts, "needs": needs, "visits": pick([1, 2, 3, 6]), "labels": ["good"]}
+    if kind != "choose" and pick([False, False, True]):
+        fields["foreach"] = some_items(pick)
     if kind == "work":
+        inputs = [None, None, 1, "${ops.o0.output}", {"n": "${ops.o1.output}"}]
         return work(
-            input=pick([None, None, 1, "${ops.o0.output}", {"n": "${ops.o1.output}"}]),
+            input=pick([*inputs, {"n": "${item.n}"}, "${index}"] if "foreach" in fields else inputs),
             retry=retry(pick([1, 2, 3]), pick([1, 2, 3]), pick([1, 2, 3])),
             takes=pick([10 * SECOND, HOUR]),
             queue_timeout=pick([20 * SECOND, HOUR]),
@@ -85,12 +106,24 @@ def an_operation(pick, names, number):
     return choose(("${inputs.flag}", "done"), "good", **fields)
 
 
+def some_items(pick):
+    return each(
+        pick(["${inputs.items}", "${inputs.items}", [], [1], [{"n": 1}, 2, {"n": 3}], [{"n": 1}] * 7, "${inputs.key}"]),
+        most=pick([8, 8, 8, 7]),
+        parallel=pick([1, 2, 3, 20]),
+        tolerate=pick([0, 1, 5]),
+        collect=pick(YES_OR_NO),
+    )
+
+
 class World:
     """One run, and all that users, workers and clocks do to it; ``pick`` picks one of several things."""
 
     def begin(self, pick):
         told = a_workflow(pick)
-        self.flow = Flow(told, {"key": "k1", "flag": pick(YES_OR_NO)}, graph=wired(told))
+        self.flow = Flow(
+            told, {"key": "k1", "flag": pick(YES_OR_NO), "items": ITEMS[: pick([5, 5, 3, 9])]}, graph=wired(told)
+        )
         self.flow.start()
         self.claims = []
 
@@ -159,7 +192,7 @@ class World:
             assert self.refused(step.close, ref, token, Result("never")) == "label"
             spent = self.run.find(ref).spent.count("fail")
             events = self.flow.take(step.close(self.run, ref, token, result, self.flow.now))
-            most = self.flow.spec.operations[ref.op].retry.fail.attempts
+            most = self.run.graph.nodes[ref.op].spec.retry.fail.attempts
             is_retried = label == "fail" and result.retryable and spent + 1 < most
             assert (events[0].retry_ms is not None) is is_retried
             self.answered_alike(step.close, ref, token, result)
@@ -230,24 +263,26 @@ class World:
 
     def each_attempt_is_closed_once(self):
         closed = Counter(Ref(event.op, event.visit, event.attempt) for event in self.flow.log if type(event) is Closed)
+        closed.update(Ref(*one) for event in self.flow.log if type(event) is Closed for one in event.cancelled)
         assert all(times == 1 for times in closed.values())
         assert not closed.keys() & {attempt.ref for attempt in self.run.open.values()}
 
     def visits_and_attempts_stay_within_their_bounds(self):
         for op, progress in self.run.ops.items():
-            operation = self.flow.spec.operations[op]
-            assert progress.closed <= operation.visits
-            policy = operation.retry
+            node = self.run.graph.nodes[op]
+            assert progress.closed <= node.visits
+            policy = node.spec.retry
             most = policy.fail.attempts + policy.timeout.attempts + policy.lost.attempts - 2
-            assert progress.attempts <= operation.visits * most
+            assert progress.attempts <= node.visits * (1 if node.each else most)
         for event in self.flow.log:
             if type(event) is Closed:
-                is_beyond = event.visit > self.flow.spec.operations[event.op].visits
+                is_beyond = event.visit > self.run.graph.nodes[event.op].visits
                 assert (event.label == EXHAUSTED) is is_beyond
         assert self.run.attempts_total == sum(progress.attempts for progress in self.run.ops.values())
 
     def each_trigger_fires_once_for_what_has_occurred(self):
-        fired = [one.trigger for event in self.flow.log if type(event) in OPENING for one in event.opened]
+        opened = [one for event in self.flow.log if type(event) in OPENING for one in event.opened]
+        fired = [one.trigger for one in opened if home_of(one.op) is None]
         expected = firings(self.flow)
         assert fired == expected[: len(fired)]
         is_stopped = self.run.status.is_over or self.run.is_paused
@@ -269,20 +304,67 @@ class World:
     def the_indexes_are_as_if_made_anew(self):
         run = self.run
         for key, attempt in run.open.items():
-            operation = self.flow.spec.operations[key[0]]
-            assert (key in run.ready) is (operation.worker is not None and attempt.claim is None)
+            node = run.graph.nodes[key[0]]
+            assert (key in run.ready) is (node.kind is Kind.WORKER and attempt.claim is None)
             # Nothing that closes by itself is left open.
-            assert operation.choose is None
+            assert node.kind is not Kind.CHOOSE
             assert attempt.error is None
-            assert key[1] <= operation.visits
+            assert key[1] <= node.visits
         waits = {key for keys in run.waiting.values() for key in keys}
         assert waits == {key for key in run.open if self.signal_of(key[0]) is not None}
         assert {one for ids in run.kept_by.values() for one in ids} == run.kept.keys()
         assert run.kept.keys() <= run.seen.keys()
 
     def signal_of(self, op):
-        wait = self.flow.spec.operations[op].wait
-        return None if wait is None else wait.signal
+        node = self.run.graph.nodes[op]
+        return node.spec.wait.signal if node.kind is Kind.WAIT else None
+
+    def groups_are_as_if_counted_anew(self):
+        run = self.run
+        assert run.groups.keys() == {key for key in run.open if run.graph.nodes[key[0]].each}
+        opened, closed = {key: [] for key in run.groups}, {key: {} for key in run.groups}
+        for event in self.flow.log:
+            for one in getattr(event, "opened", ()):
+                if home_of(one.op) and (place := run.graph.nodes[one.op].group_of(one.visit))[0] in opened:
+                    opened[place[0]].append(place[1])
+            if type(event) is Closed and event.retry_ms is None and home_of(event.op):
+                key, index = run.graph.nodes[event.op].group_of(event.visit)
+                if key in closed:
+                    closed[key][index] = event
+        for key, group in run.groups.items():
+            told = run.graph.nodes[key[0]].each
+            assert opened[key] == list(range(group.opened))
+            assert list(group.open) == [index for index in opened[key] if index not in closed[key]]
+            assert all(run.graph.nodes[key[0]].member(key[1], index) in run.open for index in group.open)
+            assert group.failed == sum(event.label in FAILURES for event in closed[key].values()) <= told.tolerate
+            assert len(group.open) <= told.parallel
+            assert group.open or group.opened < len(group.items)
+            may_open = group.opened < len(group.items) and len(group.open) < told.parallel
+            assert (key in run.roomy) is may_open
+            assert run.is_paused or not may_open
+            assert group.bytes == json_bytes(group.outputs) + (not group.outputs) * (group.bytes - 2)
+
+    def a_visit_with_items_closes_by_what_they_came_to(self):
+        latest = self.run.ops
+        for op, node in self.run.graph.nodes.items():
+            if not node.each or op not in latest or latest[op].latest is None or latest[op].latest.label != "done":
+                continue
+            number = latest[op].latest.visit
+            items = next(one.input for event in self.flow.log for one in getattr(event, "opened", ())
+                         if (one.op, one.visit) == (op, number))  # fmt: skip
+            came = {}
+            for event in self.flow.log:
+                if type(event) is Closed and event.retry_ms is None and home_of(event.op) == op:
+                    key, index = self.run.graph.nodes[event.op].group_of(event.visit)
+                    if key[1] == number:
+                        is_told = event.label not in FAILURES
+                        came[index] = (self.payload_of(event) if event.signal else event.output) if is_told else None
+            assert sorted(came) == list(range(len(items)))
+            collected = [came[index] for index in range(len(items))] if node.each.is_collecting else None
+            assert latest[op].latest.output == collected
+
+    def payload_of(self, event):
+        return next(one.payload for one in self.flow.log if type(one) is Signalled and one.id == event.signal)
 
     def no_wait_is_left_for_which_a_signal_is_kept(self):
         if self.run.is_paused:
@@ -324,6 +406,8 @@ class World:
         self.each_trigger_fires_once_for_what_has_occurred()
         self.nothing_is_claimed_fired_or_consumed_while_paused()
         self.the_indexes_are_as_if_made_anew()
+        self.groups_are_as_if_counted_anew()
+        self.a_visit_with_items_closes_by_what_they_came_to()
         self.no_wait_is_left_for_which_a_signal_is_kept()
         self.what_is_due_is_looked_at_in_time()
         self.the_end_is_the_end()
@@ -336,7 +420,7 @@ class World:
             step.adopt(run, self.flow.now)
             for (op, visit), attempt in run.open.items():
                 assert not is_at_once(run.graph.nodes[op], attempt), (op, visit)
-            assert run.status.is_over or run.is_paused or (run.open and not run.pending)
+            assert run.status.is_over or run.is_paused or (run.open and not run.pending and not run.roomy)
             step.tick(run, run.deadline_ms)
             assert run.status.is_over
         self.flow.now = T0
@@ -350,7 +434,7 @@ def clocks_of(run):
     for key, attempt in run.open.items():
         node = run.graph.nodes[key[0]]
         dues = [one.due_ms for one in clocks(node, attempt) if one.clock != "heartbeat"]
-        told[key] = min(dues)
+        told[key] = min(dues, default=run.deadline_ms)
     return told
 
 
@@ -360,7 +444,7 @@ def firings(flow):
     occurred = {trigger.index: set() for trigger in flow.graph.triggers}
     is_broken = False
     for event in flow.log:
-        if type(event) is not Closed or event.retry_ms is not None or is_broken:
+        if type(event) is not Closed or event.retry_ms is not None or is_broken or home_of(event.op):
             continue
         for trigger in flow.graph.triggers:
             if (event.op, event.label) in trigger.members:

@@ -149,6 +149,7 @@ TARGET = "write the name of an operation, or a list of at least one: next: {done
         ({"wait": {"for": "0s"}}, "/wait", "for is 10ms to 90d"),
         ({"wait": {"for": "1m"}, "timeout": "2m"}, "", "timeout has no meaning with wait.for, which ends by itself; leave it out"),
         ({"wait": {"for": "1m"}, "labels": ["a"]}, "", "labels is for a wait for a signal or a callback, which brings one; leave it out"),
+        ({"wait": {"callback": True}, "foreach": {"items": [1]}}, "", "foreach has no meaning with wait.callback; have it call a workflow that waits for one"),
         ({"wait": {"signal": "a"}, "heartbeat": "1s"}, "", "heartbeat has no meaning with wait; leave out"),
         ({"wait": {"signal": "a"}, "input": 1, "retry": {"lost": {"attempts": 2}}}, "", "input and retry have no meaning with wait; leave out"),
         ({"choose": [{"else": "a"}], "timeout": "1s"}, "", "timeout has no meaning with choose; leave out"),
