@@ -80,15 +80,6 @@ def get(  # noqa: PLR0913 one parameter an option
         typer.Option(help="Only runs of this workflow.", metavar="NAME", autocompletion=offers.workflows),
     ] = None,
     span: run_lists.Span,
-    parent: Annotated[
-        str | None,
-        typer.Option(
-            help="Only runs that this run has called; other lists leave such runs out.",
-            metavar="RUN",
-            callback=lambda text: text and text.removeprefix("run/"),
-            autocompletion=offers.runs,
-        ),
-    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     at: looking.At = None,
     form: Format = Output.TABLE,
@@ -110,7 +101,7 @@ def get(  # noqa: PLR0913 one parameter an option
         raise Invalid("what was does not change any more; drop -w, or --at")
     has_namespaces = scope.all_namespaces and asked in _NAMESPACED
     chosen = tuple(status_ or ())
-    if (chosen or workflow or parent or span.is_given) and (asked is not columns.RUN or name):
+    if (chosen or workflow or span.is_given) and (asked is not columns.RUN or name):
         raise Invalid(
             "--status, --workflow, --parent, --since, --until and --limit select from a list of runs: harpoon get runs"
         )
@@ -119,8 +110,7 @@ def get(  # noqa: PLR0913 one parameter an option
     if asked is columns.RUN and name is None:
         if watch and span.limit is not None:
             raise Invalid("what is watched is watched whole; drop -w, or --limit")
-        states = [one.value for one in chosen]
-        query = {"status": states, "workflow": workflow, "parent": parent, "tag": scope.tags, **span.query()}
+        query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags, **span.query()}
         run_lists.show(client, scope, query, form, is_watching=watch)
         return
     if watch:
