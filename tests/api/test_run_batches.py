@@ -1,14 +1,19 @@
 """Batches over HTTP: started once, gone through, told item by item, and cancelled."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harpoon.kit import codec
+from harpoon.kit import codec, yaml
+from harpoon.model.batch_manifest import BatchSpec
 from harpoon.model.run_shown import ItemList, RunDetail, RunList, RunObject
 from tests.api.rig import Answer, Rig
-from tests.api.runs_rig import NAMESPACE, RUNS, Worker, a_runs_rig, declare, start
+from tests.api.runs_rig import NAMESPACE, RUNS, Worker, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem
+from tests.documents import FENCED, ROOT
 from tests.workflows import a_batch
 
 BATCHES = f"{NAMESPACE}/batches"
@@ -169,3 +174,39 @@ async def test_a_batch_without_a_bound_and_one_of_another_namespace_are_refused(
         manifest = a_batch() | {"metadata": {"name": "x", "namespace": "shop"}}
         assert as_problem(await begin(rig, manifest), 400, "invalid")["errors"][0]["pointer"] == "/metadata/namespace"
         as_problem(await begin(rig, a_batch("export")), 400, "invalid")
+
+
+async def test_a_batch_goes_on_where_it_stood_with_whoever_conducts_it_next() -> None:
+    async with a_runs_rig(shards=()) as rig:
+        async with conducting(rig):
+            await begin(rig, a_batch(parallel=2, items=list(range(5))))
+            worker = Worker(rig, "img.resize")
+            first, held = (await worker.ask(want=2))["claims"]
+            await worker.close(first, output="A")
+        async with conducting(rig, loads=True):
+            worker = Worker(rig, "img.resize", name="w2")
+            claims = (await worker.ask(want=9))["claims"]
+            assert [one["input"] for one in claims] == [2]
+            await worker.close(held, output="B")
+            await worker.close(claims[0], output=2)
+            for item in (3, 4):
+                await worker.close(await worker.claim(), output=item)
+            told = await detail(rig)
+            assert (told["status"], told["visits"][0]["items"]["done"]) == ("succeeded", 5)
+            assert [one["output"] for one in await items(rig)] == ["A", "B", 2, 3, 4]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples" / "batches").iterdir()), ids=lambda path: path.name)
+async def test_the_examples_are_batches(path: Path) -> None:
+    (document,) = yaml.load_documents(path.read_text(), str(path))
+    async with a_runs_rig() as rig:
+        assert (await begin(rig, document.value)).status == 201
+
+
+async def test_the_page_about_batches_shows_one_and_names_every_field() -> None:
+    text = (ROOT / "docs" / "batches.md").read_text()
+    [example] = [body for language, body in FENCED.findall(text) if language == "yaml"]
+    (document,) = yaml.load_documents(example, "docs/batches.md")
+    assert document.value == yaml.load_documents((ROOT / "examples/batches/resize.yaml").read_text(), "")[0].value
+    named = set(re.findall(r"^\| `spec\.(\w+)`", text, re.MULTILINE))
+    assert named == {field.name for field in fields(BatchSpec)}

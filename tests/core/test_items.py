@@ -1,5 +1,7 @@
 """An operation with ``foreach``: its items, what becomes of it by them, and what is shown of both."""
 
+from dataclasses import replace
+
 import pytest
 
 from harpoon.core import step
@@ -17,7 +19,9 @@ from harpoon.core.run_told import told as tell
 from harpoon.core.run_why import summary, why
 from harpoon.core.step import Refused, Result
 from harpoon.core.stepping import EVENTS_MAX, OPENED_BYTES_MAX
+from harpoon.model.call import Call
 from harpoon.model.foreach import ITEMS_MAX, Foreach, Together
+from harpoon.model.operation import Operation
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed, WorkflowSpec
 from tests.core.flow import (
@@ -455,3 +459,15 @@ def test_signals_of_what_goes_together_are_counted():
 def test_what_is_wrong_with_what_goes_together_is_told_where_it_stands():
     found = flaws(together({"a": work(input="${item}"), "b": work(input="${ops.a.output}")}))
     assert sorted(flaw.pointer for flaw in found) == ["/spec/operations/a/input", "/spec/operations/b/input"]
+
+
+def test_what_goes_together_is_bounded_with_what_it_calls():
+    callee = bounds(compile_graph(spec(a=work(retry=retry(lost=1)), b=work(retry=retry(lost=1)))))
+    one = Operation(call=Call(workflow="ship"), retry=retry(lost=1))
+    assert callee.attempts == 2
+    told = bounds(compile_graph(together({"a": one, "b": one, "c": work(retry=retry(lost=1))})), None, {"ship": callee})
+    assert (told.attempts, told.calls.runs) == (1 + 3 + 2 * 2, 2)
+    each_one = replace(one, foreach=each("${inputs.items}", most=7))
+    told = bounds(compile_graph(spec(a=each_one, inputs={"items": "array"})), None, {"ship": callee})
+    assert (told.attempts, told.calls.runs) == (1 + 7 + 7 * 2, 7)
+    assert bounds(compile_graph(together({"a": one}))).calls.runs == 1

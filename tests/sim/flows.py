@@ -24,6 +24,13 @@ def work(handler: str = "pack", **more: Any) -> dict[str, Any]:
     return {"worker": handler, **clocks, **retry, **more}
 
 
+def call(**more: Any) -> dict[str, Any]:
+    """An operation that the server carries out itself; see `tests.sim.calls`."""
+    told = work(**more) | {"http": {"url": "http://elsewhere.example/", "method": "POST"}}
+    del told["worker"]
+    return told
+
+
 def flow(start: str | None = None, **operations: Any) -> dict[str, Any]:
     told = {"deadline": f"{DEADLINE_S}s", "operations": operations}
     return told | ({"start": start} if start else {})
@@ -68,6 +75,12 @@ WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
              "visits": 2, "next": {"many": "nap", "one": "nap"}},
         nap={"wait": {"for": "2s"}, "visits": 2, "next": {"done": "last"}},
         last=work("tell", visits=2),
+    ),
+    "calls": flow(
+        "a",
+        a=call(visits=2, next={"done": "b", "fail": "b", "timeout": "b"}),
+        b=call(visits=2, concurrency={"key": "elsewhere", "limit": 2}, next={"done": "c", "fail": "a"}),
+        c=work("tell", visits=2),
     ),
     "errand": flow(only=work(retry={"lost": {"attempts": 9}, **_QUICK})),
 }  # fmt: skip
