@@ -64,6 +64,7 @@ from harpoon.api.run_feed import RUN_FEED, RunFeed
 from harpoon.api.sight import looking_back
 from harpoon.api.stay import STAYS, Stays
 from harpoon.control.metrics import ShareMetrics, StoreMetrics
+from harpoon.control.run_metrics import RunMetrics
 from harpoon.control.work_metrics import WorkMetrics
 from harpoon.kit.address import is_local_name
 from harpoon.kit.errors import HarpoonError, Unavailable
@@ -119,6 +120,8 @@ def make_app(doors: Doors) -> web.Application:
     doors.metrics.register(ShareMetrics(doors.view, doors.instance))
     if doors.work is not None:
         doors.metrics.register(WorkMetrics(doors.work))
+    if doors.runs is not None:
+        doors.metrics.register(RunMetrics(doors.runs))
     app[DOORS], app[STAYS], app[METERS] = doors, stays, meters
     app[DECODING] = asyncio.Lock()
     app[FEED] = Feed(doors.view, doors.limits, meters.encoded)

@@ -11,7 +11,7 @@ from harpoon.api.blocking import read_wait
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding
 from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_of_holder
-from harpoon.api.operation import TAG, WAIT, Answer, Operation, Parameter
+from harpoon.api.operation import FLAG, TAG, WAIT, Answer, Operation, Parameter
 from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
 from harpoon.api.run_waits import run_changed, runs_changed
@@ -45,6 +45,7 @@ _STATUS: Final = Parameter(
     many=True,
 )
 _WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+_PARKED: Final = Parameter("parked", FLAG, "Only runs in which a failure is parked, until somebody repairs it.")
 _CHANGED: Final = Parameter(
     "wait", WAIT.schema, "How long to wait for any run to begin, end, pause or resume; at most 5m."
 )
@@ -69,6 +70,7 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         workflow=query.name("workflow"),
         statuses=frozenset(statuses),
         tags=query.tags(),
+        is_parked=query.flag("parked"),
     )
     reader = runs_of(request).reader
     await runs_changed(request, namespace)
@@ -152,7 +154,7 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (_STATUS, _WORKFLOW, TAG, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_CHOICE: Final = (_STATUS, _WORKFLOW, _PARKED, TAG, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
     Operation(

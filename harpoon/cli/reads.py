@@ -69,6 +69,9 @@ def get(  # noqa: PLR0913 one parameter an option
         str | None,
         typer.Option(help="Only runs of this workflow.", metavar="NAME", autocompletion=offers.workflows),
     ] = None,
+    parked: Annotated[
+        bool, typer.Option("--parked", help="Only runs in which a failure is parked, until somebody repairs it.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     at: looking.At = None,
     form: Format = Output.TABLE,
@@ -88,12 +91,13 @@ def get(  # noqa: PLR0913 one parameter an option
         raise Invalid("what was does not change any more; drop -w, or --at")
     has_namespaces = scope.all_namespaces and asked in (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN)
     chosen = tuple(status_ or ())
-    if (chosen or workflow) and (asked is not columns.RUN or name):
-        raise Invalid("--status and --workflow select from a list of runs: harpoon get runs")
+    if (chosen or workflow or parked) and (asked is not columns.RUN or name):
+        raise Invalid("--status, --parked and --workflow select from a list of runs: harpoon get runs")
     if at is not None and asked in (columns.WORKFLOW, columns.RUN):
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
     if asked is columns.RUN and name is None:
-        query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags}
+        query: dict[str, object] = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags}
+        query["parked"] = "true" if parked else None
         run_lists.show(client, scope, query, form, is_watching=watch)
         return
     if watch:

@@ -63,6 +63,7 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
     if visits:
         yield ""
         yield from timeline(value) if is_timeline else screens.table(VISIT, visits, is_wide=is_wide)
+    yield from _parked(value)
     if left := value["visits_left"]:
         yield f"and {left} visits before these; all attempts: GET …/runs/{value['id']}/attempts"
     if skipped := [one["op"] for one in value["operations"] if one["is_skipped"]]:
@@ -71,6 +72,21 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
         yield ""
         yield "Signals that nothing has waited for yet:"
         yield from (f"  {terminal.plain(_signal(one))}" for one in signals)
+
+
+def _parked(value: Object) -> Iterator[str]:
+    """Yield the failures that wait for somebody, and what may be done about them."""
+    incidents = value.get("parked") or ()
+    if incidents:
+        yield ""
+        yield "Parked, until somebody repairs them:"
+    for one in incidents:
+        told = f"{one['op']} (visit {one['visit']}) {one['label']}, {columns.age(one['since_ms']) or 'a moment'} ago"
+        error = f": {one['error']}" if one["error"] else ""
+        yield f"  {terminal.plain(told + error)}"
+    if incidents:
+        run, op = value["id"], incidents[0]["op"]
+        yield f"To go on: harpoon run retry {run} --from {op}, or harpoon run skip {run} {op}"
 
 
 def timeline(value: Object) -> Iterator[str]:

@@ -18,7 +18,19 @@ STATE_COLOURS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("progressing", "waiting", "pending", "placed", "starting", "stopping"), "yellow"),
     **dict.fromkeys(("terminating", "interrupted", "unknown", "cordoned", "draining", "retrying", "paused"), "yellow"),
     **dict.fromkeys(
-        ("failed", "timed_out", "cancelled", "lost", "degraded", "unclaimed", "over", "unfinished", "left out"), "red"
+        (
+            "failed",
+            "timed_out",
+            "cancelled",
+            "parked",
+            "lost",
+            "degraded",
+            "unclaimed",
+            "over",
+            "unfinished",
+            "left out",
+        ),
+        "red",
     ),
 }
 

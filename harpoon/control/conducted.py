@@ -12,7 +12,7 @@ from harpoon.store.port import Compare
 class Conducted:
     """An open run; equals itself alone."""
 
-    __slots__ = ("body_hash", "bytes", "compares", "draft", "due_ms", "fixed", "key", "run")
+    __slots__ = ("body_hash", "bytes", "compares", "draft", "due_ms", "fixed", "incidents", "key", "run")
 
     def __init__(self, run: Run, body_hash: str, fixed: bytes, size: int = 0) -> None:
         self.run = run
@@ -29,6 +29,8 @@ class Conducted:
         self.due_ms = NEVER
         #: Of its records, about.
         self.bytes = size
+        #: Failures that were parked when its header was written last.
+        self.incidents = len(run.incidents)
 
     @property
     def is_durable(self) -> bool:
@@ -43,6 +45,11 @@ class Conducted:
             standing["is_paused"] = True
         if run.cancel_reason is not None:
             standing["cancel_reason"] = run.cancel_reason
+        if run.repairs:
+            standing |= {"repairs": run.repairs, "until_ms": run.deadline_ms}
+        self.incidents = len(run.incidents)
+        if self.incidents:
+            standing["incidents"] = self.incidents
         if run.status.is_over:
             standing |= {"ended_ms": run.ended_ms, "bytes": self.bytes + len(self.fixed)}
             if run.outputs is not None:

@@ -44,7 +44,7 @@ from harpoon.control.turns import Turns
 from harpoon.control.waits_port import Waits
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
-from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
+from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, RetriedFrom, SetTo, dump
 from harpoon.core.run import Ref, Run
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.kit.clock import Clock
@@ -52,7 +52,7 @@ from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
 
 #: Runs that ended last, which are kept for closings that come again.
 ENDED_KEPT: Final = 16
-_REWRITE: Final = frozenset({Paused, Resumed, CancelAsked, Ended})
+_REWRITE: Final = frozenset({Paused, Resumed, CancelAsked, Ended, RetriedFrom, SetTo})
 
 T = TypeVar("T")
 
@@ -73,6 +73,8 @@ class Conductor:
         #: Key of a run → it; all that are open, once it is loaded.
         self.runs: dict[str, Conducted] = {}
         self.dues: Dues[Conducted] = Dues(self._tick)
+        #: Keys of those in which a failure is parked.
+        self.parked: set[str] = set()
         #: Runs that have ended since it began.
         self.ended = 0
         #: Told how runs wait for signals with keys; None: nobody is.
@@ -240,6 +242,7 @@ class Conductor:
         """Conduct a run from now on that was read from the store."""
         self.runs[conducted.key] = conducted
         run = conducted.run
+        self._note_parked(conducted)
         events = step.adopt(run, self._clock.now().wall)
         if not run.status.is_over:
             if not run.is_paused and run.ready:
@@ -261,6 +264,7 @@ class Conductor:
                 del runs[conducted.key]
         if self.waits is not None:
             self.waits.left(conducted.run)
+        self.parked.discard(conducted.key)
         self.dues.forget(conducted)
         self._exchange.left(conducted.run)
 
@@ -299,6 +303,7 @@ class Conductor:
         # What a run begins with is in its header.
         is_first = events[0].seq == 1
         is_rewritten = is_first or not _REWRITE.isdisjoint(map(type, events))
+        is_rewritten = is_rewritten or conducted.incidents != len(run.incidents)
         draft = self._write(conducted, () if is_first else events, is_rewritten=is_rewritten)
         if run.status.is_over:
             self._end(conducted, draft)
@@ -314,9 +319,16 @@ class Conductor:
         chunk = orjson.dumps([dump(event) for event in events])[1:-1]
         conducted.bytes += len(chunk)
         header = conducted.header() if is_rewritten else None
+        self._note_parked(conducted)
         seq = events[0].seq if events else 1
         draft = conducted.draft = self.ledger.append(conducted.key, seq, chunk, header)
         return draft
+
+    def _note_parked(self, conducted: Conducted) -> None:
+        if conducted.incidents:
+            self.parked.add(conducted.key)
+        else:
+            self.parked.discard(conducted.key)
 
     def _end(self, conducted: Conducted, draft: Draft) -> None:
         self.ended += 1

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from harpoon.control.draft import Draft
 from harpoon.control.exchange_port import Exchange
-from harpoon.core.event import Closed, Event, Fired, Opened, Paused, Resumed, Started
+from harpoon.core.event import Closed, Event, Opened, Paused, Resumed, RetriedFrom, SetTo
 from harpoon.core.run import Attempt, Ref, Run
 
 
@@ -20,7 +20,7 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, 
     """
     ready: list[Attempt | None] = []
     for event in events:
-        opened: tuple[Opened, ...] = ()
+        opened: tuple[Opened, ...] = getattr(event, "opened", ())
         match event:
             case Closed():
                 ref = Ref(event.op, event.visit, event.attempt)
@@ -28,17 +28,23 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, 
                     exchange.withdrawn(run, (ref,), event.label, draft)
                 if event.retry_ms is not None:
                     ready.append(run.ready.get((event.op, event.visit)))
-                opened = event.opened
-            case Started() | Fired():
-                opened = event.opened
             case Resumed():
                 ready += run.ready.values()
+            case RetriedFrom() | SetTo():
+                exchange.withdrawn(run, *_taken_away(event), draft)
             case Paused():
                 exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused", draft)
             case _:
                 pass
-        if opened:
-            ready += [run.ready.get((each.op, each.visit)) for each in opened]
+        ready += [run.ready.get((each.op, each.visit)) for each in opened]
     offered = [attempt for attempt in ready if attempt is not None]
     if offered and not run.is_paused:
         exchange.ready(run, offered)
+
+
+def _taken_away(event: RetriedFrom | SetTo) -> tuple[list[Ref], str]:
+    """Return what a repair closes that was open, and what its claimants are told."""
+    if isinstance(event, RetriedFrom):
+        return [Ref(*ref) for ref in event.cancelled], f"{event.op} is done anew"
+    refs = [Ref(event.op, event.visit, event.attempt)] if event.attempt else []
+    return refs, f"it was closed as {event.label} by hand"

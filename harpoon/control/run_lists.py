@@ -23,6 +23,8 @@ class RunChoice:
     statuses: frozenset[str] = frozenset()
     #: All of these.
     tags: tuple[tuple[str, str], ...] = ()
+    #: Only those that wait for somebody to repair them.
+    is_parked: bool = False
 
     def takes(self, header: Header) -> bool:
         """Whether a run is among them."""
@@ -30,6 +32,7 @@ class RunChoice:
             (self.namespace is None or header.namespace == self.namespace)
             and (self.workflow is None or header.workflow == self.workflow)
             and (not self.statuses or header.status.value in self.statuses)
+            and (not self.is_parked or header.incidents > 0)
             and all(header.tags.get(name) == value for name, value in self.tags)
         )
 

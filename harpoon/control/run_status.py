@@ -130,6 +130,7 @@ class RunStatus:
             visits=visits,
             visits_left=left,
             signals=run_picture.signals(told),
+            parked=run_picture.parked(() if seen.run is None else seen.run.incidents),
         )
 
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
@@ -149,12 +150,13 @@ class RunStatus:
         seen, now_ms = await self._see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
-        causes = run_why.why(told, seen.plot, joins, floor, now_ms)
+        incidents = () if seen.run is None else seen.run.incidents
+        causes = run_why.why(told, seen.plot, joins, floor, now_ms, incidents)
         return Why(
             revision=revision,
             subject=f"run/{run}",
             state="paused" if told.is_paused and told.ended_ms is None else told.status.value,
-            summary=run_why.summary(told),
+            summary=run_why.summary(told, len(incidents)),
             is_fine=told.status.value == "succeeded",
             reasons=tuple(cause.sentence for cause in causes),
             causes=causes,
@@ -217,8 +219,10 @@ def shown_header(header: Header, *, is_listed: bool = False) -> RunObject:
         inputs=header.inputs,
         outputs=outputs,
         created_ms=header.created_ms,
-        deadline_ms=header.deadline_ms,
+        deadline_ms=header.ends_by_ms,
         ended_ms=header.ended_ms,
+        incidents=header.incidents,
+        repairs=header.repairs,
     )
 
 
@@ -244,9 +248,20 @@ def begun_run(run: Run) -> RunObject:
 def _caught_up(seen: Seen) -> Header:
     """Return a header as the log has it, which was read after it."""
     header, told = seen.header, seen.told
-    if told.ended_ms is None or header.ended_ms is not None:
-        return header
-    return replace(header, status=told.status, ended_ms=told.ended_ms, outputs=told.outputs, reason=told.reason)
+    incidents = header.incidents if seen.run is None else len(seen.run.incidents)
+    until_ms = header.until_ms if seen.run is None or not told.repairs else seen.run.deadline_ms
+    return replace(
+        header,
+        status=told.status,
+        is_paused=told.is_paused,
+        cancel_reason=told.cancel,
+        ended_ms=told.ended_ms,
+        outputs=told.outputs,
+        reason=told.reason,
+        repairs=told.repairs,
+        until_ms=until_ms,
+        incidents=incidents,
+    )
 
 
 def _form(graph: Graph, span_ms: int) -> Form:
@@ -282,16 +297,19 @@ def _seen(revision: int, header: Header, events: list[Event], form: Form | None)
 def _measures(seen: Seen, now_ms: int) -> RunMeasures:
     header, told, run, most = seen.header, seen.told, seen.run, seen.bounds
     until_ms = told.ended_ms if told.ended_ms is not None else max(now_ms, told.now_ms)
-    deadline_ms = header.deadline_ms - header.created_ms
+    # Each repair adds as much as a run may come to; a deadline of its own it has, too.
+    times = 1 + told.repairs
+    deadline_ms = (header.deadline_ms if run is None else run.deadline_ms) - header.created_ms
     return RunMeasures(
         attempts=Measure(
-            bound=None if most is None else most.attempts,
+            bound=None if most is None else most.attempts * times,
             actual=told.attempts if run is None else run.attempts_total,
         ),
         ends_after_ms=Measure(
-            bound=deadline_ms if most is None else most.ends_after_ms, actual=max(0, until_ms - header.created_ms)
+            bound=deadline_ms if most is None or told.repairs else most.ends_after_ms,
+            actual=max(0, until_ms - header.created_ms),
         ),
         bytes=Measure(
-            bound=None if most is None else most.bytes, actual=header.bytes if run is None else run.bytes_total
+            bound=None if most is None else most.bytes * times, actual=header.bytes if run is None else run.bytes_total
         ),
     )

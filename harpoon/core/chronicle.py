@@ -18,6 +18,8 @@ from harpoon.core.event import (
     Opened,
     Paused,
     Resumed,
+    RetriedFrom,
+    SetTo,
     Signalled,
     Started,
 )
@@ -88,6 +90,8 @@ class Chronicle:
     is_paused: bool = False
     #: Why it was to be cancelled; None: nobody asked.
     cancel: str | None = None
+    #: How often it was repaired.
+    repairs: int = 0
     #: Number and moment of the latest event.
     seq: int = 0
     now_ms: int = 0
@@ -133,6 +137,8 @@ def _note(told: Chronicle, event: Event) -> None:
             told.cancel = event.reason
         case Ended():
             _end(told, event)
+        case RetriedFrom() | SetTo():
+            _repair(told, event)
         case _:
             pass
 
@@ -159,4 +165,23 @@ def _end(told: Chronicle, event: Ended) -> None:
     told.status, told.outputs, told.reason = event.status, event.outputs, event.reason
     for visit in told.visits.values():
         if not visit.is_closed:
-            visit.latest.ended_ms, visit.latest.label = event.now_ms, CANCELLED
+            _cancel(visit, event.now_ms)
+
+
+def _cancel(visit: Visit, now_ms: int) -> None:
+    visit.latest.ended_ms, visit.latest.label = now_ms, CANCELLED
+
+
+def _repair(told: Chronicle, event: RetriedFrom | SetTo) -> None:
+    """Take note of a repair; it has an ended run go on."""
+    told.repairs += 1
+    if told.status is not Status.RUNNING:
+        told.status, told.outputs, told.reason = Status.RUNNING, None, ""
+        told.is_paused, told.cancel = False, None
+    if isinstance(event, RetriedFrom):
+        for op, visit, _ in event.cancelled:
+            _cancel(told.visits[op, visit], event.now_ms)
+    else:
+        one = told.visits[event.op, event.visit].latest
+        one.ended_ms, one.label, one.error, one.output = event.now_ms, event.label, "", event.output
+    _open(told, event, event.opened)

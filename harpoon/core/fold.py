@@ -8,6 +8,7 @@ claim, so that whoever takes a run over calls `core.step.adopt`; and outdated en
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from harpoon.core import repair
 from harpoon.core.dues import is_at_once, look_again
 from harpoon.core.event import (
     CancelAsked,
@@ -19,13 +20,15 @@ from harpoon.core.event import (
     Opened,
     Paused,
     Resumed,
+    RetriedFrom,
+    SetTo,
     Signalled,
     Started,
     Warned,
 )
 from harpoon.core.graph import Kind, Node
 from harpoon.core.measure import json_bytes
-from harpoon.core.run import Attempt, Claim, Kept, Latest, Progress, Ref, Run, SignalKey
+from harpoon.core.run import Attempt, Claim, Cut, Incident, Kept, Latest, Progress, Ref, Run, SignalKey, VisitKey
 from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
 
 #: How long a signal waits to be consumed, and its id is remembered.
@@ -46,12 +49,17 @@ def open_visits(run: Run, opened: Iterable[Opened], now_ms: int) -> None:
     for each in opened:
         fired = run.pending.popleft()
         assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
-        _open(run, each, now_ms)
+        _open(run, each, fired, now_ms)
 
 
-def _open(run: Run, opened: Opened, now_ms: int) -> None:
+def _open(run: Run, opened: Opened, origin: int, now_ms: int) -> None:
     op, visit = key = (opened.op, opened.visit)
     node = run.graph.nodes[op]
+    progress = run.ops.get(op)
+    if progress is None:
+        progress = run.ops[op] = Progress()
+    progress.fired = visit
+    is_beyond = progress.used >= node.spec.visits
     attempt = Attempt(
         Ref(op, visit, 1),
         opened.input,
@@ -61,14 +69,13 @@ def _open(run: Run, opened: Opened, now_ms: int) -> None:
         key=opened.key,
         due_ms=opened.due_ms,
         tried_ms=now_ms,
+        origin=origin,
+        is_beyond=is_beyond,
     )
-    progress = run.ops.get(op)
-    if progress is None:
-        progress = run.ops[op] = Progress()
-    progress.fired = visit
     run.open[key] = attempt
     run.bytes_total += json_bytes(opened.input) + len(opened.error or "")
-    if visit <= node.spec.visits:
+    if not is_beyond:
+        progress.used += 1
         progress.attempts += 1
         run.attempts_total += 1
     if is_at_once(node, attempt):
@@ -113,7 +120,6 @@ def _claimed(run: Run, event: Claimed) -> None:
 def _closed(run: Run, event: Closed) -> None:
     key = (event.op, event.visit)
     attempt = run.open[key]
-    node = run.graph.nodes[event.op]
     if event.token:
         run.past[attempt.ref] = (event.token, event.label)
     run.bytes_total += json_bytes(event.output) + len(event.error)
@@ -122,15 +128,19 @@ def _closed(run: Run, event: Closed) -> None:
         return
     output = event.output if event.signal is None else _take(run, event.signal).payload
     _close(run, attempt, event.label, output, event.error)
-    edges = node.edges.get(event.label)
-    if edges:
-        _occur(run, node.name, event.label)
-    elif event.label in FAILURES:
-        run.is_broken = True
-        run.failure = run.failure or _describe_failure(attempt.ref, event.label, event.error)
-    if node.spec.end is not None:
-        run.failure = run.failure or f"{event.op} was reached, which ends the run as failed"
+    _follow(run, key, event.label, event.error)
     open_visits(run, event.opened, event.now_ms)
+
+
+def _follow(run: Run, key: VisitKey, label: str, error: str) -> None:
+    """Note what comes of a visit that has closed so."""
+    node = run.graph.nodes[key[0]]
+    if node.edges.get(label):
+        _occur(run, node.name, label)
+    elif label in FAILURES:
+        run.unhandled[key] = Incident(*key, label, error, run.now_ms)
+    if node.spec.end is not None:
+        run.reached[key] = None
 
 
 def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -> None:
@@ -143,7 +153,7 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     if node.kind is Kind.WAIT and not is_at_once(node, attempt):
         _wait_no_more(run, node, attempt)
     progress = run.ops[op]
-    progress.closed += visit <= node.spec.visits
+    progress.closed += not attempt.is_beyond
     if label == EXHAUSTED and progress.latest is not None:
         # Nothing ran: what the visits before came to is still to be had.
         output = progress.latest.output
@@ -152,7 +162,12 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     progress.latest = Latest(
         visit, number, label, output, error, worker, attempt.opened_ms, attempt.claimed_ms, run.now_ms
     )
-    told: dict[str, object] = {"label": label, "visits": progress.closed}
+    _tell(run, op, label, output)
+
+
+def _tell(run: Run, op: str, label: str, output: object) -> None:
+    """Have expressions see how an operation was closed last."""
+    told: dict[str, object] = {"label": label, "visits": run.ops[op].closed}
     if output is not None or label not in FAILURES:
         told["output"] = output
     run.scope["ops"][op] = told
@@ -180,6 +195,7 @@ def _try_again(run: Run, attempt: Attempt, event: Closed, retry_ms: int) -> None
         claimed_ms=attempt.claimed_ms,
         last_error=event.error,
         tried_ms=event.now_ms,
+        origin=attempt.origin,
     )
     key = (op, visit)
     run.open[key] = again
@@ -200,11 +216,6 @@ def _occur(run: Run, op: str, label: str) -> None:
                 continue
             del run.occurred[trigger.index]
         run.pending.append(trigger.index)
-
-
-def _describe_failure(ref: Ref, label: str, error: str) -> str:
-    which = ref.op if ref.visit == 1 else f"visit {ref.visit} of {ref.op}"
-    return f"{which} closed as {label}, which no edge takes{': ' if error else ''}{error}"
 
 
 def _warned(run: Run, event: Warned) -> None:
@@ -252,12 +263,40 @@ def _cancel_asked(run: Run, event: CancelAsked) -> None:
     run.cancel_reason = event.reason
 
 
+def _retried_from(run: Run, event: RetriedFrom) -> None:
+    repair.renew(run, event.order, event.deadline_ms)
+    for op, visit, _ in event.cancelled:
+        _close(run, run.open[op, visit], CANCELLED, None, "")
+    repair.reset(run, event.op)
+    open_visits(run, event.opened, event.now_ms)
+
+
+def _set_to(run: Run, event: SetTo) -> None:
+    key = (event.op, event.visit)
+    repair.renew(run, event.order, event.deadline_ms, but=key)
+    run.bytes_total += json_bytes(event.output)
+    attempt = run.open.get(key)
+    if attempt is not None:
+        _close(run, attempt, event.label, event.output, "")
+    else:
+        # It was closed otherwise, which counts no longer.
+        progress = run.ops[event.op]
+        opened_ms = event.now_ms if progress.latest is None else progress.latest.opened_ms
+        progress.latest = Latest(event.visit, 1, event.label, event.output, "", "", opened_ms, None, event.now_ms)
+        _tell(run, event.op, event.label, event.output)
+        run.unhandled.pop(key, None)
+    _follow(run, key, event.label, "")
+    open_visits(run, event.opened, event.now_ms)
+
+
 def _ended(run: Run, event: Ended) -> None:
     run.status = event.status
     run.ended_ms = event.now_ms
     run.outputs = event.outputs
     run.reason = event.reason
     run.bytes_total += json_bytes(event.outputs)
+    run.left = tuple(run.pending)
+    run.cut = {key: Cut(attempt.origin, attempt.is_beyond) for key, attempt in run.open.items()}
     for attempt in list(run.open.values()):
         _close(run, attempt, CANCELLED, None, "")
     run.pending.clear()
@@ -275,4 +314,6 @@ _FOLDS: Final[dict[type[Event], Callable[[Run, Any], None]]] = {
     Resumed: _resumed,
     CancelAsked: _cancel_asked,
     Ended: _ended,
+    RetriedFrom: _retried_from,
+    SetTo: _set_to,
 }

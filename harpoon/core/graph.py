@@ -74,6 +74,21 @@ class Graph:
     #: Of a mapping; None: a run comes to nothing.
     outputs: Template | None
 
+    def opens(self, pending: int) -> str:
+        """Return the operation that is opened by what is pending: by a trigger, or ``~i``.
+
+        ``~i`` is the i-th operation that a run starts at; from where these end on, any operation, sorted by name.
+        """
+        if pending >= 0:
+            return self.triggers[pending].op
+        if ~pending < len(self.starts):
+            return self.starts[~pending]
+        return sorted(self.nodes)[~pending - len(self.starts)]
+
+    def anew(self, op: str) -> int:
+        """Return what is pending when an operation is to be opened by no trigger."""
+        return ~(len(self.starts) + sorted(self.nodes).index(op))
+
 
 def compile_graph(spec: WorkflowSpec) -> Graph:
     """Return the graph of a workflow. It takes time in proportion to the workflow.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from harpoon.core.graph import Graph
 from harpoon.model.run import Status
+from harpoon.model.workflow import OnFailed
 
 
 class Ref(NamedTuple):
@@ -67,6 +68,10 @@ class Attempt:
     warned: tuple[str, ...] = ()
     #: When its clocks are to be looked at next, or earlier; None: it has none.
     wake_ms: int | None = None
+    #: What had come together and opened it; see `Run.pending`.
+    origin: int = -1
+    #: It is a firing beyond the visits of its operation.
+    is_beyond: bool = False
 
 
 class Latest(NamedTuple):
@@ -89,10 +94,35 @@ class Progress:
 
     #: Firings, also beyond its visits.
     fired: int = 0
+    #: Of its visits; less what a repair has given back, so that so many of them are left.
+    used: int = 0
     #: Of its visits; not of firings beyond them.
     attempts: int = 0
     closed: int = 0
     latest: Latest | None = None
+
+
+class Incident(NamedTuple):
+    """A visit that failed, and no edge took that."""
+
+    op: str
+    visit: int
+    label: str
+    error: str
+    since_ms: int
+
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        which = self.op if self.visit == 1 else f"visit {self.visit} of {self.op}"
+        return f"{which} closed as {self.label}, which no edge takes{': ' if self.error else ''}{self.error}"
+
+
+class Cut(NamedTuple):
+    """A visit that was open when the run ended."""
+
+    origin: int
+    is_beyond: bool
 
 
 class Kept(NamedTuple):
@@ -138,10 +168,10 @@ class Run:
     status: Status = Status.RUNNING
     is_paused: bool = False
     cancel_reason: str | None = None
-    #: Why it will end as failed; None: it will not, so far.
-    failure: str | None = None
-    #: A failure was taken by no edge.
-    is_broken: bool = False
+    #: Failures that no edge took and nobody repaired, as they came.
+    unhandled: dict[VisitKey, Incident] = field(default_factory=dict)
+    #: Visits of operations that have it end as failed.
+    reached: dict[VisitKey, None] = field(default_factory=dict)
     ended_ms: int | None = None
     outputs: object = None
     reason: str = ""
@@ -153,7 +183,8 @@ class Run:
     ops: dict[str, Progress] = field(default_factory=dict)
     #: Trigger of several members → which of them have occurred since it was last complete.
     occurred: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
-    #: Triggers that are complete and have not fired, in this order; ``~i``: the i-th operation that the run starts at.
+    #: Triggers that are complete and have not fired, in this order; ``~i``: the i-th operation that the run starts at,
+    #: or one that is opened by a repair (`core.graph.Graph.opens`).
     pending: deque[int] = field(default_factory=deque)
     #: Claimed attempts that closed → the claim's token, and the label that its worker was answered for.
     past: dict[Ref, tuple[str, str]] = field(default_factory=dict)
@@ -171,8 +202,36 @@ class Run:
     bytes_total: int = 0
     #: Most of the time until its deadline has passed, and that was told.
     is_warned: bool = False
+    #: What its end has broken off: visits that were open, and what was pending.
+    cut: dict[VisitKey, Cut] = field(default_factory=dict)
+    left: tuple[int, ...] = ()
+    #: How often it was repaired or moved; and by which orders, those that had an id.
+    repairs: int = 0
+    orders: set[str] = field(default_factory=set)
+    #: Since then it has until its deadline.
+    since_ms: int = 0
     #: A heap of (when, operation, visit): whose clocks are to be looked at next. Some are outdated.
     wakes: list[tuple[int, str, int]] = field(default_factory=list)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a failure was taken by no edge."""
+        return bool(self.unhandled)
+
+    @property
+    def failure(self) -> str | None:
+        """Why it will end as failed; None: it will not, so far."""
+        for incident in self.unhandled.values():
+            return incident.told
+        for op, _ in self.reached:
+            return f"{op} was reached, which ends the run as failed"
+        return None
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """Failures that somebody is to do something about; the run goes on until then."""
+        is_parked = self.graph.spec.on_failure is OnFailed.PARK and not self.status.is_over
+        return tuple(self.unhandled.values()) if is_parked else ()
 
     def find(self, ref: Ref) -> Attempt | None:
         """Return an attempt, if it is open."""
@@ -213,4 +272,5 @@ def begin(  # noqa: PLR0913 all that a run is made of
         deadline_ms=deadline_ms,
         scope={"inputs": dict(inputs), "ops": {}, "run": about},
         now_ms=created_ms,
+        since_ms=created_ms,
     )

@@ -7,10 +7,12 @@ from math import ceil
 from typing import Final
 
 from harpoon.core.chronicle import Chronicle, Try, Visit
+from harpoon.core.run import Incident as Raised
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import (
     AttemptObject,
+    Incident,
     KeptSignal,
     OperationMeasure,
     VisitObject,
@@ -124,6 +126,14 @@ def signals(told: Chronicle) -> tuple[KeptSignal, ...]:
     return tuple(
         KeptSignal(id=one.id, name=one.name, key=one.key, label=one.label, sent_ms=one.now_ms)
         for one in told.signals.values()
+    )
+
+
+def parked(incidents: Sequence[Raised]) -> tuple[Incident, ...]:
+    """Return the failures of a run that wait for somebody to repair them."""
+    return tuple(
+        Incident(op=one.op, visit=one.visit, label=one.label, error=one.error, since_ms=one.since_ms)
+        for one in incidents[:VISITS_SHOWN]
     )
 
 

@@ -13,12 +13,14 @@ from harpoon.core.event import (
     Opened,
     Paused,
     Resumed,
+    RetriedFrom,
+    SetTo,
     Signalled,
     Started,
     Warned,
 )
 from harpoon.core.measure import json_bytes
-from harpoon.model.run_watched import OpenedVisit, RunEvent
+from harpoon.model.run_watched import OpenedVisit, RunEvent, VisitRef
 
 
 def told(namespace: str, run: str, event: Event, output_max: int | None = None) -> RunEvent:
@@ -101,6 +103,21 @@ def _ended(event: Ended) -> _Told:
     return "ended", {"status": event.status.value, "output": event.outputs, "reason": event.reason or None}
 
 
+def _retried_from(event: RetriedFrom) -> _Told:
+    cancelled = tuple([VisitRef(op=op, visit=visit) for op, visit, _ in event.cancelled])
+    fields = {"op": event.op, "opened": _opened(event.opened), "cancelled": cancelled}
+    return "retried_from", {**fields, **_audit(event)}
+
+
+def _set_to(event: SetTo) -> _Told:
+    fields = {"op": event.op, "visit": event.visit, "label": event.label, "output": event.output}
+    return "set", {**fields, "opened": _opened(event.opened), **_audit(event)}
+
+
+def _audit(event: RetriedFrom | SetTo) -> dict[str, Any]:
+    return {"by": event.by or None, "reason": event.reason or None, "deadline_ms": event.deadline_ms}
+
+
 _KINDS: Final[dict[type[Event], Callable[[Any], _Told]]] = {
     Started: _started,
     Claimed: _claimed,
@@ -112,4 +129,6 @@ _KINDS: Final[dict[type[Event], Callable[[Any], _Told]]] = {
     Resumed: _resumed,
     CancelAsked: _cancelled,
     Ended: _ended,
+    RetriedFrom: _retried_from,
+    SetTo: _set_to,
 }

@@ -4,7 +4,7 @@ Whether anybody could do the work is not in the log: it is what the exchange of 
 and is handed in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -13,6 +13,7 @@ from harpoon.core.crew import Wait, Waiting
 from harpoon.core.homes import Standing
 from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
+from harpoon.core.run import Incident
 from harpoon.core.run_picture import Plot, joined, moment, open_visits
 from harpoon.model.operation import Operation
 from harpoon.model.run import Status
@@ -39,7 +40,14 @@ _SENTENCES: Final = {
 Floor = Mapping[tuple[str, int], Waiting]
 
 
-def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None, now_ms: int) -> tuple[Reason, ...]:
+def why(
+    told: Chronicle,
+    plot: Plot,
+    joins: Iterable[Join],
+    floor: Floor | None,
+    now_ms: int,
+    incidents: Sequence[Incident] = (),
+) -> tuple[Reason, ...]:
     """Return what decides how a run stands, the decisive first.
 
     Args:
@@ -48,10 +56,12 @@ def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None,
         joins: Triggers that have some of their members and not all.
         floor: What is known of workers; None: it cannot be asked now.
         now_ms: UTC milliseconds.
+        incidents: Failures that are parked.
     """
     if told.status is not Status.RUNNING:
         return (_over(told),)
     reasons = [_paused(told)] if told.is_paused else []
+    reasons += map(_why_parked, incidents[:EXPLAINED_MAX])
     visits = open_visits(told)
     reasons += [_why_visit(visit, plot.operations.get(visit.op), floor, now_ms) for visit in visits[:EXPLAINED_MAX]]
     if len(visits) > EXPLAINED_MAX:
@@ -60,13 +70,13 @@ def why(told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None,
     return (*reasons, *map(_why_join, islice(joins, EXPLAINED_MAX)))
 
 
-def summary(told: Chronicle) -> str:
+def summary(told: Chronicle, incidents: int = 0) -> str:
     """Say in a few words how a run stands."""
     if told.status is not Status.RUNNING:
         return told.reason
     visits = open_visits(told)
     claimed = sum(visit.latest.claimed_ms is not None for visit in visits)
-    counts = {"with workers": claimed, "waiting": len(visits) - claimed}
+    counts = {"parked": incidents, "with workers": claimed, "waiting": len(visits) - claimed}
     return ", ".join(f"{count} {how}" for how, count in counts.items() if count) or "nothing is open"
 
 
@@ -82,6 +92,19 @@ def _paused(told: Chronicle) -> Reason:
         ReasonCode.RUN_PAUSED,
         "it is paused: nothing is claimed, fired or consumed until it is resumed; its clocks run on",
         open=len(open_visits(told)),
+    )
+
+
+def _why_parked(incident: Incident) -> Reason:
+    sentence = f"{incident.told}; it is parked since {moment(incident.since_ms)}: retry from it, skip it or set it"
+    return _reason(
+        ReasonCode.INCIDENT,
+        sentence,
+        op=incident.op,
+        visit=incident.visit,
+        label=incident.label,
+        error=incident.error,
+        since_ms=incident.since_ms,
     )
 
 

@@ -11,7 +11,8 @@ from harpoon.model.run import Status
 class Header:
     """What is known of a run without reading its log.
 
-    It is written when the run is started, paused, resumed, cancelled and when it ends, never for a step in between.
+    It is written when the run is started, paused, resumed, cancelled and repaired, when a failure is parked, and when
+    it ends; never for another step in between.
     """
 
     v: int = 1
@@ -25,7 +26,7 @@ class Header:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     created_ms: int
-    #: By then it is over.
+    #: By then it is over, unless it is repaired.
     deadline_ms: int
     status: Status = Status.RUNNING
     is_paused: bool = False
@@ -40,3 +41,13 @@ class Header:
     started: tuple[Any, ...] = ()
     #: Of its records, about; told once it has ended.
     bytes: int = 0
+    #: How often it was repaired; and by when it is over since then.
+    repairs: int = 0
+    until_ms: int | None = None
+    #: Failures that are parked.
+    incidents: int = 0
+
+    @property
+    def ends_by_ms(self) -> int:
+        """By then it is over."""
+        return self.deadline_ms if self.until_ms is None else self.until_ms

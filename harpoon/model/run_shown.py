@@ -67,6 +67,21 @@ class RunObject:
     deadline_ms: int
     #: Null: it goes on.
     ended_ms: int | None
+    #: Failures that are parked: it waits for somebody to repair them.
+    incidents: int = 0
+    #: How often it was repaired.
+    repairs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """A failure that is parked, for no edge takes it; siblings go on."""
+
+    op: str
+    visit: int
+    label: str
+    error: str
+    since_ms: int
 
 
 class VisitState(StrEnum):
@@ -202,6 +217,8 @@ class RunDetail(RunObject):
     #: Visits before these.
     visits_left: int
     signals: tuple[KeptSignal, ...]
+    #: Failures that are parked, as they came; the first thousand.
+    parked: tuple[Incident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,14 @@ class OpenedVisit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VisitRef:
+    """Names a visit of an operation."""
+
+    op: str
+    visit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvent:
     """One thing that happened in a run. What does not belong to its kind is absent."""
 
@@ -31,8 +39,9 @@ class RunEvent:
     #: UTC milliseconds; never falls within a run.
     at_ms: int
     #: ``started``, ``claimed``, ``closed``, ``retried`` (an attempt ended, and its visit goes on), ``fired``,
-    #: ``warned``, ``signalled``, ``paused``, ``resumed``, ``cancelled`` (somebody asked for it) or ``ended``; others
-    #: may come.
+    #: ``warned``, ``signalled``, ``paused``, ``resumed``, ``cancelled`` (somebody asked for it), ``ended``,
+    #: ``retried_from`` (somebody has an operation and all that it leads to done anew) or ``set`` (somebody closes a
+    #: visit); others may come. After ``ended`` only a repair follows: the run goes on by it.
     kind: str
     #: Which attempt it is about.
     op: str | None = None
@@ -46,6 +55,10 @@ class RunEvent:
     retry_ms: int | None = None
     #: Visits that it opens.
     opened: tuple[OpenedVisit, ...] = ()
+    #: Of ``retried_from``: visits that it closed as ``cancelled``.
+    cancelled: tuple[VisitRef, ...] = ()
+    #: Of a repair: by then the run is over.
+    deadline_ms: int | None = None
     #: Id of the signal that came, or that the closing consumed.
     signal: str | None = None
     #: Of a signal.

@@ -27,7 +27,10 @@ BACKOFFS = [
 WORKER = "w" * (2 * ERROR_MAX)
 
 
-def any_workflow(random: Random, *, size: int, kinds: str = "wwwwsfc"):
+POLICIES = (OnFailed.CANCEL, *[OnFailed.CONTINUE] * 4)
+
+
+def any_workflow(random: Random, *, size: int, kinds: str = "wwwwsfc", policies=POLICIES):
     """Return a compiled workflow; what is wrong with it at first is mended, or it is another one."""
     while True:
         operations = _operations(random, size, kinds)
@@ -37,7 +40,7 @@ def any_workflow(random: Random, *, size: int, kinds: str = "wwwwsfc"):
                 inputs={"pick": InputSchema(type="integer")},
                 start="a",
                 deadline=timedelta(days=300),
-                on_failure=random.choice([OnFailed.CANCEL, *[OnFailed.CONTINUE] * 4]),
+                on_failure=random.choice(policies),
             )
             try:
                 return compile_graph(spec)
@@ -142,19 +145,27 @@ class Play:
 
     def play(self):
         """Go on to the end; return the run."""
+        self._take(step.start(self.run, self.now))
+        while not self.run.status.is_over:
+            self.go_on()
+        return self.run
+
+    def go_on(self) -> None:
+        """Let pass what time there is before something is done, and do it."""
         run = self.run
-        self._take(step.start(run, self.now))
-        while not run.status.is_over:
-            planned = [(self._moment(attempt), key) for key, attempt in run.open.items()]
-            times = [moment for moment, _ in planned if moment is not None]
-            due = next_due_ms(run)
-            self.now = max(self.now, min([*times, due]))
-            acting = [key for moment, key in planned if moment is not None and moment <= self.now]
-            if acting:
-                self._act(self.random.choice(acting))
-            else:
-                self._take(step.tick(run, self.now))
-        return run
+        self.meddle()
+        planned = [(self._moment(attempt), key) for key, attempt in run.open.items()]
+        times = [moment for moment, _ in planned if moment is not None]
+        due = next_due_ms(run)
+        self.now = max(self.now, min([*times, *([] if due is None else [due])], default=self.now))
+        acting = [key for moment, key in planned if moment is not None and moment <= self.now]
+        if acting:
+            self._act(self.random.choice(acting))
+        else:
+            self._take(step.tick(run, self.now))
+
+    def meddle(self) -> None:
+        """Do what else may be done before anything goes on: here nothing."""
 
     def _take(self, events: list[Event]) -> None:
         if events:

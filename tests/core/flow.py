@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
-from harpoon.core import step
+from harpoon.core import repairing, step
 from harpoon.core.event import Closed, dump, load
 from harpoon.core.fold import fold
 from harpoon.core.graph import Graph, Kind, Node, Pick, compile_graph
+from harpoon.core.repairing import Audit, Value
 from harpoon.core.run import Ref, begin
 from harpoon.core.step import Result, Signal
 from harpoon.core.wiring import offered, wire
@@ -193,6 +194,13 @@ class Flow:
         """How everything closed so far: operation and label."""
         return [f"{event.op}.{event.label}" for event in self.log if type(event) is Closed]
 
+    def retry_from(self, op, by="ann", reason="", order=""):
+        return self.take(repairing.retry_from(self.run, op, Audit(by, reason, order), self.now))
+
+    def set_to(self, op, label=DONE, output=None, *, visit=None, order=""):
+        audit = Audit("ann", "", order)
+        return self.take(repairing.set_to(self.run, op, visit, Value(label, output), audit, self.now))
+
     def again(self, upto=None):
         """The run that its log makes when it is written and read."""
         run = self._begin()
@@ -230,16 +238,34 @@ def story(run):
             "claimed_ms",
             "tried_ms",
             "warned",
+            "origin",
+            "is_beyond",
         )
         return tuple(getattr(one, name) for name in fields), one.last_error, claim
 
     plain = ("seq", "now_ms", "status", "is_paused", "cancel_reason", "failure", "is_broken", "ended_ms", "outputs")
     told = {name: getattr(run, name) for name in plain}
-    for name in ("reason", "past", "occurred", "seen", "attempts_total", "bytes_total", "is_warned", "scope"):
+    for name in (
+        "reason",
+        "past",
+        "occurred",
+        "seen",
+        "attempts_total",
+        "bytes_total",
+        "is_warned",
+        "scope",
+        "unhandled",
+        "cut",
+        "left",
+        "repairs",
+        "orders",
+        "deadline_ms",
+    ):
         told[name] = getattr(run, name)
+    told["reached"] = list(run.reached)
     told["open"] = [(key, attempt(one)) for key, one in run.open.items()]
     told["ready"] = list(run.ready)
-    told["ops"] = {op: (one.fired, one.attempts, one.closed, one.latest) for op, one in run.ops.items()}
+    told["ops"] = {op: (one.fired, one.used, one.attempts, one.closed, one.latest) for op, one in run.ops.items()}
     told["pending"] = list(run.pending)
     told["waiting"] = {name: list(keys) for name, keys in run.waiting.items()}
     told["kept"] = list(run.kept.values())

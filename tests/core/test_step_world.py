@@ -9,11 +9,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from harpoon.core import step
+from harpoon.core import repairing, step
 from harpoon.core.dues import clocks, is_at_once, next_due_ms
-from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Started
+from harpoon.core.event import Claimed, Closed, Ended, Paused, Resumed, RetriedFrom, SetTo
 from harpoon.core.fold import SIGNAL_KEPT_MS
 from harpoon.core.outlook import outlook, skipped
+from harpoon.core.repair import REPAIRS_MAX
+from harpoon.core.repairing import Audit, Value
 from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.core.stepping import EVENTS_MAX
@@ -21,9 +23,9 @@ from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
 from tests.core.flow import HOUR, MINUTE, SECOND, T0, Flow, await_signal, choose, retry, sleep, spec, story, wired, work
+from tests.core.replaying import Replay, pending_of
 
 LABELS = ("done", "good", "fail")
-OPENING = (Started, Closed, Fired, Resumed)
 KEYS = (None, "k1", "k2")
 YES_OR_NO = (True, False)
 #: What is done, as often as it stands here.
@@ -40,6 +42,8 @@ VERBS = (
     "beat",
     "cancel",
     "take_over",
+    *["retry_from"] * 2,
+    *["set_to"] * 2,
 )
 
 
@@ -49,7 +53,7 @@ def a_workflow(pick):
     operations = {name: an_operation(pick, names, number) for number, name in enumerate(names)}
     return spec(
         start="o0",
-        on_failure=pick([OnFailed.CANCEL, OnFailed.CONTINUE, OnFailed.CONTINUE]),
+        on_failure=pick([OnFailed.CANCEL, OnFailed.CONTINUE, OnFailed.CONTINUE, OnFailed.PARK]),
         outputs=pick([{}, {"x": "${ops.o0.output}"}]),
         deadline=pick([HOUR, 24 * HOUR, 240 * HOUR]),
         **operations,
@@ -208,6 +212,35 @@ class World:
         elif pick(range(10)) == 0:
             self.flow.cancel()
 
+    def retry_from(self, pick):
+        op, before = pick(list(self.flow.graph.nodes)), len(self.run.orders)
+        order = pick(["", f"n{before}"])
+        left = REPAIRS_MAX - self.run.repairs
+        try:
+            self.flow.retry_from(op, order=order)
+        except Refused as error:
+            assert error.code in ("unopened", "stands") if left else error.code == "spent"
+            return
+        assert left > 0
+        if order:
+            self.answered_alike(lambda run, now: repairing.retry_from(run, op, Audit(order=order), now))
+
+    def set_to(self, pick):
+        op, label = pick(list(self.flow.graph.nodes)), pick(LABELS)
+        visits = [key[1] for key in (*self.run.open, *self.run.unhandled, *self.run.cut) if key[0] == op]
+        visit = pick([None, *visits, 99])
+        value, is_whole = Value(label, pick([None, 1, "x" * 70_000])), visit in visits or len(visits) == 1
+        try:
+            events = repairing.set_to(self.run, op, visit, value, Audit("ann"), self.flow.now)
+        except Refused as error:
+            assert error.code in ("label", "output", "visit", "unopened", "closed", "stands")
+            assert (error.code == "visit") <= (visit is None and len(visits) > 1)
+            assert error.code not in ("unopened", "closed") or not is_whole or visit == 99
+            return
+        assert label in self.flow.graph.nodes[op].offered
+        self.flow.take(events)
+        assert self.run.ops[op].latest.label == label or len(events) > 1
+
     def take_over(self, pick):
         """Another instance reads the log, which may end within the last step of ours."""
         upto = len(self.flow.log) - pick(range(4))
@@ -236,29 +269,31 @@ class World:
     def visits_and_attempts_stay_within_their_bounds(self):
         for op, progress in self.run.ops.items():
             operation = self.flow.spec.operations[op]
-            assert progress.closed <= operation.visits
+            epochs = 1 + self.run.repairs
+            assert progress.used <= operation.visits
+            assert progress.closed <= operation.visits * epochs
             policy = operation.retry
             most = policy.fail.attempts + policy.timeout.attempts + policy.lost.attempts - 2
-            assert progress.attempts <= operation.visits * most
+            assert progress.attempts <= operation.visits * most * epochs
         for event in self.flow.log:
-            if type(event) is Closed:
+            if type(event) is Closed and not self.run.repairs:
                 is_beyond = event.visit > self.flow.spec.operations[event.op].visits
                 assert (event.label == EXHAUSTED) is is_beyond
         assert self.run.attempts_total == sum(progress.attempts for progress in self.run.ops.values())
 
     def each_trigger_fires_once_for_what_has_occurred(self):
-        fired = [one.trigger for event in self.flow.log if type(event) in OPENING for one in event.opened]
-        expected = firings(self.flow)
-        assert fired == expected[: len(fired)]
-        is_stopped = self.run.status.is_over or self.run.is_paused
-        assert is_stopped or len(fired) == len(expected)
-        assert self.run.status.is_over or list(self.run.pending) == [
-            -1 if one is None else one for one in expected[len(fired) :]
-        ]
+        told = Replay(self.flow.graph).take(self.flow.log)
+        assert pending_of(self.run) == told.pending
+        assert list(self.run.open) == list(told.open)
+        assert self.run.occurred == {index: has for index, has in told.occurred.items() if has}
+        assert self.run.status.is_over or self.run.is_paused or not told.pending
 
     def nothing_is_claimed_fired_or_consumed_while_paused(self):
-        is_paused = False
+        is_paused = is_over = False
         for event in self.flow.log:
+            # What is begun again goes on.
+            is_paused = is_paused and not (is_over and type(event) in (RetriedFrom, SetTo))
+            is_over = type(event) is Ended
             if is_paused and type(event) is not Resumed:
                 assert type(event) is not Claimed
                 assert not getattr(event, "opened", ())
@@ -274,7 +309,7 @@ class World:
             # Nothing that closes by itself is left open.
             assert operation.choose is None
             assert attempt.error is None
-            assert key[1] <= operation.visits
+            assert not attempt.is_beyond
         waits = {key for keys in run.waiting.values() for key in keys}
         assert waits == {key for key in run.open if self.signal_of(key[0]) is not None}
         assert {one for ids in run.kept_by.values() for one in ids} == run.kept.keys()
@@ -301,12 +336,14 @@ class World:
             assert due_ms <= first_ms
 
     def the_end_is_the_end(self):
-        ends = [number for number, event in enumerate(self.flow.log) if type(event) is Ended]
-        assert ends == ([len(self.flow.log) - 1] if self.run.status.is_over else [])
+        for event, after in pairwise([*self.flow.log, None]):
+            is_last = after is None or type(after) in (RetriedFrom, SetTo)
+            assert type(event) is not Ended or is_last
+        assert self.run.status.is_over is (type(self.flow.log[-1]) is Ended)
         if self.run.status.is_over:
             assert not (self.run.open or self.run.ready or self.run.waiting or self.run.pending)
         else:
-            assert self.run.open or self.run.is_paused
+            assert self.run.open or self.run.is_paused or self.run.incidents
 
     def what_is_shown_tells_of_all_that_is_open(self):
         told = outlook(self.run, self.flow.now)
@@ -336,11 +373,11 @@ class World:
             step.adopt(run, self.flow.now)
             for (op, visit), attempt in run.open.items():
                 assert not is_at_once(run.graph.nodes[op], attempt), (op, visit)
-            assert run.status.is_over or run.is_paused or (run.open and not run.pending)
+            assert run.status.is_over or run.is_paused or ((run.open or run.incidents) and not run.pending)
             step.tick(run, run.deadline_ms)
             assert run.status.is_over
         self.flow.now = T0
-        self.flow.pass_(self.run.deadline_ms - T0)
+        self.flow.pass_(max(0, self.run.deadline_ms - T0))
         assert self.run.status.is_over
 
 
@@ -351,26 +388,6 @@ def clocks_of(run):
         node = run.graph.nodes[key[0]]
         dues = [one.due_ms for one in clocks(node, attempt) if one.clock != "heartbeat"]
         told[key] = min(dues)
-    return told
-
-
-def firings(flow):
-    """Work out from the log which triggers were to fire, in order: by looking at all of them each time."""
-    told = [None for _ in flow.graph.starts]
-    occurred = {trigger.index: set() for trigger in flow.graph.triggers}
-    is_broken = False
-    for event in flow.log:
-        if type(event) is not Closed or event.retry_ms is not None or is_broken:
-            continue
-        for trigger in flow.graph.triggers:
-            if (event.op, event.label) in trigger.members:
-                occurred[trigger.index].add((event.op, event.label))
-                if occurred[trigger.index] == set(trigger.members):
-                    told.append(trigger.index)
-                    occurred[trigger.index] = set()
-        takes = any((event.op, event.label) in trigger.members for trigger in flow.graph.triggers)
-        is_unhandled = event.label in FAILURES and not takes
-        is_broken = is_unhandled and flow.spec.on_failure is OnFailed.CANCEL
     return told
 
 
