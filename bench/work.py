@@ -116,11 +116,11 @@ class House:
     async def open(self) -> None:
         revision = await self.store.commit((), [Put(FORM, b"form")])
         self._form = Form("g", self._graph, Compare(FORM, mod=revision or 0))
-        lease, turns, together = await self.store.lease(600), Turns(self.clock), Together(self.store)
+        lease, together = await self.store.lease(600), Together(self.store, Turns(self.clock))
         for shard in range(SHARDS):
             hold = await acquire(self.store, lease, f"shards/{shard:02d}", "bench", 1)
             assert hold is not None
-            ledger = Ledger(together, hold, shard, "bench", turns)
+            ledger = Ledger(together, hold, shard, "bench")
             self.conductors[shard] = Conductor(ledger, self.exchange, self.clock, 1, RunReader(self.store))
             self._tasks.append(asyncio.ensure_future(ledger.run()))
 

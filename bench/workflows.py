@@ -191,11 +191,11 @@ async def conducting(store: Store, spec: WorkflowSpec) -> AsyncIterator[Plant]:
     holds = [
         hold for part in (names[:50], names[50:]) for hold in await acquire_all(store, lease, part, "bench", 1) or ()
     ]
-    together = Together(store)
+    together = Together(store, plant.turns)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(plant.timers.run())]
         for shard, hold in enumerate(holds):
-            ledger = Ledger(together, hold, shard, "bench", plant.turns)
+            ledger = Ledger(together, hold, shard, "bench")
             plant.conductors.append(Conductor(ledger, plant.exchange, plant.clock, 1, plant.reader))
             plant.timers.enter(plant.conductors[-1].dues)
             running.append(group.create_task(ledger.run()))

@@ -27,6 +27,8 @@ from harpoon.api.doors import Doors
 from harpoon.api.site import own_socket, run_site
 from harpoon.client.peer import PeerClient
 from harpoon.config import Listen, ServerSettings
+from harpoon.control.connecting import Connecting
+from harpoon.control.connectors import connectors_of
 from harpoon.control.controller import Controller
 from harpoon.control.keyring import Keyring
 from harpoon.control.means import Means, PeerAnswer
@@ -59,6 +61,9 @@ CONNECTIONS: Final = 0
 #: Objects made since the last look at the young ones; looks at those until the middle-aged are looked at; then all.
 #: Nothing else happens meanwhile, and it takes a millisecond for each thousand or two.
 GC_THRESHOLDS: Final = (2_000, 4, 10_000)
+#: Seconds that a thread which could go on waits for the one that computes. A commit takes the interpreter some times,
+#: and keeping leases alive does: neither is to wait the usual 5 ms each time.
+SWITCH_S: Final = 0.0005
 
 #: A store is waited for so long at the start; then a supervisor is to know, which starts the server again.
 START_WITHIN: Final = timedelta(seconds=30)
@@ -142,6 +147,8 @@ class _House:
     settings: ServerSettings
     means: Means
     controller: Controller
+    #: Carries out what no worker does.
+    connecting: Connecting
     doors: Doors
     #: Bound to the port that is this instance's alone, when it shares the other one.
     own: socket.socket | None
@@ -209,12 +216,22 @@ async def _serve(
         )
         if controller is not None:
             patience.rely()
-            _spare_collector()
+            _tune_interpreter()
             recorder = _recorder(settings, means, controller)
-            sharing = Sharing(means, controller.view, controller.runs, _exchange_of(controller))
+            work = _exchange_of(controller)
+            connecting = Connecting(
+                work, controller.runs.conductor_of, means.instance, connectors_of(means, controller)
+            )
+            sharing = Sharing(means, controller.view, controller.runs, work)
             doors = _doors(settings, means, controller, PeerClient(session), recorder, sharing)
             house = _House(
-                settings=settings, means=means, controller=controller, doors=doors, own=own, recorder=recorder
+                settings=settings,
+                means=means,
+                controller=controller,
+                connecting=connecting,
+                doors=doors,
+                own=own,
+                recorder=recorder,
             )
             await _keep(house, patience.stop, ready)
     finally:
@@ -258,12 +275,13 @@ def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSessio
     )
 
 
-def _spare_collector() -> None:
+def _tune_interpreter() -> None:
     # What is loaded stays; the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
     # Records have no cycles, and looking for some in all of them would make everybody wait: that is to be rare.
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
 
 
 async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
@@ -285,13 +303,14 @@ async def _keep(house: _House, stop: asyncio.Event, ready: Callable[[str], None]
             stopping = group.create_task(stop.wait(), name="stop")
             lag = group.create_task(watch_lag(means.clock, controller.metrics.loop_lag.observe), name="lag")
             work = group.create_task(_exchange_of(controller).run(), name="work")
+            connecting = group.create_task(house.connecting.run(), name="connectors")
             assert doors.sharing is not None, "runs are conducted here"
             sharing = group.create_task(doors.sharing.run(), name="sharing")
             await asyncio.wait((site, stopping), return_when=asyncio.FIRST_COMPLETED)
             doors.drain.set()
             running.cancel()
             await site
-            for task in (listed, stopping, lag, work, sharing):
+            for task in (listed, stopping, lag, work, connecting, sharing):
                 task.cancel()
         for task in following:
             task.cancel()

@@ -69,7 +69,8 @@ class Draft:
             for landed in self._landed:
                 landed()
         self._landed.clear()
-        for waiter in self._waiters:
+        # Who came last first: a worker that takes what a run begins with has more to do than whoever started the run.
+        for waiter in reversed(self._waiters):
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()

@@ -19,7 +19,7 @@ class Exchange(Protocol):
     """Matches attempts with workers that ask for some."""
 
     def ready(self, run: Run, attempts: Iterable[Attempt]) -> None:
-        """Offer attempts of workers' operations, each from its ``ready_ms`` on; they may have been offered before."""
+        """Offer attempts that somebody can claim, each from its ``ready_ms`` on; they may have been offered before."""
 
     def claimed(self, run: Run, attempts: Iterable[Attempt]) -> None:
         """Take note of claims that were made before this instance conducted the run."""

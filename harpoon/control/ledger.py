@@ -20,11 +20,10 @@ from typing import Final
 from harpoon.control.draft import Draft, Overtaken
 from harpoon.control.ledger_records import Place, cut, log_name
 from harpoon.control.pen import Pen
-from harpoon.control.together import Together
-from harpoon.control.turns import Turns
+from harpoon.control.together import Flight, Together
 from harpoon.kit.errors import Unavailable
 from harpoon.store.hold import Hold
-from harpoon.store.port import COMPARES_MAX, WRITES_MAX, Compare, Put, Write
+from harpoon.store.port import COMPARES_MAX, WRITES_MAX, Compare, Put, StoreUnavailable, Write
 
 #: Values of one commit; the rest of what a store takes at once is for keys.
 FLIGHT_BYTES: Final = 960 << 10
@@ -39,26 +38,29 @@ class Ledger:
     """The one writer of a shard's records, by virtue of a hold.
 
     Args:
-        together: Where they are, for all ledgers of this instance.
+        together: Writes, for all ledgers of this instance.
         hold: Of the shard.
         shard: Its number.
         instance: Who has the hold.
-        turns: What may be done in one turn.
     """
 
-    def __init__(self, together: Together, hold: Hold, shard: int, instance: str, turns: Turns) -> None:
+    def __init__(self, together: Together, hold: Hold, shard: int, instance: str) -> None:
         self.shard = shard
         self.place = Place.of(shard)
         #: Commits made, and drafts in them.
         self.commits = self.drafts = 0
         self._together = together
-        self._pen = Pen(together, hold, instance)
-        self._turns = turns
+        self._pen = Pen(together.store, hold, instance)
         self._pending: dict[str, Draft] = {}
-        self._flying: Sequence[Draft] = ()
+        #: What is being made durable; and who will be sure by that.
+        self._flying: list[Draft] = []
+        self._proving: Draft | None = None
+        self._is_flying = False
         self._proof: Draft | None = None
         self._waiting = 0
-        self._is_fed = asyncio.Event()
+        #: The flight is to be made durable by `run`, after this came of it.
+        self._is_alone = asyncio.Event()
+        self._error: StoreUnavailable | None = None
         self._end: Exception | None = None
 
     @property
@@ -69,7 +71,7 @@ class Ledger:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits to be durable."""
-        return not (self._pending or self._flying or self._proof)
+        return not (self._pending or self._is_flying or self._proof)
 
     def check_room(self) -> None:
         """Refuse what is not decided yet when too much waits already.
@@ -125,11 +127,12 @@ class Ledger:
             self._proof = Draft("")
             if self._end is not None:
                 self._proof.land(self._end)
-            self._is_fed.set()
+            elif not self._is_flying:
+                self._together.feed(self)
         return self._proof
 
     async def run(self) -> None:
-        """Write what is appended until cancelled; then, or when that fails, whoever waits is told.
+        """See to what goes wrong until cancelled; then, or when that fails, whoever waits is told.
 
         Raises:
             HoldLost: The shard is not ours any more.
@@ -138,17 +141,43 @@ class Ledger:
         ending: Exception = Unavailable("this instance conducts the run no longer; try again")
         try:
             while True:
-                if not (self._pending or self._proof):
-                    self._is_fed.clear()
-                    await self._is_fed.wait()
-                await self._together.followed()
-                await self._turns.wait()
-                await self._fly(self._next())
+                await self._is_alone.wait()
+                self._is_alone.clear()
+                error, self._error = self._error, None
+                await self._fly(error)
         except Exception as error:
             ending.__cause__ = error
             raise
         finally:
             self._close(ending)
+
+    # What is asked by whoever writes for all.
+
+    def flight(self) -> Flight | None:
+        """Return what is to be written now; None: nothing, or nothing that goes with others."""
+        if self._is_flying or self._end is not None:
+            return None
+        self._flying = self._next()
+        self._proving, self._proof = self._proof, None
+        self._is_flying = bool(self._flying or self._proving)
+        if not self._is_flying:
+            return None
+        if not self._flying or self._flying[0].size > FLIGHT_BYTES:
+            self._is_alone.set()
+            return None
+        compares, writes, _ = self._form()
+        return Flight((self._pen.hold.compare, *compares), writes)
+
+    def landed(self, revision: int) -> None:
+        """Take note that the flight is durable."""
+        if self._end is None:
+            self._pen.written(revision)
+            self._land()
+
+    def failed(self, error: StoreUnavailable | None) -> None:
+        """Take note that it is not, or may not be; None: a condition did not hold, of this flight or of another."""
+        self._error = error
+        self._is_alone.set()
 
     async def drained(self) -> None:
         """Wait until all that was appended is durable, or the ledger has ended."""
@@ -156,14 +185,15 @@ class Ledger:
             await (next(iter(self._pending.values())) if self._pending else self._last_draft()).settled()
 
     def _last_draft(self) -> Draft:
-        return self._flying[-1] if self._flying else self.proof()
+        return self._flying[-1] if self._flying else self._proving or self.proof()
 
     def _enter(self, draft: Draft) -> None:
         if self._end is not None:
             draft.land(self._end)
             return
         self._pending[draft.key] = draft
-        self._is_fed.set()
+        if not self._is_flying:
+            self._together.feed(self)
 
     def _next(self) -> list[Draft]:
         """Take what fits one commit, in the order in which it came; at least one draft, if any waits."""
@@ -189,46 +219,50 @@ class Ledger:
                 del self._pending[draft.key]
         return flight
 
-    async def _fly(self, flight: list[Draft]) -> None:
-        """Make drafts durable, and whoever asked for a proof sure."""
-        self._flying = flight
-        proof, self._proof = self._proof, None
-        try:
-            if not flight:
-                await self._prove()
-            while flight:
-                if await self._write(flight):
-                    break
-                flight = self._flying = await self._without_overtaken(flight)
-        except BaseException:
-            if proof is not None:
-                self._flying = [*flight, proof]
-            raise
-        self._flying = ()
-        self._waiting -= sum([draft.size for draft in flight])
-        for draft in flight:
-            draft.land()
-        if proof is not None:
-            proof.land()
+    async def _fly(self, error: StoreUnavailable | None) -> None:
+        """Make the flight durable by itself, after ``error`` came of it, and whoever asked for a proof sure."""
+        if not self._flying:
+            while not await self._pen.is_held():
+                pass
+        while self._flying:
+            if await self._write(error):
+                break
+            error, self._flying = None, await self._without_overtaken(self._flying)
+        self._land()
 
-    async def _write(self, flight: Sequence[Draft]) -> bool:
-        """Commit drafts; return False if one of their own conditions does not hold."""
-        writes: list[Write] = []
-        compares: list[Compare] = []
-        for draft in flight:
-            parts = self._add(draft, writes, is_cut=draft.size > FLIGHT_BYTES)
-            for part in parts:
-                # Nobody else writes there, so only the hold is compared.
-                await self._pen.commit((), [part])
-            compares += draft.compares
-        # Drafts may rely on the same thing.
-        if len(compares) > 1:
-            compares = list(dict.fromkeys(compares))
-        is_done = await self._pen.commit(compares, writes)
-        if is_done:
+    def _land(self) -> None:
+        """Tell whoever waits for the flight that it is durable."""
+        flight, proving = self._flying, self._proving
+        self._flying, self._proving, self._is_flying = [], None, False
+        if flight:
             self.commits += 1
             self.drafts += len(flight)
-        return is_done
+            self._waiting -= sum([draft.size for draft in flight])
+        for draft in flight:
+            draft.land()
+        if proving is not None:
+            proving.land()
+        if self._pending or self._proof:
+            self._together.feed(self)
+
+    async def _write(self, error: StoreUnavailable | None) -> bool:
+        """Commit the flight; return False if one of its own conditions does not hold."""
+        compares, writes, parts = self._form()
+        for part in parts:
+            # Nobody else writes there, so only the hold is compared.
+            await self._pen.commit((), [part])
+        return await self._pen.commit(compares, writes, error)
+
+    def _form(self) -> tuple[Sequence[Compare], list[Write], list[Put]]:
+        """Return the conditions of the flight, what it writes, and what is to be written before."""
+        writes: list[Write] = []
+        compares: list[Compare] = []
+        parts: list[Put] = []
+        for draft in self._flying:
+            parts += self._add(draft, writes, is_cut=draft.size > FLIGHT_BYTES)
+            compares += draft.compares
+        # Drafts may rely on the same thing.
+        return list(dict.fromkeys(compares)) if len(compares) > 1 else compares, writes, parts
 
     def _add(self, draft: Draft, writes: list[Write], *, is_cut: bool) -> list[Put]:
         """Add what a draft writes; return the parts of it that are to be written before."""
@@ -247,10 +281,6 @@ class Ledger:
             writes.append(Put(self.place.runs + draft.key, header))
         writes += draft.writes
         return parts
-
-    async def _prove(self) -> None:
-        while not await self._pen.is_held():
-            pass
 
     async def _without_overtaken(self, flight: list[Draft]) -> list[Draft]:
         """Fail those drafts whose conditions do not hold, and return the others."""
@@ -279,8 +309,9 @@ class Ledger:
     def _close(self, ending: Exception) -> None:
         """Tell all who wait that nothing more is written here."""
         self._end = ending
-        left = [*self._flying, *self._pending.values(), *([self._proof] if self._proof else [])]
-        self._flying, self._pending, self._waiting = (), {}, 0
+        proofs = [proof for proof in (self._proving, self._proof) if proof is not None]
+        left = [*self._flying, *self._pending.values(), *proofs]
+        self._flying, self._pending, self._waiting = [], {}, 0
         for draft in left:
             if not draft.is_landed:
                 draft.land(ending)

@@ -11,10 +11,9 @@ from typing import Final
 import structlog
 
 from harpoon.control.means import HoldLost
-from harpoon.control.together import Together
 from harpoon.kit.news import News
 from harpoon.store.hold import HOLDS, Hold, seal
-from harpoon.store.port import Compare, Entry, Put, StoreUnavailable, Trouble, Write
+from harpoon.store.port import Compare, Entry, Put, Store, StoreUnavailable, Trouble, Write
 
 #: Wait before a store that is away is asked again.
 RETRY_S: Final = 0.1
@@ -27,38 +26,51 @@ class Pen:
     """Writes by virtue of one hold, one commit at a time.
 
     Args:
-        together: Where, with whatever else is written in the same turn.
+        store: Where.
         hold: By virtue of what.
         instance: Who has the hold.
     """
 
-    def __init__(self, together: Together, hold: Hold, instance: str) -> None:
+    def __init__(self, store: Store, hold: Hold, instance: str) -> None:
         #: As it was sealed last.
         self.hold = hold
-        self._together = together
-        self._store = together.store
+        self._store = store
         self._instance = instance
         self._name = hold.key.removeprefix(HOLDS)
         #: Of our own last commit; what we write later stands at a higher revision.
         self._last = hold.sealed
         self._news = News()
 
-    async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> bool:
+    def written(self, revision: int) -> None:
+        """Take note of a commit that was made by virtue of the hold, with others."""
+        self._last = revision
+
+    async def commit(
+        self, compares: Sequence[Compare], writes: Sequence[Write], failed: StoreUnavailable | None = None
+    ) -> bool:
         """Commit by virtue of the hold; return False if one of ``compares`` does not hold.
+
+        Args:
+            compares: Beside the hold.
+            writes: At least one.
+            failed: What came of it when it was tried with others.
 
         Raises:
             HoldLost: The hold is not ours any more.
             StoreUnavailable: The store was closed, or was rolled back.
         """
         while True:
-            try:
-                revision = await self._together.commit((self.hold.compare, *compares), writes)
-            except StoreUnavailable as error:
-                await self._bear(error)
-                if error.maybe_applied:
+            if failed is not None:
+                await self._bear(failed)
+                if failed.maybe_applied:
                     await self._seal()
                     if await self._has_happened(writes):
                         return True
+                failed = None
+            try:
+                revision = await self._store.commit((self.hold.compare, *compares), writes)
+            except StoreUnavailable as error:
+                failed = error
                 continue
             if revision is not None:
                 self._last = revision

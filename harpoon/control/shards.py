@@ -94,7 +94,7 @@ class Shards:
         self._conducting = conducting
         self._runs = conducting.runs
         self._turns = Turns(means.clock)
-        self._together = Together(means.store)
+        self._together = Together(means.store, self._turns)
         self._loader = Loader(means.store, conducting.runs.reader, conducting.workflows.graph, self._turns)
         self._holding = Holding(means, view, member, SHARD_HOLDS)
         self._settling = Settling(means, member)
@@ -230,7 +230,7 @@ class Shards:
         shard, means = _NAMES[name], self._means
         # Workflows that runs were started on before are to be known.
         await self._view.mirror.reached(hold.sealed)
-        ledger = Ledger(self._together, hold, shard, means.instance, self._turns)
+        ledger = Ledger(self._together, hold, shard, means.instance)
         conductor = Conductor(ledger, self._conducting.exchange, means.clock, self._view.incarnation, self._runs.reader)
         conductor.waits = self._conducting.keyed
         writing = asyncio.ensure_future(ledger.run())

@@ -1,32 +1,32 @@
-"""What several ledgers write in one turn of the loop, as one commit.
+"""What several ledgers write, as one commit.
 
-One request of a worker concerns runs of many shards, and each shard has a writer of its own. A store takes one commit
-of twenty records in little more than the time of one, so whoever writes here waits for the end of the turn.
+One request of a worker concerns runs of many shards, and each shard has a ledger of its own. A store takes one commit
+of twenty records in little more than the time of one, and one writer takes less time than twenty that wake in turn. So
+a ledger that has something to write says so here, and is asked for it a few turns of the loop later.
 
-Each keeps its own conditions: where one of those does not hold, nobody's writes are made, and each is asked for alone.
+Each keeps its own conditions: where one of those does not hold, nobody's writes are made; and what became of a commit
+may not be known. Then each is told, and makes what is its own durable by itself.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Final, NamedTuple, Protocol
 
+from harpoon.control.turns import Turns
 from harpoon.store.port import COMPARES_MAX, WRITES_MAX, Compare, Put, Store, StoreUnavailable, Write
 
-#: Turns of the loop that a worker's request takes from being woken to its claims.
+#: Turns of the loop that a worker's request takes from being woken to its claims: what follows at once from what is
+#: to be written is written along with it.
 FOLLOWING: Final = 6
 #: Of a commit of several; one alone may be as large as the store allows.
 BYTES_MAX: Final = 512 << 10
 
 
-class _Share:
-    """What one writer asks for, and what came of it."""
+class Flight(NamedTuple):
+    """What one ledger has written by one commit."""
 
-    __slots__ = ("compares", "done", "writes")
-
-    def __init__(self, compares: Sequence[Compare], writes: Sequence[Write]) -> None:
-        self.compares = compares
-        self.writes = writes
-        self.done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+    compares: Sequence[Compare]
+    writes: Sequence[Write]
 
     @property
     def size(self) -> int:
@@ -34,125 +34,119 @@ class _Share:
         return sum([len(write.value) for write in self.writes if isinstance(write, Put)])
 
 
+class Author(Protocol):
+    """A ledger, as far as it writes with others: one flight at a time."""
+
+    def flight(self) -> Flight | None:
+        """Return what is to be written now; None: nothing, or nothing that goes with others."""
+
+    def landed(self, revision: int) -> None:
+        """Take note that the flight is durable."""
+
+    def failed(self, error: StoreUnavailable | None) -> None:
+        """Take note that it is not, or may not be; None: a condition did not hold, of this flight or of another."""
+
+
 class _Group:
-    """Shares that fit into one commit."""
+    """Flights that fit into one commit."""
 
     def __init__(self) -> None:
-        self.shares: list[_Share] = []
+        self.authors: list[Author] = []
         self.compares: dict[Compare, None] = {}
         self.writes: list[Write] = []
         self._size = 0
 
-    def takes(self, share: _Share) -> bool:
-        """Add a share, unless it is too much."""
-        size = share.size
-        # Many rely on the same thing, but hardly ever in one turn: so they are counted as they come.
+    def takes(self, author: Author, flight: Flight) -> bool:
+        """Add a flight, unless it is too much."""
+        size = flight.size
+        # Many rely on the same thing, but hardly ever at once: so they are counted as they come.
         is_too_much = (
-            len(self.compares) + len(share.compares) > COMPARES_MAX
-            or len(self.writes) + len(share.writes) > WRITES_MAX
+            len(self.compares) + len(flight.compares) > COMPARES_MAX
+            or len(self.writes) + len(flight.writes) > WRITES_MAX
             or self._size + size > BYTES_MAX
         )
-        if is_too_much and self.shares:
+        if is_too_much and self.authors:
             return False
-        self.shares.append(share)
-        self.compares.update(dict.fromkeys(share.compares))
-        self.writes += share.writes
+        self.authors.append(author)
+        self.compares.update(dict.fromkeys(flight.compares))
+        self.writes += flight.writes
         self._size += size
         return True
 
 
 class Together:
-    """Commits for writers none of which writes a key that another writes or compares.
+    """Commits for ledgers none of which writes a key that another writes or compares.
 
     Args:
         store: Where.
+        turns: What may be done in one turn.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, turns: Turns) -> None:
         self.store = store
-        self._gathering: _Group | None = None
-        self._following: asyncio.Event | None = None
+        self._turns = turns
+        #: Those that have something to write; a dict for its order.
+        self._fed: dict[Author, None] = {}
+        self._is_gathering = False
+        self._rounds: set[asyncio.Task[None]] = set()
 
-    async def followed(self) -> None:
-        """Wait a few turns for what follows at once from what is to be written, so that it is written along with it.
+    def feed(self, author: Author) -> None:
+        """Have a ledger asked for its flight soon."""
+        self._fed[author] = None
+        if not self._is_gathering:
+            self._is_gathering = True
+            self._begin(self._gather())
 
-        A worker that waits takes what a run begins with, say: one commit instead of two, and told that much earlier.
-        """
-        if self._following is not None:
-            await self._following.wait()
-            return
-        following = self._following = asyncio.Event()
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._rounds.add(task)
+        task.add_done_callback(self._rounds.discard)
+
+    async def _gather(self) -> None:
+        """Ask everybody who has something to write, and have it written."""
+        group = _Group()
         try:
             for _ in range(FOLLOWING):
                 await asyncio.sleep(0)
+            while self._fed:
+                if self._turns.is_spent:
+                    await self._turns.wait()
+                author = next(iter(self._fed))
+                del self._fed[author]
+                flight = author.flight()
+                if flight is not None and not group.takes(author, flight):
+                    self._begin(self._commit(group))
+                    group = _Group()
+                    group.takes(author, flight)
         finally:
-            self._following = None
-            following.set()
-        # All go on in the same turn.
-        await asyncio.sleep(0)
-
-    async def commit(self, compares: Sequence[Compare], writes: Sequence[Write]) -> int | None:
-        """Write as `harpoon.store.port.Store.commit` does, in one commit with what others write in this turn.
-
-        Raises:
-            ValueError: It is more than a store takes at once.
-            StoreUnavailable: The store could not answer.
-        """
-        share, group = _Share(compares, writes), self._gathering
-        if group is not None and group.takes(share):
-            return await share.done
-        group = self._gathering = _Group()
-        group.takes(share)
-        await self._lead(group)
-        return share.done.result()
-
-    async def _lead(self, group: _Group) -> None:
-        """Have a group committed by whoever is the first of it."""
-        is_asked = False
-        try:
-            await asyncio.sleep(0)
-            self._leave(group)
-            is_asked = True
+            self._is_gathering = False
+        if group.authors:
             await self._commit(group)
-        except StoreUnavailable as error:
-            self._tell(group, error)
-        except BaseException:
-            self._leave(group)
-            self._tell(group, StoreUnavailable("whoever wrote it for all has stopped", maybe_applied=is_asked))
-            raise
 
     async def _commit(self, group: _Group) -> None:
-        revision = await self.store.commit(tuple(group.compares), tuple(group.writes))
-        if revision is None and len(group.shares) > 1:
-            await asyncio.gather(*map(self._alone, group.shares))
-            return
-        for share in group.shares:
-            if not share.done.done():
-                share.done.set_result(revision)
-
-    async def _alone(self, share: _Share) -> None:
+        error: StoreUnavailable | None = None
         try:
-            revision = await self.store.commit(share.compares, share.writes)
-        except StoreUnavailable as error:
-            _fail(share, error)
-        else:
-            if not share.done.done():
-                share.done.set_result(revision)
+            revision = await self.store.commit(tuple(group.compares), tuple(group.writes))
+        except StoreUnavailable as raised:
+            error, revision = raised, None
+        except BaseException:
+            error = StoreUnavailable("whoever wrote it for all has stopped", maybe_applied=True)
+            _tell(group, error)
+            raise
+        if revision is None:
+            _tell(group, error)
+            return
+        for author in group.authors:
+            if self._turns.is_spent:
+                await self._turns.wait()
+            author.landed(revision)
 
-    def _leave(self, group: _Group) -> None:
-        """Let what comes from now on begin a group of its own."""
-        if self._gathering is group:
-            self._gathering = None
 
-    def _tell(self, group: _Group, error: StoreUnavailable) -> None:
-        for share in group.shares:
-            _fail(share, error)
-
-
-def _fail(share: _Share, error: StoreUnavailable) -> None:
-    """Tell a writer by an error of its own: it is raised in several places."""
-    if not share.done.done():
-        told = StoreUnavailable(str(error), maybe_applied=error.maybe_applied, trouble=error.trouble)
-        share.done.set_exception(told)
-        # Whoever asked may have left.
-        share.done.exception()
+def _tell(group: _Group, error: StoreUnavailable | None) -> None:
+    for author in group.authors:
+        # It is raised in several places, so each has one of its own.
+        author.failed(
+            None
+            if error is None
+            else StoreUnavailable(str(error), maybe_applied=error.maybe_applied, trouble=error.trouble)
+        )

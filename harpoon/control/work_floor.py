@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
+from typing import Protocol
 
 import orjson
 
@@ -13,14 +14,48 @@ from harpoon.core import run_why
 from harpoon.core.crew import waits_for
 from harpoon.core.exchange import Asker, Exchange
 from harpoon.core.homes import Homes
-from harpoon.core.offers import AttemptId, Limit, Offer, SessionId
+from harpoon.core.offers import EVERY_NAMESPACE, AttemptId, Limit, Offer, SessionId
 from harpoon.core.run import Attempt, Ref, Run
 from harpoon.core.run_why import EXPLAINED_MAX
 from harpoon.core.sessions import Sessions
 from harpoon.kit.clock import Clock
+from harpoon.model.operation import OF_ENGINE
 
 #: Lets a request stay open while what it is given goes on; raises when it is to be given up.
 Stay = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+
+
+class Taker(Protocol):
+    """Who is given what an asker was dealt, in the midst of the dealing: it is quick and asks for nothing."""
+
+    def take(self, offers: tuple[Offer, ...], /) -> None:
+        """Take it; the asker waits no longer."""
+
+
+class Crew(Protocol):
+    """Who carries out what the engine does itself, as far as it is told: at once, and by whoever may be in a hurry."""
+
+    def resume(self, offer: Offer, token: str) -> None:
+        """Take note of a claim that was made before this instance conducted the run."""
+
+    def lose(self, id_: AttemptId, reason: str) -> None:
+        """An attempt that was claimed is over otherwise."""
+
+    def leave(self, id_: AttemptId) -> None:
+        """An attempt that was claimed is another instance's from now on."""
+
+
+class Nobody:
+    """A crew of nobody: what the engine would do itself waits."""
+
+    def resume(self, offer: Offer, token: str) -> None:
+        """Let it be: in time it is lost."""
+
+    def lose(self, id_: AttemptId, reason: str) -> None:
+        """Nobody did anything about it."""
+
+    def leave(self, id_: AttemptId) -> None:
+        """Nobody did anything about it."""
 
 
 class Floor:
@@ -38,10 +73,12 @@ class Floor:
         self.under_way: dict[SessionId, Work] = {}
         #: What is being closed in this very moment, by its claimant.
         self.closing: frozenset[AttemptId] = frozenset()
+        #: Carries out what the engine does itself.
+        self.crew: Crew = Nobody()
         #: Called when all that could be dealt has been.
         self.dealt: Callable[[], None] = lambda: None
         self._clock = clock
-        self._asking: dict[Asker, Work | Look] = {}
+        self._asking: dict[Asker, Taker] = {}
         #: When there is something to deal again, UTC milliseconds, and the timer for it.
         self._due_ms: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -50,7 +87,7 @@ class Floor:
     # What conductors tell.
 
     def ready(self, run: Run, attempts: Iterable[Attempt]) -> None:
-        """Offer attempts of workers' operations, each from its ``ready_ms`` on; they may have been offered before."""
+        """Offer attempts, each from its ``ready_ms`` on; they may have been offered before."""
         self.core.offer([_offer(run, attempt) for attempt in attempts], self.now_ms())
         self.deal_soon()
 
@@ -58,8 +95,12 @@ class Floor:
         """Take note of claims that were made before this instance conducted the run."""
         for attempt in attempts:
             assert attempt.claim is not None, "it is claimed"
-            claimant = SessionId(run.namespace, attempt.claim.worker, attempt.claim.session)
-            self.core.adopt(_offer(run, attempt), claimant)
+            offer = _offer(run, attempt)
+            if offer.handler.startswith(OF_ENGINE):
+                self.core.adopt(offer, crew_session(offer.handler, attempt.claim.session))
+                self.crew.resume(offer, attempt.claim.token)
+            else:
+                self.core.adopt(offer, SessionId(run.namespace, attempt.claim.worker, attempt.claim.session))
 
     def withdrawn(self, run: Run, refs: Iterable[Ref], reason: str, draft: Draft) -> None:
         """Offer these no longer; whoever has claimed one is told why it is not its own any more."""
@@ -74,7 +115,9 @@ class Floor:
 
     def left(self, run: Run) -> None:
         """Forget a run that this instance conducts no longer, and tell no worker of it: it goes on elsewhere."""
-        self.core.forget_run(run.namespace, run.id)
+        for id_, claimant in self.core.forget_run(run.namespace, run.id):
+            if claimant.namespace == EVERY_NAMESPACE:
+                self.crew.leave(id_)
         self.core.settle(self.core.withheld(run.namespace, run.id))
         self.deal_soon()
 
@@ -106,6 +149,12 @@ class Floor:
             self._asking.pop(work.asker, None)
             self.core.leave(work.asker)
             work.asker = None
+
+    def ask_for(self, asker: Asker, taker: "Taker") -> None:
+        """Have an asker wait for its share, which ``taker`` is given soon."""
+        self._asking[asker] = taker
+        self.core.ask(asker)
+        self.deal_soon()
 
     async def looked(self, namespace: str, handlers: Sequence[str], stay: Stay) -> bool:
         """Wait until there is something to do that nobody here asks for; whether there was, once ``stay`` is over."""
@@ -152,6 +201,9 @@ class Floor:
 
     def _lose(self, ended: Iterable[tuple[AttemptId, SessionId]], reason: str) -> None:
         for id_, claimant in ended:
+            if claimant.namespace == EVERY_NAMESPACE:
+                self.crew.lose(id_, reason)
+                continue
             session = self.sessions.find(claimant)
             if session is None:
                 continue
@@ -175,18 +227,24 @@ class Floor:
         return self._clock.now().wall
 
 
+def crew_session(handler: str, instance: str) -> SessionId:
+    """Return by whom the exchange knows what the crew of an instance carries out with one connector."""
+    return SessionId(EVERY_NAMESPACE, handler, instance)
+
+
 async def _awaited(news: asyncio.Future[None]) -> None:
     await asyncio.wait((news,))
 
 
 def _offer(run: Run, attempt: Attempt) -> Offer:
-    spec = run.graph.nodes[attempt.ref.op].spec
-    assert spec.worker is not None, "only workers' operations are offered"
+    node = run.graph.nodes[attempt.ref.op]
+    spec, handler = node.spec, node.handler
+    assert handler is not None, "only what somebody can claim is offered"
     limit = None
     if spec.concurrency is not None and attempt.key is not None:
         limit = Limit(attempt.key, spec.concurrency.limit)
     size = 0 if attempt.input is None else len(orjson.dumps(attempt.input))
-    return Offer(_id(run, attempt.ref), run.workflow, spec.worker, attempt.ready_ms, size, limit, Subject(run, attempt))
+    return Offer(_id(run, attempt.ref), run.workflow, handler, attempt.ready_ms, size, limit, Subject(run, attempt))
 
 
 def _id(run: Run, ref: Ref) -> AttemptId:

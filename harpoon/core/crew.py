@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from harpoon.core.exchange import Exchange
 from harpoon.core.homes import Standing
-from harpoon.core.offers import AttemptId, Offer, Stand
+from harpoon.core.offers import AttemptId, Offer, Stand, lane_of
 from harpoon.core.sessions import Session, Sessions
 
 
@@ -58,7 +58,8 @@ class Waiting(NamedTuple):
 
 def crew(exchange: Exchange, sessions: Sessions, namespace: str, handler: str, now_ms: int) -> Crew:
     """Return who offers a handler, as far as this instance has heard."""
-    offering = [one for one in present(sessions.of(namespace)) if one.is_asking and handler in one.handlers]
+    own = sessions.of(lane_of(namespace, handler).namespace)
+    offering = [one for one in present(own) if one.is_asking and handler in one.handlers]
     heard = [one for one in offering if not one.is_quiet(now_ms)]
     able = [one for one in heard if not one.is_draining]
     quiet = [one for one in offering if one.is_quiet(now_ms) and not one.is_draining]

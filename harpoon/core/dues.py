@@ -57,7 +57,7 @@ def clocks(node: Node, attempt: Attempt) -> list[Running]:
             Running(due_ms, due_ms - pace.timeout_ahead_ms, Clock.TIMEOUT, pace.timeout_ms),
             Running(beat_ms, beat_ms - pace.heartbeat_ahead_ms, Clock.HEARTBEAT, pace.heartbeat_ms),
         ]
-    if node.kind is Kind.WORKER:
+    if node.handler is not None:
         due_ms = attempt.ready_ms + pace.queue_ms
         return [Running(due_ms, due_ms - pace.queue_ahead_ms, Clock.QUEUE, pace.queue_ms)]
     due_ms = attempt.opened_ms + pace.timeout_ms

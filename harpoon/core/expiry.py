@@ -48,7 +48,12 @@ def _run_out(step: Step, attempt: Attempt, running: Running) -> None:
         awaited = "its moment" if node.spec.wait.signal is None else f"signal {node.spec.wait.signal}"
         step.close(attempt, TIMEOUT, error=f"{awaited} did not come within {span}")
     elif attempt.claim is None:
-        conclude(step, attempt, TIMEOUT, error=f"no worker claimed it within {span}")
+        nobody = "no worker" if node.spec.carried is None else "no server"
+        conclude(step, attempt, TIMEOUT, error=f"{nobody} claimed it within {span}")
+    elif node.spec.carried is not None:
+        lost = f"nothing was heard for {span} of the server that carried it out"
+        is_lost = running.clock is Clock.HEARTBEAT
+        conclude(step, attempt, LOST if is_lost else TIMEOUT, error=lost if is_lost else f"it took longer than {span}")
     elif running.clock is Clock.HEARTBEAT:
         conclude(step, attempt, LOST, error=f"nothing was heard of worker {attempt.claim.worker} for {span}")
     else:

@@ -96,6 +96,8 @@ def _values(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, _Expected]]:
 def _values_of(name: str, op: Operation) -> Iterator[tuple[Place, Json, _Expected]]:
     if op.input is not None:
         yield at(name, "input"), op.input, _ANYTHING
+    if op.carried is not None:
+        yield at(name, op.does), op.carried.template(), _ANYTHING
     if op.concurrency is not None:
         yield at(name, "concurrency", "key"), op.concurrency.key, _KEY
     if op.wait is not None and op.wait.key is not None:

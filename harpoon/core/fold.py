@@ -80,7 +80,7 @@ def _open(run: Run, opened: Opened, origin: int, now_ms: int) -> None:
         run.attempts_total += 1
     if is_at_once(node, attempt):
         return
-    if node.kind is Kind.WORKER:
+    if node.handler is not None:
         run.ready[key] = attempt
     else:
         for name in _awaited(node, attempt.key):

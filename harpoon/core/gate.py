@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterator, Mapping
 
 from harpoon.core.homes import Home, Key, Standing, Want
-from harpoon.core.offers import AttemptId, Entry, Lane
+from harpoon.core.offers import AttemptId, Entry, Lane, lane_of
 
 
 class Gate:
@@ -132,7 +132,7 @@ class Gate:
         Args:
             demand: Line → how many more are asked for in it than there are.
         """
-        count = sum(min(len(own), demand.get(Lane(self.key[0], handler), 0)) for handler, own in self.parked.items())
+        count = sum(min(len(own), demand.get(lane_of(self.key[0], handler), 0)) for handler, own in self.parked.items())
         if not count:
             return None
         # Under the lowest limit, so that whoever comes first may use it.

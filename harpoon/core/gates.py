@@ -11,7 +11,7 @@ from typing import Final
 
 from harpoon.core.gate import Gate, most_of
 from harpoon.core.homes import Given, Holder, Home, Homes, Key, Report, Standing, alone
-from harpoon.core.offers import AttemptId, Entry, Lane
+from harpoon.core.offers import AttemptId, Entry, Lane, lane_of
 
 #: Runs that are named as having permits of a key, of each instance.
 NAMED_MAX: Final = 3
@@ -218,7 +218,7 @@ class Gates:
         gate.give_back()
         self._stir(gate)
         self._drop_idle(gate)
-        return [Lane(key[0], handler) for handler in dict.fromkeys((*gate.parked, *gate.called))]
+        return [lane_of(key[0], handler) for handler in dict.fromkeys((*gate.parked, *gate.called))]
 
     def share_out(self) -> None:
         """Give others what is left of room that nobody here has taken."""

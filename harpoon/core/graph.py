@@ -18,11 +18,16 @@ __all__ = ["Graph", "Kind", "Member", "Node", "Pick", "Trigger", "compile_graph"
 
 
 class Kind(StrEnum):
-    """What an operation does."""
+    """What an operation does, by the field that says it."""
 
     WORKER = "worker"
     WAIT = "wait"
     CHOOSE = "choose"
+    #: The engine carries these out itself, each by a connector.
+    HTTP = "http"
+    TASK = "task"
+    JOB = "job"
+    CALL = "call"
 
 
 class Pick(NamedTuple):
@@ -40,8 +45,9 @@ class Node:
     name: str
     kind: Kind
     spec: Operation
+    #: What its handler is given.
     input: Template | None
-    #: Of a wait for a signal, the key that it must have; of a worker's operation, what its concurrency counts under.
+    #: Of a wait for a signal, the key that it must have; of what is claimed, what its concurrency counts under.
     key: Template | None
     #: Of a wait for a moment.
     until: Template | None
@@ -53,10 +59,13 @@ class Node:
     triggers: tuple[Trigger, ...]
     #: Label → the triggers that it is a member of, together with it.
     edges: Mapping[str, tuple[Trigger, ...]]
+    #: Who can claim its attempts: a handler of workers, ``:`` and a kind for the engine itself; None: nobody.
+    handler: str | None = field(init=False)
     #: Its clocks.
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "handler", self.spec.handler)
         object.__setattr__(self, "pace", pace_of(self.spec))
 
 
@@ -113,12 +122,12 @@ def compile_graph(spec: WorkflowSpec) -> Graph:
 
 def _node(name: str, op: Operation, told: Read) -> Node:
     found = told.templates
-    kind = Kind.WORKER if op.worker is not None else Kind.WAIT if op.wait is not None else Kind.CHOOSE
+    kind = Kind(op.does)
     return Node(
         name=name,
         kind=kind,
         spec=op,
-        input=found.get(at(name, "input")),
+        input=found.get(at(name, "input" if op.carried is None else kind.value)),
         key=found.get(at(name, "wait" if kind is Kind.WAIT else "concurrency", "key")),
         until=found.get(at(name, "wait", "until")),
         choices=tuple(

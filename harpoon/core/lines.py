@@ -1,8 +1,9 @@
 """Lines of attempts that wait for a worker: one for each handler of a namespace, fair between workflows, then runs.
 
-A line takes turns. Each workflow that has anything in it is served once a round, and within a workflow each run, so
-that a run with a hundred thousand attempts does not keep one with a single attempt waiting. A run's own attempts are
-served in the order in which they came. Whatever is asked of a line costs the same however long it is.
+The engine's own handlers have one line each for all namespaces. A line takes turns. Each workflow that has anything in
+it is served once a round, and within a workflow each run, so that a run with a hundred thousand attempts does not keep
+one with a single attempt waiting. A run's own attempts are served in the order in which they came. Whatever is asked
+of a line costs the same however long it is.
 """
 
 from collections import OrderedDict
@@ -10,6 +11,8 @@ from collections import OrderedDict
 from harpoon.core.offers import AttemptId, Entry
 
 _Runs = OrderedDict[str, OrderedDict[AttemptId, Entry]]
+#: Namespace and name.
+_Workflow = tuple[str, str]
 
 
 class Line:
@@ -19,7 +22,7 @@ class Line:
 
     def __init__(self) -> None:
         #: Whose turn it is stands first.
-        self._workflows: OrderedDict[str, _Runs] = OrderedDict()
+        self._workflows: OrderedDict[_Workflow, _Runs] = OrderedDict()
         self._size = 0
 
     def __len__(self) -> int:
@@ -28,7 +31,8 @@ class Line:
     def put(self, entry: Entry, *, is_first: bool = False) -> None:
         """Let an attempt stand in line: behind those of its run, or before them."""
         offer = entry.offer
-        own = self._workflows.setdefault(offer.workflow, OrderedDict()).setdefault(offer.id.run, OrderedDict())
+        workflow = (offer.id.namespace, offer.workflow)
+        own = self._workflows.setdefault(workflow, OrderedDict()).setdefault(offer.id.run, OrderedDict())
         own[offer.id] = entry
         if is_first:
             own.move_to_end(offer.id, last=False)
@@ -49,11 +53,12 @@ class Line:
     def remove(self, entry: Entry) -> None:
         """Take one out that stands in it; the turns of the others stay as they are."""
         offer = entry.offer
-        runs = self._workflows[offer.workflow]
+        workflow = (offer.id.namespace, offer.workflow)
+        runs = self._workflows[workflow]
         own = runs[offer.id.run]
         del own[offer.id]
         if not own:
             del runs[offer.id.run]
         if not runs:
-            del self._workflows[offer.workflow]
+            del self._workflows[workflow]
         self._size -= 1

@@ -1,7 +1,12 @@
 """What is exchanged: attempts that wait for a worker, and what is said of them."""
 
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from harpoon.model.operation import OF_ENGINE
+
+#: Stands for the namespace where something is for all of them.
+EVERY_NAMESPACE: Final = ""
 
 
 class AttemptId(NamedTuple):
@@ -47,10 +52,15 @@ class Offer(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """Whose line: a handler's, in a namespace."""
+    """Whose line: a handler's, in a namespace; the engine's own handlers have one line each for all of them."""
 
     namespace: str
     handler: str
+
+
+def lane_of(namespace: str, handler: str) -> Lane:
+    """Return the line in which attempts of a namespace wait for a handler."""
+    return Lane(EVERY_NAMESPACE if handler.startswith(OF_ENGINE) else namespace, handler)
 
 
 class Stand(Enum):
@@ -73,7 +83,7 @@ class Entry:
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
         #: The line it belongs to.
-        self.lane = Lane(offer.id.namespace, offer.handler)
+        self.lane = lane_of(offer.id.namespace, offer.handler)
         self.stand = Stand.IN_LINE
         #: Was parked, and is in line again because its limit has room.
         self.is_called = False

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from harpoon.core.dues import Clock, clocks
-from harpoon.core.graph import Kind, Node
+from harpoon.core.graph import Node
 from harpoon.core.run import Attempt, Ref, Run
 from harpoon.model.label import Member
 
@@ -108,7 +108,7 @@ def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
         since_ms,
         ending.clock,
         ending.due_ms,
-        handler=node.spec.worker or "",
+        handler=node.handler or "",
         worker="" if claim is None else claim.worker,
         signal="" if node.spec.wait is None else node.spec.wait.signal or "",
         key=attempt.key,
@@ -118,7 +118,7 @@ def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
 
 
 def _waiting(node: Node) -> State:
-    if node.kind is Kind.WORKER:
+    if node.handler is not None:
         return State.READY
     is_for_signal = node.spec.wait is not None and node.spec.wait.signal is not None
     return State.SIGNAL if is_for_signal else State.TIME

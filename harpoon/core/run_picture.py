@@ -23,9 +23,6 @@ from harpoon.model.run_shown import (
 VISITS_SHOWN: Final = 1_000
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
-WORKER: Final = "worker"
-WAIT: Final = "wait"
-CHOOSE: Final = "choose"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +48,7 @@ def span_ms_of(operation: Operation) -> int:
     """Return how long one visit of an operation takes at most, from being opened to being closed."""
     if operation.wait is not None and operation.wait.for_ is not None:
         return operation.wait.for_ // _MILLISECOND
-    if operation.worker is None:
+    if operation.handler is None:
         return operation.timeout_ms
     retry = operation.retry
     again = retry.fail.attempts + retry.timeout.attempts + retry.lost.attempts - 3
@@ -138,10 +135,8 @@ def parked(incidents: Sequence[Raised]) -> tuple[Incident, ...]:
 
 
 def kind_of(operation: Operation | None) -> str:
-    """Return ``worker``, ``wait`` or ``choose``; empty: it is not known."""
-    if operation is None:
-        return ""
-    return WORKER if operation.worker is not None else WAIT if operation.wait is not None else CHOOSE
+    """Return what an operation does, such as ``worker`` or ``wait``; empty: it is not known."""
+    return "" if operation is None else operation.does
 
 
 def moment(at_ms: int) -> str:
@@ -180,7 +175,7 @@ def _state(one: Try, visit: Visit, operation: Operation | None, now_ms: int) -> 
         return VisitState.CLOSED
     if one.claimed_ms is not None:
         return VisitState.RUNNING
-    if operation is not None and operation.worker is None:
+    if operation is not None and operation.handler is None:
         return VisitState.WAITING
     return VisitState.RETRYING if one is not visit.tries[0] and one.ready_ms > now_ms else VisitState.READY
 
@@ -196,6 +191,8 @@ def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, i
     if operation is None or operation.worker is not None:
         handler = "its handler" if operation is None else operation.worker
         return f"a worker that offers {handler}"
+    if operation.carried is not None:
+        return "the server to take it up"
     if operation.wait is None or operation.wait.signal is None:
         due_ms = visit.opened.due_ms
         return "its turn" if due_ms is None else f"until {moment(due_ms)}"
@@ -207,7 +204,7 @@ def _due_ms(one: Try, visit: Visit, operation: Operation | None) -> int | None:
     """Return when the next clock of an open attempt is due, as far as the log tells; heartbeats are not in it."""
     if one.ended_ms is not None or operation is None:
         return None
-    if operation.worker is None:
+    if operation.handler is None:
         end_ms = visit.opened_ms + operation.timeout_ms
         return end_ms if visit.opened.due_ms is None else min(end_ms, visit.opened.due_ms)
     if one.claimed_ms is not None:

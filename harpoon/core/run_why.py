@@ -15,7 +15,7 @@ from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
 from harpoon.core.run import Incident
 from harpoon.core.run_picture import Plot, joined, moment, open_visits
-from harpoon.model.operation import Operation
+from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
 from harpoon.model.why import Evidence, Reason, ReasonCode
 
@@ -33,6 +33,14 @@ _SENTENCES: Final = {
     ReasonCode.WORKERS_UNREACHABLE: "waits for a worker: {silent} offered {handler}, and not one was heard of{heard}",
     ReasonCode.WORKERS_BUSY: "waits for a worker: {offering} {handler}, {busy} with {held}",
     ReasonCode.WORKERS_FREE: "is about to be claimed: {offering} {handler}, and one takes it in its turn",
+}
+#: Of what the engine carries out itself.
+_OWN_SENTENCES: Final = {
+    **_SENTENCES,
+    ReasonCode.NO_WORKER: "waits for a server that carries out {handler}",
+    ReasonCode.WORKERS_UNREACHABLE: "waits for a server that carries out {handler}",
+    ReasonCode.WORKERS_BUSY: "waits for its turn: the server is at {held}, as many as it carries out at once",
+    ReasonCode.WORKERS_FREE: "is about to be taken up by the server, in its turn",
 }
 
 
@@ -114,14 +122,15 @@ def _why_visit(visit: Visit, operation: Operation | None, floor: Floor | None, n
     if visit.latest.claimed_ms is not None:
         worker = visit.latest.worker or ""
         since = moment(visit.latest.claimed_ms)
+        is_own = operation is not None and operation.carried is not None
         return _reason(
             ReasonCode.CLAIMED,
-            f"{name} is with worker {worker} since {since}",
+            f"{name} is {'carried out by the server' if is_own else f'with worker {worker}'} since {since}",
             **where,
             worker=worker,
             since_ms=visit.latest.claimed_ms,
         )
-    if operation is not None and operation.worker is None:
+    if operation is not None and operation.handler is None:
         return _why_wait(name, where, visit, operation)
     if visit.latest.ready_ms > now_ms:
         at, condition = moment(visit.latest.ready_ms), visit.condition or ""
@@ -144,9 +153,12 @@ def _why_wait(name: str, where: Mapping[str, str | int], visit: Visit, operation
 def _why_queued(
     name: str, where: Mapping[str, str | int], operation: Operation | None, waiting: Waiting | None
 ) -> Reason:
-    handler = "" if operation is None else operation.worker or ""
+    handler = "" if operation is None else operation.handler or ""
     code = ReasonCode.WORKERS_UNKNOWN if waiting is None else _CODES.get(waiting.wait, ReasonCode.WORKERS_FREE)
     evidence: dict[str, str | int | tuple[str, ...]] = {**where, "handler": handler}
+    is_own = handler.startswith(OF_ENGINE)
+    if waiting is None and is_own:
+        return _reason(code, f"{name} waits for the server that conducts the run", **evidence)
     if waiting is None:
         return _reason(code, f"{name} waits for a worker{f' that offers {handler}' if handler else ''}", **evidence)
     crew, limit, standing = waiting.crew, waiting.offer.limit, waiting.standing
@@ -157,7 +169,7 @@ def _why_queued(
             evidence |= {"home": standing.home, "unheard": standing.lacks}
     if crew.quiet_heard_ms is not None:
         evidence["heard_ms"] = crew.quiet_heard_ms
-    told = _SENTENCES[code].format(
+    told = (_OWN_SENTENCES if is_own else _SENTENCES)[code].format(
         handler=handler,
         offering=f"{_counted(crew.workers, 'worker')} {'offers' if crew.workers == 1 else 'offer'}",
         busy="busy" if crew.workers == 1 else "all busy",

@@ -74,7 +74,7 @@ class Step:
             open_visits(run, (opened,), self.now_ms)
             told.append(opened)
             size += taken
-            if run.graph.nodes[opened.op].kind is not Kind.WORKER or (opened.op, opened.visit) not in run.ready:
+            if run.graph.nodes[opened.op].handler is None or (opened.op, opened.visit) not in run.ready:
                 self.fresh.append((opened.op, opened.visit))
         return tuple(told)
 

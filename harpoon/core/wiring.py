@@ -65,7 +65,9 @@ class Wiring:
 
 
 def offered(op: Operation) -> frozenset[str]:
-    """Return the labels that a worker, a signal or a choice may close it with."""
+    """Return the labels that a worker, a connector, a signal or a choice may close it with."""
+    if op.carried is not None:
+        return ALWAYS_OFFERED
     if op.choose is not None:
         return frozenset(choice.given for choice in op.choose)
     if op.wait is not None and op.wait.signal is None:
@@ -76,7 +78,7 @@ def offered(op: Operation) -> frozenset[str]:
 def possible(op: Operation) -> frozenset[str]:
     """Return the labels that it may be closed with, and that edges may follow."""
     own = offered(op) | {EXHAUSTED}
-    if op.worker is not None:
+    if op.handler is not None:
         return own | {TIMEOUT, LOST}
     if op.wait is not None:
         return own if op.wait.for_ is not None else own | {FAIL, TIMEOUT}

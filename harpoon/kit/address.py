@@ -1,6 +1,7 @@
 """Addresses of hosts: which of them only this machine can reach."""
 
 import ipaddress
+from functools import lru_cache
 
 
 def is_loopback(host: str) -> bool:
@@ -13,6 +14,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+@lru_cache(64)
 def is_local_name(host: str) -> bool:
     """Whether a Host header names this machine as only itself would.
 

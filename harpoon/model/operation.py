@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
+from harpoon.model.http import Http
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
 from harpoon.model.lifecycle import Backoff
 from harpoon.model.targets import TARGETS_MAX, Percent, Targets, check_each_once
@@ -41,6 +42,8 @@ HEARTBEAT_MAX: Final = timedelta(hours=1)
 
 #: Of handlers and signals.
 HANDLER_PATTERN: Final = r"^[a-z][a-z0-9_.-]{0,126}$"
+#: Begins the handlers of what the engine carries out itself; no worker's does.
+OF_ENGINE: Final = ":"
 _HANDLER: Final = re.compile(HANDLER_PATTERN, re.ASCII)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -155,19 +158,28 @@ class Concurrency:
             raise ValueError(f"limit is 1 to {CONCURRENCY_MAX}")
 
 
+class Carried(Protocol):
+    """What an operation has the engine itself carry out, by a connector."""
+
+    def template(self) -> Json:
+        """Return what expressions may stand in, which is evaluated when the operation opens."""
+
+
 #: Shared, as all defaults are.
 RETRY_DEFAULT: Final = Retry()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """A node of the graph; exactly one of ``worker``, ``wait`` and ``choose`` says what it does."""
+    """A node of the graph; exactly one of ``worker``, ``wait``, ``choose`` and `CARRIED` says what it does."""
 
     #: The name of a handler that workers offer, such as ``payments.refund``.
     worker: str | None = None
     wait: Wait | None = None
     #: Labels, each with its condition; the first that holds closes the visit.
     choose: tuple[Choice, ...] | None = None
+    #: A call that the server makes.
+    http: Http | None = None
     #: What the handler is given: any value, with ``${…}`` in its texts.
     input: Json = None
     #: How long one attempt may take. Left out: 5m; of a wait, 24h.
@@ -194,13 +206,12 @@ class Operation:
     warn: Percent | None = None
 
     def __post_init__(self) -> None:
-        kinds = {"worker": self.worker, "wait": self.wait, "choose": self.choose}
-        if sum(one is not None for one in kinds.values()) != 1:
-            raise ValueError("an operation sets exactly one of worker, wait, choose")
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"an operation sets exactly one of {', '.join(KINDS)}")
         if self.worker is not None:
             check_handler("worker", self.worker)
-        kind = next(name for name, one in kinds.items() if one is not None)
-        self._check_meaning(kind)
+        self._check_meaning(kinds[0])
         self._check_clocks()
         self._check_choices()
         self._check_edges()
@@ -258,6 +269,21 @@ class Operation:
         return tuple(map(read_member, self.needs))
 
     @property
+    def does(self) -> str:
+        """The field that says what it does."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def carried(self) -> Carried | None:
+        """What a connector carries out; None: it is not for one."""
+        return next((told for kind in CARRIED if (told := getattr(self, kind)) is not None), None)
+
+    @property
+    def handler(self) -> str | None:
+        """Who can claim its attempts: the handler of workers, or ``:`` and its kind for the engine; None: nobody."""
+        return self.worker if self.carried is None else f"{OF_ENGINE}{self.does}"
+
+    @property
     def timeout_ms(self) -> int:
         """How long one attempt may take, by what it is; of a choice, 0."""
         if self.choose is not None:
@@ -281,11 +307,21 @@ class Operation:
 
 #: Of each kind of operation: fields that could only be ignored.
 _OF_WORKERS: Final = frozenset({"input", "queue_timeout", "heartbeat", "retry", "output_max", "concurrency"})
+_NOT_CARRIED: Final = frozenset({"input", "labels"})
+#: To add one that a connector carries out takes a line here and the field that it names, which is a `Carried`.
+_CARRIED: Final[Mapping[str, frozenset[str]]] = {
+    "http": _NOT_CARRIED,
+}
 _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "worker": frozenset(),
     "wait": _OF_WORKERS - {"output_max"},
     "choose": _OF_WORKERS | {"timeout", "warn"},
+    **_CARRIED,
 }
+#: What an operation may do, by the field that says it.
+KINDS: Final = tuple(_MEANS_NOTHING)
+#: Kinds that the engine carries out itself.
+CARRIED: Final = tuple(_CARRIED)
 _DEFAULTS: Final = {one.name: one.default for one in fields(Operation)}
 
 

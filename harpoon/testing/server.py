@@ -95,7 +95,8 @@ class Server:
         Args:
             is_up: Is set once it conducts all runs.
         """
-        turns, together = Turns(self.clock), Together(self.store)
+        turns = Turns(self.clock)
+        together = Together(self.store, turns)
         timers: Timers[Conducted] = Timers(self.clock, turns, is_exact=True)
         loader = Loader(self.store, self.runs.reader, self.workflows.graph, turns)
         try:
@@ -104,7 +105,7 @@ class Server:
                 group.create_task(timers.run(), name="timers")
                 group.create_task(self.exchange.run(SWEEP_S), name="work")
                 for shard, hold in enumerate(await self._holds()):
-                    ledger = Ledger(together, hold, shard, self.instance, turns)
+                    ledger = Ledger(together, hold, shard, self.instance)
                     incarnation, reader = self.view.incarnation, self.runs.reader
                     conductor = Conductor(ledger, self.exchange, self.clock, incarnation, reader)
                     group.create_task(ledger.run(), name=f"shard-{shard_name(shard)}")

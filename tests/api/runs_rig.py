@@ -43,14 +43,15 @@ async def conducting(rig: Rig, shards: Iterable[int] = range(SHARDS), *, loads: 
     assert doors.work is not None
     assert doors.workflows is not None
     lease = await rig.store.lease(30.0)
-    turns, together = Turns(doors.clock), Together(rig.store)
+    turns = Turns(doors.clock)
+    together = Together(rig.store, turns)
     timers: Timers[Conducted] = Timers(doors.clock, turns)
     writing = [asyncio.ensure_future(timers.run())]
     conductors: dict[int, Conductor] = {}
     for shard in shards:
         hold = await acquire(rig.store, lease, SHARD_HOLDS + shard_name(shard), doors.instance, rig.view.incarnation)
         assert hold is not None, "somebody holds it"
-        ledger = Ledger(together, hold, shard, doors.instance, turns)
+        ledger = Ledger(together, hold, shard, doors.instance)
         conductor = Conductor(ledger, doors.work, doors.clock, rig.view.incarnation, doors.runs.reader)
         conductor.waits = doors.keyed
         writing.append(asyncio.ensure_future(ledger.run()))

@@ -103,7 +103,7 @@ class Stage:
             hold = await acquire(self.store, self.lease, f"shards/{SHARD:02d}", self.name, 1)
         assert hold is not None
         turns = self.turns = Turns(SystemClock())
-        self.ledger = Ledger(Together(self.store), hold, SHARD, self.name, turns)
+        self.ledger = Ledger(Together(self.store, turns), hold, SHARD, self.name)
         self.conductor = Conductor(self.ledger, self.notes, self.clock, 1, self.reader)
         self.timers = Timers(self.clock, turns)
         self.timers.enter(self.conductor.dues)

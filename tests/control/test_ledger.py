@@ -60,7 +60,7 @@ async def at_work(store: Store, hold: Hold | None = None) -> AsyncIterator[Ledge
     if hold is None:
         hold = await acquire(store, await store.lease(10), NAME, "me", 1)
     assert hold is not None
-    ledger = Ledger(Together(store), hold, SHARD, "me", Turns(SystemClock()))
+    ledger = Ledger(Together(store, Turns(SystemClock())), hold, SHARD, "me")
     life = asyncio.ensure_future(ledger.run())
     try:
         yield ledger

@@ -85,7 +85,9 @@ class Plain:
             concurrency = Concurrency(key="k", limit=most) if most else None
             spec = SimpleNamespace(worker=handler, concurrency=concurrency)
             pace = Pace(3_600_000, 720_000, 300_000, 60_000, 30_000, 6_000)
-            made.graph.nodes[op] = SimpleNamespace(spec=spec, offered=frozenset({"done", "fail"}), pace=pace)
+            made.graph.nodes[op] = SimpleNamespace(
+                spec=spec, handler=handler, offered=frozenset({"done", "fail"}), pace=pace
+            )
             attempt = Attempt(Ref(op, 1, 1), {"op": op}, ready_ms, ready_ms, key="k" if most else None)
             self.open[f"{NAMESPACE}/{run}", attempt.ref] = attempt
             attempts.append(attempt)

@@ -97,7 +97,7 @@ def wired(told):
         wait = operation.wait
         return Node(
             name=name,
-            kind=Kind.WAIT if wait else Kind.CHOOSE if operation.choose else Kind.WORKER,
+            kind=Kind(operation.does),
             spec=operation,
             input=template(operation.input),
             key=template(wait.key if wait else operation.concurrency and operation.concurrency.key),

@@ -9,7 +9,7 @@ import pytest
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.model.label import Member
-from harpoon.model.operation import Attempts, Choice, Operation, Wait
+from harpoon.model.operation import KINDS, Attempts, Choice, Operation, Wait
 
 
 def read(**fields: Any) -> Operation:
@@ -105,8 +105,8 @@ TARGET = "write the name of an operation, or a list of at least one: next: {done
 @pytest.mark.parametrize(
     ("fields", "pointer", "detail"),
     [
-        ({}, "", "an operation sets exactly one of worker, wait, choose"),
-        ({"worker": "a", "wait": {"for": "1m"}}, "", "an operation sets exactly one of worker, wait, choose"),
+        ({}, "", f"an operation sets exactly one of {', '.join(KINDS)}"),
+        ({"worker": "a", "wait": {"for": "1m"}}, "", f"an operation sets exactly one of {', '.join(KINDS)}"),
         ({"worker": "A"}, "", f"worker {HANDLER}'A'"),
         ({"worker": "a", "timout": "1s"}, "/timout", "unknown field 'timout'; did you mean 'timeout'?"),
         ({"worker": "a", "visits": 0}, "", "visits is 1 to 1000"),

@@ -49,7 +49,7 @@ def test_records_are_read_back_as_they_were_written() -> None:
     assert codec.load(GraphRecord, codec.dump(graph)) == graph
 
 
-@pytest.mark.parametrize("name", ["task", "job", "http", "call", "foreach"])
+@pytest.mark.parametrize("name", ["task", "job", "call", "foreach"])
 def test_kinds_of_operations_that_come_later_are_refused_as_such(name: str) -> None:
     assert refusal(a_workflow(a={name: {}})) == {f"/spec/operations/a/{name}": "not supported yet"}
 
