@@ -38,6 +38,8 @@ from harpoon.control.orders import (
     Refusal,
     Start,
 )
+from harpoon.control.refolding import GraphOf
+from harpoon.control.reopening import Decide, Reopening, ended_run
 from harpoon.control.run_reader import RunReader
 from harpoon.control.timers import NEVER, Dues
 from harpoon.control.turns import Turns
@@ -79,6 +81,8 @@ class Conductor:
         self.ended = 0
         #: Told how runs wait for signals with keys; None: nobody is.
         self.waits: Waits | None = None
+        #: What keeps runs that are over.
+        self.reopening = Reopening()
         self._exchange = exchange
         self._clock = clock
         self._reader = reader
@@ -216,6 +220,55 @@ class Conductor:
             NotFound: The run is not open.
         """
         return self._order(key, lambda run, now_ms: step.cancel(run, reason, now_ms))
+
+    async def repair(self, key: str, graph_of: GraphOf, decide: Decide) -> None:
+        """Have something decided about a run, open or over, and wait until that is durable.
+
+        Raises:
+            NotFound: It is not kept, or nobody can go on with it.
+            Gone: It is being deleted.
+            Conflict: It cannot be gone on with.
+            Refused: It is not done.
+            StoreUnavailable: The store could not answer.
+            Unavailable: This instance conducts it no longer.
+        """
+        if key not in self.runs:
+            async with self.reopening.lock:
+                conducted = await self._ended_run(key, graph_of)
+                # From here to where it is decided nothing else happens.
+                landing = self._order(key, decide) if conducted is None else self._reopen(conducted, decide)
+        else:
+            landing = self._order(key, decide)
+        await landing
+
+    async def _ended_run(self, key: str, graph_of: GraphOf) -> Conducted | None:
+        """Return a run that is over, all of it durable; None: it goes on."""
+        if (conducted := self._ended.get(key)) is not None:
+            if conducted.draft is not None:
+                await conducted.draft.settled()
+                checked(conducted.draft, None)
+        elif key not in self.runs:
+            conducted = await ended_run(self._reader, graph_of, key)
+        if key in self.runs:
+            return None
+        self.reopening.check(key)
+        return conducted
+
+    def _reopen(self, conducted: Conducted, decide: Decide) -> Landing[None]:
+        """Have something decided about a run that is over, and conduct it if it goes on."""
+        self.ledger.check_room()
+        events = decide(conducted.run, self._clock.now().wall)
+        if not events:
+            return Landing((), lambda: None)
+        self._ended.pop(conducted.key, None)
+        self.runs[conducted.key] = conducted
+        draft = self._note(conducted, events)
+        return Landing((draft,), lambda: checked(draft, None))
+
+    def forget(self, key: str) -> bool:
+        """Know nothing more of a run that is over, for it is deleted; False: it goes on."""
+        self._ended.pop(key, None)
+        return key not in self.runs
 
     def seen(self, key: str) -> Landing[Run] | None:
         """Return an open run once all that it shows now is durable; None: it is not open.

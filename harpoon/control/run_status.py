@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from harpoon.control.ledger_records import run_key
+from harpoon.control.refolding import refolded
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
 from harpoon.control.workflow_told import compiled
@@ -17,11 +18,10 @@ from harpoon.core import run_picture, run_why
 from harpoon.core.bounds import Bounds, bounds
 from harpoon.core.chronicle import Chronicle, read
 from harpoon.core.event import Event
-from harpoon.core.fold import fold
 from harpoon.core.graph import Graph
 from harpoon.core.measure import json_bytes
 from harpoon.core.outlook import outlook, skipped
-from harpoon.core.run import Run, begin
+from harpoon.core.run import Run
 from harpoon.core.run_picture import UNKNOWN, Most, Plot, span_ms_of
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
@@ -278,19 +278,7 @@ def _seen(revision: int, header: Header, events: list[Event], form: Form | None)
     told = read(events)
     if form is None:
         return Seen(revision, header, told, UNKNOWN, None, None)
-    run = begin(
-        namespace=header.namespace,
-        id=header.run,
-        workflow=header.workflow,
-        generation=header.generation,
-        graph=form.graph,
-        inputs=header.inputs,
-        created_ms=header.created_ms,
-        deadline_ms=header.deadline_ms,
-        tags=header.tags,
-    )
-    for event in events:
-        fold(run, event)
+    run = refolded(header, form.graph, events)
     return Seen(revision, header, told, form.plot, run, form.bounds)
 
 

@@ -1,14 +1,14 @@
 """Workflows as users declare them, and their generations: the forms that runs are on.
 
 A workflow's generation is a hash of what it does. A run goes on by the generation that it was started on, so each one
-is kept, in a record of its own, for as long as it is the present one or a run is on it.
+is kept, in a record of its own, for as long as it is the present one or a run that is kept is on it.
 
 A generation is deleted in two steps, so that no run is ever left without its own:
 
 1. A generation that is no longer the present one is marked. 2. Starts compare the record as it stood before
 (`Form.kept`), so one that is on its way either was durable before the mark, or fails and is tried again on the present
-generation. 3. All open runs are read; a generation that none is on is deleted, unless it was made the present one again
-meanwhile, which writes its record anew.
+generation. 3. All runs that are kept are read, those that are over too, for they may be repaired; a generation that
+none is on is deleted, unless it was made the present one again meanwhile, which writes its record anew.
 """
 
 import asyncio
@@ -27,7 +27,6 @@ from harpoon.core.graph import Graph, compile_graph
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Invalid, NotFound, PreconditionFailed, Unavailable
-from harpoon.model.run import Status
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import GraphRecord, WorkflowManifest, WorkflowRecord, WorkflowSpec
 from harpoon.store import settle
@@ -182,7 +181,6 @@ class Workflows:
             f"{job_key(header.namespace, header.workflow)}/{header.generation}"
             async for found in reader.headers()
             for header in found
-            if header.status is Status.RUNNING
         }
         deleted = 0
         for key in idle:

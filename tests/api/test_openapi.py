@@ -64,6 +64,9 @@ BODIES: dict[str, Any] = {
     "report_permits": {"instance": "s2", "number": 1},
     "start_run": {"workflow": "flow", "id": "r9"},
     "signal_run": {"label": "done"},
+    "retry_run": {"from": "waits"},
+    "skip_in_run": {"op": "waits"},
+    "set_in_run": {"op": "waits", "label": "done"},
 }
 #: Parts of paths of operations about workflows and runs.
 OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds", "/permits")

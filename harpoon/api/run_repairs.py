@@ -1,0 +1,95 @@
+"""Repairing runs, open or over. Done by whoever conducts their shard."""
+
+import hashlib
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from harpoon.api.answer import answer
+from harpoon.api.body import decode, read_json
+from harpoon.api.holders import at_holder, status_of
+from harpoon.api.idempotency import check_key
+from harpoon.api.operation import Operation
+from harpoon.api.query import path_name, path_run
+from harpoon.api.run_starts import workflows_of
+from harpoon.control.conductor import Conductor
+from harpoon.control.ledger_records import run_key
+from harpoon.control.reopening import Decide
+from harpoon.control.run_signals import not_open, refusal
+from harpoon.control.run_status import shown_header
+from harpoon.core import repairing
+from harpoon.core.repairing import Audit, Value
+from harpoon.core.step import Refused
+from harpoon.kit import codec
+from harpoon.kit.errors import NotFound
+from harpoon.model.run_repairs import Repair, RunRetry, RunSet, RunSkip
+from harpoon.model.run_shown import RunObject
+
+
+async def retry_run(request: web.Request) -> web.Response:
+    """Have an operation done anew, and all that it leads to; a run that is over goes on by it.
+
+    What is open of that part closes as cancelled. Joins know of what lies outside the part by what it was closed with
+    last. The run has its workflow's deadline anew, and may come to as much again. What its end had broken off elsewhere
+    goes on, too.
+    """
+    body = await read_json(request)
+    order = await decode(request, RunRetry, body)
+    audit = _audit(request, order)
+    return await _repair(request, body, lambda run, now_ms: repairing.retry_from(run, order.from_, audit, now_ms))
+
+
+async def skip_in_run(request: web.Request) -> web.Response:
+    """Close a visit as done, without an output: as if it had been set so."""
+    body = await read_json(request)
+    order = await decode(request, RunSkip, body)
+    return await _set(request, body, RunSet(op=order.op, visit=order.visit, reason=order.reason, by=order.by))
+
+
+async def set_in_run(request: web.Request) -> web.Response:
+    """Close a visit by hand: one that is open, has failed, or was cut short by the run's end; what follows, follows.
+
+    A run that is over goes on by it, as by a retry.
+    """
+    body = await read_json(request)
+    return await _set(request, body, await decode(request, RunSet, body))
+
+
+async def _set(request: web.Request, body: bytes, order: RunSet) -> web.Response:
+    value, audit = Value(order.label, order.output), _audit(request, order)
+    return await _repair(
+        request, body, lambda run, now_ms: repairing.set_to(run, order.op, order.visit, value, audit, now_ms)
+    )
+
+
+def _audit(request: web.Request, order: Repair) -> Audit:
+    key = check_key(request)
+    named = "" if key is None else hashlib.sha256(f"{request.path}\0{key}".encode()).hexdigest()[:32]
+    return Audit(order.by, order.reason, named)
+
+
+async def _repair(request: web.Request, body: bytes, decide: Decide) -> web.Response:
+    """Have something decided about a run, and answer with the run as it stands then."""
+    namespace, run = path_name(request, "ns"), path_run(request)
+    status = status_of(request)
+
+    async def here(conductor: Conductor) -> web.Response:
+        try:
+            await conductor.repair(run_key(namespace, run), workflows_of(request).graph, decide)
+        except NotFound as error:
+            raise not_open(await status.existing(namespace, run)) from error
+        except Refused as error:
+            raise refusal(error) from error
+        return answer(request, codec.dump_full(shown_header(await status.existing(namespace, run))))
+
+    return await at_holder(request, run_key(namespace, run), here, body=orjson.dumps(orjson.loads(body)))
+
+
+_RUN: Final = "/v1/namespaces/{ns}/runs/{run}"
+_SHOWN: Final = {200: RunObject}
+ROUTES = (
+    Operation("POST", f"{_RUN}/retry", retry_run, tag="runs", body=RunRetry, answers=_SHOWN, refuses=(409, 410)),
+    Operation("POST", f"{_RUN}/skip", skip_in_run, tag="runs", body=RunSkip, answers=_SHOWN, refuses=(409, 410)),
+    Operation("POST", f"{_RUN}/set", set_in_run, tag="runs", body=RunSet, answers=_SHOWN, refuses=(409, 410)),
+)

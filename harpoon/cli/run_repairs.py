@@ -1,0 +1,113 @@
+"""The verbs of ``run`` by which a person repairs one that went wrong, whether it goes on or is over."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from harpoon.cli.options import Format, Output, Remote
+from harpoon.cli.runs import Namespace, Run, json_of, runs, tell_done
+from harpoon.cli.verb import verb
+from harpoon.model.name import DEFAULT_NAMESPACE
+
+_Op = Annotated[str, typer.Argument(help="The operation.", metavar="OP", show_default=False)]
+_Visit = Annotated[
+    int | None,
+    typer.Option(help="Which of its visits, where several are open or have failed.", metavar="N", min=1),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What is kept of a repair beside what it does."""
+
+    reason: Annotated[
+        str, typer.Option(help="Why; it is kept in the run's log.", metavar="TEXT", show_default=False)
+    ] = ""
+    by: Annotated[str, typer.Option(help="Who wants it; it is kept, too.", metavar="WHO", show_default=False)] = ""
+
+    def told(self) -> dict[str, Any]:
+        """Return what of it was given."""
+        return {name: value for name, value in (("reason", self.reason), ("by", self.by)) if value}
+
+
+@verb(
+    "retry",
+    group=runs,
+    examples=(
+        "harpoon run retry o-17 --from pay",
+        'harpoon run retry o-17 --from pay --reason "bank was down" --by ann',
+    ),
+)
+def retry(
+    *,
+    remote: Remote,
+    run: Run,
+    from_: Annotated[str, typer.Option("--from", help="The operation to begin at.", metavar="OP", show_default=False)],
+    audit: Audit,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Have an operation done anew, and all that it leads to; a run that is over goes on by it.
+
+    What is open of that part closes as cancelled. What lies outside it stays as it is, and joins know of it. The run
+    has its workflow's deadline anew. At most 100 times a run.
+    """
+    body = {"from": from_, **audit.told()}
+    told = remote.client().post("namespaces", namespace, "runs", run, "retry", body=body).body
+    tell_done(told, form, f"goes on from {from_}; to see it: harpoon describe run/{run}")
+
+
+@verb("skip", group=runs, examples=("harpoon run skip o-17 tell", "harpoon run skip o-17 tell --visit 2"))
+def skip(  # noqa: PLR0913 one option each
+    *,
+    remote: Remote,
+    run: Run,
+    op: _Op,
+    visit: _Visit = None,
+    audit: Audit,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Close a visit as done, without an output: one that is open, has failed, or was cut short by the run's end."""
+    body = {"op": op, **({} if visit is None else {"visit": visit}), **audit.told()}
+    told = remote.client().post("namespaces", namespace, "runs", run, "skip", body=body).body
+    tell_done(told, form, f"goes on without {op}")
+
+
+@verb(
+    "set",
+    group=runs,
+    examples=(
+        "harpoon run set o-17 pay --label approved",
+        'harpoon run set o-17 pay --value \'{"id": "p-3"}\' --reason "paid by hand"',
+    ),
+)
+def set_(  # noqa: PLR0913 one option each
+    *,
+    remote: Remote,
+    run: Run,
+    op: _Op,
+    label: Annotated[str | None, typer.Option(help="By which it closes.", metavar="L", show_default="done")] = None,
+    value: Annotated[
+        str | None, typer.Option(help="What becomes its output; - reads standard input.", metavar="JSON")
+    ] = None,
+    visit: _Visit = None,
+    audit: Audit,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Close a visit by hand: one that is open, has failed, or was cut short by the run's end; what follows, follows.
+
+    The label is one that the operation offers; its output may be as large as those of its workers.
+    """
+    body: dict[str, Any] = {"op": op, **audit.told()}
+    if label is not None:
+        body["label"] = label
+    if value is not None:
+        body["output"] = json_of("--value", sys.stdin.read() if value == "-" else value)
+    if visit is not None:
+        body["visit"] = visit
+    told = remote.client().post("namespaces", namespace, "runs", run, "set", body=body).body
+    tell_done(told, form, f"goes on with {op} closed as {label or 'done'}")

@@ -1,0 +1,55 @@
+"""The verbs by which runs are repaired: what is asked, what is shown, and how parked failures are told."""
+
+from tests.cli.fake_server import FakeServer, Told
+from tests.cli.runs_told import RUNS, a_detail, a_run, a_visit
+from tests.cli.terminal_rig import Terminal
+
+AUDIT = ("--reason", "bank was down", "--by", "ann")
+PARKED = {"op": "pay", "visit": 2, "label": "fail", "error": "no funds", "since_ms": 1_700_000_000_000}
+
+
+def test_a_run_is_retried_from_an_operation(terminal: Terminal, server: FakeServer) -> None:
+    asked = f"POST {RUNS}/o-17/retry"
+    server.tell(asked, Told(body=a_run()))
+    done = terminal.run("run", "retry", "run/o-17", "--from", "pay", *AUDIT, server=server.url)
+    assert (done.code, done.out) == (0, "run/o-17 goes on from pay; to see it: harpoon describe run/o-17\n"), done.err
+    assert server.of(asked)[0].body == {"from": "pay", "reason": "bank was down", "by": "ann"}
+    assert server.of(asked)[0].headers["idempotency-key"]
+
+
+def test_a_visit_is_skipped_or_set(terminal: Terminal, server: FakeServer) -> None:
+    skip, set_ = f"POST {RUNS}/o-17/skip", f"POST {RUNS}/o-17/set"
+    for asked in (skip, set_):
+        server.tell(asked, Told(body=a_run()))
+    done = terminal.run("run", "skip", "o-17", "tell", "--visit", "2", server=server.url)
+    assert (done.code, done.out) == (0, "run/o-17 goes on without tell\n"), done.err
+    assert server.of(skip)[0].body == {"op": "tell", "visit": 2}
+    given = ("--label", "approved", "--value", '{"id": "p-3"}', "--visit", "1")
+    done = terminal.run("run", "set", "o-17", "pay", *given, server=server.url)
+    assert (done.code, done.out) == (0, "run/o-17 goes on with pay closed as approved\n"), done.err
+    done = terminal.run("run", "set", "o-17", "pay", "--value", "-", server=server.url, stdin=b"[1]")
+    assert [one.body for one in server.of(set_)] == [
+        {"op": "pay", "visit": 1, "label": "approved", "output": {"id": "p-3"}},
+        {"op": "pay", "output": [1]},
+    ]
+    done = terminal.run("run", "set", "o-17", "pay", "--value", "{", server=server.url)
+    assert (done.code, "--value: write JSON" in done.err) == (2, True)
+
+
+def test_parked_failures_are_told_with_the_way_out(terminal: Terminal, server: FakeServer) -> None:
+    told = a_detail(visits=[a_visit()]) | {"incidents": 1, "parked": [PARKED]}
+    server.tell(f"GET {RUNS}/o-17", Told(body=told))
+    done = terminal.run("describe", "run/o-17", server=server.url)
+    assert done.code == 0, done.err
+    assert "run/o-17   parked" in done.out
+    assert "  pay (visit 2) fail, " in done.out
+    assert "To go on: harpoon run retry o-17 --from pay, or harpoon run skip o-17 pay" in done.out
+
+
+def test_runs_with_parked_failures_are_listed(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}", Told(body={"revision": "1.2", "items": [a_run() | {"incidents": 2}]}))
+    done = terminal.run("get", "runs", "--parked", server=server.url)
+    assert (done.code, "parked" in done.out) == (0, True), done.err
+    assert server.of(f"GET {RUNS}")[0].query["parked"] == ["true"]
+    done = terminal.run("get", "jobs", "--parked", server=server.url)
+    assert (done.code, "--parked and --workflow select from a list of runs" in done.err) == (2, True)
