@@ -8,12 +8,14 @@ from aiohttp import web
 
 from harpoon.api.answer import answer
 from harpoon.api.body import decode, read_json
+from harpoon.api.doors import DOORS
 from harpoon.api.holders import at_holder, status_of
 from harpoon.api.idempotency import check_key
-from harpoon.api.operation import Operation
+from harpoon.api.operation import Answer, Operation
 from harpoon.api.query import path_name, path_run
 from harpoon.api.run_starts import workflows_of
 from harpoon.control.conductor import Conductor
+from harpoon.control.forking import Fork, fork, fork_named
 from harpoon.control.ledger_records import run_key
 from harpoon.control.reopening import Decide
 from harpoon.control.run_signals import not_open, refusal
@@ -23,7 +25,7 @@ from harpoon.core.repairing import Audit, Value
 from harpoon.core.step import Refused
 from harpoon.kit import codec
 from harpoon.kit.errors import NotFound
-from harpoon.model.run_repairs import Repair, RunRetry, RunSet, RunSkip
+from harpoon.model.run_repairs import Repair, RunFork, RunRetry, RunSet, RunSkip
 from harpoon.model.run_shown import RunObject
 
 
@@ -54,6 +56,32 @@ async def set_in_run(request: web.Request) -> web.Response:
     """
     body = await read_json(request)
     return await _set(request, body, await decode(request, RunSet, body))
+
+
+async def fork_run(request: web.Request) -> web.Response:
+    """Begin a run with the log of another one, and go on in it from an operation, as by a retry; both stay.
+
+    The same fork again, under the same id, is the same run, and answered 200 instead of 201. Without an id one is made;
+    with an idempotency key, the same request makes the same id. Inputs that are given go before those of the other run.
+    """
+    body = await read_json(request)
+    order = await decode(request, RunFork, body)
+    namespace, run = path_name(request, "ns"), path_run(request)
+    raw = orjson.loads(body)
+    named = fork_named(raw, request.path, check_key(request))
+    sent, status, workflows = {**raw, "id": named.id}, status_of(request), workflows_of(request)
+
+    async def here(conductor: Conductor) -> web.Response:
+        asked = Fork(await status.existing(namespace, run), named.id, named.body_hash, order, _audit(request, order))
+        now_ms = request.app[DOORS].clock.now().wall
+        try:
+            begun = await fork(conductor, status.reader, workflows, asked, now_ms)
+        except Refused as error:
+            raise refusal(error) from error
+        shown = shown_header(await status.existing(namespace, begun.id))
+        return answer(request, codec.dump_full(shown), status=201 if begun.is_new else 200)
+
+    return await at_holder(request, run_key(namespace, named.id), here, body=orjson.dumps(sent))
 
 
 async def _set(request: web.Request, body: bytes, order: RunSet) -> web.Response:
@@ -90,6 +118,18 @@ _RUN: Final = "/v1/namespaces/{ns}/runs/{run}"
 _SHOWN: Final = {200: RunObject}
 ROUTES = (
     Operation("POST", f"{_RUN}/retry", retry_run, tag="runs", body=RunRetry, answers=_SHOWN, refuses=(409, 410)),
+    Operation(
+        "POST",
+        f"{_RUN}/fork",
+        fork_run,
+        tag="runs",
+        body=RunFork,
+        answers={
+            200: Answer(json=RunObject, description="It was forked before."),
+            201: Answer(json=RunObject, description="It is forked."),
+        },
+        refuses=(409, 410, 422),
+    ),
     Operation("POST", f"{_RUN}/skip", skip_in_run, tag="runs", body=RunSkip, answers=_SHOWN, refuses=(409, 410)),
     Operation("POST", f"{_RUN}/set", set_in_run, tag="runs", body=RunSet, answers=_SHOWN, refuses=(409, 410)),
 )

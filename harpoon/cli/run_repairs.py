@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from harpoon.cli.options import Format, Output, Remote
-from harpoon.cli.runs import Namespace, Run, json_of, runs, tell_done
+from harpoon.cli.runs import Given, Namespace, Run, inputs_of, json_of, runs, tell_done
 from harpoon.cli.verb import verb
 from harpoon.model.name import DEFAULT_NAMESPACE
 
@@ -57,6 +57,43 @@ def retry(
     body = {"from": from_, **audit.told()}
     told = remote.client().post("namespaces", namespace, "runs", run, "retry", body=body).body
     tell_done(told, form, f"goes on from {from_}; to see it: harpoon describe run/{run}")
+
+
+@verb(
+    "fork",
+    group=runs,
+    examples=(
+        "harpoon run fork o-17 --from pay",
+        "harpoon run fork o-17 --from pay --id o-17b --set amount=20 --reason 'the amount was wrong'",
+    ),
+)
+def fork(  # noqa: PLR0913 one option each
+    *,
+    remote: Remote,
+    run: Run,
+    from_: Annotated[str, typer.Option("--from", help="The operation to begin at.", metavar="OP", show_default=False)],
+    called: Annotated[
+        str | None,
+        typer.Option("--id", help="What the new run is called: the same fork again is the same run.", metavar="ID"),
+    ] = None,
+    given: Given,
+    audit: Audit,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Begin a run with the log of another one, and go on in it from an operation; both stay.
+
+    What is set goes before the inputs of the other run, in what is done from there on.
+    """
+    client, body = remote.client(), {"from": from_, **audit.told()}
+    if given.set_ or given.inputs is not None:
+        workflow = str(client.get("namespaces", namespace, "runs", run).body["workflow"])
+        body["inputs"] = inputs_of(client, namespace, workflow, given)
+    if called is not None:
+        body["id"] = called
+    answer = client.post("namespaces", namespace, "runs", run, "fork", body=body)
+    done = f"is forked from run/{run}" if answer.status == 201 else f"was forked from run/{run} before"
+    tell_done(answer.body, form, done)
 
 
 @verb("skip", group=runs, examples=("harpoon run skip o-17 tell", "harpoon run skip o-17 tell --visit 2"))

@@ -48,6 +48,8 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
         [
             ("Namespace", value["namespace"]),
             ("Workflow", f"{value['workflow']}, generation {value['generation']}"),
+            ("Forked from", str(value.get("forked_from") or "")),
+            ("Repaired", _times(value.get("repairs"))),
             ("Tags", columns.pairs(value["tags"])),
             ("Started", f"{columns.age(value['created_ms']) or 'a moment'} ago"),
             ("Took" if value["ended_ms"] else "So far", columns.span(value["created_ms"], value["ended_ms"])),
@@ -74,6 +76,10 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
         yield from (f"  {terminal.plain(_signal(one))}" for one in signals)
 
 
+def _times(count: object) -> str:
+    return "" if not count else "once" if count == 1 else f"{count} times"
+
+
 def _parked(value: Object) -> Iterator[str]:
     """Yield the failures that wait for somebody, and what may be done about them."""
     incidents = value.get("parked") or ()
@@ -91,7 +97,9 @@ def _parked(value: Object) -> Iterator[str]:
 
 def timeline(value: Object) -> Iterator[str]:
     """Yield a line for each visit, along the time that the run has taken; the bound stands beside what was."""
-    began, now_ms = value["created_ms"], _end_of(value)
+    # What was forked began before it was.
+    began = min([value["created_ms"], *(one["opened_ms"] for one in value["visits"])])
+    now_ms = _end_of(value)
     span = max(1, now_ms - began)
     rows = [
         {**one, "bar": bar(one, began, span), "after": columns.length(max(0, one["opened_ms"] - began))}

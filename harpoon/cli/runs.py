@@ -106,7 +106,7 @@ def start(  # noqa: PLR0913 one option each
         raise Invalid("--timeout is how long --wait waits; give --wait as well")
     patience = None if timeout is None else span_of(timeout)
     client = remote.client()
-    order: dict[str, Any] = {"workflow": workflow, "inputs": _inputs(client, namespace, workflow, given)}
+    order: dict[str, Any] = {"workflow": workflow, "inputs": inputs_of(client, namespace, workflow, given)}
     if called is not None:
         order["id"] = called
     if tag:
@@ -265,7 +265,7 @@ def _tell(run: Mapping[str, Any], form: Output, done: str, *, is_over: bool) -> 
             terminal.show(json.dumps(run["outputs"], indent=2, ensure_ascii=False))
 
 
-def _inputs(client: Session, namespace: str, workflow: str, given: Given) -> Mapping[str, Any]:
+def inputs_of(client: Session, namespace: str, workflow: str, given: Given) -> Mapping[str, Any]:
     """Return the inputs that were given: those of the file, and over them those that were set."""
     told = _of_file(given.inputs) if given.inputs is not None else {}
     if not given.set_:

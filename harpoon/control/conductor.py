@@ -176,7 +176,7 @@ class Conductor:
 
     def _start(self, order: Start, form: Form, now_ms: int) -> tuple[Draft | None, starts.Answer]:
         key = run_key(order.namespace, order.id)
-        known = self.runs.get(key) or self._ended.get(key)
+        known = self.known(key)
         if known is not None:
             return known.draft, starts.begun(known, order, is_new=False)
         try:
@@ -291,6 +291,29 @@ class Conductor:
         draft.failed = partial(self.drop, conducted)
         return draft
 
+    def enter_fork(self, conducted: Conducted, copied: bytes, seq: int, events: Sequence[Event]) -> Draft:
+        """Conduct a run from now on that begins as another one did.
+
+        Args:
+            conducted: It, with conditions of its start.
+            copied: Events of the other one as they are stored, but for those in its header; perhaps none.
+            seq: Number of the first of them, or of the first event of its own.
+            events: Its own, at least one.
+        """
+        self.runs[conducted.key] = conducted
+        own = orjson.dumps([dump(event) for event in events])[1:-1]
+        chunk = b"%b,%b" % (copied, own) if copied else own
+        conducted.bytes += len(chunk)
+        draft = conducted.draft = self.ledger.append(conducted.key, seq, chunk, conducted.header())
+        draft.compares, conducted.compares = conducted.compares, ()
+        draft.failed = partial(self.drop, conducted)
+        self._tell(conducted, events, None, draft)
+        return draft
+
+    def known(self, key: str) -> Conducted | None:
+        """Return a run that goes on, or has ended just now."""
+        return self.runs.get(key) or self._ended.get(key)
+
     def adopt(self, conducted: Conducted) -> None:
         """Conduct a run from now on that was read from the store."""
         self.runs[conducted.key] = conducted
@@ -358,6 +381,12 @@ class Conductor:
         is_rewritten = is_first or not _REWRITE.isdisjoint(map(type, events))
         is_rewritten = is_rewritten or conducted.incidents != len(run.incidents)
         draft = self._write(conducted, () if is_first else events, is_rewritten=is_rewritten)
+        self._tell(conducted, events, by, draft)
+        return draft
+
+    def _tell(self, conducted: Conducted, events: Sequence[Event], by: Ref | None, draft: Draft) -> None:
+        """Tell what comes of events that are being written."""
+        run = conducted.run
         if run.status.is_over:
             self._end(conducted, draft)
         else:
@@ -365,7 +394,6 @@ class Conductor:
             tell(self._exchange, run, events, by, draft)
         if self.waits is not None:
             self.waits.standing(run)
-        return draft
 
     def _write(self, conducted: Conducted, events: Sequence[Event], *, is_rewritten: bool = False) -> Draft:
         """Have events written, and the header with them if it is to be."""

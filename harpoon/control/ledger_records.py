@@ -87,6 +87,8 @@ def fixed_part(header: Header) -> bytes:
         told["inputs"] = header.inputs
     if header.tags:
         told["tags"] = header.tags
+    if header.origin:
+        told |= {"origin": header.origin, "forked_ms": header.forked_ms}
     return orjson.dumps(told)[:-1]
 
 

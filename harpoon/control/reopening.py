@@ -76,9 +76,21 @@ async def again(reader: RunReader, graph_of: GraphOf, header: Header) -> Run:
     """
     try:
         graph = await graph_of(header.namespace, header.workflow, header.generation)
-        events = await reader.events(run_key(header.namespace, header.run), header)
-        return await asyncio.to_thread(refolded, header, graph, events)
     except NotFound as error:
         raise Conflict(f"{error}, so run {header.run} cannot go on; start another one") from error
+    with unread(header):
+        events = await reader.events(run_key(header.namespace, header.run), header)
+        return await asyncio.to_thread(refolded, header, graph, events)
+
+
+@contextmanager
+def unread(header: Header) -> Iterator[None]:
+    """Have whatever a log does not fit told as a conflict with this release.
+
+    Raises:
+        Conflict: It does not.
+    """
+    try:
+        yield
     except (Invalid, AssertionError, LookupError, TypeError, ValueError) as error:
         raise Conflict(f"the log of run {header.run} cannot be read by this release: {error!r}") from error

@@ -52,7 +52,8 @@ async def list_runs(reader: RunReader, choice: RunChoice) -> tuple[list[RunObjec
             if not choice.takes(header):
                 continue
             count += 1
-            entry = (header.created_ms, header.namespace, header.run, shown_header(header, is_listed=True))
+            shown = shown_header(header, is_listed=True)
+            entry = (shown.created_ms, header.namespace, header.run, shown)
             if count <= LISTED_MAX:
                 heappush(latest, entry)
             else:

@@ -218,11 +218,12 @@ def shown_header(header: Header, *, is_listed: bool = False) -> RunObject:
         tags=header.tags,
         inputs=header.inputs,
         outputs=outputs,
-        created_ms=header.created_ms,
+        created_ms=header.created_ms if header.forked_ms is None else header.forked_ms,
         deadline_ms=header.ends_by_ms,
         ended_ms=header.ended_ms,
         incidents=header.incidents,
         repairs=header.repairs,
+        forked_from=header.origin,
     )
 
 

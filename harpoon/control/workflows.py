@@ -166,6 +166,30 @@ class Workflows:
             raise NotFound(f"generation {generation} of workflow {name} is not kept")
         return await self._graph(key, row.value.spec)
 
+    async def pin(self, namespace: str, name: str, generation: str) -> Graph:
+        """Have a generation stay for a run that is about to be on it, and return its graph.
+
+        It is written anew, so that a sweep which has looked at all runs already leaves it alone; the next one sees
+        the run.
+
+        Raises:
+            NotFound: It is not kept.
+            StoreUnavailable: The store could not answer.
+            Unavailable: Others keep changing it.
+        """
+        key = f"{job_key(namespace, name)}/{generation}"
+        for _ in range(TRIES):
+            graph = await self.graph(namespace, name, generation)
+            row = self._view.graphs.rows[key]
+            record = codec.dump(replace(row.value, retired_ms=None))
+            compares = (Compare(GRAPHS + key, mod=row.mod_revision),)
+            revision = await settle.commit(self._store, compares, (Put(GRAPHS + key, record),))
+            if revision is not None:
+                await self._view.mirror.shows(revision)
+                return graph
+            await settle.see_others(self._store, self._view.mirror, compares)
+        raise Unavailable("others keep changing this workflow; try again")
+
     async def sweep(self, reader: RunReader) -> int:
         """Delete the generations that are of no use any more; return how many.
 

@@ -46,6 +46,9 @@ class Header:
     until_ms: int | None = None
     #: Failures that are parked.
     incidents: int = 0
+    #: The run that it was forked from, and when; its log begins as that one's does, which is when it was created.
+    origin: str = ""
+    forked_ms: int | None = None
 
     @property
     def ends_by_ms(self) -> int:

@@ -1,6 +1,7 @@
 """Orders by which a run that went wrong is repaired."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from harpoon.model.label import DONE
@@ -31,6 +32,18 @@ class RunRetry(Repair):
 
     #: The operation; it was opened before.
     from_: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFork(RunRetry):
+    """A run is to be begun that goes on from an operation of another one, which stays as it is."""
+
+    #: Unique in the namespace, made by the client; absent: one is made.
+    id: str | None = None
+    #: Over those of the run that is forked; absent: those.
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    #: Absent: those of the run that is forked.
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

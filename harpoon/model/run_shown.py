@@ -71,6 +71,8 @@ class RunObject:
     incidents: int = 0
     #: How often it was repaired.
     repairs: int = 0
+    #: The run that it was forked from, at ``created_ms``; empty: none.
+    forked_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,7 @@ BODIES: dict[str, Any] = {
     "start_run": {"workflow": "flow", "id": "r9"},
     "signal_run": {"label": "done"},
     "retry_run": {"from": "waits"},
+    "fork_run": {"from": "waits", "id": "r9"},
     "skip_in_run": {"op": "waits"},
     "set_in_run": {"op": "waits", "label": "done"},
 }

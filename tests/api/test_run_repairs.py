@@ -99,3 +99,45 @@ async def test_what_cannot_be_repaired_is_refused_and_says_why() -> None:
             assert told in answer.body.decode()
         missing = await rig.ask("POST", f"{RUNS}/o-9/retry", {"from": "pay"})
         assert (missing.status, "there is no run o-9" in missing.body.decode()) == (404, True)
+
+
+async def test_a_run_is_forked_once_and_both_stay() -> None:
+    manifest = a_workflow(**OPERATIONS)
+    manifest["spec"]["inputs"] = {"n": {"type": "integer", "default": 1}}
+    manifest["spec"]["operations"]["tell"] = {"worker": "x", "input": "${inputs.n}"}
+    async with a_runs_rig() as rig:
+        await declare(rig, manifest)
+        await start(rig, workflow="flow", tags={"team": "shop"})
+        worker = Worker(rig, "x")
+        paid = await worker.claim()
+        await worker.close(paid, output={"id": 1})
+        open_ = await worker.claim()
+        order = {"from": "tell", "id": "o-1b", "inputs": {"n": 5}, "reason": "wrong number"}
+        told = [await rig.ask("POST", f"{RUNS}/o-1/fork", order) for _ in range(2)]
+        assert [one.status for one in told] == [201, 200], told[0].body
+        assert (told[0].json["forked_from"], told[0].json["inputs"], told[0].json["tags"]) == (
+            "o-1", {"n": 5}, {"team": "shop"},
+        )  # fmt: skip
+        assert (await detail(rig))["status"] == "running"
+        forked = await detail(rig, "o-1b")
+        assert [(one["op"], one["visit"], one["label"]) for one in forked["visits"]] == [
+            ("pay", 1, "done"), ("tell", 1, "cancelled"), ("tell", 2, None),
+        ]  # fmt: skip
+        claim = await worker.claim()
+        assert (claim["run"], claim["op"], claim["visit"], claim["input"]) == ("o-1b", "tell", 2, 5)
+        await worker.close(claim)
+        await worker.close(open_)
+        assert [(await detail(rig, run))["status"] for run in ("o-1", "o-1b")] == ["succeeded"] * 2
+        made = [await rig.ask("POST", f"{RUNS}/o-1/fork", {"from": "pay"}, Idempotency_Key="k1") for _ in range(2)]
+        assert [one.status for one in made] == [201, 200]
+        assert made[0].json["id"] == made[1].json["id"]
+        for body, status, why_ in (
+            ({"from": "pay", "id": "o-1b"}, 422, "was started by another request"),
+            ({"from": "pay", "id": "o-1"}, 422, "was started by another request"),
+            ({"from": "check"}, 409, "check was never opened"),
+            ({"from": "pay", "id": "a~b"}, 400, "/id"),
+            ({"from": "pay", "inputs": {"n": "x"}}, 400, "/inputs/n"),
+        ):
+            answer = await rig.ask("POST", f"{RUNS}/o-1/fork", body)
+            assert (answer.status, why_ in answer.body.decode()) == (status, True), answer.body
+        assert (await rig.ask("POST", f"{RUNS}/o-9/fork", {"from": "pay"})).status == 404

@@ -1,7 +1,7 @@
 """The verbs by which runs are repaired: what is asked, what is shown, and how parked failures are told."""
 
 from tests.cli.fake_server import FakeServer, Told
-from tests.cli.runs_told import RUNS, a_detail, a_run, a_visit
+from tests.cli.runs_told import RUNS, WORKFLOWS, a_detail, a_run, a_visit, a_workflow
 from tests.cli.terminal_rig import Terminal
 
 AUDIT = ("--reason", "bank was down", "--by", "ann")
@@ -53,3 +53,22 @@ def test_runs_with_parked_failures_are_listed(terminal: Terminal, server: FakeSe
     assert server.of(f"GET {RUNS}")[0].query["parked"] == ["true"]
     done = terminal.run("get", "jobs", "--parked", server=server.url)
     assert (done.code, "--parked and --workflow select from a list of runs" in done.err) == (2, True)
+
+
+def test_a_run_is_forked_with_other_inputs(terminal: Terminal, server: FakeServer) -> None:
+    asked = f"POST {RUNS}/o-17/fork"
+    server.tell(f"GET {RUNS}/o-17", Told(body=a_detail()))
+    server.tell(f"GET {WORKFLOWS}/refund", Told(body=a_workflow()))
+    server.tell(asked, Told(status=201, body=a_run() | {"id": "o-18"}))
+    given = ("--id", "o-18", "--set", "amount=20", "--by", "ann")
+    done = terminal.run("run", "fork", "o-17", "--from", "pay", *given, server=server.url)
+    assert (done.code, done.out) == (0, "run/o-18 is forked from run/o-17\n"), done.err
+    assert server.of(asked)[0].body == {"from": "pay", "by": "ann", "inputs": {"amount": 20}, "id": "o-18"}
+    server.tell(asked, Told(status=200, body=a_run() | {"id": "o-18"}))
+    done = terminal.run("run", "fork", "o-17", "--from", "pay", "--id", "o-18", server=server.url)
+    assert done.out == "run/o-18 was forked from run/o-17 before\n"
+    told = a_detail(visits=[a_visit()]) | {"forked_from": "o-16", "repairs": 2}
+    server.tell(f"GET {RUNS}/o-17", Told(body=told))
+    lines = terminal.run("describe", "run/o-17", server=server.url).out.splitlines()
+    assert [line.split()[-1] for line in lines if "Forked from" in line] == ["o-16"]
+    assert any(line.split() == ["Repaired", "2", "times"] for line in lines)
