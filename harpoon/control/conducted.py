@@ -12,9 +12,9 @@ from harpoon.store.port import Compare
 class Conducted:
     """An open run; equals itself alone."""
 
-    __slots__ = ("body_hash", "bytes", "compares", "draft", "due_ms", "fixed", "incidents", "key", "run")
+    __slots__ = ("body_hash", "bytes", "compares", "draft", "due_ms", "fixed", "incidents", "key", "moved", "run")
 
-    def __init__(self, run: Run, body_hash: str, fixed: bytes, size: int = 0) -> None:
+    def __init__(self, run: Run, body_hash: str, fixed: bytes, size: int = 0, moved: Sequence[str] = ()) -> None:
         self.run = run
         #: ``<namespace>/<run>``.
         self.key = run_key(run.namespace, run.id)
@@ -29,6 +29,8 @@ class Conducted:
         self.due_ms = NEVER
         #: Of its records, about.
         self.bytes = size
+        #: Generations that it was moved to.
+        self.moved = tuple(moved)
         #: Failures that were parked when its header was written last.
         self.incidents = len(run.incidents)
 
@@ -47,6 +49,8 @@ class Conducted:
             standing["cancel_reason"] = run.cancel_reason
         if run.repairs:
             standing |= {"repairs": run.repairs, "until_ms": run.deadline_ms}
+        if self.moved:
+            standing["moved"] = self.moved
         self.incidents = len(run.incidents)
         if self.incidents:
             standing["incidents"] = self.incidents

@@ -38,7 +38,7 @@ from harpoon.control.orders import (
     Refusal,
     Start,
 )
-from harpoon.control.refolding import GraphOf
+from harpoon.control.refolding import GraphOf, moves_of
 from harpoon.control.reopening import Decide, Reopening, ended_run
 from harpoon.control.run_reader import RunReader
 from harpoon.control.timers import NEVER, Dues
@@ -46,7 +46,7 @@ from harpoon.control.turns import Turns
 from harpoon.control.waits_port import Waits
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
-from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, RetriedFrom, SetTo, dump
+from harpoon.core.event import CancelAsked, Ended, Event, Moved, Paused, Resumed, RetriedFrom, SetTo, dump
 from harpoon.core.run import Ref, Run
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.kit.clock import Clock
@@ -54,7 +54,7 @@ from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
 
 #: Runs that ended last, which are kept for closings that come again.
 ENDED_KEPT: Final = 16
-_REWRITE: Final = frozenset({Paused, Resumed, CancelAsked, Ended, RetriedFrom, SetTo})
+_REWRITE: Final = frozenset({Paused, Resumed, CancelAsked, Ended, RetriedFrom, SetTo, Moved})
 
 T = TypeVar("T")
 
@@ -221,6 +221,16 @@ class Conductor:
         """
         return self._order(key, lambda run, now_ms: step.cancel(run, reason, now_ms))
 
+    def order(self, key: str, decide: Decide) -> Landing[None]:
+        """Have something decided about an open run.
+
+        Raises:
+            NotFound: It is not open.
+            Refused: It is not done.
+            Unavailable: This instance conducts it no longer.
+        """
+        return self._order(key, decide)
+
     async def repair(self, key: str, graph_of: GraphOf, decide: Decide) -> None:
         """Have something decided about a run, open or over, and wait until that is durable.
 
@@ -380,6 +390,7 @@ class Conductor:
         is_first = events[0].seq == 1
         is_rewritten = is_first or not _REWRITE.isdisjoint(map(type, events))
         is_rewritten = is_rewritten or conducted.incidents != len(run.incidents)
+        conducted.moved += moves_of(events)
         draft = self._write(conducted, () if is_first else events, is_rewritten=is_rewritten)
         self._tell(conducted, events, by, draft)
         return draft

@@ -18,7 +18,7 @@ from harpoon.control.conductor import Conductor
 from harpoon.control.draft import Overtaken
 from harpoon.control.ledger_records import fixed_part, run_key
 from harpoon.control.orders import Begun, Start
-from harpoon.control.refolding import refolded
+from harpoon.control.refolding import graphs_of, moves_of, refolded
 from harpoon.control.reopening import unread
 from harpoon.control.run_reader import RunReader
 from harpoon.control.workflows import Workflows
@@ -108,14 +108,15 @@ async def fork(conductor: Conductor, reader: RunReader, workflows: Workflows, as
     key = run_key(order.namespace, order.id)
     if (before := await _before(conductor, reader, order)) is not None:
         return before
-    try:
-        graph = await workflows.pin(source.namespace, source.workflow, source.generation)
-    except NotFound as error:
-        raise Conflict(f"{error}, so run {source.run} cannot be forked; start another one") from error
-    header = _header(asked, graph, now_ms)
     with unread(source):
         events = await reader.events(run_key(source.namespace, source.run), source)
-        copy = await asyncio.to_thread(_copied, header, graph, events, asked, now_ms)
+    try:
+        graphs = await graphs_of(source, events, workflows.pin)
+    except NotFound as error:
+        raise Conflict(f"{error}, so run {source.run} cannot be forked; start another one") from error
+    header = _header(asked, graphs[(source.generation, *moves_of(events))[-1]], now_ms)
+    with unread(source):
+        copy = await asyncio.to_thread(_copied, header, graphs, events, asked, now_ms)
     if len(copy.copied) > COPIED_BYTES_MAX:
         size = format_size(COPIED_BYTES_MAX)
         raise Conflict(f"the log of run {source.run} has {len(copy.copied)} bytes, and at most {size} are copied")
@@ -169,20 +170,20 @@ def _header(asked: Fork, graph: Graph, now_ms: int) -> Header:
     )
 
 
-def _copied(header: Header, graph: Graph, events: Sequence[Event], asked: Fork, now_ms: int) -> _Copy:
+def _copied(header: Header, graphs: Mapping[str, Graph], events: Sequence[Event], asked: Fork, now_ms: int) -> _Copy:
     """Return a run that begins with these events, and goes on from where it is asked to.
 
     Raises:
         Refused: It cannot.
     """
-    run = refolded(header, graph, events)
+    run = refolded(header, graphs, events)
     own: list[Event] = []
     if not run.status.is_over:
         own += step.cancel(run, f"forked from run {header.origin} while that went on", now_ms)
     # The new run's id tells the order apart from others.
     own += repairing.retry_from(run, asked.order.from_, asked.audit._replace(order=""), now_ms)
     copied = orjson.dumps([dump(event) for event in events[len(header.started) :]])[1:-1]
-    return _Copy(Conducted(run, header.body_hash, fixed_part(header)), copied, own)
+    return _Copy(Conducted(run, header.body_hash, fixed_part(header), 0, moves_of(events)), copied, own)
 
 
 def _told(answer: Begun | HarpoonError) -> Begun:

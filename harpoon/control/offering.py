@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from harpoon.control.draft import Draft
 from harpoon.control.exchange_port import Exchange
-from harpoon.core.event import Closed, Event, Opened, Paused, Resumed, RetriedFrom, SetTo
+from harpoon.core.event import Closed, Event, Moved, Opened, Paused, Resumed, RetriedFrom, SetTo
 from harpoon.core.run import Attempt, Ref, Run
 
 
@@ -29,6 +29,10 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, 
                 if event.retry_ms is not None:
                     ready.append(run.ready.get((event.op, event.visit)))
             case Resumed():
+                ready += run.ready.values()
+            case Moved():
+                # They may be for others now.
+                exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "moved", draft)
                 ready += run.ready.values()
             case RetriedFrom() | SetTo():
                 exchange.withdrawn(run, *_taken_away(event), draft)

@@ -1,8 +1,8 @@
 """Runs made again from what the store has of them: the header, and the log, folded by the form of their workflow."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from harpoon.core.event import Event
+from harpoon.core.event import Event, Moved
 from harpoon.core.fold import fold
 from harpoon.core.graph import Graph
 from harpoon.core.run import Run, begin
@@ -13,8 +13,25 @@ from harpoon.model.header import Header
 GraphOf = Callable[[str, str, str], Awaitable[Graph]]
 
 
-def refolded(header: Header, graph: Graph, events: Iterable[Event]) -> Run:
-    """Return a run as its log has it.
+def moves_of(events: Iterable[Event]) -> tuple[str, ...]:
+    """Return the generations that a run was moved to, in order."""
+    return tuple([event.generation for event in events if type(event) is Moved])
+
+
+async def graphs_of(header: Header, events: Iterable[Event], graph_of: GraphOf) -> dict[str, Graph]:
+    """Return the graphs of all generations that a run is on, or was on.
+
+    Raises:
+        NotFound: One is not kept.
+        Invalid: This release cannot read one.
+    """
+    return {
+        one: await graph_of(header.namespace, header.workflow, one) for one in (header.generation, *moves_of(events))
+    }
+
+
+def refolded(header: Header, graphs: Mapping[str, Graph], events: Iterable[Event]) -> Run:
+    """Return a run as its log has it, given the graphs of its generations.
 
     Raises:
         Invalid: The log is empty.
@@ -25,7 +42,8 @@ def refolded(header: Header, graph: Graph, events: Iterable[Event]) -> Run:
         id=header.run,
         workflow=header.workflow,
         generation=header.generation,
-        graph=graph,
+        graph=graphs[header.generation],
+        graphs=graphs,
         inputs=header.inputs,
         created_ms=header.created_ms,
         deadline_ms=header.deadline_ms,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from harpoon.control.conducted import Conducted
 from harpoon.control.ledger_records import fixed_of_ended, load_header, run_key
-from harpoon.control.refolding import GraphOf, refolded
+from harpoon.control.refolding import GraphOf, graphs_of, moves_of, refolded
 from harpoon.control.run_reader import RunReader
 from harpoon.core.event import Event
 from harpoon.core.run import Run
@@ -62,25 +62,25 @@ async def ended_run(reader: RunReader, graph_of: GraphOf, key: str) -> Conducted
     header = None if record is None else load_header(record)
     if record is None or header is None or not header.status.is_over:
         raise NotFound(f"run {key.partition('/')[2]} is not over")
-    run = await again(reader, graph_of, header)
+    run, moved = await again(reader, graph_of, header)
     fixed = fixed_of_ended(record)
-    return Conducted(run, header.body_hash, fixed, max(0, header.bytes - len(fixed)))
+    return Conducted(run, header.body_hash, fixed, max(0, header.bytes - len(fixed)), moved)
 
 
-async def again(reader: RunReader, graph_of: GraphOf, header: Header) -> Run:
-    """Return a run as the store has it, given its header.
+async def again(reader: RunReader, graph_of: GraphOf, header: Header) -> tuple[Run, tuple[str, ...]]:
+    """Return a run as the store has it, given its header; and the generations that it was moved to.
 
     Raises:
         Conflict: The form of the workflow that it is on is not kept, or its log cannot be read.
         StoreUnavailable: The store could not answer.
     """
-    try:
-        graph = await graph_of(header.namespace, header.workflow, header.generation)
-    except NotFound as error:
-        raise Conflict(f"{error}, so run {header.run} cannot go on; start another one") from error
     with unread(header):
         events = await reader.events(run_key(header.namespace, header.run), header)
-        return await asyncio.to_thread(refolded, header, graph, events)
+        try:
+            graphs = await graphs_of(header, events, graph_of)
+        except NotFound as error:
+            raise Conflict(f"{error}, so run {header.run} cannot go on; start another one") from error
+        return await asyncio.to_thread(refolded, header, graphs, events), moves_of(events)
 
 
 @contextmanager

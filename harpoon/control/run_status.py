@@ -5,12 +5,12 @@ Only who could do the work of a run is not in the store. Its holder knows that (
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from harpoon.control.ledger_records import run_key
-from harpoon.control.refolding import refolded
+from harpoon.control.refolding import moves_of, refolded
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
 from harpoon.control.workflow_told import compiled
@@ -52,8 +52,8 @@ class Seen(NamedTuple):
     plot: Plot
     #: As its conductor has it, or had; None: the form of the workflow that it is on is not kept any more.
     run: Run | None
-    #: What it may come to; None as above.
-    bounds: Bounds | None
+    #: What runs of each generation that it is on, or was on, may come to; None as above.
+    bounds: tuple[Bounds, ...] | None
 
 
 class Form(NamedTuple):
@@ -165,14 +165,15 @@ class RunStatus:
     async def _see(self, namespace: str, run: str) -> Seen:
         header = await self.existing(namespace, run)
         revision, events = await self.reader.log(run_key(namespace, run), header)
-        form = await self._form(header)
+        generations = dict.fromkeys((header.generation, *moves_of(events)))
+        forms = {one: await self._form(header, one) for one in generations}
         if len(events) <= _SLICE:
-            return _seen(revision, header, events, form)
-        return await asyncio.to_thread(_seen, revision, header, events, form)
+            return _seen(revision, header, events, forms)
+        return await asyncio.to_thread(_seen, revision, header, events, forms)
 
-    async def _form(self, header: Header) -> Form | None:
-        """Return what is known of runs like one, given its header; None: its generation is not kept any more."""
-        generation = f"{header.namespace}/{header.workflow}/{header.generation}"
+    async def _form(self, header: Header, one: str) -> Form | None:
+        """Return what is known of runs like one, given its header and a generation; None: that is not kept any more."""
+        generation = f"{header.namespace}/{header.workflow}/{one}"
         span_ms = header.deadline_ms - header.created_ms
         found = self._forms.get((generation, span_ms))
         if found is None:
@@ -211,7 +212,7 @@ def shown_header(header: Header, *, is_listed: bool = False) -> RunObject:
         namespace=header.namespace,
         id=header.run,
         workflow=header.workflow,
-        generation=header.generation,
+        generation=header.present,
         status=header.status.value,
         is_paused=header.is_paused,
         reason=header.reason or (header.cancel_reason or ""),
@@ -260,6 +261,7 @@ def _caught_up(seen: Seen) -> Header:
         outputs=told.outputs,
         reason=told.reason,
         repairs=told.repairs,
+        moved=told.moved,
         until_ms=until_ms,
         incidents=incidents,
     )
@@ -275,30 +277,32 @@ def _form(graph: Graph, span_ms: int) -> Form:
     return Form(graph, Plot(operations=graph.spec.operations, most=most), told)
 
 
-def _seen(revision: int, header: Header, events: list[Event], form: Form | None) -> Seen:
-    told = read(events)
-    if form is None:
-        return Seen(revision, header, told, UNKNOWN, None, None)
-    run = refolded(header, form.graph, events)
-    return Seen(revision, header, told, form.plot, run, form.bounds)
+def _seen(revision: int, header: Header, events: list[Event], forms: Mapping[str, Form | None]) -> Seen:
+    told, known = read(events), {one: form for one, form in forms.items() if form is not None}
+    present = known.get((header.generation, *moves_of(events))[-1])
+    if present is None or len(known) < len(forms):
+        return Seen(revision, header, told, UNKNOWN if present is None else present.plot, None, None)
+    run = refolded(header, {one: form.graph for one, form in known.items()}, events)
+    return Seen(revision, header, told, present.plot, run, tuple(form.bounds for form in known.values()))
 
 
 def _measures(seen: Seen, now_ms: int) -> RunMeasures:
-    header, told, run, most = seen.header, seen.told, seen.run, seen.bounds
+    header, told, run, most = seen.header, seen.told, seen.run, seen.bounds or ()
     until_ms = told.ended_ms if told.ended_ms is not None else max(now_ms, told.now_ms)
-    # Each repair adds as much as a run may come to; a deadline of its own it has, too.
-    times = 1 + told.repairs
+    # Each repair, or move, adds as much as a run may come to; a deadline of its own a repair has, too.
+    times = 1 + told.repairs + len(told.moved)
     deadline_ms = (header.deadline_ms if run is None else run.deadline_ms) - header.created_ms
     return RunMeasures(
         attempts=Measure(
-            bound=None if most is None else most.attempts * times,
+            bound=max((one.attempts * times for one in most), default=None),
             actual=told.attempts if run is None else run.attempts_total,
         ),
         ends_after_ms=Measure(
-            bound=deadline_ms if most is None or told.repairs else most.ends_after_ms,
+            bound=most[0].ends_after_ms if most and times == 1 else deadline_ms,
             actual=max(0, until_ms - header.created_ms),
         ),
         bytes=Measure(
-            bound=None if most is None else most.bytes * times, actual=header.bytes if run is None else run.bytes_total
+            bound=max((one.bytes * times for one in most), default=None),
+            actual=header.bytes if run is None else run.bytes_total,
         ),
     )

@@ -11,7 +11,7 @@ import structlog
 
 from harpoon.control.conducted import Conducted
 from harpoon.control.ledger_records import OPEN, Place, fixed_of, is_cut, load_header
-from harpoon.control.refolding import GraphOf, refolded
+from harpoon.control.refolding import GraphOf, graphs_of, moves_of, refolded
 from harpoon.control.run_reader import RunReader, events_of
 from harpoon.control.turns import Turns
 from harpoon.kit.errors import Invalid, NotFound
@@ -91,9 +91,11 @@ class Loader:
             header = load_header(record)
             if header.status is not Status.RUNNING:
                 return None
-            graph = await self._graph_of(header.namespace, header.workflow, header.generation)
-            run = refolded(header, graph, events_of(header, log))
-            return Conducted(run, header.body_hash, fixed_of(record), sum(map(len, log.values())))
+            events = events_of(header, log)
+            graphs = await graphs_of(header, events, self._graph_of)
+            run = refolded(header, graphs, events)
+            size = sum(map(len, log.values()))
+            return Conducted(run, header.body_hash, fixed_of(record), size, moves_of(events))
         except (Invalid, NotFound) as error:
             reason = str(error)
         except (AssertionError, LookupError, TypeError, ValueError) as error:

@@ -202,9 +202,10 @@ class Workflows:
         for key in idle:
             await self._mark(key)
         used = {
-            f"{job_key(header.namespace, header.workflow)}/{header.generation}"
+            f"{job_key(header.namespace, header.workflow)}/{generation}"
             async for found in reader.headers()
             for header in found
+            for generation in (header.generation, *header.moved)
         }
         deleted = 0
         for key in idle:

@@ -15,6 +15,7 @@ from harpoon.core.event import (
     Ended,
     Event,
     Fired,
+    Moved,
     Opened,
     Paused,
     Resumed,
@@ -92,6 +93,8 @@ class Chronicle:
     cancel: str | None = None
     #: How often it was repaired.
     repairs: int = 0
+    #: Generations that it was moved to, in order.
+    moved: tuple[str, ...] = ()
     #: Number and moment of the latest event.
     seq: int = 0
     now_ms: int = 0
@@ -137,8 +140,8 @@ def _note(told: Chronicle, event: Event) -> None:
             told.cancel = event.reason
         case Ended():
             _end(told, event)
-        case RetriedFrom() | SetTo():
-            _repair(told, event)
+        case RetriedFrom() | SetTo() | Moved():
+            _mend(told, event)
         case _:
             pass
 
@@ -172,8 +175,16 @@ def _cancel(visit: Visit, now_ms: int) -> None:
     visit.latest.ended_ms, visit.latest.label = now_ms, CANCELLED
 
 
+def _mend(told: Chronicle, event: RetriedFrom | SetTo | Moved) -> None:
+    """Take note of a repair, which has an ended run go on, or of a move."""
+    if isinstance(event, Moved):
+        told.moved = (*told.moved, event.generation)
+    else:
+        _repair(told, event)
+    _open(told, event, event.opened)
+
+
 def _repair(told: Chronicle, event: RetriedFrom | SetTo) -> None:
-    """Take note of a repair; it has an ended run go on."""
     told.repairs += 1
     if told.status is not Status.RUNNING:
         told.status, told.outputs, told.reason = Status.RUNNING, None, ""
@@ -184,4 +195,3 @@ def _repair(told: Chronicle, event: RetriedFrom | SetTo) -> None:
     else:
         one = told.visits[event.op, event.visit].latest
         one.ended_ms, one.label, one.error, one.output = event.now_ms, event.label, "", event.output
-    _open(told, event, event.opened)

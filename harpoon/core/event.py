@@ -183,6 +183,20 @@ class SetTo(NamedTuple):
     opened: tuple[Opened, ...] = ()
 
 
+class Moved(NamedTuple):
+    """From now on it goes by another generation of its workflow (`core.moving`)."""
+
+    seq: int
+    now_ms: int
+    generation: str
+    by: str = ""
+    reason: str = ""
+    #: As of `RetriedFrom`.
+    order: str = ""
+    #: What had come together for that one.
+    opened: tuple[Opened, ...] = ()
+
+
 Event = (
     Started
     | Claimed
@@ -196,6 +210,7 @@ Event = (
     | Ended
     | RetriedFrom
     | SetTo
+    | Moved
 )
 
 _KINDS: Final[dict[str, type[Event]]] = {
@@ -211,6 +226,7 @@ _KINDS: Final[dict[str, type[Event]]] = {
     "e": Ended,
     "t": RetriedFrom,
     "u": SetTo,
+    "m": Moved,
 }
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 #: Where a kind has what it opens.

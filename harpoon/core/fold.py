@@ -5,10 +5,11 @@ the log of a run again gives the same run, but for two things that are not in it
 claim, so that whoever takes a run over calls `core.step.adopt`; and outdated entries among its clocks.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from harpoon.core import repair
+from harpoon.core import moving, repair
 from harpoon.core.dues import is_at_once, look_again
 from harpoon.core.event import (
     CancelAsked,
@@ -17,6 +18,7 @@ from harpoon.core.event import (
     Ended,
     Event,
     Fired,
+    Moved,
     Opened,
     Paused,
     Resumed,
@@ -289,6 +291,27 @@ def _set_to(run: Run, event: SetTo) -> None:
     open_visits(run, event.opened, event.now_ms)
 
 
+def _moved(run: Run, event: Moved) -> None:
+    graph = run.graphs[event.generation]
+    recode, joined = moving.recoder(run.graph, graph), moving.rejoin(run, graph)
+    run.pending = deque([*map(recode, run.pending), *joined.complete])
+    run.occurred = joined.occurred
+    run.inputs = moving.inputs_by(run, graph)
+    run.scope["inputs"] = dict(run.inputs)
+    run.scope["run"]["generation"] = run.generation = event.generation
+    run.graph, run.awaited = graph, None
+    run.moves += 1
+    if event.order:
+        run.orders.add(event.order)
+    run.wakes, run.waiting = [], {}
+    for key, attempt in run.open.items():
+        attempt.origin, attempt.wake_ms = recode(attempt.origin), None
+        for name in _awaited(graph.nodes[key[0]], attempt.key):
+            run.waiting.setdefault(name, {})[key] = None
+        look_again(run, attempt)
+    open_visits(run, event.opened, event.now_ms)
+
+
 def _ended(run: Run, event: Ended) -> None:
     run.status = event.status
     run.ended_ms = event.now_ms
@@ -316,4 +339,5 @@ _FOLDS: Final[dict[type[Event], Callable[[Run, Any], None]]] = {
     Ended: _ended,
     RetriedFrom: _retried_from,
     SetTo: _set_to,
+    Moved: _moved,
 }

@@ -20,7 +20,7 @@ from harpoon.core.graph import Graph
 from harpoon.core.run import Progress, Run, VisitKey
 from harpoon.model.run import Status
 
-#: Of one run, moves to other generations included: each adds as much as a run may come to, at most.
+#: Of one run, and likewise its moves to other generations: each adds as much as a run may come to, at most.
 REPAIRS_MAX: Final = 100
 
 

@@ -8,9 +8,10 @@ workflow anew, and adds at most what a run may come to; there are `core.repair.R
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from harpoon.core.event import Event, RetriedFrom, SetTo
-from harpoon.core.graph import Kind, Node
+from harpoon.core.event import Event, Moved, RetriedFrom, SetTo
+from harpoon.core.graph import Graph, Kind, Node
 from harpoon.core.measure import json_bytes
+from harpoon.core.moving import objections
 from harpoon.core.repair import REPAIRS_MAX, led_to, part_of
 from harpoon.core.run import Incident, Run, VisitKey
 from harpoon.core.signalling import consume_kept
@@ -98,6 +99,30 @@ def set_to(run: Run, op: str, visit: int | None, value: Value, audit: Audit, now
         step.seq, step.now_ms, *key, number, value.label, _deadline_ms(step), value.output, *audit.cut()
     )  # fmt: skip
     step.advance(told)
+    _settle(step)
+    return step.events
+
+
+def move(run: Run, generation: str, graph: Graph, audit: Audit, now_ms: int) -> list[Event]:
+    """Have an open run go by another generation of its workflow from now on; nothing, if it does.
+
+    Raises:
+        Refused: It is over, or stands where that generation has nothing.
+    """
+    if run.status.is_over:
+        raise Refused("over", f"the run is over: {run.status}; what is over goes on as it was, or is started anew")
+    if generation == run.generation or (audit.order and audit.order in run.orders):
+        return []
+    if run.moves >= REPAIRS_MAX:
+        raise Refused("spent", f"the run was moved {run.moves} times, and {REPAIRS_MAX} is the most; start another")
+    against = objections(run, graph)
+    if against:
+        raise Refused("stays", f"it stays on generation {run.generation}: {'; '.join(against)}")
+    step = Step(run, now_ms)
+    run.graphs[generation] = graph
+    step.advance(Moved(step.seq, step.now_ms, generation, *audit.cut()))
+    # What is kept for a wait, or due for one, may be so by this generation.
+    step.fresh.extend(key for key in run.open if key not in run.ready and key not in step.fresh)
     _settle(step)
     return step.events
 

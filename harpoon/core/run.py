@@ -205,11 +205,14 @@ class Run:
     #: What its end has broken off: visits that were open, and what was pending.
     cut: dict[VisitKey, Cut] = field(default_factory=dict)
     left: tuple[int, ...] = ()
-    #: How often it was repaired or moved; and by which orders, those that had an id.
+    #: How often it was repaired, or moved to another generation; and by which orders, those that had an id.
     repairs: int = 0
+    moves: int = 0
     orders: set[str] = field(default_factory=set)
     #: Since then it has until its deadline.
     since_ms: int = 0
+    #: Generation → its graph, of those that it is on, was on, or may be moved to.
+    graphs: dict[str, Graph] = field(default_factory=dict)
     #: A heap of (when, operation, visit): whose clocks are to be looked at next. Some are outdated.
     wakes: list[tuple[int, str, int]] = field(default_factory=list)
 
@@ -250,8 +253,12 @@ def begin(  # noqa: PLR0913 all that a run is made of
     created_ms: int,
     deadline_ms: int,
     tags: Mapping[str, str] | None = None,
+    graphs: Mapping[str, Graph] | None = None,
 ) -> Run:
-    """Return a run in which nothing has happened: `core.step.start` it, or fold its log into it."""
+    """Return a run in which nothing has happened: `core.step.start` it, or fold its log into it.
+
+    ``graphs`` are those of the generations that its log moves it to.
+    """
     about: dict[str, object] = {
         "id": id,
         "namespace": namespace,
@@ -273,4 +280,5 @@ def begin(  # noqa: PLR0913 all that a run is made of
         scope={"inputs": dict(inputs), "ops": {}, "run": about},
         now_ms=created_ms,
         since_ms=created_ms,
+        graphs={**(graphs or {}), generation: graph},
     )

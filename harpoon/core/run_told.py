@@ -10,6 +10,7 @@ from harpoon.core.event import (
     Ended,
     Event,
     Fired,
+    Moved,
     Opened,
     Paused,
     Resumed,
@@ -114,6 +115,11 @@ def _set_to(event: SetTo) -> _Told:
     return "set", {**fields, "opened": _opened(event.opened), **_audit(event)}
 
 
+def _moved(event: Moved) -> _Told:
+    fields = {"generation": event.generation, "by": event.by or None, "reason": event.reason or None}
+    return "moved", {**fields, "opened": _opened(event.opened)}
+
+
 def _audit(event: RetriedFrom | SetTo) -> dict[str, Any]:
     return {"by": event.by or None, "reason": event.reason or None, "deadline_ms": event.deadline_ms}
 
@@ -131,4 +137,5 @@ _KINDS: Final[dict[type[Event], Callable[[Any], _Told]]] = {
     Ended: _ended,
     RetriedFrom: _retried_from,
     SetTo: _set_to,
+    Moved: _moved,
 }

@@ -9,7 +9,7 @@ from collections import deque
 from heapq import merge
 from typing import Final, TypeVar
 
-from harpoon.core.event import Closed, Ended, Event, Fired, Opened, Resumed, RetriedFrom, SetTo, Started
+from harpoon.core.event import Closed, Ended, Event, Fired, Moved, Opened, Resumed, RetriedFrom, SetTo, Started
 from harpoon.core.fold import SIGNAL_KEPT_MS, fold, open_visits
 from harpoon.core.graph import Kind, Node
 from harpoon.core.opening import open_next
@@ -26,7 +26,7 @@ ERROR_MAX: Final = 4096
 #: Of one step.
 EVENTS_MAX: Final = 100_000
 
-_Opening = TypeVar("_Opening", Started, Closed, Fired, Resumed, RetriedFrom, SetTo)
+_Opening = TypeVar("_Opening", Started, Closed, Fired, Resumed, RetriedFrom, SetTo, Moved)
 
 
 class Step:

@@ -19,7 +19,7 @@ class Header:
     namespace: str
     run: str
     workflow: str
-    #: Of the workflow when the run was started; it goes on by that.
+    #: Of the workflow when the run was started; it goes on by that, unless it is moved.
     generation: str
     #: Of the start as it was sent: the same start under the same id is the same run.
     body_hash: str
@@ -46,9 +46,16 @@ class Header:
     until_ms: int | None = None
     #: Failures that are parked.
     incidents: int = 0
+    #: Generations that it was moved to, the present one last.
+    moved: tuple[str, ...] = ()
     #: The run that it was forked from, and when; its log begins as that one's does, which is when it was created.
     origin: str = ""
     forked_ms: int | None = None
+
+    @property
+    def present(self) -> str:
+        """The generation that it goes by."""
+        return self.moved[-1] if self.moved else self.generation
 
     @property
     def ends_by_ms(self) -> int:

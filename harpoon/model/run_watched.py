@@ -40,8 +40,9 @@ class RunEvent:
     at_ms: int
     #: ``started``, ``claimed``, ``closed``, ``retried`` (an attempt ended, and its visit goes on), ``fired``,
     #: ``warned``, ``signalled``, ``paused``, ``resumed``, ``cancelled`` (somebody asked for it), ``ended``,
-    #: ``retried_from`` (somebody has an operation and all that it leads to done anew) or ``set`` (somebody closes a
-    #: visit); others may come. After ``ended`` only a repair follows: the run goes on by it.
+    #: ``retried_from`` (somebody has an operation and all that it leads to done anew), ``set`` (somebody closes a
+    #: visit) or ``moved`` (to another generation of its workflow); others may come. After ``ended`` only a repair
+    #: follows: the run goes on by it.
     kind: str
     #: Which attempt it is about.
     op: str | None = None
@@ -59,6 +60,8 @@ class RunEvent:
     cancelled: tuple[VisitRef, ...] = ()
     #: Of a repair: by then the run is over.
     deadline_ms: int | None = None
+    #: Of ``moved``: of its workflow; it goes by that from then on.
+    generation: str | None = None
     #: Id of the signal that came, or that the closing consumed.
     signal: str | None = None
     #: Of a signal.

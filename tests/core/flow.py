@@ -126,6 +126,8 @@ class Flow:
         self.now = T0
         self.given = given or {}
         self.id = run
+        #: Those of other generations.
+        self.graphs = {}
         self.run = self._begin()
         self.log = []
         self.tokens = 0
@@ -137,9 +139,10 @@ class Flow:
             workflow="refund",
             generation="g1",
             graph=self.graph,
+            graphs=self.graphs,
             inputs=self.given,
             created_ms=T0,
-            deadline_ms=T0 + self.spec.deadline // ms(1),
+            deadline_ms=T0 + self.graph.spec.deadline // ms(1),
         )
 
     def start(self):
@@ -201,8 +204,12 @@ class Flow:
         audit = Audit("ann", "", order)
         return self.take(repairing.set_to(self.run, op, visit, Value(label, output), audit, self.now))
 
+    def move(self, generation, graph, order=""):
+        return self.take(repairing.move(self.run, generation, graph, Audit("ann", "", order), self.now))
+
     def again(self, upto=None):
         """The run that its log makes when it is written and read."""
+        self.graphs |= self.run.graphs
         run = self._begin()
         for event in self.log[:upto]:
             fold(run, load(dump(event)))
@@ -258,6 +265,9 @@ def story(run):
         "cut",
         "left",
         "repairs",
+        "moves",
+        "inputs",
+        "generation",
         "orders",
         "deadline_ms",
     ):

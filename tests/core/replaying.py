@@ -1,6 +1,6 @@
 """The triggers of a run, worked out from its log plainly: by looking at all of them for each event."""
 
-from harpoon.core.event import Closed, Ended, RetriedFrom, SetTo, Started
+from harpoon.core.event import Closed, Ended, Moved, RetriedFrom, SetTo, Started
 from harpoon.model.label import CANCELLED
 
 
@@ -10,9 +10,11 @@ class Replay:
     What opens a visit is written ``("start", op)``, ``("trigger", index)`` or ``("repair", op)``.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph, graphs=()):
         self.graph = graph
+        self.graphs = graphs
         self.pending = []
+        self.fired = set()
         self.open = {}
         self.latest = {}
         self.occurred = {trigger.index: set() for trigger in graph.triggers}
@@ -32,11 +34,14 @@ class Replay:
                 self.retry_from(event)
             elif isinstance(event, SetTo):
                 self.set_to(event)
+            elif isinstance(event, Moved):
+                self.move(self.graphs[event.generation])
             for one in getattr(event, "opened", ()):
                 origin = self.pending.pop(0)
                 assert (origin[1] if origin[0] == "trigger" else None) == one.trigger
                 assert self.opens(origin) == one.op
                 self.open[one.op, one.visit] = origin
+                self.fired.add(one.op)
         return self
 
     def opens(self, origin):
@@ -99,6 +104,44 @@ class Replay:
         assert (key in self.open) is (event.attempt > 0)
         self.begin_again(but=key)
         self.close(key, event.label)
+
+    def move(self, new):
+        old, self.graph = self.graph, new
+
+        def same(trigger, graph):
+            """The trigger of another form that is the same; the last of several."""
+            mine = [one for one in graph.triggers if one.op == trigger.op and set(one.members) == set(trigger.members)]
+            return mine[-1] if mine else None
+
+        def over(origin):
+            kind, what = origin
+            if kind == "trigger":
+                found = same(old.triggers[what], new)
+                return ("repair", old.triggers[what].op) if found is None else ("trigger", found.index)
+            return ("repair", what) if kind == "start" and what not in new.starts else origin
+
+        self.pending = [over(origin) for origin in self.pending]
+        self.open = {key: over(origin) for key, origin in self.open.items()}
+        lost = {}
+        for trigger in old.triggers:
+            if same(trigger, new) is None:
+                lost.setdefault(trigger.op, set()).update(self.occurred[trigger.index])
+        before, self.occurred = self.occurred, {}
+        for trigger in new.triggers:
+            known = same(trigger, old)
+            members = {tuple(member) for member in trigger.members}
+            self.occurred[trigger.index] = set()
+            if known is not None:
+                self.occurred[trigger.index] = set(before[known.index]) if len(members) > 1 else set()
+                continue
+            has = lost.get(trigger.op, set()) & members
+            is_moment = bool(has)
+            if trigger.op not in self.fired and len(members) > 1:
+                has |= {one for one in members if self.latest.get(one[0]) == one[1]}
+            if has != members:
+                self.occurred[trigger.index] = has
+            elif is_moment and same(trigger, new) is trigger:
+                self.pending.append(("trigger", trigger.index))
 
 
 def pending_of(run):

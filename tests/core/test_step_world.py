@@ -1,6 +1,7 @@
 """Random workflows, and whatever may be done to a run of them: what holds after every step, wherever the log ends."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -13,6 +14,7 @@ from harpoon.core import repairing, step
 from harpoon.core.dues import clocks, is_at_once, next_due_ms
 from harpoon.core.event import Claimed, Closed, Ended, Paused, Resumed, RetriedFrom, SetTo
 from harpoon.core.fold import SIGNAL_KEPT_MS
+from harpoon.core.moving import objections
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.repair import REPAIRS_MAX
 from harpoon.core.repairing import Audit, Value
@@ -44,6 +46,7 @@ VERBS = (
     "take_over",
     *["retry_from"] * 2,
     *["set_to"] * 2,
+    *["move"] * 2,
 )
 
 
@@ -56,8 +59,22 @@ def a_workflow(pick):
         on_failure=pick([OnFailed.CANCEL, OnFailed.CONTINUE, OnFailed.CONTINUE, OnFailed.PARK]),
         outputs=pick([{}, {"x": "${ops.o0.output}"}]),
         deadline=pick([HOUR, 24 * HOUR, 240 * HOUR]),
+        inputs={"key": ("string",), "flag": ("boolean",)},
         **operations,
     )
+
+
+def another_like(pick, told):
+    """A workflow that is one like another, but for an operation or two."""
+    operations, names = dict(told.operations), list(told.operations)
+    for _ in range(pick([0, 1, 1, 2])):
+        name = pick([*names[2:], f"n{len(names)}"])
+        if name in operations and pick(YES_OR_NO):
+            del operations[name]
+            names = list(operations)
+        else:
+            operations[name] = an_operation(pick, names, len(names))
+    return replace(told, operations=operations, on_failure=pick([told.on_failure] * 3 + list(OnFailed)))
 
 
 def an_operation(pick, names, number):
@@ -213,7 +230,7 @@ class World:
             self.flow.cancel()
 
     def retry_from(self, pick):
-        op, before = pick(list(self.flow.graph.nodes)), len(self.run.orders)
+        op, before = pick(list(self.run.graph.nodes)), len(self.run.orders)
         order = pick(["", f"n{before}"])
         left = REPAIRS_MAX - self.run.repairs
         try:
@@ -226,7 +243,7 @@ class World:
             self.answered_alike(lambda run, now: repairing.retry_from(run, op, Audit(order=order), now))
 
     def set_to(self, pick):
-        op, label = pick(list(self.flow.graph.nodes)), pick(LABELS)
+        op, label = pick(list(self.run.graph.nodes)), pick(LABELS)
         visits = [key[1] for key in (*self.run.open, *self.run.unhandled, *self.run.cut) if key[0] == op]
         visit = pick([None, *visits, 99])
         value, is_whole = Value(label, pick([None, 1, "x" * 70_000])), visit in visits or len(visits) == 1
@@ -237,9 +254,32 @@ class World:
             assert (error.code == "visit") <= (visit is None and len(visits) > 1)
             assert error.code not in ("unopened", "closed") or not is_whole or visit == 99
             return
-        assert label in self.flow.graph.nodes[op].offered
+        assert label in self.run.graph.nodes[op].offered
         self.flow.take(events)
         assert self.run.ops[op].latest.label == label or len(events) > 1
+
+    def move(self, pick):
+        """Go on by another form of the workflow: one that is much like it, or any."""
+        told = another_like(pick, self.run.graph.spec) if pick(range(4)) else a_workflow(pick)
+        graph, generation = wired(told), f"g{self.run.moves + 2}"
+        against, before = objections(self.run, graph), dict(self.run.open)
+        gone = {op for op, _ in (*self.run.open, *self.run.unhandled) if op not in told.operations}
+        for op in gone if not self.run.status.is_over else ():
+            assert any(f"operation {op}," in one for one in against)
+        try:
+            self.flow.move(generation, graph)
+        except Refused as error:
+            assert (error.code == "over") is self.run.status.is_over
+            assert error.code in ("over", "stays")
+            assert self.run.status.is_over or against
+            return
+        assert not against
+        self.flow.spec = told
+        # What was open goes on, or was closed by what follows.
+        assert {key: one.ref for key, one in before.items() if key in self.run.open} == {
+            key: one.ref for key, one in self.run.open.items() if key in before
+        }
+        assert self.run.status.is_over or self.flow.move(generation, graph) == []
 
     def take_over(self, pick):
         """Another instance reads the log, which may end within the last step of ours."""
@@ -267,6 +307,9 @@ class World:
         assert not closed.keys() & {attempt.ref for attempt in self.run.open.values()}
 
     def visits_and_attempts_stay_within_their_bounds(self):
+        assert self.run.attempts_total == sum(progress.attempts for progress in self.run.ops.values())
+        if self.run.moves:
+            return
         for op, progress in self.run.ops.items():
             operation = self.flow.spec.operations[op]
             epochs = 1 + self.run.repairs
@@ -279,10 +322,9 @@ class World:
             if type(event) is Closed and not self.run.repairs:
                 is_beyond = event.visit > self.flow.spec.operations[event.op].visits
                 assert (event.label == EXHAUSTED) is is_beyond
-        assert self.run.attempts_total == sum(progress.attempts for progress in self.run.ops.values())
 
     def each_trigger_fires_once_for_what_has_occurred(self):
-        told = Replay(self.flow.graph).take(self.flow.log)
+        told = Replay(self.flow.graph, self.run.graphs).take(self.flow.log)
         assert pending_of(self.run) == told.pending
         assert list(self.run.open) == list(told.open)
         assert self.run.occurred == {index: has for index, has in told.occurred.items() if has}
@@ -327,7 +369,7 @@ class World:
             if kept.at_ms <= expired_ms:
                 continue
             for op, visit in self.run.waiting.get((kept.name, kept.key), ()):
-                assert kept.label not in self.flow.graph.nodes[op].offered, (op, visit)
+                assert kept.label not in self.run.graph.nodes[op].offered, (op, visit)
 
     def what_is_due_is_looked_at_in_time(self):
         due_ms = next_due_ms(self.run)
