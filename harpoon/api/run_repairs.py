@@ -11,12 +11,13 @@ from harpoon.api.body import decode, read_json
 from harpoon.api.doors import DOORS
 from harpoon.api.holders import at_holder, status_of
 from harpoon.api.idempotency import check_key
-from harpoon.api.operation import Answer, Operation
-from harpoon.api.query import path_name, path_run
+from harpoon.api.operation import FLAG, Answer, Operation, Parameter
+from harpoon.api.query import Query, path_name, path_run
 from harpoon.api.run_starts import workflows_of
 from harpoon.control.conductor import Conductor
 from harpoon.control.forking import Fork, fork, fork_named
 from harpoon.control.ledger_records import run_key
+from harpoon.control.moves import move
 from harpoon.control.reopening import Decide
 from harpoon.control.run_signals import not_open, refusal
 from harpoon.control.run_status import shown_header
@@ -25,7 +26,7 @@ from harpoon.core.repairing import Audit, Value
 from harpoon.core.step import Refused
 from harpoon.kit import codec
 from harpoon.kit.errors import NotFound
-from harpoon.model.run_repairs import Repair, RunFork, RunRetry, RunSet, RunSkip
+from harpoon.model.run_repairs import Repair, RunFork, RunMove, RunMoved, RunRetry, RunSet, RunSkip
 from harpoon.model.run_shown import RunObject
 
 
@@ -84,6 +85,31 @@ async def fork_run(request: web.Request) -> web.Response:
     return await at_holder(request, run_key(namespace, named.id), here, body=orjson.dumps(sent))
 
 
+async def move_run(request: web.Request) -> web.Response:
+    """Have an open run go by another generation of its workflow: what that stands at, unless another one is named.
+
+    It is refused, naming all that is in the way, where the run stands on something that is not there in the same way.
+    With ``dry_run=true`` only that is told.
+    """
+    body = await read_json(request)
+    order = await decode(request, RunMove, body)
+    namespace, run, is_dry = path_name(request, "ns"), path_run(request), Query(request).flag("dry_run")
+    audit, workflows, status = _audit(request, order), workflows_of(request), status_of(request)
+
+    async def here(conductor: Conductor) -> web.Response:
+        header = await status.existing(namespace, run)
+        to = order.generation or workflows.get(namespace, header.workflow).value.generation
+        try:
+            told = await move(conductor, workflows, header, to, None if is_dry else audit)
+        except NotFound as error:
+            raise not_open(await status.existing(namespace, run)) from error
+        except Refused as error:
+            raise refusal(error) from error
+        return answer(request, codec.dump_full(told))
+
+    return await at_holder(request, run_key(namespace, run), here, body=orjson.dumps(orjson.loads(body)))
+
+
 async def _set(request: web.Request, body: bytes, order: RunSet) -> web.Response:
     value, audit = Value(order.label, order.output), _audit(request, order)
     return await _repair(
@@ -116,6 +142,7 @@ async def _repair(request: web.Request, body: bytes, decide: Decide) -> web.Resp
 
 _RUN: Final = "/v1/namespaces/{ns}/runs/{run}"
 _SHOWN: Final = {200: RunObject}
+_DRY_RUN: Final = Parameter("dry_run", FLAG, "Only say whether it can be moved: nothing is done.")
 ROUTES = (
     Operation("POST", f"{_RUN}/retry", retry_run, tag="runs", body=RunRetry, answers=_SHOWN, refuses=(409, 410)),
     Operation(
@@ -129,6 +156,16 @@ ROUTES = (
             201: Answer(json=RunObject, description="It is forked."),
         },
         refuses=(409, 410, 422),
+    ),
+    Operation(
+        "POST",
+        f"{_RUN}/move",
+        move_run,
+        tag="runs",
+        query=(_DRY_RUN,),
+        body=RunMove,
+        answers={200: RunMoved},
+        refuses=(409, 410),
     ),
     Operation("POST", f"{_RUN}/skip", skip_in_run, tag="runs", body=RunSkip, answers=_SHOWN, refuses=(409, 410)),
     Operation("POST", f"{_RUN}/set", set_in_run, tag="runs", body=RunSet, answers=_SHOWN, refuses=(409, 410)),

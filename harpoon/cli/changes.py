@@ -298,7 +298,7 @@ def _finish(
             terminal.show(f"workflow/{flow.workflow}" + (f" {flow.outcome}" if form is not Output.NAME else ""))
         for one in accepted:
             terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
-    for line in namespaces.warnings(declared):
+    for line in (*namespaces.warnings(declared), *workflows.elder_lines(defined)):
         terminal.say(line)
     if patience.wait and accepted:
         waiting.wait_changes(client, [one.change for one in accepted], patience.span)

@@ -1,14 +1,19 @@
 """The verbs of ``run`` by which a person repairs one that went wrong, whether it goes on or is over."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
+from harpoon.cli import offers, output, terminal
+from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Output, Remote
 from harpoon.cli.runs import Given, Namespace, Run, inputs_of, json_of, runs, tell_done
+from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
+from harpoon.kit.errors import Conflict, Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 
 _Op = Annotated[str, typer.Argument(help="The operation.", metavar="OP", show_default=False)]
@@ -94,6 +99,78 @@ def fork(  # noqa: PLR0913 one option each
     answer = client.post("namespaces", namespace, "runs", run, "fork", body=body)
     done = f"is forked from run/{run}" if answer.status == 201 else f"was forked from run/{run} before"
     tell_done(answer.body, form, done)
+
+
+@verb(
+    "move",
+    group=runs,
+    examples=(
+        "harpoon run move o-17 o-18",
+        "harpoon run move --workflow refund --all --dry-run",
+        "harpoon run move o-17 --to 4f2ac1d09b7e --reason 'back to the old form'",
+    ),
+)
+def move(  # noqa: PLR0913 one option each
+    *,
+    remote: Remote,
+    chosen: Annotated[
+        list[str] | None,
+        typer.Argument(help="Ids of runs.", metavar="[RUN]...", show_default=False, autocompletion=offers.runs),
+    ] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Option(help="With --all: every open run of this workflow.", metavar="W", autocompletion=offers.workflows),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every open run of --workflow.")] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(help="The generation.", metavar="GENERATION", show_default="what the workflow stands at"),
+    ] = None,
+    is_dry: Annotated[bool, typer.Option("--dry-run", help="Only say which could be moved.")] = False,
+    audit: Audit,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    form: Format = Output.TABLE,
+) -> None:
+    """Have open runs go by another generation of their workflow: what it stands at now.
+
+    A run stays where it stands on something that is not there in the same way; what that is, is told. Exit code 4:
+    some stay.
+    """
+    if bool(chosen) is (workflow is not None and all_) or all_ is (workflow is None):
+        raise Invalid("write harpoon run move RUN…, or harpoon run move --workflow W --all")
+    client = remote.client()
+    names = [name.removeprefix("run/") for name in chosen or ()]
+    if workflow is not None:
+        query = {"workflow": workflow.removeprefix("workflow/"), "status": "running"}
+        names = [one["id"] for one in read_list(client, ("namespaces", namespace, "runs"), query)["items"]]
+    order = {**audit.told(), **({} if to is None else {"generation": to})}
+    told = [_moved(client, namespace, name, order, is_dry=is_dry) for name in names]
+    if form in (Output.JSON, Output.YAML):
+        output.write({"runs": told}, form)
+    else:
+        for one in told:
+            terminal.show(f"run/{one['run']}" + ("" if form is Output.NAME else f" {_fate(one, is_dry=is_dry)}"))
+    staying = [one["run"] for one in told if one["because"]]
+    if staying:
+        raise Conflict(f"{len(staying)} of {len(told)} {'would stay' if is_dry else 'stay'} as they are")
+
+
+def _moved(client: Session, namespace: str, name: str, order: Mapping[str, Any], *, is_dry: bool) -> Mapping[str, Any]:
+    """Return what became of a run; of one that is refused, why."""
+    query = {"dry_run": "true"} if is_dry else None
+    try:
+        told = client.post("namespaces", namespace, "runs", name, "move", body=order, query=query).body
+    except Conflict as error:
+        return {"run": name, "is_moved": False, "because": [str(error)]}
+    return dict(told)
+
+
+def _fate(one: Mapping[str, Any], *, is_dry: bool) -> str:
+    if one["because"]:
+        return terminal.plain(f"{'would stay' if is_dry else 'stays'}: {'; '.join(one['because'])}")
+    if one["before"] == one["generation"]:
+        return f"is on generation {one['generation']}"
+    return f"{'could move' if is_dry else 'moved'} from generation {one['before']} to {one['generation']}"
 
 
 @verb("skip", group=runs, examples=("harpoon run skip o-17 tell", "harpoon run skip o-17 tell --visit 2"))

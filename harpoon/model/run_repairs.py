@@ -47,6 +47,28 @@ class RunFork(RunRetry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunMove(Repair):
+    """An open run is to go by another generation of its workflow from now on."""
+
+    #: Absent: what the workflow stands at.
+    generation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunMoved:
+    """What became of the order to move a run, or would."""
+
+    run: str
+    #: The generation that it was on.
+    before: str
+    #: The one that it is to be on.
+    generation: str
+    is_moved: bool
+    #: Why it cannot be moved; of one that is, nothing.
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSkip(Repair):
     """A visit of an operation is to be closed as ``done``, without an output."""
 

@@ -66,6 +66,7 @@ BODIES: dict[str, Any] = {
     "signal_run": {"label": "done"},
     "retry_run": {"from": "waits"},
     "fork_run": {"from": "waits", "id": "r9"},
+    "move_run": {},
     "skip_in_run": {"op": "waits"},
     "set_in_run": {"op": "waits", "label": "done"},
 }

@@ -1,6 +1,9 @@
 """The verbs by which runs are repaired: what is asked, what is shown, and how parked failures are told."""
 
-from tests.cli.fake_server import FakeServer, Told
+import json
+from pathlib import Path
+
+from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.runs_told import RUNS, WORKFLOWS, a_detail, a_run, a_visit, a_workflow
 from tests.cli.terminal_rig import Terminal
 
@@ -72,3 +75,60 @@ def test_a_run_is_forked_with_other_inputs(terminal: Terminal, server: FakeServe
     lines = terminal.run("describe", "run/o-17", server=server.url).out.splitlines()
     assert [line.split()[-1] for line in lines if "Forked from" in line] == ["o-16"]
     assert any(line.split() == ["Repaired", "2", "times"] for line in lines)
+
+
+def moved(run: str, *because: str, is_moved: bool = True) -> dict[str, object]:
+    return {"run": run, "before": "g1", "generation": "g2", "is_moved": is_moved, "because": list(because)}
+
+
+def test_runs_are_moved_and_those_that_stay_are_told(terminal: Terminal, server: FakeServer) -> None:
+    refused = problem(409, "it stays on generation g1: operation b, at which it stands, is gone")
+    server.tell(f"POST {RUNS}/o-17/move", Told(body=moved("o-17")))
+    server.tell(f"POST {RUNS}/o-18/move", refused)
+    done = terminal.run("run", "move", "run/o-17", "--to", "g2", "--by", "ann", server=server.url)
+    assert (done.code, done.out) == (0, "run/o-17 moved from generation g1 to g2\n"), done.err
+    assert server.of(f"POST {RUNS}/o-17/move")[0].body == {"generation": "g2", "by": "ann"}
+    done = terminal.run("run", "move", "o-17", "o-18", server=server.url)
+    assert done.code == 4
+    assert "run/o-18 stays: it stays on generation g1: operation b, at which it stands, is gone" in done.out
+    assert "1 of 2 stay as they are" in done.err
+
+
+def test_all_open_runs_of_a_workflow_are_looked_at(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}", Told(body={"revision": "1.2", "items": [a_run()]}))
+    server.tell(f"POST {RUNS}/o-17/move", Told(body=moved("o-17", "operation b is gone", is_moved=False)))
+    given = ("--workflow", "refund", "--all", "--dry-run")
+    done = terminal.run("run", "move", *given, server=server.url)
+    assert (done.code, done.out) == (4, "run/o-17 would stay: operation b is gone\n"), done.err
+    assert server.of(f"GET {RUNS}")[0].query == {"workflow": ["refund"], "status": ["running"]}
+    assert server.of(f"POST {RUNS}/o-17/move")[0].query == {"dry_run": ["true"]}
+    server.tell(f"POST {RUNS}/o-17/move", Told(body=moved("o-17", is_moved=False)))
+    assert (
+        terminal.run("run", "move", *given, server=server.url).out == "run/o-17 could move from generation g1 to g2\n"
+    )
+    told = terminal.run("run", "move", *given, "-o", "json", server=server.url)
+    assert '"is_moved": false' in told.out
+    server.tell(f"POST {RUNS}/o-17/move", Told(body=moved("o-17") | {"before": "g2"}))
+    assert terminal.run("run", "move", "o-17", server=server.url).out == "run/o-17 is on generation g2\n"
+    for wrong in ((), ("o-17", "--all"), ("--workflow", "refund"), ("o-17", *given)):
+        done = terminal.run("run", "move", *wrong, server=server.url)
+        assert (done.code, "write harpoon run move RUN…" in done.err) == (2, True), (wrong, done.err)
+
+
+def test_who_applies_a_workflow_is_told_of_open_runs(terminal: Terminal, server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "flow.yaml"
+    path.write_text(json.dumps(a_workflow()))
+    elder = {
+        "generation": "g1", "runs": 4, "movable": 2, "examples": ["o-1"], "left_out": 1,
+        "staying": [{"because": ["operation b is gone"], "runs": 1, "examples": ["o-3"]}],
+    }  # fmt: skip
+    body = {"revision": "1.2", "outcome": "changed", "changes": [], "workflow": a_workflow(), "elder_runs": [elder]}
+    server.tell(f"PUT {WORKFLOWS}/refund", Told(body=body))
+    done = terminal.run("apply", "-f", str(path), server=server.url)
+    assert done.code == 0, done.err
+    assert (
+        "4 open runs stay on generation g1: 2 could move (harpoon run move --workflow refund --all), "
+        "1 not (o-3): operation b is gone, 1 more were not looked at"
+    ) in done.err
+    done = terminal.run("diff", str(path), server=server.url)
+    assert "4 open runs stay on generation g1" in done.out
