@@ -101,8 +101,8 @@ def test_what_changes_of_runs_is_shown_until_it_cannot_be_read(terminal: Termina
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("get", "jobs", "--status", "failed"), "--status and --workflow select from a list of runs"),
-        (("get", "run/o-17", "--workflow", "a"), "--status and --workflow select from a list of runs"),
+        (("get", "jobs", "--status", "failed"), "--status, --parked and --workflow select from a list of runs"),
+        (("get", "run/o-17", "--workflow", "a"), "--status, --parked and --workflow select from a list of runs"),
         (("get", "runs", "--at", "-1m"), "of runs no history is kept; drop --at"),
         (("get", "workflows", "--at", "-1m"), "of workflows no history is kept; drop --at"),
         (("get", "workflows", "-w"), "workflows are not watched; list them again: harpoon get workflows"),
