@@ -21,6 +21,7 @@ SUITES = (
     "why",
     "steps",
     "work",
+    "http",
     "workflows",
     "loopback",
     "killed",

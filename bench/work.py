@@ -11,6 +11,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -104,18 +105,21 @@ async def crew(port: int) -> None:
 class House:
     """Conductors of all shards, and the exchange."""
 
-    def __init__(self) -> None:
+    def __init__(self, operations: Mapping[str, Operation] | None = None) -> None:
         self.store, self.clock = MemoryStore(), SystemClock()
         self.conductors: dict[int, Conductor] = {}
-        self.exchange = WorkExchange(lambda key: self.conductors.get(shard_of(key)), self.clock)
-        operations = {f"s{n}": Operation(worker="pack", next={"done": (f"s{n + 1}",)}) for n in range(CHAIN - 1)}
-        operations[f"s{CHAIN - 1}"] = Operation(worker="pack")
-        self._graph = compile_graph(WorkflowSpec(operations=operations))
+        self.exchange = WorkExchange(self.conductor_of, self.clock)
+        chain = {f"s{n}": Operation(worker="pack", next={"done": (f"s{n + 1}",)}) for n in range(CHAIN - 1)}
+        chain[f"s{CHAIN - 1}"] = Operation(worker="pack")
+        self._graph = compile_graph(WorkflowSpec(operations=operations or chain))
         self._tasks: list[asyncio.Task[None]] = []
+
+    def conductor_of(self, key: str) -> Conductor | None:
+        return self.conductors.get(shard_of(key))
 
     async def open(self) -> None:
         revision = await self.store.commit((), [Put(FORM, b"form")])
-        self._form = Form("g", self._graph, Compare(FORM, mod=revision or 0))
+        self._form = Form("g", self._graph, (Compare(FORM, mod=revision or 0),))
         lease, together = await self.store.lease(600), Together(self.store, Turns(self.clock))
         for shard in range(SHARDS):
             hold = await acquire(self.store, lease, f"shards/{shard:02d}", "bench", 1)

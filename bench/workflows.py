@@ -129,7 +129,7 @@ class Plant:
         self.store = store
         self.clock = SystemClock()
         self.turns = Turns(self.clock)
-        self.form = Form("g1", graph, kept)
+        self.form = Form("g1", graph, (kept,))
         self.exchange = Instant()
         self.reader = RunReader(store)
         self.timers: Timers = Timers(self.clock, self.turns)

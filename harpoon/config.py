@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from harpoon.kit.address import is_loopback
+from harpoon.kit.destination import Opening
 from harpoon.model.lease import LeaseTimes
 from harpoon.model.name import check_name
 from harpoon.store.past.budget import Budget
@@ -88,6 +89,8 @@ class ServerSettings:
     instance: str = field(default_factory=lambda: instance_name(socket.gethostname()))
     #: Base URL at which the other instances reach this one, and no other one; None: where it listens.
     advertise: str | None = None
+    #: Base URL at which users outside reach the servers, for callbacks; None: callbacks are told as paths.
+    public_url: str | None = None
     #: It shares its port with others on this host, and has one of its own for its peers.
     is_sharing: bool = False
     #: It stops when its standard input ends, which is when whoever started it is gone.
@@ -96,6 +99,8 @@ class ServerSettings:
     agents: Mapping[str, str] = field(default_factory=dict)
     #: An agent not reached for so long is lost and its tasks are replaced: six missed signs of life of 5 s.
     lost_after: timedelta = timedelta(seconds=30)
+    #: What ``http:`` operations may call beside the internet.
+    http_allow: tuple[Opening, ...] = ()
     #: Its lease: the right to act, and how it is kept.
     lease: LeaseTimes = field(default_factory=LeaseTimes.of)
     #: Every key is looked at again at least so often, woken or not: what a wake-up missed heals within it.
@@ -123,7 +128,11 @@ class ServerSettings:
         if isinstance(self.store, EtcdUrl):
             self.lease.check_lost_after(self.lost_after)
         if self.advertise is not None:
-            _check_advertised(self.advertise)
+            _check_base("--advertise", self.advertise)
+            if urlsplit(self.advertise).hostname in ("0.0.0.0", "::"):
+                raise ValueError(f"--advertise: {self.advertise} is no address that others can reach; name this host")
+        if self.public_url is not None:
+            _check_base("--public-url", self.public_url, has_path=True)
         if self.is_sharing:
             self._check_sharing()
 
@@ -141,6 +150,18 @@ class ServerSettings:
         """Where this instance keeps its history: of several on one host, each in a directory of its own."""
         return self.history / self.instance if self.history is not None and self.is_sharing else self.history
 
+    def closed_ports(self, own_port: int | None = None) -> frozenset[int]:
+        """Return the ports that operations never call, whatever is opened: the store's, and this instance's.
+
+        Args:
+            own_port: The port that is this instance's alone, when it shares the one it listens at.
+        """
+        store = self.store.endpoints if isinstance(self.store, EtcdUrl) else ()
+        ports = {urlsplit(f"//{one}").port for one in store} | {self.listen.port, own_port}
+        if self.advertise is not None:
+            ports.add(urlsplit(self.advertise).port)
+        return frozenset(port for port in ports if port)
+
     def url(self, own_port: int | None = None) -> str:
         """Return where the other instances reach this one; empty: nowhere.
 
@@ -154,22 +175,20 @@ class ServerSettings:
         return f"{self.advertise.rstrip('/')}:{own_port}"
 
 
-def _check_advertised(url: str) -> None:
-    """Check a URL at which this instance says that it is reached.
+def _check_base(option: str, url: str, *, has_path: bool = False) -> None:
+    """Check a URL at which this instance says that it is reached; it may have a path if ``has_path``.
 
     Raises:
         ValueError: It is none.
     """
     try:
         parts = urlsplit(url)
-        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (has_path or parts.path in ("", "/"))
         is_whole = is_whole and not (parts.query or parts.fragment or parts.username) and parts.port != 0
     except ValueError:
         is_whole = False
     if not is_whole or len(url) > URL_MAX:
-        raise ValueError(f"--advertise: write a base URL, such as http://10.0.0.1:{SERVER_PORT}; got {url[:200]!r}")
-    if urlsplit(url).hostname in ("0.0.0.0", "::"):
-        raise ValueError(f"--advertise: {url} is no address that others can reach; name this host")
+        raise ValueError(f"{option}: write a base URL, such as http://10.0.0.1:{SERVER_PORT}; got {url[:200]!r}")
 
 
 def parse_listen(text: str) -> Listen:

@@ -25,8 +25,10 @@ from harpoon.api.app import make_app
 from harpoon.api.closed import serve_closed
 from harpoon.api.doors import Doors
 from harpoon.api.site import own_socket, run_site
+from harpoon.client.outward import OutwardCaller
 from harpoon.client.peer import PeerClient
 from harpoon.config import Listen, ServerSettings
+from harpoon.control.closed_ports import ClosedPorts
 from harpoon.control.connecting import Connecting
 from harpoon.control.connectors import connectors_of
 from harpoon.control.controller import Controller
@@ -38,6 +40,7 @@ from harpoon.control.run_status import RunStatus
 from harpoon.control.sharing import Sharing, homes_of
 from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import SystemClock, system_random
+from harpoon.kit.destination import Guard
 from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Unavailable, leaves
 from harpoon.kit.fast import run_fast
 from harpoon.kit.lag import watch_lag
@@ -207,6 +210,7 @@ async def _serve(
     ready: Callable[[str], None],
 ) -> None:
     own = own_socket(settings.listen.host) if settings.is_sharing else None
+    caller: OutwardCaller | None = None
     try:
         means = _means(settings, store, session, own)
         controller = await patience.insist(
@@ -219,9 +223,10 @@ async def _serve(
             _tune_interpreter()
             recorder = _recorder(settings, means, controller)
             work = _exchange_of(controller)
-            connecting = Connecting(
-                work, controller.runs.conductor_of, means.instance, connectors_of(means, controller)
-            )
+            closed = ClosedPorts(controller.view, settings.closed_ports(None if own is None else own.getsockname()[1]))
+            caller = OutwardCaller(Guard(settings.http_allow, closed))
+            connectors = connectors_of(means, controller, caller)
+            connecting = Connecting(work, controller.runs.conductor_of, means.instance, connectors)
             sharing = Sharing(means, controller.view, controller.runs, work)
             doors = _doors(settings, means, controller, PeerClient(session), recorder, sharing)
             house = _House(
@@ -235,6 +240,8 @@ async def _serve(
             )
             await _keep(house, patience.stop, ready)
     finally:
+        if caller is not None:
+            await caller.close()
         if own is not None:
             own.close()
 
@@ -264,6 +271,7 @@ def _means(settings: ServerSettings, store: Store, session: aiohttp.ClientSessio
         keyring=keyring,
         instance=f"{settings.instance}-{uuid.uuid4().hex[:8]}",
         url=settings.url(None if own is None else own.getsockname()[1]),
+        public_url=(settings.public_url or "").rstrip("/"),
         ask_peer=ask_peer,
         tell_home=tell_home,
         last_lines=last_lines,
@@ -381,7 +389,7 @@ def _doors(
         runs=controller.runs,
         keyed=controller.keyed,
         workflows=controller.workflows,
-        run_status=RunStatus(means.store, controller.runs.reader, means.clock),
+        run_status=RunStatus(means.store, controller.runs.reader, means.clock, means.public_url),
     )
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from harpoon.model import wire
 from harpoon.model.agent import Agent, Capacity, Cordon, Link, LinkState, PortRange
 from harpoon.model.decision import Want
+from harpoon.model.dependency import Dependency
 from harpoon.model.instant import Instant
-from harpoon.model.job import PRIORITY, Dependency, Job, JobType, OnLost, Run, Spec, Update
+from harpoon.model.job import PRIORITY, Job, JobType, OnLost, Run, Spec, Update
 from harpoon.model.lifecycle import Restart, RestartPolicy
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Distinct, PlacementRules, Preference, Requirement, Spread

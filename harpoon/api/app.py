@@ -18,10 +18,12 @@ from harpoon.api import (
     agents,
     apply,
     backup,
+    callbacks,
     changes,
     cron,
     endpoints,
     events,
+    graphs,
     jobs,
     logs,
     namespaces,
@@ -30,6 +32,7 @@ from harpoon.api import (
     plan,
     rebalance,
     reference,
+    reports,
     rollouts,
     run_orders,
     run_repairs,
@@ -50,16 +53,19 @@ from harpoon.api import (
 )
 from harpoon.api.blocking import caught_up
 from harpoon.api.body import DECODING
+from harpoon.api.callbacks import AT_ONCE, CALLERS, GUESSES
 from harpoon.api.crowd import BULKS, REQUESTS, Crowd
 from harpoon.api.doors import DEADLINE, DOORS, Doors
 from harpoon.api.errors import to_problem
 from harpoon.api.feed import FEED, Feed
+from harpoon.api.graphs import DRAWING
+from harpoon.api.guesses import Guesses
 from harpoon.api.idempotency import UNDERWAY, Underway, check_key
 from harpoon.api.meters import METERS, Meters
 from harpoon.api.operation import Handler, operation_of
 from harpoon.api.pages import SNAPSHOTS, Snapshots
 from harpoon.api.plan import PLANNING
-from harpoon.api.problem import Refused, request_id
+from harpoon.api.problem import Refused, logged_path, request_id
 from harpoon.api.reference import REFERENCE, Reference
 from harpoon.api.run_feed import RUN_FEED, RunFeed
 from harpoon.api.sight import looking_back
@@ -92,11 +98,14 @@ ROUTES: Final = (
     *apply.ROUTES,
     *plan.ROUTES,
     *workflows.ROUTES,
+    *graphs.ROUTES,
     *runs.ROUTES,
+    *reports.ROUTES,
     *run_starts.ROUTES,
     *run_orders.ROUTES,
     *run_repairs.ROUTES,
     *signals.ROUTES,
+    *callbacks.ROUTES,
     *work.ROUTES,
     *permits.ROUTES,
     *workers.ROUTES,
@@ -130,8 +139,11 @@ def make_app(doors: Doors) -> web.Application:
     app[RUN_FEED] = RunFeed(doors.store, doors.view, meters.encoded)
     app[UNDERWAY] = Underway()
     app[PLANNING] = asyncio.Lock()
+    app[DRAWING] = asyncio.Semaphore(1)
     app[REQUESTS] = Crowd(doors.limits.requests, "requests")
     app[BULKS] = Crowd(doors.limits.bulks, "requests with many documents")
+    app[CALLERS] = Crowd(AT_ONCE, "callbacks")
+    app[GUESSES] = Guesses(doors.clock)
     app[SNAPSHOTS] = Snapshots(doors.limits)
     app[REFERENCE] = Reference(ROUTES)
     app.add_routes([operation.route() for operation in ROUTES])
@@ -169,7 +181,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
             request_id=request_id.get(),
             method=request.method,
             # Never the query: it may hold what does not belong into a log.
-            path=request.rel_url.raw_path[:200],
+            path=logged_path(request.rel_url.raw_path),
             status=response.status,
             remote=request.remote,
             duration_ms=round(seconds * 1000, 2),

@@ -38,7 +38,7 @@ _KEPT: Final = ("Harpoon-Revision", "ETag", "Content-Type")
 #: What a mutation comes to.
 T = TypeVar("T")
 #: Given what it comes to at a revision, what else is to be written in its commit.
-Extra = Callable[[Callable[[int], tuple[T, ...]]], tuple[Compare, Sequence[Write]]]
+Extra = Callable[[Callable[[int], tuple[T, ...]]], tuple[Sequence[Compare], Sequence[Write]]]
 Mutate = Callable[[Extra[T] | None], Awaitable[T | tuple[T, ...]]]
 Tell = Callable[[tuple[T, ...]], web.Response]
 
@@ -135,7 +135,7 @@ class _Writing(Generic[T]):
         #: Those of the last try.
         self.writes: Sequence[Write] = ()
 
-    def extra(self, outcomes: Callable[[int], tuple[T, ...]]) -> tuple[Compare, Sequence[Write]]:
+    def extra(self, outcomes: Callable[[int], tuple[T, ...]]) -> tuple[Sequence[Compare], Sequence[Write]]:
         """Return what is to be committed beside the mutation itself."""
         # The answer is told with a revision that nobody can have written into a job; there it is cut apart.
         unknown = 10**17 + secrets.randbelow(9 * 10**17)
@@ -149,7 +149,7 @@ class _Writing(Generic[T]):
             headers={name: _cut(response.headers[name], unknown) for name in _KEPT if name in response.headers},
         )
         self.writes = self._receipts.writes(self._name, receipt)
-        return self._compare, self.writes
+        return (self._compare,), self.writes
 
 
 def _all(accepted: T | tuple[T, ...]) -> tuple[T, ...]:

@@ -69,6 +69,8 @@ def job_json(view: View, job: Job, revision: int, status: bytes | None = None) -
         metadata["is_terminating"] = True
     if job.owner is not None:
         metadata["owner"] = asdict(job.owner)
+    if job.run_owner is not None:
+        metadata["run_owner"] = asdict(job.run_owner)
     head = b'{"apiVersion":"harpoon/v1","kind":"Job","metadata":%s,"spec":%s}'
     shown = head % (orjson.dumps(metadata), codec.dump_full(job.spec))
     return shown if status is None else joined(shown, status=status)

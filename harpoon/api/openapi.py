@@ -14,7 +14,7 @@ from harpoon.api.operation import AT, NAME, TEXT, Answer, Operation, Parameter, 
 from harpoon.kit.schema import DIALECT, Definitions
 from harpoon.model.operation import HANDLER_PATTERN
 from harpoon.model.shown import ProblemDetails
-from harpoon.model.tombstone import RUN_ID_PATTERN
+from harpoon.model.sub_run import ANY_RUN_PATTERN
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -26,8 +26,11 @@ PARTS: Final[Mapping[str, Parameter]] = {
     "ns": Parameter("ns", NAME, "The namespace."),
     "name": Parameter("name", NAME, "The name."),
     "id": Parameter("id", TEXT, "The id, as an answer told it."),
-    "run": Parameter("run", {"type": "string", "pattern": RUN_ID_PATTERN}, "The run's id."),
+    "run": Parameter("run", {"type": "string", "pattern": ANY_RUN_PATTERN}, "The run's id."),
     "signal": Parameter("signal", {"type": "string", "pattern": HANDLER_PATTERN}, "The signal's name."),
+    "op": Parameter("op", {"type": "string"}, "The operation's name."),
+    "visit": Parameter("visit", whole(1, 9_999_999), "The number of the visit."),
+    "token": Parameter("token", {"type": "string"}, "What makes the URL a credential."),
     "n": Parameter("n", whole(1, 999_999_999), "The number of the version."),
 }
 #: What operations are grouped by, in this order.

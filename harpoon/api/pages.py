@@ -123,12 +123,15 @@ _log = structlog.get_logger(__name__)
 SNAPSHOTS: web.AppKey[Snapshots] = web.AppKey("snapshots", Snapshots)
 
 
-async def answer_pages(request: web.Request, gather: Callable[[], Awaitable[Listed]]) -> web.Response:
+async def answer_pages(
+    request: web.Request, gather: Callable[[], Awaitable[Listed]], most: int | None = None
+) -> web.Response:
     """Answer a list whose operation takes `PAGING`: all of it, or the page that is asked for.
 
     Args:
         request: What is answered.
         gather: Takes note of what is listed, in one go; called unless a page of an older snapshot is asked for.
+        most: Items of a page where the request does not say how many; None: all of them.
 
     Raises:
         Invalid: The token is none, or of another list.
@@ -145,6 +148,7 @@ async def answer_pages(request: web.Request, gather: Callable[[], Awaitable[List
         name, snapshot, start = _resume(request, match[2], int(match[3]))
         return await _answer_page(request, snapshot, name, start, limit or snapshot.limit)
     listed = await gather()
+    limit = limit or most
     if limit is None:
         return _answer(request, listed, await _encoded(listed, 0, len(listed.items)), {})
     if len(listed.items) <= limit and request.method != hdrs.METH_HEAD:

@@ -1,5 +1,6 @@
 """Problem details (RFC 9457): the one form in which every error is told."""
 
+import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
@@ -32,6 +33,17 @@ _CODES: Final = {
     503: "unavailable",
     504: "timed_out",
 }
+
+
+#: Characters of a path that are logged.
+_PATH_MAX: Final = 200
+#: A path that ends in what opens something to whoever knows it, and what may be logged of it.
+_SECRET_PATH: Final = re.compile(r"(/v1/callbacks/+(?:[^/]*/+){0,4}).*", re.DOTALL)
+
+
+def logged_path(path: str) -> str:
+    """Return what may be logged of the path of a request."""
+    return _SECRET_PATH.sub(r"\1…", path)[:_PATH_MAX]
 
 
 class Refused(Exception):

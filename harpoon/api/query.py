@@ -8,7 +8,7 @@ from harpoon.api.operation import operation_of
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.name import check_name
 from harpoon.model.operation import check_handler
-from harpoon.model.tombstone import check_run_id
+from harpoon.model.sub_run import check_any_run
 
 Tags = tuple[tuple[str, str], ...]
 
@@ -125,7 +125,7 @@ def path_run(request: web.Request) -> str:
         Invalid: It is none.
     """
     try:
-        return check_run_id(request.match_info["run"])
+        return check_any_run(request.match_info["run"])
     except ValueError as error:
         raise Invalid(str(error)) from error
 

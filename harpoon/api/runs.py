@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,8 +12,8 @@ from harpoon.api.blocking import read_wait
 from harpoon.api.doors import DOORS
 from harpoon.api.frames import Encoding
 from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_of_holder
-from harpoon.api.operation import FLAG, TAG, WAIT, Answer, Operation, Parameter
-from harpoon.api.pages import PAGING, Listed, answer_pages
+from harpoon.api.operation import FLAG, TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
+from harpoon.api.pages import PAGE_MAX, PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
 from harpoon.api.run_waits import run_changed, runs_changed
 from harpoon.api.run_watch import (
@@ -25,16 +26,20 @@ from harpoon.api.run_watch import (
     watch_run,
     watch_runs,
 )
+from harpoon.api.sight import read_moment
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
+from harpoon.control.attempt_whys import with_job
 from harpoon.control.ledger_records import run_key
+from harpoon.core.run_items import Items
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import NAME_PATTERN
+from harpoon.model.operation import VISITS_MAX
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptList, RunDetail, RunList
+from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.why import Why
 
@@ -44,8 +49,22 @@ _STATUS: Final = Parameter(
     "Only runs that stand so; any of these.",
     many=True,
 )
-_WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
 _PARKED: Final = Parameter("parked", FLAG, "Only runs in which a failure is parked, until somebody repairs it.")
+_PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
+_SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
+_ITEM_STATUSES: Final = tuple(one.value for one in ItemStatus)
+_ITEMS: Final = (
+    Parameter("op", {"type": "string"}, "Only items of this operation."),
+    Parameter("visit", whole(1, VISITS_MAX), "Only items of this visit of the operation."),
+    Parameter(
+        "status", {"type": "string", "enum": list(_ITEM_STATUSES)}, "Only items that stand so; any of these.", many=True
+    ),
+)
+SINCE: Final = Parameter(
+    "since", TEXT, "Only runs begun then or later: a time such as 2026-01-31T12:00:00Z, or so long ago, such as -10m."
+)
+UNTIL: Final = Parameter("until", TEXT, "Only runs begun before then, written as `since` is.")
 _CHANGED: Final = Parameter(
     "wait", WAIT.schema, "How long to wait for any run to begin, end, pause or resume; at most 5m."
 )
@@ -54,7 +73,8 @@ _CHANGED: Final = Parameter(
 async def list_runs(request: web.Request) -> web.StreamResponse:
     """Show the runs of a namespace, or of all, the latest first; wait for one to begin or end, if asked to.
 
-    It looks at every run that is kept there. At most 20,000 are listed; ``left_out`` tells how many more match. With
+    It looks at every run that is kept there, whatever is asked for. At most 20,000 are listed; ``left_out`` tells how
+    many more match. With
     ``watch=true``: those that are open, then all that happens in any of them and in those that begin.
     """
     doors, query = request.app[DOORS], Query(request)
@@ -71,6 +91,10 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         statuses=frozenset(statuses),
         tags=query.tags(),
         is_parked=query.flag("parked"),
+        since_ms=read_moment(request, "since"),
+        until_ms=read_moment(request, "until"),
+        parent=query.one("parent"),
+        has_sub_runs=query.flag("sub_runs"),
     )
     reader = runs_of(request).reader
     await runs_changed(request, namespace)
@@ -79,7 +103,7 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         revision = await doors.store.revision()
         runs, left_out = await run_lists.list_runs(reader, choice)
         more = {"left_out": b"%d" % left_out} if left_out else {}
-        return Listed(revision=revision, items=runs, encode=codec.dump_full, more=more)
+        return Listed(revision=revision, items=runs, encode=run_lists.listed_json, more=more)
 
     return await answer_pages(request, gather)
 
@@ -114,6 +138,38 @@ async def list_attempts(request: web.Request) -> web.Response:
     return await answer_pages(request, gather)
 
 
+async def list_callbacks(request: web.Request) -> web.Response:
+    """Show where a run is called back, by operations that wait for that: what is open, and what comes next.
+
+    Each URL is a credential: who has it can answer for whoever it was meant for.
+    """
+    doors, namespace, run = request.app[DOORS], path_name(request, "ns"), path_run(request)
+    revision = await doors.store.revision()
+    told = await status_of(request).callbacks(namespace, run)
+    return answer(request, codec.dump_full(told), revision=revision)
+
+
+async def list_items(request: web.Request) -> web.Response:
+    """Show the items of a run's operations with ``foreach``, in their order: of each its value and what came of it.
+
+    A page has a thousand at most.
+    """
+    doors, query = request.app[DOORS], Query(request)
+    namespace, run = path_name(request, "ns"), path_run(request)
+    statuses = query.many("status")
+    for status in statuses:
+        if status not in _ITEM_STATUSES:
+            raise bad_parameter("status", f"one of {', '.join(_ITEM_STATUSES)}; got {status[:80]!r}")
+    choice = Items(query.one("op"), query.count("visit"), frozenset(statuses))
+
+    async def gather() -> Listed:
+        revision = await doors.store.revision()
+        found = await status_of(request).items(namespace, run, choice)
+        return Listed(revision=revision, items=found, encode=codec.dump_full)
+
+    return await answer_pages(request, gather, PAGE_MAX)
+
+
 async def get_run_why(request: web.Request) -> web.Response:
     """Explain how a run stands: what each open operation waits for, and what each join lacks.
 
@@ -128,7 +184,8 @@ async def get_run_why(request: web.Request) -> web.Response:
         except HarpoonError:
             pass  # what is in the store is told all the same
     revision = await doors.store.revision()
-    told = await status_of(request).why(namespace, run, _floor(request, key), doors.view.external(revision))
+    floor, retell = _floor(request, key), partial(with_job, doors.view)
+    told = await status_of(request).why(namespace, run, floor, doors.view.external(revision), retell)
     return answer(request, codec.dump_full(told), revision=revision)
 
 
@@ -154,7 +211,9 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
-_CHOICE: Final = (_STATUS, _WORKFLOW, _PARKED, TAG, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS)
+_CHOICE: Final = (
+    _STATUS, WORKFLOW, _PARKED, _PARENT, _SUB_RUNS, TAG, SINCE, UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS
+)  # fmt: skip
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
     Operation(
@@ -179,5 +238,9 @@ ROUTES = (
         answers={200: Answer(json=RunDetail, events=RunWatchEvent)},
     ),
     Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
+    Operation("GET", f"{_RUNS}/{{run}}/callbacks", list_callbacks, tag="runs", answers={200: RunCallbacks}),
+    Operation(
+        "GET", f"{_RUNS}/{{run}}/items", list_items, tag="runs", query=(*_ITEMS, *PAGING), answers={200: ItemList}
+    ),
     Operation("GET", f"{_RUNS}/{{run}}/why", get_run_why, tag="runs", answers={200: Why}),
 )

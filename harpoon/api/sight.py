@@ -15,7 +15,7 @@ from aiohttp import web
 
 from harpoon.api.doors import DOORS
 from harpoon.api.operation import AT, operation_of
-from harpoon.api.query import bad_parameter
+from harpoon.api.query import Query, bad_parameter
 from harpoon.api.revision import parse_revision
 from harpoon.control.bookings import Bookings
 from harpoon.control.past import Moment
@@ -30,6 +30,7 @@ _OF_THE_PRESENT: Final = ("min_revision", "wait", "after", "limit", "continue")
 #: What of the past the request under way is answered from; None: it is answered from the present.
 _MOMENT: Final[ContextVar[Moment | None]] = ContextVar("moment", default=None)
 _DIGITS: Final = re.compile(r"\d+\.\d+", re.ASCII)
+_MOMENTS: Final = "a time such as 2026-01-31T12:00:00Z, or how long ago, such as -10m"
 _FORMS: Final = "a revision such as 1.42, a time such as 2026-01-31T12:00:00Z, or how long ago, such as -10m"
 
 
@@ -126,6 +127,21 @@ def read_point(parameter: str, text: str, now_ms: int) -> Point:
     except (ValueError, OverflowError) as error:
         detail = str(error) if isinstance(error, _Unclear) else f"write {_FORMS}; got {text[:80]!r}"
         raise bad_parameter(parameter, detail) from error
+
+
+def read_moment(request: web.Request, parameter: str) -> int | None:
+    """Return a moment that a parameter of the query names, UTC milliseconds; None: it is absent.
+
+    Raises:
+        Invalid: It names none.
+    """
+    text = Query(request).one(parameter)
+    if text is None:
+        return None
+    point = read_point(parameter, text, request.app[DOORS].clock.now().wall)
+    if not isinstance(point, Time):
+        raise bad_parameter(parameter, f"write {_MOMENTS}; got {text[:80]!r}")
+    return point.at_ms
 
 
 class _Unclear(ValueError):

@@ -16,7 +16,7 @@ from aiohttp import web
 from harpoon.api.app import stamp
 from harpoon.api.doors import DOORS
 from harpoon.api.limits import Limits
-from harpoon.api.problem import problem, request_id
+from harpoon.api.problem import logged_path, problem, request_id
 from harpoon.kit.address import is_loopback
 from harpoon.kit.errors import Invalid, Unavailable
 
@@ -179,7 +179,11 @@ class Connection(web.RequestHandler):
             response = problem(status, f"this is no request that can be read: {type(exc).__name__}", code="unreadable")
         else:
             _log.error(
-                "request_failed", request_id=request_id.get(), method=request.method, path=request.path, exc_info=exc
+                "request_failed",
+                request_id=request_id.get(),
+                method=request.method,
+                path=logged_path(request.path),
+                exc_info=exc,
             )
             response = problem(status, "a fault of the server; its log tells more under the id of this request")
         if request.writer.output_size > 0:

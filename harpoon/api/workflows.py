@@ -19,10 +19,12 @@ from harpoon.control.elder_runs import elder_runs
 from harpoon.control.workflow_told import (
     bounds_json,
     changes_of,
+    check,
     compiled,
     drafted,
     outcome_of,
     standing,
+    standing_bounds_json,
     workflow_json,
 )
 from harpoon.kit import codec
@@ -60,7 +62,7 @@ async def get_workflow(request: web.Request) -> web.Response:
     namespace, name = path_name(request, "ns"), path_name(request, "name")
     row = workflows.get(namespace, name)
     graph = await workflows.graph(namespace, name, row.value.generation)
-    shown = workflow_json(view, row.value, row.mod_revision, await bounds_json(graph))
+    shown = workflow_json(view, row.value, row.mod_revision, await standing_bounds_json(view, namespace, name, graph))
     return answer(request, shown, tag=row.mod_revision)
 
 
@@ -76,7 +78,7 @@ async def put_workflow(request: web.Request) -> web.Response:
         raise Invalid("If-Match and If-None-Match: * contradict each other; send one of them")
     manifest = await _read(request)
     _check_path(manifest.metadata, {"namespace": path_name(request, "ns"), "name": path_name(request, "name")})
-    bounds = await bounds_json(await compiled(manifest.spec))
+    bounds = await _bounds(request, manifest)
     row = standing(doors.view, manifest)
     changes = codec.dump(changes_of(row, manifest))
     if Query(request).flag("dry_run"):
@@ -101,12 +103,19 @@ async def delete_workflow(request: web.Request) -> web.Response:
 async def bound_workflow(request: web.Request) -> web.Response:
     """Say what any run of a workflow would come to at most, given its manifest; nothing is declared."""
     manifest = await _read(request)
-    return answer(request, await bounds_json(await compiled(manifest.spec)))
+    return answer(request, await _bounds(request, manifest))
+
+
+async def _bounds(request: web.Request, manifest: WorkflowManifest) -> bytes:
+    metadata, graph = manifest.metadata, await compiled(manifest.spec)
+    return await bounds_json(request.app[DOORS].view, metadata.namespace, metadata.name, graph)
 
 
 async def _read(request: web.Request) -> WorkflowManifest:
     body = await read_json(request)
-    return await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    manifest = await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    await check(manifest.spec)
+    return manifest
 
 
 async def _elder_runs(request: web.Request, record: WorkflowRecord) -> tuple[ElderRuns, ...]:

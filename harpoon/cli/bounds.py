@@ -1,6 +1,5 @@
 """The verb ``bounds``: what any run of a workflow may come to at most, before one is started. It needs no server."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
@@ -58,20 +57,17 @@ def _bounds_of(document: Document) -> dict[str, Any]:
     Raises:
         Invalid: It has flaws, or no bound; all are told with their places.
     """
-    # The expressions of a workflow are compiled by a library that takes longer to load than all other verbs.
-    from harpoon.core.bounds import bounds as bounds_of_graph  # noqa: PLC0415
+    from harpoon.core.bounds import bounds as bounds_of_graph  # noqa: PLC0415 as for the graph
     from harpoon.core.bounds import shown  # noqa: PLC0415
-    from harpoon.core.graph import compile_graph  # noqa: PLC0415
-    from harpoon.kit import codec  # noqa: PLC0415
-    from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest  # noqa: PLC0415
+    from harpoon.kit.ordered import check_orders  # noqa: PLC0415
 
-    written = json.dumps(documents.manifest_of(document, None)).encode()
+    name, graph = workflows.graph_of(document)
     try:
-        manifest = codec.decode(WorkflowManifest, written, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
-        told = shown(bounds_of_graph(compile_graph(manifest.spec)))
+        told = shown(bounds_of_graph(graph))
+        check_orders(graph.spec)
     except Invalid as error:
         raise documents.placed(error, documents.place_in(document)) from error
-    return {"workflow": manifest.metadata.name, **told}
+    return {"workflow": name, **told}
 
 
 def _lines(told: Mapping[str, Any]) -> Iterator[str]:

@@ -218,6 +218,14 @@ def note(instance: Object) -> str:
     return "; ".join(one for one in (unfit, str(instance.get("reason") or "")) if one)
 
 
+def _worker_state(worker: Object) -> str:
+    """Say whether a worker is heard, and takes more."""
+    if worker.get("is_quiet"):
+        return "quiet"
+    sessions = [one for one in worker.get("sessions") or () if not one.get("is_quiet")]
+    return "draining" if sessions and all(one.get("is_draining") for one in sessions) else "connected"
+
+
 #: Comes first when objects of several namespaces are listed.
 NAMESPACE: Final = Column("NAMESPACE", namespace_of)
 
@@ -345,6 +353,20 @@ RUN: Final = Kind(
         Column("REASON", _text("reason"), is_sentence=True),
     ),
 )
+WORKER: Final = Kind(
+    name="worker",
+    plural="workers",
+    watched=(),
+    columns=(
+        Column("NAME", name_of),
+        Column("STATE", _worker_state, is_state=True),
+        Column("BUSY", _text("busy")),
+        Column("SESSIONS", lambda row: str(len(row.get("sessions") or ()))),
+        Column("HEARD", lambda row: age(row.get("heard_ms"))),
+        Column("SINCE", lambda row: age(row.get("since_ms"))),
+        Column("HANDLERS", lambda row: ", ".join(map(str, row.get("handlers") or ())), is_sentence=True),
+    ),
+)
 #: Live instances; the one that was asked is marked.
 INSTANCE: Final = (
     Column("INSTANCE", lambda row: f"{row['name']}{' *' if row.get('is_self') else ''}"),
@@ -377,5 +399,5 @@ VERSION: Final = (
     Column("TAGS", lambda row: pairs(row.get("tags")), is_wide=True),
     Column("COMMAND", lambda row: " ".join(map(str, _at(row, "spec", "task", "command") or ())), is_sentence=True),
 )
-KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES, WORKFLOW, RUN)
+KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES, WORKFLOW, RUN, WORKER)
 _SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",), "namespace": ("ns",), "workflow": ("wf",)}

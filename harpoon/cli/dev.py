@@ -42,6 +42,8 @@ UP_WITHIN: Final = timedelta(seconds=30)
 HISTORY_BUDGET: Final = "1d,64Mi"
 #: Pause between two looks while they come up; there is nothing to watch before.
 LOOK_EVERY: Final = timedelta(milliseconds=50)
+#: Operations may call what else runs on this machine: it is all one user's.
+_OPENED: Final = ("--http-allow", "127.0.0.0/8", "--http-allow", "::1", "--http-allow", "localhost")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -144,7 +146,7 @@ def _lay(where: Listen, agents: int, data: Path, store: DevStore, paths: Sequenc
     past = ("--history", str(data / f"{store}-history"), "--history-budget", HISTORY_BUDGET)
     server = Child(
         "server",
-        harpoon("server", "--listen", _text(where), "--secrets-key-file", str(keys), *kept, *past),
+        harpoon("server", "--listen", _text(where), "--secrets-key-file", str(keys), *_OPENED, *kept, *past),
         data / "server.log",
     )
     # An agent obeys the registry with the highest token it has seen: one on another store would not be heard.

@@ -22,6 +22,8 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.runs": ("run",),
     "harpoon.cli.run_repairs": ("run",),
     "harpoon.cli.bounds": ("bounds",),
+    "harpoon.cli.report": ("report",),
+    "harpoon.cli.graph": ("graph",),
     "harpoon.cli.agents": ("cordon", "uncordon", "drain", "declare-dead"),
     "harpoon.cli.rebalance": ("rebalance",),
     "harpoon.cli.reads": ("version", "get", "status"),

@@ -27,7 +27,7 @@ KEPT_FOR: Final = timedelta(seconds=5)
 #: More names than this help nobody.
 NAMES_MAX: Final = 500
 #: What ``get`` lists.
-KINDS: Final = ("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces", "workflows", "runs")
+KINDS: Final = ("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces", "workflows", "runs", "workers")
 #: What ``watch`` takes several of at once.
 WATCHED: Final = ("jobs", "placements", "tasks", "agents")
 

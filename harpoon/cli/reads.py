@@ -17,7 +17,7 @@ from harpoon.cli.subject import Subject
 from harpoon.cli.table import Object
 from harpoon.cli.verb import verb
 from harpoon.client.watch import Selection
-from harpoon.kit.errors import Invalid
+from harpoon.kit.errors import Invalid, NotFound
 from harpoon.model.run import Status as RunStatus
 
 
@@ -42,7 +42,9 @@ def version(form: Format = Output.TABLE) -> None:
         "harpoon get namespaces",
         "harpoon get tasks --at -10m",
         "harpoon get workflows",
+        "harpoon get workers -n shop",
         "harpoon get runs --workflow refund --status failed",
+        "harpoon get runs --since 2h --limit 20 -l team=shop",
     ),
 )
 def get(  # noqa: PLR0913 one parameter an option
@@ -51,7 +53,7 @@ def get(  # noqa: PLR0913 one parameter an option
     kind: Annotated[
         str,
         typer.Argument(
-            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows or runs; or KIND/NAME.",
+            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows, runs or workers; or KIND/NAME.",
             metavar="KIND",
             show_default=False,
             autocompletion=offers.kinds_and_names,
@@ -72,14 +74,24 @@ def get(  # noqa: PLR0913 one parameter an option
     parked: Annotated[
         bool, typer.Option("--parked", help="Only runs in which a failure is parked, until somebody repairs it.")
     ] = False,
+    span: run_lists.Span,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            help="Only runs that this run has called; other lists leave such runs out.",
+            metavar="RUN",
+            callback=lambda text: text and text.removeprefix("run/"),
+            autocompletion=offers.runs,
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """List jobs, tasks, agents, the endpoints of a job, what waits, namespaces, workflows or runs; or show one.
+    """List jobs, tasks, agents, endpoints of a job, what waits, namespaces, workflows, runs or workers; or show one.
 
     With -w, go on with what changes: with -o json a line, with -o yaml a document for each. With --at, show what
-    stood then, as far as the server keeps a history; of workflows and runs none is kept.
+    stood then, as far as the server keeps a history; of workflows, runs and workers none is kept.
     """
     word, _, named = kind.partition("/")
     asked, client = columns.kind_of(word), remote.client()
@@ -91,13 +103,19 @@ def get(  # noqa: PLR0913 one parameter an option
         raise Invalid("what was does not change any more; drop -w, or --at")
     has_namespaces = scope.all_namespaces and asked in (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN)
     chosen = tuple(status_ or ())
-    if (chosen or workflow or parked) and (asked is not columns.RUN or name):
-        raise Invalid("--status, --parked and --workflow select from a list of runs: harpoon get runs")
-    if at is not None and asked in (columns.WORKFLOW, columns.RUN):
+    if (chosen or workflow or parked or parent or span.is_given) and (asked is not columns.RUN or name):
+        raise Invalid(
+            "--status, --parked, --workflow, --parent, --since, --until and --limit "
+            "select from a list of runs: harpoon get runs"
+        )
+    if at is not None and asked in (columns.WORKFLOW, columns.RUN, columns.WORKER):
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
     if asked is columns.RUN and name is None:
-        query: dict[str, object] = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags}
-        query["parked"] = "true" if parked else None
+        if watch and span.limit is not None:
+            raise Invalid("what is watched is watched whole; drop -w, or --limit")
+        states = [one.value for one in chosen]
+        query = {"status": states, "workflow": workflow, "parent": parent, "tag": scope.tags, **span.query()}
+        query |= {"parked": "true"} if parked else {}
         run_lists.show(client, scope, query, form, is_watching=watch)
         return
     if watch:
@@ -171,6 +189,8 @@ def _read(
             raise Invalid("name the job whose endpoints you want: harpoon get endpoints NAME")
         answer = _one(client, ("namespaces", scope.namespace, "jobs", name, "endpoints"), at)
         return answer, answer["endpoints"]
+    if kind is columns.WORKER:
+        return _workers(client, name, scope)
     if kind is columns.WAITING:
         answer = _all(client, ("waiting",), {"namespace": namespace}, at)
     elif name is not None:
@@ -179,6 +199,23 @@ def _read(
     else:
         answer = _all(client, _path(kind, None, namespace), {"tag": scope.tags} if scope.tags else {}, at)
     return answer, answer["items"]
+
+
+def _workers(client: Session, name: str | None, scope: Scope) -> tuple[Any, Sequence[Object]]:
+    """Return the workers of a namespace, or one of them.
+
+    Raises:
+        NotFound: There is none of that name.
+    """
+    answer = client.get("namespaces", scope.namespace, "workers").body
+    if missing := answer.get("unanswered"):
+        terminal.say(f"{', '.join(missing)} did not answer: there may be workers that only they have heard")
+    if name is None:
+        return answer, answer["items"]
+    found = [one for one in answer["items"] if one["name"] == name]
+    if not found:
+        raise NotFound(f"no worker {name} was heard in namespace {scope.namespace} in the last ten minutes")
+    return found[0], found
 
 
 def _one(client: Session, path: Sequence[str], at: str | None) -> Any:
@@ -197,7 +234,9 @@ def _check(kind: Kind, name: str | None, scope: Scope, *, is_watching: bool) -> 
     """
     if kind is columns.WAITING and (name or scope.tags):
         raise Invalid("what waits is listed whole, grouped by reason; of one object ask: harpoon why KIND/NAME")
-    if kind in (columns.NAMESPACES, columns.WORKFLOW) and is_watching:
+    if kind is columns.WORKER and (scope.tags or scope.all_namespaces):
+        raise Invalid("workers have no tags and are of one namespace; drop -l and -A, or see: harpoon report stats")
+    if kind in (columns.NAMESPACES, columns.WORKFLOW, columns.WORKER) and is_watching:
         raise Invalid(f"{kind.plural} are not watched; list them again: harpoon get {kind.plural}")
     if kind is columns.RUN and name and is_watching:
         raise Invalid(f"wait for it to be over: harpoon wait run/{name}")

@@ -23,7 +23,7 @@ VISIT: Final = (
     Column("STATE", lambda row: str(row["state"]), is_state=True),
     Column("ATTEMPTS", lambda row: str(row["attempts"]) if row["kind"] == "worker" else ""),
     Column("LABEL", lambda row: str(row["label"] or "")),
-    Column("WORKER", lambda row: str(row["worker"] or "")),
+    Column("WORKER", lambda row: str(row.get("run") or row["worker"] or "")),
     Column("STARTED", lambda row: columns.age(row["started_ms"])),
     Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
     Column("DUE", lambda row: "" if row["ended_ms"] else columns.until(row["due_ms"]), is_wide=True),
@@ -37,6 +37,17 @@ OPERATION: Final = (
     Column("TIMEOUT", lambda row: str(row["timeout"])),
     Column("NEXT", lambda row: str(row["next"]), is_sentence=True),
 )
+#: What was beside what may be at most, of each operation that was visited.
+_VISITED: Final = (
+    Column("OPERATION", lambda row: str(row["op"])),
+    Column("VISITS", lambda row: _of(row["visits"], row["visits_max"])),
+    Column("ATTEMPTS", lambda row: _of(row["attempts"], row["attempts_max"])),
+    Column("QUEUED", lambda row: columns.length(row["queue_ms"])),
+    Column("WORKED", lambda row: columns.length(row["work_ms"])),
+    Column("WAITED", lambda row: columns.length(row["wait_ms"])),
+    Column("LATEST", lambda row: columns.length(row["latest_ms"] or 0)),
+    Column("AT MOST", lambda row: "" if row["span_max_ms"] is None else span_at_most(row["span_max_ms"])),
+)
 
 
 def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
@@ -47,13 +58,14 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
     yield from screens.pairs_of(
         [
             ("Namespace", value["namespace"]),
+            ("Called by", f"run/{value['parent']}" if value.get("parent") else ""),
             ("Workflow", f"{value['workflow']}, generation {value['generation']}"),
             ("Forked from", str(value.get("forked_from") or "")),
             ("Repaired", _times(value.get("repairs"))),
             ("Tags", columns.pairs(value["tags"])),
             ("Started", f"{columns.age(value['created_ms']) or 'a moment'} ago"),
             ("Took" if value["ended_ms"] else "So far", columns.span(value["created_ms"], value["ended_ms"])),
-            ("Deadline", columns.until(value["deadline_ms"])),
+            ("Deadline", _deadline(value)),
             ("Inputs", _json(value["inputs"], is_wide=is_wide)),
             ("Outputs", _json(value["outputs"], is_wide=is_wide)),
             ("Attempts", _measure(measures["attempts"], str, str)),
@@ -64,7 +76,7 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
     visits = value["visits"]
     if visits:
         yield ""
-        yield from timeline(value) if is_timeline else screens.table(VISIT, visits, is_wide=is_wide)
+        yield from timeline(value, is_wide=is_wide) if is_timeline else screens.table(VISIT, visits, is_wide=is_wide)
     yield from _parked(value)
     if left := value["visits_left"]:
         yield f"and {left} visits before these; all attempts: GET …/runs/{value['id']}/attempts"
@@ -95,7 +107,7 @@ def _parked(value: Object) -> Iterator[str]:
         yield f"To go on: harpoon run retry {run} --from {op}, or harpoon run skip {run} {op}"
 
 
-def timeline(value: Object) -> Iterator[str]:
+def timeline(value: Object, *, is_wide: bool) -> Iterator[str]:
     """Yield a line for each visit, along the time that the run has taken; the bound stands beside what was."""
     # What was forked began before it was.
     began = min([value["created_ms"], *(one["opened_ms"] for one in value["visits"])])
@@ -107,24 +119,22 @@ def timeline(value: Object) -> Iterator[str]:
     ]
     bound = value["measures"]["ends_after_ms"]["bound"]
     at_most = "" if bound is None else f" of at most {span_at_most(bound)}"
-    yield from screens.table(_timeline_columns(columns.length(span) + at_most), rows, is_wide=True)
-    yield "  . waits for a worker   = a worker is at it, retries included   - waits for a signal, a time or a retry"
+    yield from screens.table(_timeline_columns(columns.length(span) + at_most), rows, is_wide=is_wide)
+    yield "  . waits to be claimed   = is worked at   - waits for a signal, a time or the next attempt"
+    if visited := [one for one in value["operations"] if one.get("visits") and "queue_ms" in one]:
+        yield ""
+        yield from screens.table(_VISITED, visited, is_wide=is_wide)
 
 
 def bar(visit: Mapping[str, Any], began_ms: int, span_ms: int) -> str:
     """Draw one visit within a run's time: where it stood, and what it did there."""
     cells = [" "] * BAR
-    opened, ended = visit["opened_ms"], visit["ended_ms"]
-    until = began_ms + span_ms if ended is None else ended
-    strokes = [(opened, _STROKES["queue" if visit["kind"] == "worker" else "wait"])]
-    if visit["started_ms"] is not None:
-        strokes.append((visit["started_ms"], _STROKES["work"]))
-    if visit["state"] == "retrying":
-        strokes[-1] = (strokes[-1][0], _STROKES["wait"])
-    ends = [start for start, _ in strokes[1:]] + [until]
-    for (start, stroke), end in zip(strokes, ends, strict=True):
-        first, last = (min(BAR - 1, max(0, (at - began_ms) * BAR // span_ms)) for at in (start, end))
-        cells[first : last + 1] = stroke * (last + 1 - first)
+    until = began_ms + span_ms
+    for one in visit.get("stretches") or ():
+        start, end = one["from_ms"], until if one["to_ms"] is None else min(until, one["to_ms"])
+        if start <= end:
+            first, last = (min(BAR - 1, max(0, (at - began_ms) * BAR // span_ms)) for at in (start, end))
+            cells[first : last + 1] = _STROKES[one["phase"]] * (last + 1 - first)
     return "".join(cells)
 
 
@@ -182,11 +192,15 @@ def does(operation: Mapping[str, Any]) -> str:
     """Say in a few words what an operation does."""
     if operation.get("worker") is not None:
         return f"worker {operation['worker']}"
+    if operation.get("call") is not None:
+        return f"call workflow {operation['call']['workflow']}"
     wait = operation.get("wait")
     if wait is None:
         return "choose " + ", ".join(str(one.get("label") or one.get("else")) for one in operation.get("choose") or ())
     if wait.get("signal") is not None:
         return f"wait for signal {wait['signal']}" + (f" with key {wait['key']}" if wait.get("key") else "")
+    if wait.get("callback"):
+        return "wait for a callback"
     return f"wait for {wait['for']}" if wait.get("for") is not None else f"wait until {wait.get('until')}"
 
 
@@ -216,6 +230,7 @@ def _timeline_columns(title: str) -> Sequence[Column]:
         Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
         Column("AT MOST", lambda row: "" if row.get("span_max_ms") is None else span_at_most(row["span_max_ms"])),
         Column("LABEL", lambda row: str(row["label"] or row["state"])),
+        Column("WAITS FOR", lambda row: str(row["waits_for"]), is_sentence=True),
     )
 
 
@@ -227,8 +242,24 @@ def _end_of(value: Object) -> int:
 
 
 def _measure(measure: Mapping[str, Any], write: Callable[[int], str], write_bound: Callable[[int], str]) -> str:
-    told = write(measure["actual"])
-    return told if measure["bound"] is None else f"{told} of at most {write_bound(measure['bound'])}"
+    told, bound = write(measure["actual"]), measure["bound"]
+    if bound is None:
+        return told
+    share = f" ({min(100, 100 * measure['actual'] // bound)} %)" if bound else ""
+    return f"{told} of at most {write_bound(bound)}{share}"
+
+
+def _of(count: int, most: int | None) -> str:
+    return str(count) if most is None else f"{count} of {most}"
+
+
+def _deadline(value: Object) -> str:
+    """Write when a run is over at the latest; of one that goes on, also how far away that is."""
+    told = columns.until(value["deadline_ms"])
+    if value["ended_ms"] is not None:
+        return told
+    left_ms = value["deadline_ms"] - value["created_ms"] - value["measures"]["ends_after_ms"]["actual"]
+    return f"{told}, in {columns.length(left_ms)}" if left_ms > 0 else told
 
 
 def _signal(one: Mapping[str, Any]) -> str:

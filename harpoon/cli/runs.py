@@ -5,12 +5,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
+from urllib.parse import urljoin
 
 import typer
 
-from harpoon.cli import columns, documents, offers, output, run_waiting, run_watching, terminal
+from harpoon.cli import columns, documents, offers, output, run_waiting, run_watching, screens, terminal
 from harpoon.cli.options import Format, Output, Remote, span_of
 from harpoon.cli.session import Session
+from harpoon.cli.table import Column
 from harpoon.cli.values import mapping_of
 from harpoon.cli.verb import verb, verbs
 from harpoon.kit.errors import Invalid
@@ -219,6 +221,35 @@ def cancel(
     """End a run: what is open closes as cancelled, and nothing follows. Workers that are at it are told."""
     path = ("namespaces", namespace, "runs", run, "cancel")
     tell_done(remote.client().post(*path, body={"reason": reason} if reason else {}).body, form, "is cancelled")
+
+
+_CALLBACK: Final = (
+    Column("OPERATION", lambda row: str(row["op"])),
+    Column("VISIT", lambda row: str(row["visit"])),
+    Column("STATE", lambda row: "used" if row["is_used"] else "open" if row["is_open"] else "next", is_state=True),
+    Column("URL", lambda row: str(row["url"])),
+)
+
+
+@verb("callbacks", group=runs, examples=("harpoon run callbacks o-17",))
+def callbacks(remote: Remote, run: Run, namespace: Namespace = DEFAULT_NAMESPACE, form: Format = Output.TABLE) -> None:
+    """Show by which URLs a run is called back. Each is a credential: who has it can answer, once.
+
+    Without --public-url at the server, it is where this command reaches the server.
+    """
+    client = remote.client()
+    told = client.get("namespaces", namespace, "runs", run, "callbacks").body
+    items = [{**one, "url": urljoin(client.url, one["url"])} for one in told["items"]]
+    if form in (Output.JSON, Output.YAML):
+        output.write({**told, "items": items}, form)
+    elif form is Output.NAME:
+        for one in items:
+            terminal.show(one["url"])
+    elif not items:
+        terminal.say(f"run/{run} waits for no callback")
+    else:
+        for line in screens.table(_CALLBACK, items, is_wide=True):
+            terminal.show(line)
 
 
 @verb("pause", group=runs, examples=("harpoon run pause o-17",))

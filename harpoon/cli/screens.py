@@ -25,6 +25,7 @@ def job(value: Object, *, is_wide: bool) -> Iterator[str]:
             ("Version", f"{metadata['version']}, generation {metadata['generation']}"),
             ("Changed", f"{changed or '-'} ago by {status['change']}; created {created or '-'} ago"),
             *_cron(spec, status, metadata.get("owner")),
+            ("Made by", _attempt(metadata.get("run_owner") or {})),
             ("Wanted", _wanted(spec)),
             ("Run", "" if batch is None else results.run(batch)),
             ("Actual", "" if spec.get("cron") else _actual(status)),
@@ -173,6 +174,11 @@ def _wanted(spec: Object) -> str:
     elif spec.get("type") == "system":
         wanted = "a task on each agent that meets its requirements"
     return f"{'a child at each due, of ' if spec.get('cron') else ''}{wanted}{each}"
+
+
+def _attempt(owner: Object) -> str:
+    """Tell which attempt of a workflow's operation a job is the task of."""
+    return f"run/{owner['run']}, {owner['op']} (visit {owner['visit']}, attempt {owner['attempt']})" if owner else ""
 
 
 def _cron(spec: Object, status: Object, owner: Object | None) -> Pairs:

@@ -11,6 +11,7 @@ import typer
 from harpoon.cli.options import directory_of, token_of
 from harpoon.cli.values import mapping_of, told
 from harpoon.config import DEFAULT_LISTEN, ServerSettings, instance_name, parse_listen
+from harpoon.kit.destination import parse_opening
 from harpoon.kit.errors import Invalid
 from harpoon.model.lease import LeaseTimes
 from harpoon.model.units import parse_duration
@@ -51,6 +52,14 @@ class ServerOptions:
         str | None,
         typer.Option(
             help="Where other instances reach this one, and no other.", metavar="URL", show_default="where it listens"
+        ),
+    ] = None
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where users outside reach the servers, for callbacks.",
+            metavar="URL",
+            show_default="callbacks are paths",
         ),
     ] = None
     token_file: TokenFile = None
@@ -105,6 +114,14 @@ class ServerOptions:
     history_budget: Annotated[
         str, typer.Option(help="How long that is kept, and how many bytes of it.", metavar="AGE,SIZE")
     ] = "7d,1Gi"
+    http_allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What http: operations may call beside public addresses, such as 10.0.0.0/8 or localhost:8080; "
+            "may be repeated.",
+            metavar="NETWORK|NAME[:PORT]",
+        ),
+    ] = None
     sharing: Annotated[bool, typer.Option("--sharing", hidden=True)] = False
     tied: Annotated[bool, typer.Option("--tied", hidden=True)] = False
 
@@ -121,6 +138,7 @@ class ServerOptions:
                 listen=parse_listen(self.listen),
                 store=self._store(),
                 advertise=self.advertise,
+                public_url=self.public_url,
                 is_sharing=self.sharing,
                 is_tied=self.tied,
                 token=token_of(self.token_file),
@@ -131,6 +149,7 @@ class ServerOptions:
                 lease=self._lease(),
                 resync=parse_duration(self.resync),
                 keep_history=parse_duration(self.keep_history),
+                http_allow=tuple(map(parse_opening, self.http_allow or ())),
                 history=self._history(),
                 history_budget=parse_budget(self.history_budget),
             )

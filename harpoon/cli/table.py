@@ -16,7 +16,9 @@ STATE_COLOURS: Final[Mapping[str, str]] = {
         ("ready", "running", "connected", "finished", "done", "yes", "kept", "succeeded", "complete"), "green"
     ),
     **dict.fromkeys(("progressing", "waiting", "pending", "placed", "starting", "stopping"), "yellow"),
-    **dict.fromkeys(("terminating", "interrupted", "unknown", "cordoned", "draining", "retrying", "paused"), "yellow"),
+    **dict.fromkeys(
+        ("terminating", "interrupted", "unknown", "cordoned", "draining", "retrying", "paused", "quiet"), "yellow"
+    ),
     **dict.fromkeys(
         (
             "failed",

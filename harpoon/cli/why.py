@@ -118,5 +118,6 @@ def _task(task: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _dependency(one: Mapping[str, Any]) -> str:
-    told = f"{one['job']}: wants {one['wanted']}, finds {one['found']}"
+    name = f"run/{one['run']}" if one.get("run") else one["job"]
+    told = f"{name}: wants {one['wanted']}, finds {one['found']}"
     return terminal.plain(f"{told}{'' if one['is_met'] else ' (not met)'}")

@@ -1,13 +1,17 @@
 """Workflows among manifests: declared each for itself; and what would come of that."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harpoon.cli import difference, documents, screens, terminal
 from harpoon.cli.session import Session
 from harpoon.kit.errors import Invalid
 from harpoon.kit.yaml import Document
 from harpoon.model.name import DEFAULT_NAMESPACE
+
+if TYPE_CHECKING:  # most verbs need none
+    from harpoon.core.graph import Graph
 
 #: The ``kind`` of a manifest.
 KIND: Final = "Workflow"
@@ -56,6 +60,25 @@ def declare(client: Session, read: Sequence[Document], namespace: str | None, *,
             raise documents.placed(error, documents.place_in(document)) from error
         told.append(Outcome(place, name, str(body["outcome"]), body["changes"], body.get("elder_runs") or ()))
     return told
+
+
+def graph_of(document: Document) -> tuple[str, "Graph"]:
+    """Return the name of the workflow of a document, and its graph, compiled here.
+
+    Raises:
+        Invalid: It has flaws; all are told with their places.
+    """
+    # The expressions of a workflow are compiled by a library that takes longer to load than all other verbs.
+    from harpoon.core.graph import compile_graph  # noqa: PLC0415
+    from harpoon.kit import codec  # noqa: PLC0415
+    from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest  # noqa: PLC0415
+
+    written = json.dumps(documents.manifest_of(document, None)).encode()
+    try:
+        manifest = codec.decode(WorkflowManifest, written, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+        return manifest.metadata.name, compile_graph(manifest.spec)
+    except Invalid as error:
+        raise documents.placed(error, documents.place_in(document)) from error
 
 
 def lines(told: Sequence[Outcome], *, is_terse: bool) -> Iterator[str]:

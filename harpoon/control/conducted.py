@@ -6,19 +6,40 @@ from harpoon.control.draft import Draft
 from harpoon.control.ledger_records import header_record, run_key
 from harpoon.control.timers import NEVER
 from harpoon.core.run import Run
+from harpoon.model.header import Header
 from harpoon.store.port import Compare
 
 
 class Conducted:
     """An open run; equals itself alone."""
 
-    __slots__ = ("body_hash", "bytes", "compares", "draft", "due_ms", "fixed", "incidents", "key", "moved", "run")
+    __slots__ = (
+        "body_hash",
+        "bytes",
+        "caller",
+        "compares",
+        "draft",
+        "due_ms",
+        "fixed",
+        "forms",
+        "incidents",
+        "key",
+        "moved",
+        "run",
+        "secret",
+    )
 
-    def __init__(self, run: Run, body_hash: str, fixed: bytes, size: int = 0, moved: Sequence[str] = ()) -> None:
+    def __init__(self, run: Run, begun: Header, fixed: bytes, size: int = 0, moved: Sequence[str] = ()) -> None:
         self.run = run
         #: ``<namespace>/<run>``.
         self.key = run_key(run.namespace, run.id)
-        self.body_hash = body_hash
+        self.body_hash = begun.body_hash
+        #: Of its callbacks; empty: it has none.
+        self.secret = begun.secret
+        #: What has started it; None: a user.
+        self.caller = begun.caller
+        #: Workflow that it calls, directly or not → the generation that calls go by.
+        self.forms = begun.forms
         #: The part of its header that never changes, as it is stored.
         self.fixed = fixed
         #: What must hold for it to be started.

@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 import orjson
 
 from harpoon.control import starts
+from harpoon.control.calls_port import Ends
 from harpoon.control.conducted import Conducted
 from harpoon.control.draft import Draft, Landing
 from harpoon.control.exchange_port import Exchange
@@ -45,12 +46,13 @@ from harpoon.control.timers import NEVER, Dues
 from harpoon.control.turns import Turns
 from harpoon.control.waits_port import Waits
 from harpoon.core import step
+from harpoon.core.callback import Reply, call_back
 from harpoon.core.dues import next_due_ms
 from harpoon.core.event import CancelAsked, Ended, Event, Moved, Paused, Resumed, RetriedFrom, SetTo, dump
 from harpoon.core.run import Ref, Run
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.kit.clock import Clock
-from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
+from harpoon.kit.errors import Conflict, HarpoonError, NotFound, Unavailable
 
 #: Runs that ended last, which are kept for closings that come again.
 ENDED_KEPT: Final = 16
@@ -83,6 +85,10 @@ class Conductor:
         self.waits: Waits | None = None
         #: What keeps runs that are over.
         self.reopening = Reopening()
+        #: Told which runs end; None: nobody is.
+        self.ends: Ends | None = None
+        #: URL that those of callbacks begin with; see `callback_urls`.
+        self.base = ""
         self._exchange = exchange
         self._clock = clock
         self._reader = reader
@@ -181,7 +187,7 @@ class Conductor:
             return known.draft, starts.begun(known, order, is_new=False)
         try:
             self.ledger.check_room()
-            conducted, events = starts.started(order, form, now_ms)
+            conducted, events = starts.started(order, form, now_ms, self.base)
         except HarpoonError as error:
             return None, error
         conducted.compares = starts.conditions(self.ledger.place, order, form)
@@ -196,6 +202,15 @@ class Conductor:
             Refused: It takes no such signal.
         """
         return self._order(key, lambda run, now_ms: step.signal(run, signal, now_ms))
+
+    def call_back(self, key: str, call: Reply) -> Landing[None]:
+        """Have a visit of a run called back; the same again is not another.
+
+        Raises:
+            NotFound: The run is not open.
+            Refused: It is not to be called back so.
+        """
+        return self._order(key, lambda run, now_ms: call_back(run, call, now_ms))
 
     def pause(self, key: str, by: str) -> Landing[None]:
         """Have nothing of a run claimed, fired or consumed; nothing, if it is paused already.
@@ -258,10 +273,12 @@ class Conductor:
                 await conducted.draft.settled()
                 checked(conducted.draft, None)
         elif key not in self.runs:
-            conducted = await ended_run(self._reader, graph_of, key)
+            conducted = await ended_run(self._reader, graph_of, key, self.base)
         if key in self.runs:
             return None
         self.reopening.check(key)
+        if conducted is not None and conducted.caller is not None:
+            raise Conflict(f"run {conducted.run.id} was called by another run, and is over; repair that one")
         return conducted
 
     def _reopen(self, conducted: Conducted, decide: Decide) -> Landing[None]:
@@ -430,6 +447,8 @@ class Conductor:
             self._ended.popitem(last=False)
         self.dues.forget(conducted)
         self._exchange.over(conducted.run, draft)
+        if self.ends is not None:
+            self.ends.ended(conducted, draft)
 
     def _look_after(self, conducted: Conducted) -> None:
         """Have the timers know when something may be due in a run, if that is earlier than they know."""

@@ -21,7 +21,7 @@ from harpoon.control.connector_port import Connector, Order, Outcome
 from harpoon.control.ledger_records import run_key
 from harpoon.control.orders import MOVED, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
 from harpoon.control.work_floor import Floor, crew_session
-from harpoon.control.work_sent import ConductorOf, send
+from harpoon.control.work_sent import ConductorOf, Sent, send
 from harpoon.control.work_told import Subject
 from harpoon.core.exchange import Asker
 from harpoon.core.offers import AttemptId, Offer, SessionId
@@ -42,6 +42,8 @@ _TO_BE_HAD: Final = frozenset({"early", MOVED})
 #: Codes of refusals of what a connector said: the attempt is open, and is to be closed otherwise.
 _NOT_SO: Final = frozenset({"label", "output"})
 _MOVED: Final = Refusal(MOVED, "nobody here conducts the run now")
+#: Lists that an output stands in where it is stored, and some more.
+_DEEPER: Final = 8
 #: Frames of a connector's error that are logged.
 _FRAMES: Final = 8
 
@@ -231,14 +233,12 @@ class Connecting:
                 ClaimOrder(run_key(*id_[:2]), Ref(*id_[2:]), WORKER, self._instance) for id_ in (one.id for one in held)
             ]
             sent = send(claims, self._conductor_of, lambda one, own: one.claim(own))
-            self._spawn(self._told_claims(post, held, sent.told(_MOVED)))
+            self._spawn(self._told_claims(post, held, sent))
         self._ask(post)
 
-    async def _told_claims(
-        self, post: _Post, held: Sequence[_Held], told: Coroutine[None, None, list[Granted | Refusal]]
-    ) -> None:
+    async def _told_claims(self, post: _Post, held: Sequence[_Held], sent: Sent[Granted | Refusal]) -> None:
         core, is_moved = self._floor.core, False
-        for one, answer in zip(held, await told, strict=True):
+        for one, answer in zip(held, await sent.told(_MOVED), strict=True):
             if isinstance(answer, Granted):
                 if one.state is _State.CLAIMING:
                     one.token, one.order = answer.token, _order(one.offer, is_resumed=False)
@@ -279,6 +279,7 @@ class Connecting:
     async def _carry_out(self, connector: Connector, held: _Held, order: Order) -> None:
         try:
             outcome = await connector.carry_out(order, lambda progress: self._report(held, progress))
+            _check(outcome)
         except Exception as error:  # noqa: BLE001 whatever it is, the attempt is to end by it
             outcome = self._failed(connector.handler, order, error)
         if held.state is _State.BEGUN:
@@ -341,15 +342,13 @@ class Connecting:
             sent = send(orders, self._conductor_of, lambda one, own: one.close(own))
         finally:
             floor.closing = frozenset()
-        self._spawn(self._told_closings(finished, sent.told(_MOVED)))
+        self._spawn(self._told_closings(finished, sent))
 
-    async def _told_closings(
-        self, finished: Sequence[_Held], told: Coroutine[None, None, list[Refusal | None]]
-    ) -> None:
+    async def _told_closings(self, finished: Sequence[_Held], sent: Sent[Refusal | None]) -> None:
         over: list[AttemptId] = []
         again: list[_Held] = []
         try:
-            refusals = await told
+            refusals = await sent.told(_MOVED)
         except (HarpoonError, StoreUnavailable):
             # Whether it was closed could not be found out; the same closing again is answered alike.
             refusals = [_MOVED] * len(finished)
@@ -393,18 +392,30 @@ class Connecting:
             return
         orders = [BeatOrder(run_key(*one.id[:2]), Ref(*one.id[2:]), one.token) for one in held]
         sent = send(orders, self._conductor_of, lambda one, own: one.beat(own))
-        self._spawn(self._told_beats(held, sent.told(True)))
+        self._spawn(self._told_beats(held, sent))
         self._beat_later(beat_ms)
 
-    async def _told_beats(self, held: Sequence[_Held], told: Coroutine[None, None, list[bool]]) -> None:
+    async def _told_beats(self, held: Sequence[_Held], sent: Sent[bool]) -> None:
         # What is not known is not denied.
-        for one, is_held in zip(held, await told, strict=True):
+        for one, is_held in zip(held, await sent.told(True), strict=True):
             if not is_held and one.state is _State.BEGUN:
                 self.lose(one.id, "it is not this server's any more")
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         assert self._group is not None, "the crew is at work"
         return self._group.create_task(work)
+
+
+def _check(outcome: Outcome) -> None:
+    """Check that an outcome can be written with the event that it becomes.
+
+    Raises:
+        TypeError: It cannot: its text is none, or its output is no JSON, or nested too deep.
+    """
+    written: object = outcome.output
+    for _ in range(_DEEPER):
+        written = [written]
+    orjson.dumps([written, outcome.label, outcome.error])
 
 
 def _subject(offer: Offer) -> Subject:

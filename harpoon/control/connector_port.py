@@ -51,13 +51,20 @@ Report = Callable[[object], None]
 class Connector(Protocol):
     """Carries out one kind of operation."""
 
-    #: ``:`` and the kind, such as ``:http``.
-    handler: str
-    #: How many attempts it carries out at once.
-    most: int
-    #: Whether claims made before this instance conducted the run are carried on. Else they are lost after their
-    #: heartbeat, and tried again as ``retry`` says.
-    resumes: bool
+    @property
+    def handler(self) -> str:
+        """``:`` and the kind, such as ``:http``."""
+
+    @property
+    def most(self) -> int:
+        """How many attempts it carries out at once."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether claims made before this instance conducted the run are carried on.
+
+        Else they are lost after their heartbeat, and tried again as ``retry`` says.
+        """
 
     async def carry_out(self, order: Order, report: Report) -> Outcome:
         """Carry an attempt out.

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from harpoon.control.bookings import Bookings
+from harpoon.control.calling import Calls
 from harpoon.control.conductor import Conductor
 from harpoon.control.cordons import Cordons
 from harpoon.control.cron_orders import CronOrders
@@ -30,6 +31,7 @@ from harpoon.control.run_reader import RunReader
 from harpoon.control.runs import Runs
 from harpoon.control.shards import Conducting
 from harpoon.control.steering import Steering
+from harpoon.control.sweeping import Sweeper
 from harpoon.control.term import Term
 from harpoon.control.view import View
 from harpoon.control.workflows import Workflows
@@ -70,6 +72,8 @@ class Controller:
         self.workflows = Workflows(means.store, view, means.clock)
         #: Who conducts which run.
         self.runs = Runs(view, RunReader(means.store))
+        #: Carries out calls of workflows.
+        self.calls = Calls(self.runs, self.workflows)
         self._conducting = None
         #: Signals that name no run; None: no runs are conducted here.
         self.keyed: KeyedSignals | None = None
@@ -86,6 +90,8 @@ class Controller:
                 exchange=self.exchange,
                 retention=Retention(means.store, self.runs.reader, means.clock, metrics),
                 keyed=self.keyed,
+                calls=self.calls,
+                sweeper=Sweeper(means, metrics, view, self.registry, self.runs),
             )
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None

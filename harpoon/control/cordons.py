@@ -30,7 +30,7 @@ _FORGOTTEN_AT_ONCE: Final = 4
 
 #: Given what the mutation comes to (the revision, given that of the commit), what else is to be written with it, and
 #: the condition for all of it; see `control.receipts`.
-Extra = Callable[[Callable[[int], tuple[int, ...]]], tuple[Compare, Sequence[Write]]]
+Extra = Callable[[Callable[[int], tuple[int, ...]]], tuple[Sequence[Compare], Sequence[Write]]]
 
 
 class Cordons:
@@ -159,8 +159,8 @@ class Cordons:
         """Commit, with what belongs to it, and wait until the view shows it; ``unchanged`` if there is nothing to."""
         others: Sequence[Write] = ()
         if extra is not None:
-            compare, others = extra(lambda at: (at if writes else unchanged,))
-            compares = [*compares, compare]
+            conditions, others = extra(lambda at: (at if writes else unchanged,))
+            compares = [*compares, *conditions]
         if not writes and not others:
             return unchanged
         revision = await settle.commit(self._store, compares, [*writes, *others])

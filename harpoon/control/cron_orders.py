@@ -127,8 +127,8 @@ class CronOrders:
         compares: list[Compare] = []
         writes: list[Write] = []
         if extra is not None:
-            compare, others = extra(lambda at: (accepted(at),))
-            compares, writes = [compare], [*others]
+            conditions, others = extra(lambda at: (accepted(at),))
+            compares, writes = [*conditions], [*others]
         elif after == known:
             return accepted(view.revision)
         revision = await self._crontab.write(key, after, drafts=drafts, compares=compares, writes=writes)

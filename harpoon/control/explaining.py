@@ -38,6 +38,7 @@ from harpoon.core.rebalance import heeded
 from harpoon.core.waits import Case
 from harpoon.core.why import explain, explain_on
 from harpoon.model.agent import Agent, LinkState
+from harpoon.model.dependency import Condition
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job, JobType
 from harpoon.model.name import TaskId
@@ -51,6 +52,7 @@ TASKS_MAX: Final = 50
 JOBS_MAX: Final = 10
 #: Slots that a reason lists; how many there are is told beside.
 SLOTS_MAX: Final = 100
+_NOT: Final = {Condition.READY: "is not ready", Condition.SUCCEEDED: "has not succeeded"}
 _IMMINENT: Final = Reason(code=ReasonCode.IMMINENT, sentence="it is about to be placed")
 
 
@@ -62,10 +64,11 @@ async def explain_job(view: View, row: Row[Job], known: Bookings | None, now: In
     tasks = _troubled(view, job_key(job.namespace, job.name), job, now)
     dependencies = tuple(
         DependencyWhy(
-            job=one.job,
-            wanted=one.is_.value,
-            found=missing.get(one.job, one.is_.value),
-            is_met=one.job not in missing,
+            job=one.job or "",
+            run=one.run or "",
+            wanted=one.wanted.value,
+            found=missing.get(one.label, one.wanted.value),
+            is_met=one.label not in missing,
         )
         for one in job.spec.depends_on
     )
@@ -82,10 +85,11 @@ async def explain_job(view: View, row: Row[Job], known: Bookings | None, now: In
         causes += [
             Reason(
                 code=ReasonCode.DEPENDENCY,
-                sentence=f"job {name} is not ready: {found}",
-                evidence={"job": name, "wanted": "ready", "found": found},
+                sentence=f"{one.dependency.kind} {one.dependency.name} {_NOT[one.dependency.wanted]}: {one.found}",
+                evidence={one.dependency.kind: one.dependency.name, "wanted": one.wanted, "found": one.found},
             )
-            for name, found in missing.items()
+            for one in lacking
+            if isinstance(one, Unmet)
         ]
         causes += [
             Reason(

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from harpoon.control import starts
+from harpoon.control.callback_urls import new_secret
 from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
 from harpoon.control.draft import Overtaken
@@ -116,7 +117,7 @@ async def fork(conductor: Conductor, reader: RunReader, workflows: Workflows, as
         raise Conflict(f"{error}, so run {source.run} cannot be forked; start another one") from error
     header = _header(asked, graphs[(source.generation, *moves_of(events))[-1]], now_ms)
     with unread(source):
-        copy = await asyncio.to_thread(_copied, header, graphs, events, asked, now_ms)
+        copy = await asyncio.to_thread(_copied, header, graphs, events, asked, now_ms, conductor.base)
     if len(copy.copied) > COPIED_BYTES_MAX:
         size = format_size(COPIED_BYTES_MAX)
         raise Conflict(f"the log of run {source.run} has {len(copy.copied)} bytes, and at most {size} are copied")
@@ -167,23 +168,27 @@ def _header(asked: Fork, graph: Graph, now_ms: int) -> Header:
         started=source.started,
         origin=source.run,
         forked_ms=now_ms,
+        forms=source.forms,
+        secret=new_secret() if graph.callbacks else "",
     )
 
 
-def _copied(header: Header, graphs: Mapping[str, Graph], events: Sequence[Event], asked: Fork, now_ms: int) -> _Copy:
+def _copied(
+    header: Header, graphs: Mapping[str, Graph], events: Sequence[Event], asked: Fork, now_ms: int, base: str
+) -> _Copy:
     """Return a run that begins with these events, and goes on from where it is asked to.
 
     Raises:
         Refused: It cannot.
     """
-    run = refolded(header, graphs, events)
+    run = refolded(header, graphs, events, base)
     own: list[Event] = []
     if not run.status.is_over:
         own += step.cancel(run, f"forked from run {header.origin} while that went on", now_ms)
     # The new run's id tells the order apart from others.
     own += repairing.retry_from(run, asked.order.from_, asked.audit._replace(order=""), now_ms)
     copied = orjson.dumps([dump(event) for event in events[len(header.started) :]])[1:-1]
-    return _Copy(Conducted(run, header.body_hash, fixed_part(header), 0, moves_of(events)), copied, own)
+    return _Copy(Conducted(run, header, fixed_part(header), 0, moves_of(events)), copied, own)
 
 
 def _told(answer: Begun | HarpoonError) -> Begun:

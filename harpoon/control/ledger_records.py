@@ -16,6 +16,7 @@ names mean nothing, and are written over or deleted with the run.
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -24,6 +25,7 @@ import orjson
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.model.header import Header
+from harpoon.model.sub_run import family_of
 from harpoon.model.tombstone import Tombstone
 from harpoon.store.port import Put
 
@@ -44,8 +46,8 @@ OPEN: Final = b',"status":"running"'
 
 
 def shard_of(key: str) -> int:
-    """Return the shard of a run, given ``<namespace>/<run>``."""
-    return crc32(key.encode()) % SHARDS
+    """Return the shard of a run, given ``<namespace>/<run>``; sub-runs have that of the run that began their family."""
+    return crc32(family_of(key).encode()) % SHARDS
 
 
 def run_key(namespace: str, run: str) -> str:
@@ -89,6 +91,12 @@ def fixed_part(header: Header) -> bytes:
         told["tags"] = header.tags
     if header.origin:
         told |= {"origin": header.origin, "forked_ms": header.forked_ms}
+    if header.caller is not None:
+        told["caller"] = asdict(header.caller)
+    if header.forms:
+        told["forms"] = header.forms
+    if header.secret:
+        told["secret"] = header.secret
     return orjson.dumps(told)[:-1]
 
 

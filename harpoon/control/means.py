@@ -40,6 +40,8 @@ class Means:
     instance: str
     #: Where the other instances reach this one; empty: nowhere.
     url: str = ""
+    #: Where users outside reach the servers, without a slash at its end; empty: it is not known.
+    public_url: str = ""
     #: Asks the instance at a URL how it stands; raises `Unavailable`.
     ask_peer: Callable[[str], Awaitable[PeerAnswer]] | None = None
     #: Brings a report to the instance at a URL that keeps limits, waits for so long for its answer, and returns it;

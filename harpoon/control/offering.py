@@ -6,6 +6,7 @@ from harpoon.control.draft import Draft
 from harpoon.control.exchange_port import Exchange
 from harpoon.core.event import Closed, Event, Moved, Opened, Paused, Resumed, RetriedFrom, SetTo
 from harpoon.core.run import Attempt, Ref, Run
+from harpoon.model.label import CANCELLED
 
 
 def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, draft: Draft) -> None:
@@ -23,9 +24,7 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, 
         opened: tuple[Opened, ...] = getattr(event, "opened", ())
         match event:
             case Closed():
-                ref = Ref(event.op, event.visit, event.attempt)
-                if ref != by:
-                    exchange.withdrawn(run, (ref,), event.label, draft)
+                _withdraw(exchange, run, event, by, draft)
                 if event.retry_ms is not None:
                     ready.append(run.ready.get((event.op, event.visit)))
             case Resumed():
@@ -46,9 +45,20 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, 
         exchange.ready(run, offered)
 
 
+def _withdraw(exchange: Exchange, run: Run, event: Closed, by: Ref | None, draft: Draft) -> None:
+    """Tell what may not be claimed any more, or is no longer its worker's."""
+    ref = Ref(event.op, event.visit, event.attempt)
+    if ref != by:
+        exchange.withdrawn(run, (ref,), event.label, draft)
+    if event.cancelled:
+        exchange.withdrawn(run, [Ref(*each) for each in event.cancelled], CANCELLED, draft)
+
+
 def _taken_away(event: RetriedFrom | SetTo) -> tuple[list[Ref], str]:
     """Return what a repair closes that was open, and what its claimants are told."""
+    refs = [Ref(*ref) for ref in event.cancelled]
     if isinstance(event, RetriedFrom):
-        return [Ref(*ref) for ref in event.cancelled], f"{event.op} is done anew"
-    refs = [Ref(event.op, event.visit, event.attempt)] if event.attempt else []
+        return refs, f"{event.op} is done anew"
+    if event.attempt:
+        refs.append(Ref(event.op, event.visit, event.attempt))
     return refs, f"it was closed as {event.label} by hand"

@@ -7,12 +7,14 @@ from typing import Final, NamedTuple
 from harpoon.core.graph import Graph
 from harpoon.core.run import Ref
 from harpoon.model.run import Status
+from harpoon.model.sub_run import Caller
 from harpoon.store.port import Compare
 
 #: Code of a refusal: the run is not open, so nothing of it is anybody's.
 OVER: Final = "over"
 #: Code of a refusal: what became of it is not known; it is to be asked again, of whoever conducts the run then.
 MOVED: Final = "moved"
+_NO_FORMS: Final[Mapping[str, str]] = {}
 
 
 class Start(NamedTuple):
@@ -30,6 +32,10 @@ class Start(NamedTuple):
     deadline: timedelta | None = None
     #: The id was made here just now, so nobody else can have used it.
     is_fresh: bool = False
+    #: What starts it; None: a user does.
+    caller: Caller | None = None
+    #: Complete-by, UTC milliseconds, if that is earlier.
+    due_ms: int | None = None
 
 
 class Form(NamedTuple):
@@ -37,8 +43,10 @@ class Form(NamedTuple):
 
     generation: str
     graph: Graph
-    #: That this form is kept for as long as runs are on it.
-    kept: Compare
+    #: That this form, and those of what it calls, are kept for as long as runs are on them.
+    kept: tuple[Compare, ...]
+    #: Workflow that it calls, directly or not → the generation that calls of it go by.
+    forms: Mapping[str, str] = _NO_FORMS
 
 
 class Begun(NamedTuple):

@@ -1,7 +1,7 @@
 """Plans: what would come of declaring jobs, found out on copies of what there is. Nothing is written."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,7 @@ from harpoon.core.plan import foretell
 from harpoon.core.rebalance import heeded
 from harpoon.kit import codec
 from harpoon.kit.errors import Unavailable
+from harpoon.model.awaited import AwaitedRun
 from harpoon.model.instant import Instant
 from harpoon.model.job import Job
 from harpoon.model.manifest import Manifest
@@ -88,12 +89,13 @@ async def foretell_documents(
         Invalid: They would be refused.
     """
     check_documents(manifests)
+    runs = await registry.look_up_runs(manifests)
     index = await bookings_of(view, known)
     drafts = registry.drafts(manifests)
     # Each is stored twice: as it is, and among its versions.
     check_size([Put(JOBS + job.name, job_record(job, codec.dump(job.spec))) for job, _ in drafts] * 2)
     refusal = registry.quotas.refusal(drafts) or None
-    outsets = _outsets(view, [job for job, _ in drafts], now)
+    outsets = _outsets(view, [job for job, _ in drafts], runs, now)
     fleet, revision, is_halted = index.fleet.fork(), view.revision, view.halted is not None
 
     for job, _ in drafts:
@@ -120,7 +122,7 @@ async def foretell_documents(
 _STAYING: Final = (TaskState.LOST, TaskState.UNCLAIMED)
 
 
-def _outsets(view: View, jobs: Sequence[Job], now: Instant) -> tuple[Outset, ...]:
+def _outsets(view: View, jobs: Sequence[Job], runs: Mapping[str, AwaitedRun], now: Instant) -> tuple[Outset, ...]:
     planned = {(job.namespace, job.name) for job in jobs}
     outsets = []
     for job in jobs:
@@ -139,7 +141,7 @@ def _outsets(view: View, jobs: Sequence[Job], now: Instant) -> tuple[Outset, ...
             ),
             unmet=tuple(
                 one
-                for one in unmet(view, job)
+                for one in unmet(view, job, runs)
                 if isinstance(one, NoSecret) or (job.namespace, one.dependency.job) not in planned
             ),
             bindings=bound,

@@ -141,7 +141,7 @@ def unmet_seen(one: Missing) -> UnmetSeen:
     """Return what a job waits for that is not planned, as a plan tells it."""
     if isinstance(one, NoSecret):
         return UnmetSeen(job="", secret=one.name, found=one.found)
-    return UnmetSeen(job=one.name, found=one.found)
+    return UnmetSeen(job=one.dependency.job or "", found=one.found, run=one.dependency.run or "")
 
 
 def _job(

@@ -29,7 +29,7 @@ TRIES: Final = 5
 _SLICE: Final = 200
 
 #: Given what it comes to, what else is to be written with it; see `control.receipts`.
-Extra = Callable[[Callable[[int], tuple[Rebalance, ...]]], tuple[Compare, Sequence[Write]]]
+Extra = Callable[[Callable[[int], tuple[Rebalance, ...]]], tuple[Sequence[Compare], Sequence[Write]]]
 
 
 class Rebalancer:
@@ -97,8 +97,8 @@ class Rebalancer:
             writes.append(Put(MOVES + key, codec.dump(MoveRecord(move=move, at_ms=now_ms))))
         told = tuple(moves)
         if extra is not None:
-            compare, others = extra(lambda at: (self._told(at, told, is_whole=is_whole),))
-            compares.append(compare)
+            conditions, others = extra(lambda at: (self._told(at, told, is_whole=is_whole),))
+            compares += conditions
             writes += others
         if not writes:
             return self._told(view.revision, told, is_whole=is_whole)

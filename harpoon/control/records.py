@@ -41,6 +41,7 @@ def next_job(manifest: Manifest, old: Job | None, now_ms: int) -> Job:
         tags=metadata.tags,
         run=_run(spec, old, version, generation, now_ms),
         owner=None if old is None else old.owner,
+        run_owner=None if old is None else old.run_owner,
     )
 
 

@@ -1,4 +1,4 @@
-"""What jobs refer to: other jobs, their endpoints, and secrets, as the view has them, and who is to be woken.
+"""What jobs refer to: other jobs, their endpoints, runs, and secrets, as the view has them, and who is to be woken.
 
 References stay within a namespace. One to what is not there is no error: it may come later.
 """
@@ -10,16 +10,20 @@ from harpoon.control.status import job_status
 from harpoon.control.view import View, job_key, secrets_of
 from harpoon.core.held import Missing, NoSecret, Unmet
 from harpoon.kit.errors import Invalid, Problem
+from harpoon.model.awaited import AwaitedRun
+from harpoon.model.dependency import Dependency
 from harpoon.model.given import OnChange
-from harpoon.model.job import Condition, Job, Spec
+from harpoon.model.job import Job, Spec
 from harpoon.model.manifest import Manifest
+from harpoon.model.name import DEFAULT_NAMESPACE
 from harpoon.model.secret import Sealed
 from harpoon.model.status import JobState
 from harpoon.model.task import TaskState
 from harpoon.store.table import RowChange
 
-#: What each condition asks of a job's state: a batch job is what others wait for once it has succeeded.
-_STATES: Final[Mapping[Condition, tuple[JobState, ...]]] = {Condition.READY: (JobState.READY, JobState.SUCCEEDED)}
+#: How a job stands that others waited for: a batch job, once it has succeeded.
+_STANDING: Final = (JobState.READY, JobState.SUCCEEDED)
+_RUNS: Final = "runs/"
 
 
 class References:
@@ -40,11 +44,15 @@ class References:
         self._set(change.key, None if change.new is None else change.new.value)
 
     def users(self, key: str) -> Sequence[str]:
-        """Return the jobs (by key) that refer to one, or to what `secret_mark` says of a secret."""
+        """Return the jobs (by key) that refer to one, or to what `secret_mark` or `run_mark` says of something else."""
         return tuple(self._users.get(key, ()))
 
+    def runs(self) -> list[str]:
+        """Return the keys of all runs that jobs wait for."""
+        return [mark.removeprefix(_RUNS) for mark in self._users if mark.startswith(_RUNS)]
+
     def _set(self, key: str, job: Job | None) -> None:
-        others = frozenset() if job is None else _keys(job.namespace, job.spec) | _secrets(job)
+        others = frozenset() if job is None else _keys(job.namespace, job.spec) | _secrets(job) | _runs(job)
         known = self._others.get(key, frozenset())
         for other in known - others:
             self._users[other].discard(key)
@@ -63,17 +71,24 @@ def secret_mark(key: str) -> str:
     return f"secrets/{key}"
 
 
-def unmet(view: View, job: Job) -> tuple[Missing, ...]:
-    """Return the dependencies of a job that do not hold now, and the secrets it refers to that are not there."""
+def run_mark(key: str) -> str:
+    """Return what stands for a run among the keys of jobs, given ``<namespace>/<run>``."""
+    return f"{_RUNS}{key}"
+
+
+def unmet(view: View, job: Job, runs: Mapping[str, AwaitedRun] | None = None) -> tuple[Missing, ...]:
+    """Return the dependencies of a job that do not hold now, and the secrets it refers to that are not there.
+
+    Args:
+        view: What there is.
+        job: Whose dependencies they are.
+        runs: Those that nothing has waited for yet, by their keys, if they were looked up.
+    """
     found: list[Missing] = []
     for dependency in job.spec.depends_on:
-        row = view.jobs.rows.get(job_key(job.namespace, dependency.job))
-        if row is None:
-            found.append(Unmet(dependency=dependency, found="there is no such job"))
-            continue
-        status = job_status(view, row)
-        if status.state not in _STATES[dependency.is_]:
-            found.append(Unmet(dependency=dependency, found=f"{status.state}, {status.summary}"))
+        one = _lacks_run(view, job, dependency, runs or {}) if dependency.run else _lacks_job(view, job, dependency)
+        if one is not None:
+            found.append(one)
     variables = {one.secret for one in job.spec.task.secret_variables().values()}
     for name in job.spec.task.secret_values():
         sealed, lacks = _look_up(view, job, name)
@@ -137,6 +152,40 @@ def check_references(view: View, manifests: Mapping[str, Manifest]) -> None:
             raise Invalid(detail, [Problem(pointer=f"{pointer}/spec/{where}", detail=detail)])
 
 
+def _lacks_job(view: View, job: Job, dependency: Dependency) -> Unmet | None:
+    """Say how a job stands that is not as another wants it; None: it is."""
+    row = view.jobs.rows.get(job_key(job.namespace, dependency.name))
+    if row is None:
+        return Unmet(dependency=dependency, found="there is no such job")
+    status = job_status(view, row)
+    if status.state in _STANDING:
+        return None
+    return Unmet(dependency=dependency, found=f"{status.state}, {status.summary}")
+
+
+def _lacks_run(view: View, job: Job, dependency: Dependency, runs: Mapping[str, AwaitedRun]) -> Unmet | None:
+    """Say how a run stands that has not succeeded; None: it has."""
+    key = job_key(job.namespace, dependency.name)
+    row = view.awaited.rows.get(key)
+    known = runs.get(key) if row is None else row.value
+    if known is None:
+        return Unmet(dependency=dependency, found="it is being looked up")
+    if known.has_succeeded:
+        return None
+    return Unmet(dependency=dependency, found=known.found, fix=_fix_of(known))
+
+
+def _fix_of(known: AwaitedRun) -> str:
+    """Return what to do for a run that will not succeed by itself; empty: it may."""
+    where = "" if known.namespace == DEFAULT_NAMESPACE else f" -n {known.namespace}"
+    if known.status is None:
+        return f"harpoon run start{where} WORKFLOW --id {known.run}"
+    if known.status.is_over:
+        again = f"harpoon run start{where} {known.workflow or 'WORKFLOW'} --id ANOTHER-ID"
+        return f"{again}, and name that in depends_on"
+    return ""
+
+
 def _look_up(view: View, job: Job, reference: str) -> tuple[Sealed | None, str]:
     """Return a value of a secret that a job refers to, still encrypted; or why there is none."""
     name, _, key = reference.partition("/")
@@ -151,6 +200,10 @@ def _look_up(view: View, job: Job, reference: str) -> tuple[Sealed | None, str]:
 
 def _secrets(job: Job) -> frozenset[str]:
     return frozenset(map(secret_mark, secrets_of(job)))
+
+
+def _runs(job: Job) -> frozenset[str]:
+    return frozenset(run_mark(job_key(job.namespace, run)) for run in job.spec.runs())
 
 
 def _circle(view: View, written: Mapping[str, Spec], start: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+from harpoon.control.callback_urls import address_of
+from harpoon.control.ledger_records import run_key
 from harpoon.core.event import Event, Moved
 from harpoon.core.fold import fold
 from harpoon.core.graph import Graph
@@ -30,8 +32,14 @@ async def graphs_of(header: Header, events: Iterable[Event], graph_of: GraphOf) 
     }
 
 
-def refolded(header: Header, graphs: Mapping[str, Graph], events: Iterable[Event]) -> Run:
-    """Return a run as its log has it, given the graphs of its generations.
+def refolded(header: Header, graphs: Mapping[str, Graph], events: Iterable[Event], base: str = "") -> Run:
+    """Return a run as its log has it.
+
+    Args:
+        header: Of the run.
+        graphs: Of all generations that it is on, or was on.
+        events: Its log.
+        base: URL that those of its callbacks begin with; see `callback_urls`.
 
     Raises:
         Invalid: The log is empty.
@@ -48,6 +56,7 @@ def refolded(header: Header, graphs: Mapping[str, Graph], events: Iterable[Event
         created_ms=header.created_ms,
         deadline_ms=header.deadline_ms,
         tags=header.tags,
+        address=address_of(base, run_key(header.namespace, header.run), header.secret),
     )
     for event in events:
         fold(run, event)

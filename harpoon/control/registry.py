@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from harpoon.control.awaited_runs import look_up_new
 from harpoon.control.changes import change_status
 from harpoon.control.drafts import drafted
 from harpoon.control.freshness import Freshness
@@ -24,6 +25,7 @@ from harpoon.control.records import (
     next_job,
 )
 from harpoon.control.references import check_references
+from harpoon.control.run_reader import RunReader
 from harpoon.control.secrets import Secrets
 from harpoon.control.status import change_id, job_status
 from harpoon.control.unclaimed import Unclaimed
@@ -31,10 +33,12 @@ from harpoon.control.versions import version_to_restore
 from harpoon.control.view import View, job_key
 from harpoon.control.waiting import Waiters
 from harpoon.kit.clock import Clock
-from harpoon.kit.errors import Invalid, NotFound, Problem, Unavailable
+from harpoon.kit.errors import Conflict, Invalid, NotFound, Problem, Unavailable
+from harpoon.model.awaited import AwaitedRun
 from harpoon.model.job import Job
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import check_name
+from harpoon.model.owner import RunOwner
 from harpoon.model.shown import Outcome
 from harpoon.model.status import ChangeStatus, JobStatus
 from harpoon.store import settle
@@ -61,8 +65,8 @@ class Accepted:
 
 #: Given the revision of the commit, what the mutation came to.
 Outcomes = Callable[[int], tuple[Accepted, ...]]
-#: What else is to be written in the commit of a mutation, and the condition for all of it; see `control.receipts`.
-Extra = Callable[[Outcomes], tuple[Compare, Sequence[Write]]]
+#: What else is to be written in the commit of a mutation, and the conditions for all of it; see `control.receipts`.
+Extra = Callable[[Outcomes], tuple[Sequence[Compare], Sequence[Write]]]
 
 
 class Registry:
@@ -81,6 +85,7 @@ class Registry:
         self.quotas = Quotas(store, view, clock)
         #: What tasks are given and nobody sees.
         self.secrets = Secrets(store, view, clock, keyring or Keyring())
+        self._run_reader = RunReader(store)
         #: Of mutations that carried an idempotency key.
         self.receipts = Receipts(store, clock)
 
@@ -232,6 +237,39 @@ class Registry:
                 return accepted[0]
         raise Unavailable("others keep changing this job; try again")
 
+    async def make(self, manifest: Manifest, owner: RunOwner, *, extra: Extra | None = None) -> Accepted:
+        """Create a job that is the task of an attempt, and write ``extra`` with it; what is there already is kept.
+
+        Raises:
+            Invalid: It is too large.
+            Exceeded: It does not fit the quota of its namespace.
+            Conflict: There is another job of its name.
+        """
+        key = job_key(manifest.metadata.namespace, manifest.metadata.name)
+        for _ in range(TRIES):
+            row = self._view.jobs.rows.get(key)
+            if row is not None and row.value.run_owner != owner:
+                raise Conflict(f"there is another job {manifest.metadata.name}; unschedule that one")
+            job = replace(self._next(manifest, None)[0], run_owner=owner) if row is None else row.value
+            accepted = await self._commit(((job, row),), extra=extra)
+            if accepted is not None:
+                return accepted[0]
+        raise Unavailable("others keep changing this job; try again")
+
+    async def unschedule(self, namespace: str, name: str, *, extra: Extra | None = None) -> Accepted | None:
+        """Unschedule a job, and write ``extra`` with it; None: there is no such job, and nothing is written."""
+        for _ in range(TRIES):
+            row = self._view.jobs.rows.get(job_key(namespace, name))
+            if row is None:
+                return None
+            job = row.value
+            if not job.is_terminating:
+                job = replace(job, is_terminating=True, version=job.version + 1, updated_ms=self._clock.now().wall)
+            accepted = await self._commit(((job, row),), extra=extra)
+            if accepted is not None:
+                return accepted[0]
+        raise Unavailable("others keep changing this job; try again")
+
     async def standing(self, namespace: str, name: str) -> Row[Job]:
         """Return a job that stands, as a request that changes something beside it is to see it.
 
@@ -242,6 +280,14 @@ class Registry:
         row = self._existing(namespace, name)
         _check_stays(row.value)
         return row
+
+    async def look_up_runs(self, manifests: Sequence[Manifest]) -> dict[str, AwaitedRun]:
+        """Return how runs stand, by their keys, that jobs wait for and nothing has waited for before.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+        """
+        return await look_up_new(self._run_reader, self._view, manifests)
 
     def status(self, namespace: str, name: str) -> JobStatus:
         """Return how a job stands.
@@ -304,8 +350,8 @@ class Registry:
                     return None
                 claimed, sealed = [*compares, *claim.compares], [*writes, *claim.writes]
                 if extra is not None:
-                    compare, others = extra(outcomes)
-                    claimed.append(compare)
+                    conditions, others = extra(outcomes)
+                    claimed += conditions
                     sealed += others
                 revision = await self._write(claimed, sealed, prunes)
                 if revision is not None:

@@ -50,8 +50,8 @@ class Reopening:
             raise Gone(f"run {key.partition('/')[2]} is just being deleted, for it ended long ago", oldest="")
 
 
-async def ended_run(reader: RunReader, graph_of: GraphOf, key: str) -> Conducted:
-    """Return a run that is over, read from the store.
+async def ended_run(reader: RunReader, graph_of: GraphOf, key: str, base: str) -> Conducted:
+    """Return a run that is over, read from the store; ``base`` is as of `refolded`.
 
     Raises:
         NotFound: It is not kept, or is not over.
@@ -62,12 +62,15 @@ async def ended_run(reader: RunReader, graph_of: GraphOf, key: str) -> Conducted
     header = None if record is None else load_header(record)
     if record is None or header is None or not header.status.is_over:
         raise NotFound(f"run {key.partition('/')[2]} is not over")
-    run, moved = await again(reader, graph_of, header)
+    if header.caller is not None:
+        # What has called it has gone on by how it ended.
+        raise Conflict(f"run {header.run} was called by run {header.caller.run}, and is over; repair that one")
+    run, moved = await again(reader, graph_of, header, base)
     fixed = fixed_of_ended(record)
-    return Conducted(run, header.body_hash, fixed, max(0, header.bytes - len(fixed)), moved)
+    return Conducted(run, header, fixed, max(0, header.bytes - len(fixed)), moved)
 
 
-async def again(reader: RunReader, graph_of: GraphOf, header: Header) -> tuple[Run, tuple[str, ...]]:
+async def again(reader: RunReader, graph_of: GraphOf, header: Header, base: str = "") -> tuple[Run, tuple[str, ...]]:
     """Return a run as the store has it, given its header; and the generations that it was moved to.
 
     Raises:
@@ -80,7 +83,7 @@ async def again(reader: RunReader, graph_of: GraphOf, header: Header) -> tuple[R
             graphs = await graphs_of(header, events, graph_of)
         except NotFound as error:
             raise Conflict(f"{error}, so run {header.run} cannot go on; start another one") from error
-        return await asyncio.to_thread(refolded, header, graphs, events), moves_of(events)
+        return await asyncio.to_thread(refolded, header, graphs, events, base), moves_of(events)
 
 
 @contextmanager

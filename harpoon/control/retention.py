@@ -23,6 +23,7 @@ from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import HarpoonError, Invalid
 from harpoon.model.header import Header
+from harpoon.model.sub_run import family_of
 from harpoon.model.tombstone import Tombstone
 from harpoon.store.port import Delete, Put, Store, StoreUnavailable, Trouble
 
@@ -49,11 +50,12 @@ class Budget:
 
 
 class _Ended(NamedTuple):
-    """A run that has ended."""
+    """A run that has ended, with its sub-runs: they are kept as long as it is, and go with it."""
 
     ended_ms: int
     bytes: int
-    header: Header
+    #: Its own is the last, unless it could not be read.
+    headers: tuple[Header, ...]
 
 
 class Retention:
@@ -105,13 +107,17 @@ class Retention:
         looked = self._looked.get(shard)
         if looked is not None and looked[:2] == (conductor, ended) and now_ms < looked[2]:
             return 0
-        runs = [one async for one in self._ended(conductor)]
+        runs = _families([one async for one in self._ended(conductor)], conductor)
         runs.sort(key=lambda one: one.ended_ms, reverse=True)
         kept, old = _split(runs, now_ms, self._budget)
         purged = 0
         for one in old:
-            with conductor.reopening.purging(run_key(one.header.namespace, one.header.run)):
-                purged += await self._purge(conductor, one.header, now_ms)
+            is_gone = False
+            for header in one.headers:
+                with conductor.reopening.purging(run_key(header.namespace, header.run)):
+                    is_gone = await self._purge(conductor, header, now_ms)
+            # The last one is what has called the others.
+            purged += is_gone
         tombstones = await self._tombstones(conductor, now_ms)
         span_ms = self._budget.span // _MILLISECOND
         next_ms = min(NEVER if not kept else kept[-1].ended_ms + span_ms, tombstones)
@@ -121,7 +127,7 @@ class Retention:
             _log.info("runs_purged", shard=shard, purged=purged, kept=len(kept))
         return purged
 
-    async def _ended(self, conductor: Conductor) -> AsyncIterator[_Ended]:
+    async def _ended(self, conductor: Conductor) -> AsyncIterator[Header]:
         async for page in self._store.list(conductor.ledger.place.runs):
             for number, entry in enumerate(page.entries, 1):
                 try:
@@ -130,7 +136,7 @@ class Retention:
                     # What cannot be read stays: another release may have written it.
                     continue
                 if header.status.is_over and header.ended_ms is not None:
-                    yield _Ended(header.ended_ms, header.bytes, header)
+                    yield header
                 if number % 50 == 0:
                     await asyncio.sleep(0)
 
@@ -147,7 +153,10 @@ class Retention:
         await _delete(conductor, key, logs)
         gone = Tombstone(body_hash=header.body_hash, status=header.status, purged_ms=now_ms)
         draft = Draft(f"{key}/")
-        draft.writes = (Delete(place.runs + key), Put(place.gone + key, codec.dump(gone)))
+        draft.writes = (Delete(place.runs + key),)
+        if header.caller is None:
+            # A sub-run's id follows from that of the run that called it, which is not used again.
+            draft.writes += (Put(place.gone + key, codec.dump(gone)),)
         await _landed(conductor, draft)
         return True
 
@@ -168,6 +177,22 @@ class Retention:
         await _delete(conductor, "", old)
         left = found[len(old) :]
         return left[0][0] + span_ms if left else NEVER
+
+
+def _families(headers: Sequence[Header], conductor: Conductor) -> list[_Ended]:
+    """Return runs with their sub-runs, but those that are open, given all that have ended; sub-runs first."""
+    families: dict[str, list[Header]] = {}
+    for header in headers:
+        families.setdefault(family_of(run_key(header.namespace, header.run)), []).append(header)
+    found = []
+    for key, own in families.items():
+        if key in conductor.runs:
+            continue
+        # The longer an id, the deeper it was called.
+        own.sort(key=lambda header: len(header.run), reverse=True)
+        ended_ms = max([header.ended_ms or 0 for header in own])
+        found.append(_Ended(ended_ms, sum([header.bytes for header in own]), tuple(own)))
+    return found
 
 
 def _split(runs: Sequence[_Ended], now_ms: int, budget: Budget) -> tuple[list[_Ended], list[_Ended]]:

@@ -26,11 +26,11 @@ _TOLD = {
 
 def rollout_status(view: View, row: Row[Job], now: Instant) -> RolloutStatus:
     """Return how the rollout of a job's present version stands; one that was only ever scheduled counts as one, too."""
-    job, status = whole(view, row.value, now), job_status(view, row)
+    status, told = job_status(view, row), rollout_progress(view, row, now)
+    job = whole(view, row.value, now)
     kept = view.rollouts.rows.get(job_key(job.namespace, job.name))
     last = None if kept is None else kept.value
     record = None if last is None or last.generation != job.generation else last
-    told = _progress(view, job, record, status, now)
     healthy = f"{told.healthy} of {told.wanted} {'canaries' if _is_on_trial(record) else 'slots'} healthy"
     return RolloutStatus(
         revision=view.external(view.revision),
@@ -50,6 +50,14 @@ def rollout_status(view: View, row: Row[Job], now: Instant) -> RolloutStatus:
         waiting=status.waiting,
         failure=None if last is None else last.failure,
     )
+
+
+def rollout_progress(view: View, row: Row[Job], now: Instant) -> Progress:
+    """Return how far the rollout of a job's present version has come."""
+    job, status = whole(view, row.value, now), job_status(view, row)
+    kept = view.rollouts.rows.get(job_key(job.namespace, job.name))
+    record = None if kept is None or kept.value.generation != job.generation else kept.value
+    return _progress(view, job, record, status, now)
 
 
 def _is_on_trial(record: RolloutRecord | None) -> bool:

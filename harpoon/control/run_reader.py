@@ -4,7 +4,7 @@ It reads what is durable, so an open run may be somewhat further on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -146,11 +146,14 @@ class RunReader:
             for event in await self.events(order.run, header)
         )
 
-    async def headers(self, namespace: str | None = None) -> AsyncIterator[list[Header]]:
+    async def headers(
+        self, namespace: str | None = None, may_be: Callable[[bytes], bool] | None = None
+    ) -> AsyncIterator[list[Header]]:
         """Yield the headers of all runs that are kept, open ones among them, some at a time and in no order.
 
         Args:
             namespace: Only of this one.
+            may_be: Whether a header may be wanted, given its record; others are passed over without being taken apart.
 
         Raises:
             StoreUnavailable: The store could not answer.
@@ -158,8 +161,13 @@ class RunReader:
         for shard in range(SHARDS):
             prefix = prefix_of(RUNS, shard)
             async for page in self._store.list(prefix if namespace is None else f"{prefix}{namespace}/"):
-                for start in range(0, len(page.entries), _SLICE):
-                    yield [await self.header_of(entry) for entry in page.entries[start : start + _SLICE]]
+                step = _SLICE if may_be is None else _LOOKED_AT
+                for start in range(0, len(page.entries), step):
+                    yield [
+                        await self.header_of(entry)
+                        for entry in page.entries[start : start + step]
+                        if may_be is None or is_cut(entry.value) or may_be(entry.value)
+                    ]
                     await asyncio.sleep(0)
 
     async def open_headers(self, namespace: str | None) -> AsyncIterator[tuple[int, list[Header]]]:
@@ -223,8 +231,8 @@ def events_of(header: Header, records: Mapping[str, bytes]) -> list[Event]:
 
 
 def _line(header: Header, events: list[Event]) -> bytes:
-    told = orjson.loads(codec.dump_full(replace(header, started=())))
-    del told["started"]
+    told = orjson.loads(codec.dump_full(replace(header, started=(), secret="")))
+    del told["started"], told["secret"]
     told["events"] = [{"kind": type(event).__name__.lower(), **_told(event)} for event in events]
     return orjson.dumps(told) + b"\n"
 

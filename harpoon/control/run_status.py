@@ -5,33 +5,46 @@ Only who could do the work of a run is not in the store. Its holder knows that (
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from harpoon.control.callback_urls import address_of
+from harpoon.control.callees import bounds_within
 from harpoon.control.ledger_records import run_key
 from harpoon.control.refolding import moves_of, refolded
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
 from harpoon.control.workflow_told import compiled
 from harpoon.core import run_picture, run_why
-from harpoon.core.bounds import Bounds, bounds
+from harpoon.core.bounds import Bounds
 from harpoon.core.chronicle import Chronicle, read
 from harpoon.core.event import Event
 from harpoon.core.graph import Graph
 from harpoon.core.measure import json_bytes
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run import Run
-from harpoon.core.run_picture import UNKNOWN, Most, Plot, span_ms_of
+from harpoon.core.run_groups import UNKNOWN, Most, Plot
+from harpoon.core.run_items import Items, items
+from harpoon.core.run_picture import span_ms_of
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptObject, Measure, RunDetail, RunMeasures, RunObject
-from harpoon.model.why import Why
-from harpoon.model.workflow import GraphRecord
+from harpoon.model.run_shown import (
+    AttemptObject,
+    ItemObject,
+    Measure,
+    RunCallbacks,
+    RunDetail,
+    RunMeasures,
+    RunObject,
+)
+from harpoon.model.sub_run import parent_of
+from harpoon.model.why import Reason, Why
+from harpoon.model.workflow import GraphRecord, WorkflowSpec
 from harpoon.store.port import Store
 
 #: Graphs kept ready.
@@ -74,6 +87,14 @@ class Standing(NamedTuple):
     detail: RunDetail
 
 
+#: Given a run and a cause of its, returns the cause with what else is known of it.
+Retell = Callable[[Run, Reason], Reason]
+
+
+def _as_it_is(_run: Run, cause: Reason) -> Reason:
+    return cause
+
+
 class RunStatus:
     """Tells how runs stand.
 
@@ -81,16 +102,18 @@ class RunStatus:
         store: Where they are.
         reader: Reads the records of runs there.
         clock: What ``now`` is told by.
+        base: URL that those of callbacks begin with; see `callback_urls`.
     """
 
-    def __init__(self, store: Store, reader: RunReader, clock: Clock) -> None:
+    def __init__(self, store: Store, reader: RunReader, clock: Clock, base: str = "") -> None:
         self.reader = reader
+        self._base = base
         self._store = store
         self._clock = clock
         #: Key of a generation → its graph, the one used last at the end.
         self._graphs: OrderedDict[str, Graph] = OrderedDict()
-        #: The same, and milliseconds until the deadline → what follows from them.
-        self._forms: OrderedDict[tuple[str, int], Form] = OrderedDict()
+        #: The same, those of what it calls, and milliseconds until the deadline → what follows from them.
+        self._forms: OrderedDict[tuple[str, tuple[tuple[str, str], ...], int], Form] = OrderedDict()
 
     async def existing(self, namespace: str, run: str) -> Header:
         """Return the header of a run that is kept.
@@ -115,18 +138,18 @@ class RunStatus:
 
     async def standing(self, namespace: str, run: str) -> Standing:
         """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
+        seen = await self.see(namespace, run)
         return Standing(seen.revision, seen.told.seq, self._detail(seen))
 
     def _detail(self, seen: Seen) -> RunDetail:
         told, plot, now_ms = seen.told, seen.plot, self._clock.now().wall
-        visits, left = run_picture.visits(told, plot, now_ms)
+        visits, left = run_picture.visits(told, plot, now_ms, seen.header.run)
         shown = shown_header(_caught_up(seen))
         fields = {name: getattr(shown, name) for name in RunObject.__slots__}
         return RunDetail(
             **fields,
             measures=_measures(seen, now_ms),
-            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run)),
+            operations=run_picture.measures(told, plot, () if seen.run is None else skipped(seen.run), now_ms),
             visits=visits,
             visits_left=left,
             signals=run_picture.signals(told),
@@ -135,10 +158,28 @@ class RunStatus:
 
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
         """Return every attempt of a run; the errors are those of `existing`."""
-        seen = await self._see(namespace, run)
-        return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall)
+        seen = await self.see(namespace, run)
+        return run_picture.attempts(seen.told, seen.plot, self._clock.now().wall, run)
 
-    async def why(self, namespace: str, run: str, floor: Floor | None, revision: str) -> Why:
+    async def callbacks(self, namespace: str, run: str) -> RunCallbacks:
+        """Return where the visits of a run are called back that are open or come next, if it goes on.
+
+        The errors are those of `existing`.
+        """
+        seen = await self.see(namespace, run)
+        if seen.run is None or seen.run.status.is_over:
+            return RunCallbacks(items=())
+        address = address_of(self._base, run_key(namespace, run), seen.header.secret)
+        return RunCallbacks(items=tuple(run_picture.callbacks(seen.run, address)))
+
+    async def items(self, namespace: str, run: str, choice: Items) -> list[ItemObject]:
+        """Return items of a run's operations, in their order; the errors are those of `existing`."""
+        seen = await self.see(namespace, run)
+        return items(seen.told, seen.plot, choice, self._clock.now().wall)
+
+    async def why(
+        self, namespace: str, run: str, floor: Floor | None, revision: str, retell: Retell = _as_it_is
+    ) -> Why:
         """Say why a run stands as it does; the errors are those of `existing`.
 
         Args:
@@ -146,23 +187,28 @@ class RunStatus:
             run: Its id.
             floor: What the exchange knows of those who could do the work; None: it could not be asked.
             revision: That the answer is of.
+            retell: Returns each cause of an open run with what else is known of it.
         """
-        seen, now_ms = await self._see(namespace, run), self._clock.now().wall
+        seen, now_ms = await self.see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
         incidents = () if seen.run is None else seen.run.incidents
-        causes = run_why.why(told, seen.plot, joins, floor, now_ms, incidents)
+        causes = run_why.why(told, seen.plot, joins, floor, now_ms, run, incidents)
+        if seen.run is not None:
+            open_run = seen.run
+            causes = tuple(retell(open_run, cause) for cause in causes)
         return Why(
             revision=revision,
             subject=f"run/{run}",
             state="paused" if told.is_paused and told.ended_ms is None else told.status.value,
-            summary=run_why.summary(told, len(incidents)),
+            summary=run_why.summary(told, seen.plot, len(incidents)),
             is_fine=told.status.value == "succeeded",
             reasons=tuple(cause.sentence for cause in causes),
             causes=causes,
         )
 
-    async def _see(self, namespace: str, run: str) -> Seen:
+    async def see(self, namespace: str, run: str) -> Seen:
+        """Return a run as it stands; the errors are those of `existing`."""
         header = await self.existing(namespace, run)
         revision, events = await self.reader.log(run_key(namespace, run), header)
         generations = dict.fromkeys((header.generation, *moves_of(events)))
@@ -175,17 +221,31 @@ class RunStatus:
         """Return what is known of runs like one, given its header and a generation; None: that is not kept any more."""
         generation = f"{header.namespace}/{header.workflow}/{one}"
         span_ms = header.deadline_ms - header.created_ms
-        found = self._forms.get((generation, span_ms))
+        key = (generation, tuple(header.forms.items()), span_ms)
+        found = self._forms.get(key)
         if found is None:
             graph = await self._graph(generation)
             if graph is None:
                 return None
-            is_small = len(graph.nodes) <= _SLICE
-            found = _form(graph, span_ms) if is_small else await asyncio.to_thread(_form, graph, span_ms)
-            self._forms[generation, span_ms] = found
+            called = await self._called(header)
+            is_small = len(graph.nodes) <= _SLICE and not called
+            if is_small:
+                found = _form(graph, span_ms, called)
+            else:
+                found = await asyncio.to_thread(_form, graph, span_ms, called)
+            self._forms[key] = found
             if len(self._forms) > GRAPHS_MAX:
                 self._forms.popitem(last=False)
-        self._forms.move_to_end((generation, span_ms))
+        self._forms.move_to_end(key)
+        return found
+
+    async def _called(self, header: Header) -> dict[str, WorkflowSpec]:
+        """Return what a run calls as it does, each after those that it calls itself."""
+        found = {}
+        for workflow, generation in header.forms.items():
+            graph = await self._graph(f"{header.namespace}/{workflow}/{generation}")
+            if graph is not None:
+                found[workflow] = graph.spec
         return found
 
     async def _graph(self, key: str) -> Graph | None:
@@ -225,6 +285,7 @@ def shown_header(header: Header, *, is_listed: bool = False) -> RunObject:
         incidents=header.incidents,
         repairs=header.repairs,
         forked_from=header.origin,
+        parent=parent_of(header.run),
     )
 
 
@@ -244,6 +305,7 @@ def begun_run(run: Run) -> RunObject:
         created_ms=run.created_ms,
         deadline_ms=run.deadline_ms,
         ended_ms=None,
+        parent=parent_of(run.id),
     )
 
 
@@ -267,8 +329,8 @@ def _caught_up(seen: Seen) -> Header:
     )
 
 
-def _form(graph: Graph, span_ms: int) -> Form:
-    told = bounds(graph, span_ms)
+def _form(graph: Graph, span_ms: int, called: Mapping[str, WorkflowSpec]) -> Form:
+    told = bounds_within(graph, called, span_ms)
     spans = {name: span_ms_of(operation) for name, operation in graph.spec.operations.items()}
     most = {
         name: Most(visits=share.visits, attempts=share.attempts, span_ms=spans[name])
@@ -294,7 +356,7 @@ def _measures(seen: Seen, now_ms: int) -> RunMeasures:
     deadline_ms = (header.deadline_ms if run is None else run.deadline_ms) - header.created_ms
     return RunMeasures(
         attempts=Measure(
-            bound=max((one.attempts * times for one in most), default=None),
+            bound=max(((one.attempts - one.calls.attempts) * times for one in most), default=None),
             actual=told.attempts if run is None else run.attempts_total,
         ),
         ends_after_ms=Measure(
@@ -302,7 +364,7 @@ def _measures(seen: Seen, now_ms: int) -> RunMeasures:
             actual=max(0, until_ms - header.created_ms),
         ),
         bytes=Measure(
-            bound=max((one.bytes * times for one in most), default=None),
+            bound=max(((one.bytes - one.calls.bytes) * times for one in most), default=None),
             actual=header.bytes if run is None else run.bytes_total,
         ),
     )

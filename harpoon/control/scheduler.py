@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from harpoon.control.awaiting import Awaiting
 from harpoon.control.batches import Batches
 from harpoon.control.bookings import Bookings
 from harpoon.control.cron import Crons
@@ -28,10 +29,10 @@ from harpoon.control.means import HoldLost, Means
 from harpoon.control.members import drained_in, whole
 from harpoon.control.metrics import Metrics
 from harpoon.control.placing import Choice, choose, choose_batch
-from harpoon.control.references import References, bindings, replacing, secret_mark
+from harpoon.control.references import References, bindings, replacing, run_mark, secret_mark
 from harpoon.control.rollouts import Course, Rollouts
 from harpoon.control.standings import standings_of
-from harpoon.control.view import DEAD, JOBS, View, job_key_of, parent_of, placement_key
+from harpoon.control.view import DEAD, JOBS, View, job_key, job_key_of, parent_of, placement_key
 from harpoon.kit.loop import Loop
 from harpoon.model.decision import Drop
 from harpoon.model.instant import Instant
@@ -88,6 +89,7 @@ class Scheduler:
         self._rollouts = Rollouts(metrics, view, self._evidence)
         self._batches = Batches(metrics, view, self._evidence)
         self._crons = Crons(means, metrics, view, lambda: self._hold, self._is_ousted.set)
+        self._awaiting = Awaiting(means, metrics, view, self._references, lambda: self._hold, self._is_ousted.set)
 
     @property
     def bookings(self) -> Bookings | None:
@@ -110,6 +112,7 @@ class Scheduler:
                 group.create_task(self._loop.run())
                 group.create_task(self._evidence.run())
                 group.create_task(self._crons.run())
+                group.create_task(self._awaiting.run())
                 await self._is_ousted.wait()
                 raise HoldLost("the scheduler's hold is gone")
 
@@ -153,9 +156,15 @@ class Scheduler:
             self._wake_system()
         elif change.table is view.secrets:
             self._wake_users(secret_mark(change.key))
+        elif change.table is view.awaited:
+            self._wake_users(run_mark(change.key))
 
     def _hear_job(self, change: RowChange) -> None:
         self._references.hear(change)
+        for one in (change.old, change.new):
+            if one is not None:
+                for run in one.value.spec.runs():
+                    self._awaiting.wake(job_key(one.value.namespace, run))
         self._note_system(change)
         self._wake(change.key)
         if change.old is not None and change.old.value.owner is not None:

@@ -285,17 +285,26 @@ def deliver(
 
 
 def _values(view: View, keyring: Keyring, command: StartTask, wanted: Iterable[str]) -> dict[str, Sensitive]:
-    namespace, found = parse_task_id(command.task).namespace, {}
-    for reference in wanted:
-        name, _, key = reference.partition("/")
-        row = view.secrets.rows.get(job_key(namespace, name))
-        if row is None or key not in row.value.keys:
-            raise NotFound(f"there is no secret {reference} in namespace {namespace}")
-        try:
-            found[reference] = opened(keyring, row.value, key)
-        except Unopened as error:
-            raise Unopened(f"secret {reference}: {error}") from error
-    return found
+    namespace = parse_task_id(command.task).namespace
+    return {reference: value_of(view, keyring, namespace, reference) for reference in wanted}
+
+
+def value_of(view: View, keyring: Keyring, namespace: str, reference: str) -> Sensitive:
+    """Decrypt a value that is referred to as ``<name>/<key>``; to be called when it is used, and not before.
+
+    Raises:
+        NotFound: There is none.
+        NoKeys: This server has none.
+        Unopened: It does not have the right one, or the record is not what was written.
+    """
+    name, _, key = reference.partition("/")
+    row = view.secrets.rows.get(job_key(namespace, name))
+    if row is None or key not in row.value.keys:
+        raise NotFound(f"there is no secret {reference} in namespace {namespace}")
+    try:
+        return opened(keyring, row.value, key)
+    except Unopened as error:
+        raise Unopened(f"secret {reference}: {error}") from error
 
 
 def shown(secret: Secret, revision: str, used_by: Iterable[str]) -> SecretObject:

@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from harpoon.control.calling import Calls
 from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
 from harpoon.control.exchange_port import Exchange
@@ -33,6 +34,7 @@ from harpoon.control.metrics import Metrics
 from harpoon.control.retention import Retention
 from harpoon.control.runs import SHARD_HOLDS, Runs, shard_name
 from harpoon.control.settling import Settling
+from harpoon.control.sweeping import Sweeper
 from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
 from harpoon.control.together import Together
@@ -73,6 +75,10 @@ class Conducting:
     retention: Retention
     #: Signals that name no run.
     keyed: KeyedSignals
+    #: Sub-runs.
+    calls: Calls
+    #: Unschedules tasks of attempts that are over.
+    sweeper: Sweeper
 
 
 class Shards:
@@ -95,7 +101,9 @@ class Shards:
         self._runs = conducting.runs
         self._turns = Turns(means.clock)
         self._together = Together(means.store, self._turns)
-        self._loader = Loader(means.store, conducting.runs.reader, conducting.workflows.graph, self._turns)
+        self._loader = Loader(
+            means.store, conducting.runs.reader, conducting.workflows.graph, self._turns, means.public_url
+        )
         self._holding = Holding(means, view, member, SHARD_HOLDS)
         self._settling = Settling(means, member)
         self._timers: Timers[Conducted] = Timers(means.clock, self._turns)
@@ -115,6 +123,7 @@ class Shards:
                 group.create_task(self._conducting.retention.run(self._runs.conductors), name="retention")
                 group.create_task(self._sweep(), name="generations")
                 group.create_task(self._conducting.keyed.run(), name="keyed-signals")
+                group.create_task(self._conducting.sweeper.run(), name="sweeper")
                 self._look_at(_NAMES)
                 while True:
                     await self._pass(group)
@@ -232,14 +241,17 @@ class Shards:
         await self._view.mirror.reached(hold.sealed)
         ledger = Ledger(self._together, hold, shard, means.instance)
         conductor = Conductor(ledger, self._conducting.exchange, means.clock, self._view.incarnation, self._runs.reader)
-        conductor.waits = self._conducting.keyed
+        conductor.waits, conductor.ends = self._conducting.keyed, self._conducting.calls
+        conductor.base = means.public_url
         writing = asyncio.ensure_future(ledger.run())
         self._timers.enter(conductor.dues)
         try:
             began = means.clock.now().elapsed
             loaded = await self._loader.load(shard, conductor.adopt)
             self._runs.enter(shard, conductor)
+            self._conducting.calls.adopted(conductor)
             self._conducting.keyed.look_again()
+            self._conducting.sweeper.look_again()
             spent_ms = (means.clock.now().elapsed - began) // timedelta(milliseconds=1)
             if loaded:  # of the many that have no runs there is nothing to tell
                 _log.info("shard_held", shard=name, token=str(hold.token), runs=loaded, duration_ms=spent_ms)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
+from harpoon.control.callback_urls import address_of, new_secret
 from harpoon.control.conducted import Conducted
 from harpoon.control.draft import Draft, Overtaken
 from harpoon.control.ledger_records import Place, fixed_part, load_tombstone, run_key
@@ -31,18 +32,28 @@ ReadHeader = Callable[[Entry], Awaitable[Header]]
 _MILLISECONDS: Final = 1000
 
 
-def started(order: Start, form: Form, now_ms: int) -> tuple[Conducted, list[Event]]:
+def started(order: Start, form: Form, now_ms: int, base: str = "") -> tuple[Conducted, list[Event]]:
     """Return a run in its first steps, and the events of these.
+
+    Args:
+        order: Which run.
+        form: What it is started on.
+        now_ms: UTC milliseconds.
+        base: URL that those of its callbacks begin with; see `callback_urls`.
 
     Raises:
         Invalid: The run cannot be called so.
     """
     try:
-        check_run_id(order.id)
+        if order.caller is None:
+            check_run_id(order.id)
     except ValueError as error:
         raise Invalid(str(error), [Problem(pointer="/id", detail=str(error))]) from error
     span = form.graph.spec.deadline if order.deadline is None else min(order.deadline, form.graph.spec.deadline)
     deadline_ms = now_ms + int(span.total_seconds() * _MILLISECONDS)
+    if order.due_ms is not None:
+        deadline_ms = max(now_ms, min(deadline_ms, order.due_ms))
+    secret = new_secret() if form.graph.callbacks else ""
     run = begin(
         namespace=order.namespace,
         id=order.id,
@@ -53,6 +64,7 @@ def started(order: Start, form: Form, now_ms: int) -> tuple[Conducted, list[Even
         created_ms=now_ms,
         deadline_ms=deadline_ms,
         tags=order.tags,
+        address=address_of(base, run_key(order.namespace, order.id), secret),
     )
     events = step.start(run, now_ms)
     header = Header(
@@ -66,16 +78,19 @@ def started(order: Start, form: Form, now_ms: int) -> tuple[Conducted, list[Even
         inputs=order.inputs,
         tags=order.tags,
         started=tuple([dump(event) for event in events]),
+        caller=order.caller,
+        forms=form.forms,
+        secret=secret,
     )
-    return Conducted(run, order.body_hash, fixed_part(header)), events
+    return Conducted(run, header, fixed_part(header)), events
 
 
 def conditions(place: Place, order: Start, form: Form) -> tuple[Compare, ...]:
     """Return what must hold for a run to be started."""
     if order.is_fresh:
-        return (form.kept,)
+        return form.kept
     key = run_key(order.namespace, order.id)
-    return (form.kept, Compare(place.runs + key, mod=0), Compare(place.gone + key, mod=0))
+    return (*form.kept, Compare(place.runs + key, mod=0), Compare(place.gone + key, mod=0))
 
 
 def begun(conducted: Conducted, order: Start, *, is_new: bool) -> Answer:

@@ -89,8 +89,8 @@ class Steering:
         ]
         writes: list[Write] = [Put(ROLLOUTS + key, codec.dump(after))] if is_changed else []
         if extra is not None:
-            compare, others = extra(lambda at: (accepted(at),))
-            compares.append(compare)
+            conditions, others = extra(lambda at: (accepted(at),))
+            compares += conditions
             writes += others
         if not writes:
             return accepted(view.revision)

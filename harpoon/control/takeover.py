@@ -34,13 +34,15 @@ class Loader:
         reader: Reads the records.
         graph_of: Knows the workflows that they are on.
         turns: What may be done in one turn.
+        base: URL that those of callbacks begin with; see `callback_urls`.
     """
 
-    def __init__(self, store: Store, reader: RunReader, graph_of: GraphOf, turns: Turns) -> None:
+    def __init__(self, store: Store, reader: RunReader, graph_of: GraphOf, turns: Turns, base: str = "") -> None:
         self._store = store
         self._reader = reader
         self._graph_of = graph_of
         self._turns = turns
+        self._base = base
         self._loading = asyncio.Semaphore(LOADED_AT_ONCE)
 
     async def load(self, shard: int, enter: Callable[[Conducted], None]) -> int:
@@ -93,9 +95,8 @@ class Loader:
                 return None
             events = events_of(header, log)
             graphs = await graphs_of(header, events, self._graph_of)
-            run = refolded(header, graphs, events)
-            size = sum(map(len, log.values()))
-            return Conducted(run, header.body_hash, fixed_of(record), size, moves_of(events))
+            run = refolded(header, graphs, events, self._base)
+            return Conducted(run, header, fixed_of(record), sum(map(len, log.values())), moves_of(events))
         except (Invalid, NotFound) as error:
             reason = str(error)
         except (AssertionError, LookupError, TypeError, ValueError) as error:

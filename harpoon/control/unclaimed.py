@@ -46,7 +46,7 @@ class Claimed:
 
 
 #: Given what it comes to at a revision, what else is to be written in its commit; see `control.receipts`.
-Extra = Callable[[Callable[[int], tuple[Claimed, ...]]], tuple[Compare, Sequence[Write]]]
+Extra = Callable[[Callable[[int], tuple[Claimed, ...]]], tuple[Sequence[Compare], Sequence[Write]]]
 _Draft = tuple[tuple[Compare, ...], tuple[Write, ...], Job | None]
 
 
@@ -167,8 +167,8 @@ class Unclaimed:
 
         more: Sequence[Write] = ()
         if extra is not None:
-            compare, more = extra(lambda revision: (outcome(revision),))
-            compares = (*compares, compare)
+            conditions, more = extra(lambda revision: (outcome(revision),))
+            compares = (*compares, *conditions)
         revision = await settle.commit(self._store, compares, (*writes, *more))
         if revision is None:
             await settle.see_others(self._store, self._view.mirror, compares)

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from harpoon.core.batch import is_over
 from harpoon.core.quota import add, use_of
 from harpoon.model.agent import Agent, Cordon, Death, Link, LinkState
+from harpoon.model.awaited import AwaitedRun
 from harpoon.model.batch import BatchRecord
 from harpoon.model.cron import CronRecord
 from harpoon.model.decision import Pending
@@ -19,6 +20,7 @@ from harpoon.model.instance import Holder, Instance
 from harpoon.model.job import Job, Version
 from harpoon.model.name import TaskId
 from harpoon.model.namespace import UNUSED, Namespace, Use
+from harpoon.model.owner import OrderRecord
 from harpoon.model.rebalance import MoveRecord
 from harpoon.model.rollout import RolloutRecord
 from harpoon.model.secret import Secret
@@ -50,6 +52,8 @@ MOVES: Final = ROOT + "moves/"
 SECRETS: Final = ROOT + "secrets/"
 WORKFLOWS: Final = ROOT + "workflows/"
 GRAPHS: Final = ROOT + "graphs/"
+AWAITED: Final = ROOT + "awaited/"
+ORDERS: Final = ROOT + "orders/"
 #: Keys of agents' holds in the view.
 AGENT_HOLDS: Final = "agents/"
 
@@ -145,6 +149,10 @@ class View:
         self.workflows = Table("workflows", WORKFLOWS, WorkflowRecord)
         #: Generations of workflows: what runs are on.
         self.graphs = Table("graphs", GRAPHS, GraphRecord)
+        #: Runs that jobs wait for.
+        self.awaited = Table("awaited", AWAITED, AwaitedRun)
+        #: Of attempts of operations that have jobs changed.
+        self.orders = Table("orders", ORDERS, OrderRecord)
         self.mirror = Mirror(
             store,
             ROOT,
@@ -170,6 +178,8 @@ class View:
                 self.secrets,
                 self.workflows,
                 self.graphs,
+                self.awaited,
+                self.orders,
             ),
         )
         self._placements: _ByJob[Placement] = _ByJob()

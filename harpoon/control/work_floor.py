@@ -1,7 +1,8 @@
 """Where attempts and requests of workers meet: `core.exchange` with a clock, and what conductors tell it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -33,7 +34,14 @@ class Taker(Protocol):
 
 
 class Crew(Protocol):
-    """Who carries out what the engine does itself, as far as it is told: at once, and by whoever may be in a hurry."""
+    """Who carries out what the engine does itself; what it is told comes in between two awaits, so it is quick."""
+
+    #: Attempts that were closed, by handler and label, and errors beside failures, by handler.
+    closed: Counter[tuple[str, str]]
+    errors: Counter[str]
+
+    def busy(self) -> Mapping[str, int]:
+        """Return how many attempts are carried out now, by handler."""
 
     def resume(self, offer: Offer, token: str) -> None:
         """Take note of a claim that was made before this instance conducted the run."""
@@ -47,6 +55,14 @@ class Crew(Protocol):
 
 class Nobody:
     """A crew of nobody: what the engine would do itself waits."""
+
+    def __init__(self) -> None:
+        self.closed: Counter[tuple[str, str]] = Counter()
+        self.errors: Counter[str] = Counter()
+
+    def busy(self) -> Mapping[str, int]:
+        """Return nothing."""
+        return {}
 
     def resume(self, offer: Offer, token: str) -> None:
         """Let it be: in time it is lost."""

@@ -54,3 +54,26 @@ class WorkMetrics(Collector):
         for status, count in sorted(exchange.closings.items()):
             closings.add_metric([str(status)], count)
         yield closings
+        yield from self._crew()
+
+    def _crew(self) -> Iterator[Metric]:
+        """Yield what the engine does itself."""
+        crew = self._exchange.crew
+        busy = GaugeMetricFamily(
+            "harpoon_connector_attempts", "Attempts that the engine carries out itself now.", labels=["handler"]
+        )
+        for handler, count in sorted(crew.busy().items()):
+            busy.add_metric([handler], count)
+        yield busy
+        closed = CounterMetricFamily(
+            "harpoon_connector_closings", "Attempts that the engine has carried out.", labels=["handler", "label"]
+        )
+        for labels, count in sorted(crew.closed.items()):
+            closed.add_metric(labels, count)
+        yield closed
+        errors = CounterMetricFamily(
+            "harpoon_connector_errors", "Errors of what carries them out, beside its failures.", labels=["handler"]
+        )
+        for handler, count in sorted(crew.errors.items()):
+            errors.add_metric([handler], count)
+        yield errors

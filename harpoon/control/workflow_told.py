@@ -6,12 +6,14 @@ from typing import Any
 
 import orjson
 
+from harpoon.control.callees import bounds_with, callees_of, standing_callees
 from harpoon.control.view import View, job_key
 from harpoon.control.workflows import generation_of
 from harpoon.core import bounds as core_bounds
 from harpoon.core.diff import diff
 from harpoon.core.graph import Graph, compile_graph
 from harpoon.kit import codec
+from harpoon.kit.ordered import check_orders
 from harpoon.model.edit import Edit
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import WorkflowManifest, WorkflowRecord, WorkflowSpec
@@ -32,15 +34,39 @@ async def compiled(spec: WorkflowSpec) -> Graph:
     return await asyncio.to_thread(compile_graph, spec)
 
 
-async def bounds_json(graph: Graph) -> bytes:
-    """Return what any run of a workflow comes to at most.
+async def check(spec: WorkflowSpec) -> None:
+    """Refuse a workflow whose operations order of jobs what cannot be meant.
 
     Raises:
-        Invalid: It is more than there may be.
+        Invalid: There are such; all are told.
     """
-    if len(graph.spec.operations) <= _LARGE:
-        return _bounds_json(graph)
-    return await asyncio.to_thread(_bounds_json, graph)
+    if len(spec.operations) <= _LARGE:
+        check_orders(spec)
+    else:
+        await asyncio.to_thread(check_orders, spec)
+
+
+async def bounds_json(view: View, namespace: str, name: str, graph: Graph) -> bytes:
+    """Return what any run of a workflow comes to at most, with what it calls as that stands.
+
+    Args:
+        view: Shows what it calls.
+        namespace: Of the workflow.
+        name: Of the workflow.
+        graph: What it is, or is to be.
+
+    Raises:
+        Invalid: It is more than there may be, or it calls what it cannot.
+    """
+    callees = callees_of(view, namespace, name, graph.spec)
+    return orjson.dumps(core_bounds.shown(await bounds_with(graph, callees.specs)))
+
+
+async def standing_bounds_json(view: View, namespace: str, name: str, graph: Graph) -> bytes:
+    """Return what `bounds_json` does of a workflow that stands, though what it calls may have changed since."""
+    return orjson.dumps(
+        core_bounds.shown(await bounds_with(graph, standing_callees(view, namespace, name, graph.spec)))
+    )
 
 
 def workflow_json(view: View, record: WorkflowRecord, revision: int, bounds: bytes | None = None) -> bytes:
@@ -103,10 +129,6 @@ def drafted(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest, now_ms:
         updated_ms=now_ms,
         tags=manifest.metadata.tags,
     )
-
-
-def _bounds_json(graph: Graph) -> bytes:
-    return orjson.dumps(core_bounds.shown(core_bounds.bounds(graph)))
 
 
 def _form(tags: Mapping[str, str], spec: bytes) -> dict[str, Any]:

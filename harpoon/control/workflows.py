@@ -14,11 +14,13 @@ none is on is deleted, unless it was made the present one again meanwhile, which
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
+from harpoon.control.callees import callees_of, callers_of, check_callers, forms_of
 from harpoon.control.freshness import Freshness
 from harpoon.control.orders import Form
 from harpoon.control.run_reader import RunReader
@@ -26,7 +28,7 @@ from harpoon.control.view import GRAPHS, WORKFLOWS, View, job_key
 from harpoon.core.graph import Graph, compile_graph
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
-from harpoon.kit.errors import Invalid, NotFound, PreconditionFailed, Unavailable
+from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed, Unavailable
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import GraphRecord, WorkflowManifest, WorkflowRecord, WorkflowSpec
 from harpoon.store import settle
@@ -39,6 +41,8 @@ TRIES: Final = 5
 SPEC_BYTES_MAX: Final = COMMIT_BYTES_MAX // 2 - 1024
 #: Graphs that are kept ready for the next run.
 GRAPHS_KEPT: Final = 200
+#: Workflows that are named where several are in the way.
+_NAMED: Final = 5
 #: Operations beyond which a graph is compiled beside the loop: it would hold it for too long.
 _LARGE: Final = 50
 
@@ -92,7 +96,7 @@ class Workflows:
             is_new: The workflow must not exist.
 
         Raises:
-            Invalid: It has flaws; all are told.
+            Invalid: It has flaws, or calls what it cannot; all are told.
             PreconditionFailed: ``if_match`` or ``is_new`` does not hold.
             StoreUnavailable: The store could not answer.
         """
@@ -104,8 +108,10 @@ class Workflows:
         for _ in range(TRIES):
             row = self._view.workflows.rows.get(key)
             _check(metadata.name, row, if_match=if_match, is_new=is_new)
+            callees = callees_of(self._view, metadata.namespace, metadata.name, manifest.spec)
+            await check_callers(self._view, metadata.namespace, metadata.name, manifest.spec)
             record = self._next(manifest, row)
-            declared = await self._write(key, record, row)
+            declared = await self._write(key, record, row, callees.as_seen)
             if declared is not None:
                 self._keep(f"{key}/{record.generation}", graph)
                 return declared
@@ -116,6 +122,7 @@ class Workflows:
 
         Raises:
             NotFound: There is none of that name.
+            Conflict: Others call it.
             PreconditionFailed: ``if_match`` does not hold.
             StoreUnavailable: The store could not answer.
         """
@@ -124,6 +131,11 @@ class Workflows:
         for _ in range(TRIES):
             row = self.get(namespace, name)
             _check(name, row, if_match=if_match, is_new=False)
+            # One that is declared at this very moment may still call it; no run of that is started then.
+            if callers := callers_of(self._view, namespace, name):
+                raise Conflict(
+                    f"workflow {name} is called by {', '.join(callers[:_NAMED])}; change or delete that first"
+                )
             compares = (Compare(WORKFLOWS + key, mod=row.mod_revision),)
             revision = await settle.commit(self._store, compares, (Delete(WORKFLOWS + key),))
             if revision is not None:
@@ -143,6 +155,7 @@ class Workflows:
         Raises:
             NotFound: There is no such workflow.
             PreconditionFailed: It stands at another generation.
+            Conflict: What it calls is not there.
         """
         record = self.get(namespace, name).value
         if generation is not None and generation != record.generation:
@@ -151,7 +164,8 @@ class Workflows:
         graph = await self._graph(key, record.spec)
         row = self._view.graphs.rows.get(key)
         kept = Compare(GRAPHS + key, mod=0 if row is None else row.mod_revision)
-        return Form(record.generation, graph, kept)
+        forms, called = forms_of(self._view, namespace, name, record.spec)
+        return Form(record.generation, graph, (kept, *called), forms)
 
     async def graph(self, namespace: str, name: str, generation: str) -> Graph:
         """Return the graph of a generation, of which there may be open runs.
@@ -202,10 +216,13 @@ class Workflows:
         for key in idle:
             await self._mark(key)
         used = {
-            f"{job_key(header.namespace, header.workflow)}/{generation}"
+            f"{job_key(header.namespace, workflow)}/{generation}"
             async for found in reader.headers()
             for header in found
-            for generation in (header.generation, *header.moved)
+            for workflow, generation in (
+                *((header.workflow, one) for one in (header.generation, *header.moved)),
+                *header.forms.items(),
+            )
         }
         deleted = 0
         for key in idle:
@@ -258,8 +275,13 @@ class Workflows:
             tags=metadata.tags,
         )
 
-    async def _write(self, key: str, record: WorkflowRecord, row: Row[WorkflowRecord] | None) -> Declared | None:
-        """Commit a workflow, and wait until the view shows it; None: it was changed by someone else meanwhile."""
+    async def _write(
+        self, key: str, record: WorkflowRecord, row: Row[WorkflowRecord] | None, as_seen: Sequence[Compare]
+    ) -> Declared | None:
+        """Commit a workflow, and wait until the view shows it; None: it was changed by someone else meanwhile.
+
+        So it is also when what it calls was: two that are changed to call each other are not both taken.
+        """
         known = 0 if row is None else row.mod_revision
         generation = f"{key}/{record.generation}"
         graph = self._view.graphs.rows.get(generation)
@@ -267,6 +289,7 @@ class Workflows:
             Compare(WORKFLOWS + key, mod=known),
             # Also when it stands already: it may be about to be deleted.
             Compare(GRAPHS + generation, mod=0 if graph is None else graph.mod_revision),
+            *as_seen,
         ]
         writes: list[Write] = []
         if row is None or record is not row.value:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from harpoon.core.bounds_counts import Counts, count
 from harpoon.core.bounds_shape import Shape, outputs_bytes, shape_of, signals_bytes
-from harpoon.core.bounds_worth import longest, most, plan_of
+from harpoon.core.bounds_worth import Plan, longest, most, plan_of
 from harpoon.core.graph import Graph
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.at_most import size_at_most, span_at_most
@@ -47,6 +47,17 @@ class Stretch(NamedTuple):
     span_ms: int
 
 
+class Called(NamedTuple):
+    """What the sub-runs of a run can come to at most."""
+
+    runs: int
+    attempts: int
+    bytes: int
+
+
+_NO_CALLS: Final = Called(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """What one run can come to at most."""
@@ -70,14 +81,20 @@ class Bounds:
     heaviest: tuple[tuple[str, int], ...]
     #: What signals may bring of ``bytes``.
     signals_bytes: int
+    #: What all sub-runs may come to, theirs included: part of ``attempts`` and ``bytes``.
+    calls: Called = _NO_CALLS
 
 
-def bounds(graph: Graph, deadline_ms: int | None = None) -> Bounds:
+_NO_CALLEES: Final[Mapping[str, Bounds]] = {}
+
+
+def bounds(graph: Graph, deadline_ms: int | None = None, callees: Mapping[str, Bounds] = _NO_CALLEES) -> Bounds:
     """Return what a run can come to at most, in time that goes by the size of the graph.
 
     Args:
         graph: Of the workflow.
         deadline_ms: How long after its start it ends anyway. Left out: the workflow's.
+        callees: Workflow that it calls → what one run of that comes to; of what is not there only the call is counted.
 
     Raises:
         Invalid: That is more than `ATTEMPTS_MAX` or `BYTES_MAX`; it names the operation that weighs most.
@@ -90,10 +107,12 @@ def bounds(graph: Graph, deadline_ms: int | None = None) -> Bounds:
     stored = most(shape, counts, plan, [cost.bytes for cost in costs], [cost.beyond_bytes for cost in costs])
     brought = signals_bytes(graph, counts.visits, life_ms)
     stored += outputs_bytes(graph) + brought
+    calls = _calls(shape, counts, plan, callees)
+    attempts, stored = attempts + calls.attempts, stored + calls.bytes
     way = longest(shape, counts, [cost.span_ms for cost in costs])
     whole_ms = sum(leg.span_ms for leg in way)
     is_parked = graph.spec.on_failure is OnFailed.PARK
-    _check(shape, counts, attempts, stored)
+    _check(shape, counts, attempts, stored, calls)
     return Bounds(
         attempts=attempts,
         ends_after_ms=life_ms if is_parked else min(whole_ms, life_ms),
@@ -104,17 +123,45 @@ def bounds(graph: Graph, deadline_ms: int | None = None) -> Bounds:
         operations=_shares(shape, counts),
         heaviest=tuple([(shape.names[op], own) for op, own in _heaviest(shape, counts)]),
         signals_bytes=brought,
+        calls=calls,
     )
+
+
+def _calls(shape: Shape, counts: Counts, plan: Plan, callees: Mapping[str, Bounds]) -> Called:
+    """Return what the sub-runs may come to: each attempt of a call is a run."""
+    if all(spec.call is None for spec in shape.specs):
+        return _NO_CALLS
+    each: list[Called] = []
+    for spec, cost in zip(shape.specs, shape.costs, strict=True):
+        call = spec.call
+        told = None if call is None else callees.get(call.workflow)
+        # That of the whole list starts nothing.
+        tries = cost.attempts - (spec.foreach is not None)
+        if call is None:
+            each.append(_NO_CALLS)
+        elif told is None:
+            each.append(Called(tries, 0, 0))
+        else:
+            of_one = (1 + told.calls.runs, told.attempts, told.bytes)
+            each.append(Called(*(tries * most_ for most_ in of_one)))
+    beyond = [0] * len(each)
+    return Called(*(most(shape, counts, plan, [one[at] for one in each], beyond) for at in range(len(_NO_CALLS))))
 
 
 def shown(told: Bounds) -> dict[str, object]:
     """Return bounds as they are shown: each with a sentence that says what it comes from mostly."""
     by_attempts = nlargest(_HEAVIEST, told.operations.items(), key=lambda item: item[1].attempts)
+    tried = [_share_said(op, share) for op, share in by_attempts]
+    if told.calls.attempts:
+        tried.insert(0, f"its {_many(told.calls.runs, 'sub-run')} may have {told.calls.attempts}")
     stored = [f"{op} may store {size_at_most(size)}" for op, size in told.heaviest]
+    called = told.calls
+    if called.bytes:
+        stored.insert(0, f"its {_many(called.runs, 'sub-run')} may store {size_at_most(called.bytes)}")
     if told.signals_bytes:
         stored.insert(0, f"signals may bring {size_at_most(told.signals_bytes)}")
     return {
-        "attempts": {"most": told.attempts, "because": "; ".join(_share_said(op, share) for op, share in by_attempts)},
+        "attempts": {"most": told.attempts, "because": "; ".join(tried)},
         "ends_after_ms": {"most": told.ends_after_ms, "because": _way_said(told)},
         "bytes": {"most": told.bytes, "because": "; ".join(stored)},
         "operations": {
@@ -159,24 +206,34 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)[:_HEAVIEST]) + more
 
 
-def _check(shape: Shape, counts: Counts, attempts: int, stored: int) -> None:
+def _check(shape: Shape, counts: Counts, attempts: int, stored: int, calls: Called) -> None:
     """Refuse what is too much.
 
     Raises:
         Invalid: It is.
     """
     if attempts > ATTEMPTS_MAX:
-        op = max(range(len(shape.names)), key=lambda op: counts.visits[op] * shape.costs[op].attempts)
-        own = f"{counts.visits[op]} visits of {shape.costs[op].attempts} attempts"
-        what = (
-            f"a run may come to {attempts} attempts, and {ATTEMPTS_MAX} is the most; {shape.names[op]} alone has {own}"
-        )
+        is_called = 2 * calls.attempts > attempts
+        op = _busiest(shape, counts, is_called=is_called)
+        own = f"{shape.names[op]} alone has {counts.visits[op]} visits of {shape.costs[op].attempts} attempts"
+        what = f"a run may come to {attempts} attempts, and {ATTEMPTS_MAX} is the most; {own}"
+        what += f", and all {calls.runs} sub-runs have {calls.attempts}" if is_called else ""
         _refuse(shape.names[op], what, "lower its visits or its retries")
     if stored > BYTES_MAX:
         op, own_bytes = _heaviest(shape, counts)[0]
         what = f"a run may store {size_at_most(stored)}, and {format_size(BYTES_MAX)} is the most"
-        what += f"; {shape.names[op]} alone {size_at_most(own_bytes)}"
+        if 2 * calls.bytes > stored:
+            op = _busiest(shape, counts, is_called=True)
+            what += f"; all {calls.runs} sub-runs {size_at_most(calls.bytes)}"
+        else:
+            what += f"; {shape.names[op]} alone {size_at_most(own_bytes)}"
         _refuse(shape.names[op], what, "lower its visits, its retries or its output_max")
+
+
+def _busiest(shape: Shape, counts: Counts, *, is_called: bool) -> int:
+    """Return the operation that may have most attempts; of those that call workflows, if it is ``is_called``."""
+    ops = [op for op, spec in enumerate(shape.specs) if spec.call is not None or not is_called]
+    return max(ops, key=lambda op: counts.visits[op] * shape.costs[op].attempts)
 
 
 def _refuse(op: str, what: str, remedy: str) -> None:

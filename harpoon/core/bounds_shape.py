@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from harpoon.core.components import components
+from harpoon.core.expiry import awaited_by
 from harpoon.core.fold import SIGNAL_KEPT_MS
-from harpoon.core.graph import Graph, Kind, Node
+from harpoon.core.graph import Each, Graph, Kind, Node, member_of
 from harpoon.core.measure import json_bytes
 from harpoon.core.signalling import SIGNALS_MAX
 from harpoon.core.stepping import ERROR_MAX
@@ -83,7 +84,9 @@ class Shape:
 
 def shape_of(graph: Graph) -> Shape:
     """Return the shape of a graph, in time that goes by its size."""
-    names = list(graph.nodes)
+    # What items take is a part of what their operation takes.
+    nodes = [node for node in graph.nodes.values() if node.home is None]
+    names = [node.name for node in nodes]
     numbers = {name: number for number, name in enumerate(names)}
     begins = [0] * len(names)
     for name in graph.starts:
@@ -92,13 +95,12 @@ def shape_of(graph: Graph) -> Shape:
     into: list[list[Gate]] = [[] for _ in names]
     for gate in gates:
         into[gate.op].append(gate)
-    nodes = graph.nodes.values()
     out = [
         {label: [gates[trigger[0]] for trigger in triggers] for label, triggers in node.edges.items()} for node in nodes
     ]
     successors = [[gate.op for through in each.values() for gate in through] for each in out]
     spans: dict[tuple[int, timedelta | None, timedelta], int] = {}
-    costs = [_cost(node, spans) for node in nodes]
+    costs = [_cost(node, spans) if node.each is None else _cost_of_all(node, node.each, graph, spans) for node in nodes]
     specs = [node.spec for node in nodes]
     parts = [(part, len(part) > 1 or part[0] in successors[part[0]]) for part in components(successors)]
     return Shape(names, specs, costs, begins, gates, into, out, successors, parts)
@@ -118,9 +120,7 @@ def _gate(index: int, op: str, members: Sequence[tuple[str, str]], numbers: Mapp
 
 def _cost(node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int]) -> Cost:
     """Return what a visit may take; spans that were worked out before are taken from ``spans``."""
-    spec = node.spec
-    # That is what closes a firing beyond its visits.
-    beyond = 2 * _NULL + len(node.name) + len(f" was fired more than {spec.visits} times")
+    spec, beyond = node.spec, _beyond_bytes(node)
     if node.kind is Kind.CHOOSE:
         can_fail = spec.choose is None or spec.choose[0].else_ is None
         return Cost(1, 0, 2 * _NULL + (ERROR_MAX if can_fail else 0), beyond)
@@ -141,6 +141,24 @@ def _cost(node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int])
     return Cost(fail + others + 1, span_ms, opened + closed, beyond)
 
 
+def _cost_of_all(
+    node: Node, each: Each, graph: Graph, spans: dict[tuple[int, timedelta | None, timedelta], int]
+) -> Cost:
+    """Return what a visit may take with all its items: as many of them at once as may be, again and again."""
+    one = _cost(graph.nodes[member_of(node.name)], spans)
+    opened = _size(node.input)
+    if node.input is not None and not node.input.is_constant:
+        opened = max(opened, _NULL + ERROR_MAX)
+    rounds = -(-each.most // each.parallel)
+    stored = opened + _NULL + ERROR_MAX + each.most * one.bytes
+    return Cost(1 + each.most * one.attempts, rounds * one.span_ms, stored, _beyond_bytes(node))
+
+
+def _beyond_bytes(node: Node) -> int:
+    """Return how many bytes a firing beyond its visits takes: that is what closes it."""
+    return 2 * _NULL + len(node.name) + len(f" was fired more than {node.visits} times")
+
+
 def _wait_error(node: Node, wait: Wait) -> int:
     """Return how many bytes the errors of a wait may take. What a signal brings is counted when that comes."""
     if node.key is not None or node.until is not None:
@@ -148,7 +166,7 @@ def _wait_error(node: Node, wait: Wait) -> int:
     if wait.for_ is not None:
         return 0
     span = format_duration(node.spec.timeout_ms * _MILLISECOND)
-    return len(f"signal {wait.signal} did not come within {span}")
+    return len(f"{awaited_by(wait)} did not come within {span}")
 
 
 def _size(template: Template | None) -> int:
@@ -189,13 +207,18 @@ def outputs_bytes(graph: Graph) -> int:
 
 
 def signals_bytes(graph: Graph, visits: Sequence[int], life_ms: int) -> int:
-    """Return how many bytes the signals may take that a run takes in.
+    """Return how many bytes the signals and callbacks may take that a run takes in.
 
-    Each is consumed by a visit of a wait, or kept; so many are kept at once, and each for so long.
+    Each signal is consumed by a visit of a wait, or kept; so many are kept at once, and each for so long. Each visit
+    that may be has one callback, which may come before it.
     """
-    most, consumed = 0, 0
-    for node, often in zip(graph.nodes.values(), visits, strict=True):
-        if node.spec.wait is not None and node.spec.wait.signal is not None:
+    most, consumed, called = 0, 0, 0
+    nodes = [node for node in graph.nodes.values() if node.home is None]
+    for node, often in zip(nodes, visits, strict=True):
+        wait = node.spec.wait
+        if wait is not None and wait.signal is not None:
             most = max(most, node.spec.output_max)
-            consumed += often
-    return most * (consumed + SIGNALS_MAX * (1 + life_ms // SIGNAL_KEPT_MS))
+            consumed += often * (1 if node.each is None else node.each.most)
+        elif wait is not None and wait.callback:
+            called += node.spec.visits * node.spec.output_max
+    return called + most * (consumed + SIGNALS_MAX * (1 + life_ms // SIGNAL_KEPT_MS))

@@ -161,6 +161,8 @@ def _close(told: Chronicle, event: Closed) -> None:
     if event.retry_ms is not None:
         visit.tries.append(Try(event.attempt + 1, event.retry_ms))
         return
+    for op, number, _ in event.cancelled:
+        _cancel(told.visits[op, number], event.now_ms)
     _open(told, event, event.opened)
 
 
@@ -189,9 +191,8 @@ def _repair(told: Chronicle, event: RetriedFrom | SetTo) -> None:
     if told.status is not Status.RUNNING:
         told.status, told.outputs, told.reason = Status.RUNNING, None, ""
         told.is_paused, told.cancel = False, None
-    if isinstance(event, RetriedFrom):
-        for op, visit, _ in event.cancelled:
-            _cancel(told.visits[op, visit], event.now_ms)
-    else:
+    for op, visit, _ in event.cancelled:
+        _cancel(told.visits[op, visit], event.now_ms)
+    if isinstance(event, SetTo):
         one = told.visits[event.op, event.visit].latest
         one.ended_ms, one.label, one.error, one.output = event.now_ms, event.label, "", event.output

@@ -49,7 +49,10 @@ def is_at_once(node: Node, attempt: Attempt) -> bool:
 
 
 def clocks(node: Node, attempt: Attempt) -> list[Running]:
-    """Return the clocks of an attempt that run, in no order; it is none that closes at once."""
+    """Return the clocks of an attempt that run, in no order; it is none that closes at once.
+
+    One that has items has no clock of its own: theirs run.
+    """
     claim, pace = attempt.claim, node.pace
     if claim is not None:
         due_ms, beat_ms = claim.due_ms, claim.beat_due_ms
@@ -60,6 +63,8 @@ def clocks(node: Node, attempt: Attempt) -> list[Running]:
     if node.handler is not None:
         due_ms = attempt.ready_ms + pace.queue_ms
         return [Running(due_ms, due_ms - pace.queue_ahead_ms, Clock.QUEUE, pace.queue_ms)]
+    if node.kind is Kind.EACH:
+        return []
     due_ms = attempt.opened_ms + pace.timeout_ms
     if attempt.due_ms is not None and attempt.due_ms <= due_ms:
         return [Running(attempt.due_ms, attempt.due_ms, Clock.TIME, 0)]

@@ -76,6 +76,8 @@ class Closed(NamedTuple):
     retry_ms: int | None = None
     #: Id of the signal that is consumed.
     signal: str | None = None
+    #: Attempts, each (operation, visit, number), that are closed as ``cancelled`` by this: items of the visit.
+    cancelled: tuple[tuple[str, int, int], ...] = ()
 
 
 class Fired(NamedTuple):
@@ -180,6 +182,8 @@ class SetTo(NamedTuple):
     reason: str = ""
     #: As of `RetriedFrom`.
     order: str = ""
+    #: Its items that were under way, as of `RetriedFrom`.
+    cancelled: tuple[tuple[str, int, int], ...] = ()
     opened: tuple[Opened, ...] = ()
 
 
@@ -231,7 +235,8 @@ _KINDS: Final[dict[str, type[Event]]] = {
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 #: Where a kind has what it opens.
 _OPENED_AT: Final = {kind: kind._fields.index("opened") for kind in _LETTERS if "opened" in kind._fields}
-_CANCELLED_AT: Final = RetriedFrom._fields.index("cancelled")
+#: Where a kind has attempts that it cancels.
+_CANCELLED_AT: Final = {kind: kind._fields.index("cancelled") for kind in _LETTERS if "cancelled" in kind._fields}
 _WIDTHS: Final = {kind: len(kind._fields) for kind in _LETTERS}
 _OPENED_WIDTH: Final = len(Opened._fields)
 
@@ -253,8 +258,9 @@ def dump(event: Event) -> list[object]:
     at = _OPENED_AT.get(kind)
     if at is not None:
         written[at + 1] = [_trim(list(opened), _OPENED_DEFAULTS) for opened in cast("tuple[Opened, ...]", event[at])]
-    if kind is RetriedFrom:
-        written[_CANCELLED_AT + 1] = [list(ref) for ref in cast("RetriedFrom", event).cancelled]
+    at = _CANCELLED_AT.get(kind)
+    if at is not None:
+        written[at + 1] = [list(each) for each in cast("tuple[tuple[str, int, int], ...]", event[at])]
     return _trim(written, _DEFAULTS[kind])
 
 
@@ -272,8 +278,9 @@ def load(written: Sequence[object]) -> Event:
     if at is not None and len(fields) > at:
         opened = cast("list[list[object]]", fields[at])
         fields[at] = tuple([Opened(*each[:_OPENED_WIDTH]) for each in opened])  # type: ignore[arg-type]
-    if kind is RetriedFrom and len(fields) > _CANCELLED_AT:
-        fields[_CANCELLED_AT] = tuple(map(tuple, cast("list[list[object]]", fields[_CANCELLED_AT])))
+    at = _CANCELLED_AT.get(kind)
+    if at is not None and len(fields) > at:
+        fields[at] = tuple([tuple(each[:3]) for each in cast("list[list[object]]", fields[at])])
     if kind is Ended:
         fields[2:3] = [Status(cast("str", status)) for status in fields[2:3]]
     try:

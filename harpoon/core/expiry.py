@@ -7,7 +7,7 @@ from harpoon.core.event import Warned
 from harpoon.core.run import Attempt
 from harpoon.core.stepping import Step
 from harpoon.model.label import DONE, FAIL, LOST, RETRIED, TIMEOUT
-from harpoon.model.operation import Retry
+from harpoon.model.operation import Retry, Wait
 from harpoon.model.units import format_duration
 
 
@@ -45,8 +45,7 @@ def _run_out(step: Step, attempt: Attempt, running: Running) -> None:
     if running.clock is Clock.TIME:
         step.close(attempt, DONE)
     elif node.spec.wait is not None:
-        awaited = "its moment" if node.spec.wait.signal is None else f"signal {node.spec.wait.signal}"
-        step.close(attempt, TIMEOUT, error=f"{awaited} did not come within {span}")
+        step.close(attempt, TIMEOUT, error=f"{awaited_by(node.spec.wait)} did not come within {span}")
     elif attempt.claim is None:
         nobody = "no worker" if node.spec.carried is None else "no server"
         conclude(step, attempt, TIMEOUT, error=f"{nobody} claimed it within {span}")
@@ -58,6 +57,13 @@ def _run_out(step: Step, attempt: Attempt, running: Running) -> None:
         conclude(step, attempt, LOST, error=f"nothing was heard of worker {attempt.claim.worker} for {span}")
     else:
         conclude(step, attempt, TIMEOUT, error=f"worker {attempt.claim.worker} did not close it within {span}")
+
+
+def awaited_by(wait: Wait) -> str:
+    """Return what a wait waits for, as it is told."""
+    if wait.signal is not None:
+        return f"signal {wait.signal}"
+    return "its callback" if wait.callback else "its moment"
 
 
 def _attempts(policy: Retry, label: str) -> int:

@@ -1,6 +1,7 @@
 """Everything that is wrong with a workflow, found when it is declared, and told at once."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -28,6 +29,12 @@ _MOMENT: Final[_Expected] = {
     Type.WHOLE: "UTC milliseconds",
 }
 _CONDITION: Final[_Expected] = {Type.BOOLEAN: "true or false"}
+_ITEMS: Final[_Expected] = {
+    Type.LIST: "a list",
+    Type.TEXTS: "a list of texts",
+    Type.NUMBERS: "a list of numbers",
+    Type.BOOLEANS: "a list of what is true or false",
+}
 
 
 class Read(NamedTuple):
@@ -46,13 +53,13 @@ def flaws(spec: WorkflowSpec) -> tuple[Flaw, ...]:
 def read(spec: WorkflowSpec) -> Read:
     """Read a workflow: wire its operations and compile its templates."""
     wiring, found = wire(spec)
-    names = Names(
-        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()}, ops=frozenset(spec.operations)
-    )
+    names = names_of(spec)
+    # What a run came to is shown to more people than may answer for the one who was asked.
+    at_end, of_items = replace(names, callbacks=frozenset()), replace(names, has_item=True)
     templates: dict[Place, Template] = {}
-    for place, value, expected in _values(spec):
+    for place, value, expected, is_of_item in values_of(spec):
         try:
-            template = compile_template(value, names, place)
+            template = compile_template(value, at_end if place == OUTPUTS else of_items if is_of_item else names, place)
         except Invalid as error:
             found += [Flaw(problem.pointer, problem.detail) for problem in error.problems]
             continue
@@ -63,11 +70,26 @@ def read(spec: WorkflowSpec) -> Read:
     return Read(wiring, templates, tuple(found[:FLAWS_MAX]))
 
 
+def names_of(spec: WorkflowSpec) -> Names:
+    """Return what the expressions of a workflow may name."""
+    return Names(
+        inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()},
+        ops=frozenset(spec.operations),
+        callbacks=frozenset(callbacks_of(spec)),
+    )
+
+
+def callbacks_of(spec: WorkflowSpec) -> tuple[str, ...]:
+    """Return the operations that wait for callbacks."""
+    return tuple([name for name, op in spec.operations.items() if op.wait is not None and op.wait.callback])
+
+
 def _misfit(value: Json, template: Template, expected: _Expected) -> str:
     """Say why a value cannot be what is wanted in its place; empty: it can."""
     detail = ""
     if expected and template.type not in (*expected, Type.ANY):
-        detail = f"it must give {' or '.join(expected.values())}; it gives {template.type}"
+        wanted = "a list" if expected is _ITEMS else " or ".join(expected.values())
+        detail = f"it must give {wanted}; it gives {template.type}"
     elif expected is _MOMENT and template.is_constant:
         try:
             moment(template.value({}))
@@ -85,15 +107,23 @@ def at(name: str, *field: str | int) -> Place:
     return ("spec", "operations", name, *field)
 
 
-def _values(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, _Expected]]:
-    """Yield every value of a workflow in which expressions may stand: where, what, and of which types it may be."""
+def values_of(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, _Expected, bool]]:
+    """Yield every value of a workflow in which expressions may stand.
+
+    That is: where, what, of which types it may be, and whether it is worked out for each item.
+    """
     for name, op in spec.operations.items():
-        yield from _values_of(name, op)
+        is_of_item = op.foreach is not None
+        if op.foreach is not None:
+            told = op.foreach.items
+            yield at(name, "foreach", "items"), told if isinstance(told, str) else list(told), _ITEMS, False
+        for place, value, expected in _values_within(name, op):
+            yield place, value, expected, is_of_item
     if spec.outputs:
-        yield OUTPUTS, dict(spec.outputs), _ANYTHING
+        yield OUTPUTS, dict(spec.outputs), _ANYTHING, False
 
 
-def _values_of(name: str, op: Operation) -> Iterator[tuple[Place, Json, _Expected]]:
+def _values_within(name: str, op: Operation) -> Iterator[tuple[Place, Json, _Expected]]:
     if op.input is not None:
         yield at(name, "input"), op.input, _ANYTHING
     if op.carried is not None:

@@ -7,7 +7,7 @@ claim, so that whoever takes a run over calls `core.step.adopt`; and outdated en
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from harpoon.core import moving, repair
 from harpoon.core.dues import is_at_once, look_again
@@ -29,10 +29,14 @@ from harpoon.core.event import (
     Warned,
 )
 from harpoon.core.graph import Kind, Node
+from harpoon.core.items import group_of, has_room, list_of, note
 from harpoon.core.measure import json_bytes
 from harpoon.core.run import Attempt, Claim, Cut, Incident, Kept, Latest, Progress, Ref, Run, SignalKey, VisitKey
 from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
+from harpoon.model.operation import CALLBACK
 
+#: What opens an item: room in its group.
+_NOTHING: Final = -1
 #: How long a signal waits to be consumed, and its id is remembered.
 SIGNAL_KEPT_MS: Final = 7 * 24 * 3600 * 1000
 
@@ -47,21 +51,46 @@ def fold(run: Run, event: Event) -> None:
 
 
 def open_visits(run: Run, opened: Iterable[Opened], now_ms: int) -> None:
-    """Open what an event opens; each is the next of what is pending."""
+    """Open what an event opens; each is the next of what is pending, or the next item of a group."""
     for each in opened:
+        node = run.graph.nodes[each.op]
+        if node.home is not None:
+            _open_item(run, node, each.visit)
+            _open(run, node, each, _NOTHING, now_ms)
+            continue
         fired = run.pending.popleft()
         assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
-        _open(run, each, fired, now_ms)
+        _open(run, node, each, fired, now_ms)
 
 
-def _open(run: Run, opened: Opened, origin: int, now_ms: int) -> None:
+def _open_item(run: Run, node: Node, visit: int) -> None:
+    """Take note in its group that an item is under way."""
+    key, index = node.group_of(visit)
+    group = run.groups[key]
+    assert index == group.opened, f"item {index} of {key} is opened, but {group.opened} is next"
+    group.opened += 1
+    group.open[index] = (node.name, visit)
+    _look_for_room(run, key)
+
+
+def _look_for_room(run: Run, key: VisitKey) -> None:
+    """Take note of whether another item of a group may be opened."""
+    each = run.graph.nodes[key[0]].each
+    assert each is not None, "it has items"
+    if has_room(each, run.groups[key]):
+        run.roomy[key] = None
+    else:
+        run.roomy.pop(key, None)
+
+
+def _open(run: Run, node: Node, opened: Opened, origin: int, now_ms: int) -> None:
     op, visit = key = (opened.op, opened.visit)
-    node = run.graph.nodes[op]
     progress = run.ops.get(op)
     if progress is None:
         progress = run.ops[op] = Progress()
-    progress.fired = visit
-    is_beyond = progress.used >= node.spec.visits
+    # Items of several visits come in any order; they are as many as their groups have.
+    progress.fired = max(progress.fired, visit)
+    is_beyond = node.home is None and progress.used >= node.visits
     attempt = Attempt(
         Ref(op, visit, 1),
         opened.input,
@@ -80,7 +109,13 @@ def _open(run: Run, opened: Opened, origin: int, now_ms: int) -> None:
         progress.used += 1
         progress.attempts += 1
         run.attempts_total += 1
+        if op in run.callbacks:
+            run.point(op, visit)
     if is_at_once(node, attempt):
+        return
+    if node.each is not None:
+        run.groups[key] = group_of(node.each, cast("list[object]", opened.input))
+        _look_for_room(run, key)
         return
     if node.handler is not None:
         run.ready[key] = attempt
@@ -93,7 +128,7 @@ def _open(run: Run, opened: Opened, origin: int, now_ms: int) -> None:
 def _awaited(node: Node, key: str | None) -> set[SignalKey]:
     """Return under what a wait is looked for: every signal of its name without a key may be for it."""
     wait = node.spec.wait
-    return {(wait.signal, None), (wait.signal, key)} if wait is not None and wait.signal is not None else set()
+    return {(wait.awaited, None), (wait.awaited, key)} if wait is not None and wait.awaited is not None else set()
 
 
 def _started(run: Run, event: Started) -> None:
@@ -121,7 +156,7 @@ def _claimed(run: Run, event: Claimed) -> None:
 
 def _closed(run: Run, event: Closed) -> None:
     key = (event.op, event.visit)
-    attempt = run.open[key]
+    attempt, node = run.open[key], run.graph.nodes[event.op]
     if event.token:
         run.past[attempt.ref] = (event.token, event.label)
     run.bytes_total += json_bytes(event.output) + len(event.error)
@@ -129,9 +164,26 @@ def _closed(run: Run, event: Closed) -> None:
         _try_again(run, attempt, event, event.retry_ms)
         return
     output = event.output if event.signal is None else _take(run, event.signal).payload
+    if (group := run.groups.pop(key, None)) is not None:
+        run.roomy.pop(key, None)
+        output = list_of(node, group, event.label)
+        for op, visit, _ in event.cancelled:
+            _close(run, run.open[op, visit], CANCELLED, None, "")
     _close(run, attempt, event.label, output, event.error)
-    _follow(run, key, event.label, event.error)
+    if node.home is not None:
+        _close_item(run, node, event, output)
+    else:
+        _follow(run, key, event.label, event.error)
     open_visits(run, event.opened, event.now_ms)
+
+
+def _close_item(run: Run, node: Node, event: Closed, output: object) -> None:
+    """Take note in its group of what an item came to."""
+    key, index = node.group_of(event.visit)
+    each = run.graph.nodes[key[0]].each
+    assert each is not None, "it has items"
+    note(each, run.groups[key], index, event.label, output, event.error)
+    _look_for_room(run, key)
 
 
 def _follow(run: Run, key: VisitKey, label: str, error: str) -> None:
@@ -156,6 +208,8 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
         _wait_no_more(run, node, attempt)
     progress = run.ops[op]
     progress.closed += not attempt.is_beyond
+    if run.callbacks.get(op) == visit:
+        run.point(op, progress.fired + 1)
     if label == EXHAUSTED and progress.latest is not None:
         # Nothing ran: what the visits before came to is still to be had.
         output = progress.latest.output
@@ -164,7 +218,8 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     progress.latest = Latest(
         visit, number, label, output, error, worker, attempt.opened_ms, attempt.claimed_ms, run.now_ms
     )
-    _tell(run, op, label, output)
+    if node.home is None:
+        _tell(run, op, label, output)
 
 
 def _tell(run: Run, op: str, label: str, output: object) -> None:
@@ -235,7 +290,11 @@ def _signalled(run: Run, event: Signalled) -> None:
         if oldest in run.kept:
             _take(run, oldest)
     size = json_bytes(event.payload)
-    run.seen[event.id] = event.now_ms
+    if event.name == CALLBACK:
+        # It is promised to its visit, however late that is opened.
+        run.called[event.key or ""] = event.id
+    else:
+        run.seen[event.id] = event.now_ms
     run.kept[event.id] = Kept(
         event.id, event.name, event.key, event.label, event.payload, event.seq, event.now_ms, size
     )
@@ -267,9 +326,9 @@ def _cancel_asked(run: Run, event: CancelAsked) -> None:
 
 def _retried_from(run: Run, event: RetriedFrom) -> None:
     repair.renew(run, event.order, event.deadline_ms)
-    for op, visit, _ in event.cancelled:
-        _close(run, run.open[op, visit], CANCELLED, None, "")
+    _cancel(run, event.cancelled)
     repair.reset(run, event.op)
+    run.point_anew()
     open_visits(run, event.opened, event.now_ms)
 
 
@@ -279,6 +338,8 @@ def _set_to(run: Run, event: SetTo) -> None:
     run.bytes_total += json_bytes(event.output)
     attempt = run.open.get(key)
     if attempt is not None:
+        _cancel(run, event.cancelled)
+        _forget_items(run, key)
         _close(run, attempt, event.label, event.output, "")
     else:
         # It was closed otherwise, which counts no longer.
@@ -288,7 +349,20 @@ def _set_to(run: Run, event: SetTo) -> None:
         _tell(run, event.op, event.label, event.output)
         run.unhandled.pop(key, None)
     _follow(run, key, event.label, "")
+    run.point_anew()
     open_visits(run, event.opened, event.now_ms)
+
+
+def _cancel(run: Run, cancelled: Iterable[tuple[str, int, int]]) -> None:
+    for op, visit, _ in cancelled:
+        _forget_items(run, (op, visit))
+        _close(run, run.open[op, visit], CANCELLED, None, "")
+
+
+def _forget_items(run: Run, key: VisitKey) -> None:
+    """Forget the items of a visit that is closed otherwise than by these, if it has any."""
+    run.groups.pop(key, None)
+    run.roomy.pop(key, None)
 
 
 def _moved(run: Run, event: Moved) -> None:
@@ -305,10 +379,17 @@ def _moved(run: Run, event: Moved) -> None:
         run.orders.add(event.order)
     run.wakes, run.waiting = [], {}
     for key, attempt in run.open.items():
-        attempt.origin, attempt.wake_ms = recode(attempt.origin), None
-        for name in _awaited(graph.nodes[key[0]], attempt.key):
+        node = graph.nodes[key[0]]
+        if node.home is None:
+            attempt.origin = recode(attempt.origin)
+        if node.each is not None:
+            _look_for_room(run, key)
+            continue
+        attempt.wake_ms = None
+        for name in _awaited(node, attempt.key):
             run.waiting.setdefault(name, {})[key] = None
         look_again(run, attempt)
+    run.point_anew()
     open_visits(run, event.opened, event.now_ms)
 
 
@@ -319,10 +400,16 @@ def _ended(run: Run, event: Ended) -> None:
     run.reason = event.reason
     run.bytes_total += json_bytes(event.outputs)
     run.left = tuple(run.pending)
-    run.cut = {key: Cut(attempt.origin, attempt.is_beyond) for key, attempt in run.open.items()}
+    run.cut = {
+        key: Cut(attempt.origin, attempt.is_beyond)
+        for key, attempt in run.open.items()
+        if run.graph.nodes[key[0]].home is None
+    }
     for attempt in list(run.open.values()):
         _close(run, attempt, CANCELLED, None, "")
     run.pending.clear()
+    run.groups.clear()
+    run.roomy.clear()
     run.wakes.clear()
 
 

@@ -1,20 +1,39 @@
-"""The graph of a workflow as runs go through it: operations, the triggers that open them, and compiled expressions."""
+"""The graph of a workflow as runs go through it: operations, the triggers that open them, and compiled expressions.
+
+An operation with ``foreach`` is two nodes. The one of its name carries the triggers and the edges; nobody claims it,
+and each of its visits has a *group*. The other one, `member_of` its name, does what is to be done: its visits are the
+items of these groups, numbered so that either tells the other. Edges lead neither to it nor from it.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from harpoon.core.flaws import OUTPUTS, Read, at, read
+from harpoon.core.flaws import OUTPUTS, Place, at, callbacks_of, read
 from harpoon.core.pace import Pace, pace_of
-from harpoon.core.wiring import Trigger, offered
+from harpoon.core.wiring import Trigger, Wiring, offered
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.kit.expression import Template
+from harpoon.model.foreach import Foreach
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
 from harpoon.model.workflow import WorkflowSpec
 
-__all__ = ["Graph", "Kind", "Member", "Node", "Pick", "Trigger", "compile_graph"]
+__all__ = [
+    "Each",
+    "Graph",
+    "Home",
+    "Kind",
+    "Member",
+    "Node",
+    "Pick",
+    "Trigger",
+    "compile_graph",
+    "home_of",
+    "member_of",
+    "nodes_of",
+]
 
 
 class Kind(StrEnum):
@@ -28,6 +47,30 @@ class Kind(StrEnum):
     TASK = "task"
     JOB = "job"
     CALL = "call"
+    #: It does something for each of several items.
+    EACH = "each"
+
+
+#: What the name of a node ends with whose visits are items.
+_MEMBER: Final = "[]"
+
+
+class Each(NamedTuple):
+    """How an operation goes through its items."""
+
+    #: Items of one visit.
+    most: int
+    parallel: int
+    tolerate: int
+    is_collecting: bool
+
+
+class Home(NamedTuple):
+    """Whose items the visits of a node are."""
+
+    op: str
+    #: Items of one visit.
+    most: int
 
 
 class Pick(NamedTuple):
@@ -59,14 +102,32 @@ class Node:
     triggers: tuple[Trigger, ...]
     #: Label → the triggers that it is a member of, together with it.
     edges: Mapping[str, tuple[Trigger, ...]]
+    #: Of one that goes through items; ``input`` is what gives these.
+    each: Each | None = None
+    #: Of one whose visits are items.
+    home: Home | None = None
     #: Who can claim its attempts: a handler of workers, ``:`` and a kind for the engine itself; None: nobody.
     handler: str | None = field(init=False)
     #: Its clocks.
     pace: Pace = field(init=False)
+    #: How often it may fire in one run.
+    visits: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "handler", self.spec.handler)
+        object.__setattr__(self, "handler", None if self.each is not None else self.spec.handler)
         object.__setattr__(self, "pace", pace_of(self.spec))
+        object.__setattr__(self, "visits", self.spec.visits * (1 if self.home is None else self.home.most))
+
+    def group_of(self, visit: int) -> tuple[tuple[str, int], int]:
+        """Return whose item a visit is, as (operation, visit), and which, from 0 on."""
+        assert self.home is not None, "its visits are items"
+        op, most = self.home
+        return (op, (visit - 1) // most + 1), (visit - 1) % most
+
+    def member(self, visit: int, index: int) -> tuple[str, int]:
+        """Return what an item of one of its visits is a visit of: (operation, visit)."""
+        assert self.each is not None, "its visits have items"
+        return member_of(self.name), (visit - 1) * self.each.most + index + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +135,7 @@ class Graph:
     """A workflow, compiled."""
 
     spec: WorkflowSpec
-    #: In the order of the manifest.
+    #: In the order of the manifest; those whose visits are items come after the others.
     nodes: Mapping[str, Node]
     #: By their indexes, which do not depend on the order of the manifest.
     triggers: tuple[Trigger, ...]
@@ -82,6 +143,11 @@ class Graph:
     starts: tuple[str, ...]
     #: Of a mapping; None: a run comes to nothing.
     outputs: Template | None
+    #: Operations that wait for callbacks, in the order of the manifest.
+    callbacks: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "callbacks", callbacks_of(self.spec))
 
     def opens(self, pending: int) -> str:
         """Return the operation that is opened by what is pending: by a trigger, or ``~i``.
@@ -113,28 +179,82 @@ def compile_graph(spec: WorkflowSpec) -> Graph:
         raise Invalid(f"{first.pointer}: {first.message}{more}", problems)
     return Graph(
         spec=spec,
-        nodes={name: _node(name, op, told) for name, op in spec.operations.items()},
+        nodes=nodes_of(told.wiring, told.templates),
         triggers=told.wiring.triggers,
         starts=told.wiring.starts,
         outputs=told.templates.get(OUTPUTS),
     )
 
 
-def _node(name: str, op: Operation, told: Read) -> Node:
-    found = told.templates
-    kind = Kind(op.does)
+def member_of(op: str) -> str:
+    """Return what the node is called whose visits are the items of an operation."""
+    return op + _MEMBER
+
+
+def home_of(name: str) -> str | None:
+    """Return the operation whose items the visits of a node are, by its name; None: they are none."""
+    return name.removesuffix(_MEMBER) if name.endswith(_MEMBER) else None
+
+
+def nodes_of(wiring: Wiring, templates: Mapping[Place, Template]) -> dict[str, Node]:
+    """Return the nodes of a workflow, given how it is wired, and its templates by where they stand."""
+    operations = wiring.spec.operations
+    nodes = {name: _node(name, op, wiring, templates) for name, op in operations.items()}
+    members = [_member(name, op, op.foreach, templates) for name, op in operations.items() if op.foreach is not None]
+    return nodes | {node.name: node for node in members}
+
+
+def _node(name: str, op: Operation, wiring: Wiring, found: Mapping[Place, Template]) -> Node:
+    triggers = tuple(wiring.into[name])
+    edges = {label: tuple(triggers) for label, triggers in wiring.out[name].items()}
+    if op.foreach is None:
+        return _doing(name, name, op, found, triggers=triggers, edges=edges)
+    told = op.foreach
+    return Node(
+        name=name,
+        kind=Kind.EACH,
+        spec=op,
+        input=found.get(at(name, "foreach", "items")),
+        key=None,
+        until=None,
+        choices=(),
+        offered=frozenset(),
+        triggers=triggers,
+        edges=edges,
+        each=Each(told.most, told.parallel, told.tolerate, told.collect),
+    )
+
+
+def _member(name: str, op: Operation, told: Foreach, found: Mapping[Place, Template]) -> Node:
+    bare = replace(op, foreach=None, needs=(), next={}, end=None)
+    return _doing(member_of(name), name, bare, found, triggers=(), edges={}, home=Home(name, told.most))
+
+
+def _doing(  # noqa: PLR0913 all that a node is made of
+    name: str,
+    op: str,
+    spec: Operation,
+    found: Mapping[Place, Template],
+    *,
+    triggers: tuple[Trigger, ...],
+    edges: Mapping[str, tuple[Trigger, ...]],
+    home: Home | None = None,
+) -> Node:
+    """Return a node that does what an operation says, whose templates stand under ``op``."""
+    kind = Kind(spec.does)
     return Node(
         name=name,
         kind=kind,
-        spec=op,
-        input=found.get(at(name, "input" if op.carried is None else kind.value)),
-        key=found.get(at(name, "wait" if kind is Kind.WAIT else "concurrency", "key")),
-        until=found.get(at(name, "wait", "until")),
+        spec=spec,
+        input=found.get(at(op, "input" if spec.carried is None else kind.value)),
+        key=found.get(at(op, "wait" if kind is Kind.WAIT else "concurrency", "key")),
+        until=found.get(at(op, "wait", "until")),
         choices=tuple(
-            Pick(found.get(at(name, "choose", index, "when")), choice.given)
-            for index, choice in enumerate(op.choose or ())
+            Pick(found.get(at(op, "choose", index, "when")), choice.given)
+            for index, choice in enumerate(spec.choose or ())
         ),
-        offered=offered(op),
-        triggers=tuple(told.wiring.into[name]),
-        edges={label: tuple(triggers) for label, triggers in told.wiring.out[name].items()},
+        offered=offered(spec),
+        triggers=triggers,
+        edges=edges,
+        home=home,
     )

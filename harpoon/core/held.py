@@ -1,6 +1,6 @@
-"""Slots that wait for another job, or for a secret: the record that says so.
+"""Slots that wait for another job, a run, or a secret: the record that says so.
 
-It does not find out whether a dependency holds (that takes the other job's tasks), nor which slots wait
+It does not find out whether a dependency holds (that takes the other job's tasks, or the run), nor which slots wait
 (`core.rollout`).
 """
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from harpoon.core.members import named
 from harpoon.model.decision import Blocker, Pending
+from harpoon.model.dependency import WORDS, Dependency
 from harpoon.model.instant import Instant
-from harpoon.model.job import Dependency, Job
+from harpoon.model.job import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +19,20 @@ class Unmet:
     """A dependency that does not hold."""
 
     dependency: Dependency
-    #: How the other job stands, such as ``1/3 ready``.
+    #: How that stands, such as ``1/3 ready``.
     found: str
+    #: What would have it hold, if something would.
+    fix: str = ""
 
     @property
     def name(self) -> str:
-        """The job."""
-        return self.dependency.job
+        """The job, or ``run/<id>``."""
+        return self.dependency.label
 
     @property
     def wanted(self) -> str:
         """What it is to be."""
-        return str(self.dependency.is_)
+        return str(self.dependency.wanted)
 
     @property
     def predicate(self) -> str:
@@ -39,7 +42,8 @@ class Unmet:
     @property
     def told(self) -> str:
         """What is waited for."""
-        return f"for job {self.name} to be {self.wanted} (found {self.found})"
+        one = self.dependency
+        return f"for {one.kind} {one.name} {WORDS[one.wanted]} (found {self.found})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

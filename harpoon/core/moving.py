@@ -15,8 +15,8 @@ form, and is not fired again by the new one; only joins that are not complete ar
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from harpoon.core.graph import Graph, Node, Trigger
-from harpoon.core.repair import closed_as
+from harpoon.core.graph import Each, Graph, Node, Trigger
+from harpoon.core.repair import closed_as, owner_of
 from harpoon.core.run import Run
 from harpoon.core.wiring import possible
 from harpoon.model.inputs import WrongInputs, check_inputs
@@ -50,7 +50,7 @@ def objections(run: Run, graph: Graph) -> tuple[str, ...]:
 def stands_at(run: Run) -> tuple[str, ...]:
     """Return the operations at which a run stands, sorted: open ones, parked ones, and those about to be opened."""
     pending = [run.graph.opens(code) for code in run.pending]
-    return tuple(sorted({*(op for op, _ in (*run.open, *run.unhandled)), *pending}))
+    return tuple(sorted({*(owner_of(run.graph, key)[0] for key in (*run.open, *run.unhandled)), *pending}))
 
 
 def recoder(old: Graph, new: Graph) -> Callable[[int], int]:
@@ -130,12 +130,29 @@ def _objections(run: Run, graph: Graph) -> Iterator[str]:
 def _stands(run: Run, graph: Graph, op: str, visit: int) -> Iterator[str]:
     """Yield why an open visit cannot go on."""
     old, new = run.graph.nodes[op], graph.nodes.get(op)
-    if new is None:
+    if old.home is not None:
+        # It goes on with what it is an item of.
+        yield from _items(old, new)
+    elif new is None:
         yield f"operation {op}, at which it stands, is gone"
     elif _does(old) != _does(new):
         yield f"operation {op}, at which it stands, was a {_does(old)} and is a {_does(new)}"
-    elif run.ops[op].used > new.spec.visits:
-        yield f"{op} is in visit {visit}, and may have {new.spec.visits} now"
+    elif run.ops[op].used > new.visits:
+        yield f"{op} is in visit {visit}, and may have {new.visits} now"
+    elif old.each is not None and new.each is not None and _kept(old.each) != _kept(new.each):
+        yield f"{op} goes through its items, and max or collect of its foreach are not what they were"
+
+
+def _items(old: Node, new: Node | None) -> Iterator[str]:
+    """Yield why an open item cannot go on, beside what keeps that which it is an item of."""
+    if new is not None and _does(old) != _does(new):
+        assert old.home is not None, "it is an item"
+        yield f"an item of {old.home.op}, at which it stands, was a {_does(old)} and is a {_does(new)}"
+
+
+def _kept(each: Each) -> tuple[int, bool]:
+    """Return what cannot change while a visit goes through its items."""
+    return each.most, each.is_collecting
 
 
 def _failures(run: Run, graph: Graph) -> Iterator[str]:
@@ -150,9 +167,11 @@ def _failures(run: Run, graph: Graph) -> Iterator[str]:
 
 def _does(node: Node) -> str:
     wait = node.spec.wait
-    if wait is None:
-        return node.kind.value
+    if wait is None or node.each is not None:
+        return node.kind.value if node.each is None else "operation with items"
     key = "" if wait.key is None else " with a key"
+    if wait.callback:
+        return "wait for a callback"
     return f"wait for a signal{key}" if wait.signal is not None else "wait for a moment"
 
 

@@ -1,13 +1,14 @@
 """What a visit is opened with: the values of its operation's expressions, at the moment its trigger fires."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
 from harpoon.core.event import Opened
-from harpoon.core.graph import Kind, Node
+from harpoon.core.graph import Each, Kind, Node
 from harpoon.core.measure import json_bytes
 from harpoon.core.moment import moment
-from harpoon.core.run import Run
+from harpoon.core.run import Run, callback_key
 from harpoon.kit.expression import Failed
 
 #: Characters of the key of a wait, or of a limit.
@@ -24,21 +25,51 @@ def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
     node = run.graph.nodes[op]
     progress = run.ops.get(op)
     visit = 1 if progress is None else progress.fired + 1
-    if progress is not None and progress.used >= node.spec.visits:
+    if progress is not None and progress.used >= node.visits:
         return Opened(op, visit, trigger), _OVERHEAD
     try:
-        value = None if node.input is None else node.input.value(run.scope)
-        key = _key(node, run)
-        due_ms = _due_ms(node, run, now_ms)
+        if node.each is not None:
+            value, key, due_ms = _items(node, node.each, run.scope), None, None
+        else:
+            value, key, due_ms = _values(node, visit, run.scope, now_ms)
     except Failed as error:
         return Opened(op, visit, trigger, error=str(error)), _OVERHEAD
     return Opened(op, visit, trigger, value, None, key, due_ms), json_bytes(value) + _OVERHEAD
 
 
-def _key(node: Node, run: Run) -> str | None:
+def open_item(run: Run, now_ms: int) -> tuple[Opened, int]:
+    """Return the next item of the first group that has room, and about how many bytes that takes."""
+    name, number = key = next(iter(run.roomy))
+    group = run.groups[key]
+    op, visit = run.graph.nodes[name].member(number, group.opened)
+    scope = {**run.scope, "item": group.items[group.opened], "index": group.opened}
+    try:
+        value, waits_for, due_ms = _values(run.graph.nodes[op], visit, scope, now_ms)
+    except Failed as error:
+        return Opened(op, visit, error=str(error)), _OVERHEAD
+    return Opened(op, visit, None, value, None, waits_for, due_ms), json_bytes(value) + _OVERHEAD
+
+
+def _items(node: Node, each: Each, scope: Mapping[str, object]) -> object:
+    value = None if node.input is None else node.input.value(scope)
+    if not isinstance(value, list):
+        raise Failed("items came to something else than a list")
+    if len(value) > each.most:
+        raise Failed(f"items came to {len(value)}, and max is {each.most}")
+    return value
+
+
+def _values(node: Node, visit: int, scope: Mapping[str, object], now_ms: int) -> tuple[object, str | None, int | None]:
+    """Return the values of an operation's expressions: its input, its key, and the moment that it waits for."""
+    value = None if node.input is None else node.input.value(scope)
+    return value, _key(node, visit, scope), _due_ms(node, scope, now_ms)
+
+
+def _key(node: Node, visit: int, scope: Mapping[str, object]) -> str | None:
     if node.key is None:
-        return None
-    value = node.key.value(run.scope)
+        is_called = node.spec.wait is not None and node.spec.wait.callback
+        return callback_key(node.name, visit) if is_called else None
+    value = node.key.value(scope)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Failed("key came to neither a text nor a whole number")
     key = str(value)
@@ -47,10 +78,10 @@ def _key(node: Node, run: Run) -> str | None:
     return key
 
 
-def _due_ms(node: Node, run: Run, now_ms: int) -> int | None:
+def _due_ms(node: Node, scope: Mapping[str, object], now_ms: int) -> int | None:
     wait = node.spec.wait
     if node.kind is not Kind.WAIT or wait is None:
         return None
     if wait.for_ is not None:
         return now_ms + wait.for_ // _MILLISECOND
-    return None if node.until is None else moment(node.until.value(run.scope))
+    return None if node.until is None else moment(node.until.value(scope))

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from harpoon.core.dues import Clock, clocks
-from harpoon.core.graph import Node
+from harpoon.core.graph import Kind, Node
 from harpoon.core.run import Attempt, Ref, Run
 from harpoon.model.label import Member
 
@@ -28,6 +28,8 @@ class State(StrEnum):
     SIGNAL = "signal"
     #: For a moment.
     TIME = "time"
+    #: For its items.
+    ITEMS = "items"
 
 
 class Stand(NamedTuple):
@@ -89,12 +91,16 @@ def outlook(run: Run, now_ms: int) -> Outlook:
 def skipped(run: Run) -> tuple[str, ...]:
     """Return the operations that were never opened, and that nothing can open any more; in their order."""
     prospects = frozenset[str]() if run.status.is_over else _prospects(run)
-    return tuple([op for op in run.graph.nodes if op not in run.ops and op not in prospects])
+    nodes = run.graph.nodes.values()
+    return tuple(
+        [node.name for node in nodes if node.home is None and node.name not in run.ops and node.name not in prospects]
+    )
 
 
 def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
     node = run.graph.nodes[attempt.ref.op]
-    ending = min(clocks(node, attempt), key=lambda running: running.due_ms)
+    running = [(each.due_ms, each.clock) for each in clocks(node, attempt)]
+    due_ms, clock = min(running, default=(run.deadline_ms, Clock.DEADLINE))
     claim = attempt.claim
     if claim is not None:
         state, since_ms = State.RUNNING, claim.at_ms
@@ -106,21 +112,23 @@ def _stand(run: Run, attempt: Attempt, now_ms: int) -> Stand:
         attempt.ref,
         state,
         since_ms,
-        ending.clock,
-        ending.due_ms,
+        clock,
+        due_ms,
         handler=node.handler or "",
         worker="" if claim is None else claim.worker,
-        signal="" if node.spec.wait is None else node.spec.wait.signal or "",
+        signal="" if node.spec.wait is None or node.each is not None else node.spec.wait.awaited or "",
         key=attempt.key,
         last_error=attempt.last_error,
-        is_paused=run.is_paused and claim is None and state is not State.TIME,
+        is_paused=run.is_paused and claim is None and state not in (State.TIME, State.ITEMS),
     )
 
 
 def _waiting(node: Node) -> State:
     if node.handler is not None:
         return State.READY
-    is_for_signal = node.spec.wait is not None and node.spec.wait.signal is not None
+    if node.kind is Kind.EACH:
+        return State.ITEMS
+    is_for_signal = node.spec.wait is not None and node.spec.wait.awaited is not None
     return State.SIGNAL if is_for_signal else State.TIME
 
 

@@ -285,7 +285,7 @@ class _World:
         """Return the dependencies that do not hold now."""
         found = list(outset.unmet)
         for dependency in outset.job.spec.depends_on:
-            other = self.lines.get((outset.job.namespace, dependency.job))
+            other = self.lines.get((outset.job.namespace, dependency.label))
             if other is not None and not other.is_ready(self._going):
                 told = f"{other.count_ready()}/{other.outset.job.spec.scale} ready"
                 found.append(Unmet(dependency=dependency, found=told))

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
-from harpoon.core.graph import Graph
+from harpoon.core.graph import Graph, member_of
 from harpoon.core.run import Progress, Run, VisitKey
 from harpoon.model.run import Status
 
@@ -25,7 +25,7 @@ REPAIRS_MAX: Final = 100
 
 
 def part_of(graph: Graph, op: str) -> frozenset[str]:
-    """Return an operation, and all that it leads to."""
+    """Return an operation, and all that it leads to; with the items of these."""
     found, ahead = {op}, deque([op])
     while ahead:
         for triggers in graph.nodes[ahead.popleft()].edges.values():
@@ -33,7 +33,8 @@ def part_of(graph: Graph, op: str) -> frozenset[str]:
                 if trigger.op not in found:
                     found.add(trigger.op)
                     ahead.append(trigger.op)
-    return frozenset(found)
+    items = {member_of(name) for name in found if graph.nodes[name].each is not None}
+    return frozenset(found | items)
 
 
 def is_led_to(graph: Graph, part: frozenset[str], op: str, origin: int) -> bool:
@@ -50,7 +51,18 @@ def is_led_to(graph: Graph, part: frozenset[str], op: str, origin: int) -> bool:
 def led_to(run: Run, op: str) -> list[VisitKey]:
     """Return the open visits that retrying from an operation cancels, in the order in which they were opened."""
     part = part_of(run.graph, op)
-    return [key for key, one in run.open.items() if is_led_to(run.graph, part, op, one.origin)]
+    owners = {
+        key
+        for key, one in run.open.items()
+        if run.graph.nodes[key[0]].home is None and is_led_to(run.graph, part, op, one.origin)
+    }
+    return [key for key in run.open if owner_of(run.graph, key) in owners]
+
+
+def owner_of(graph: Graph, key: VisitKey) -> VisitKey:
+    """Return the visit whose item a visit is, or the visit itself."""
+    node = graph.nodes[key[0]]
+    return key if node.home is None else node.group_of(key[1])[0]
 
 
 def renew(run: Run, order: str, deadline_ms: int, but: VisitKey | None = None) -> None:

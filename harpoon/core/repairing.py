@@ -12,12 +12,12 @@ from harpoon.core.event import Event, Moved, RetriedFrom, SetTo
 from harpoon.core.graph import Graph, Kind, Node
 from harpoon.core.measure import json_bytes
 from harpoon.core.moving import objections
-from harpoon.core.repair import REPAIRS_MAX, led_to, part_of
+from harpoon.core.repair import REPAIRS_MAX, led_to, owner_of, part_of
 from harpoon.core.run import Incident, Run, VisitKey
 from harpoon.core.signalling import consume_kept
 from harpoon.core.step import TEXT_MAX, Refused
 from harpoon.core.stepping import Step
-from harpoon.model.label import DONE
+from harpoon.model.label import ALWAYS_OFFERED, DONE
 from harpoon.model.workflow import OnFailed
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -83,11 +83,13 @@ def set_to(run: Run, op: str, visit: int | None, value: Value, audit: Audit, now
         return []
     _check(run, op)
     node = run.graph.nodes[op]
-    if value.label not in node.offered:
-        offered = ", ".join(sorted(node.offered))
+    # With items, a visit comes to one of two ends.
+    labels = node.offered if node.each is None else ALWAYS_OFFERED
+    if value.label not in labels:
+        offered = ", ".join(sorted(labels))
         raise Refused("label", f"{op} is not closed as {value.label[:80]!r}; it offers {offered}")
     if value.output is not None and _gives_nothing(node):
-        raise Refused("output", f"{op} has no output, however it closes; leave it out")
+        raise Refused("output", f"{op} has no output of its own, however it closes; leave it out")
     size = json_bytes(value.output)
     if size > node.spec.output_max:
         raise Refused("output", f"the output has {size} bytes, and output_max of {op} is {node.spec.output_max}")
@@ -95,10 +97,9 @@ def set_to(run: Run, op: str, visit: int | None, value: Value, audit: Audit, now
     _check_failures(run, [one for one in run.unhandled.values() if (one.op, one.visit) != key])
     step, attempt = Step(run, now_ms), run.open.get(key)
     number = 0 if attempt is None else attempt.ref.attempt
-    told = SetTo(
-        step.seq, step.now_ms, *key, number, value.label, _deadline_ms(step), value.output, *audit.cut()
-    )  # fmt: skip
-    step.advance(told)
+    told = SetTo(step.seq, step.now_ms, *key, number, value.label, _deadline_ms(step), value.output, *audit.cut())
+    items = tuple([(*one, run.open[one].ref.attempt) for one in run.open if one != key and _is_of(run, one, key)])
+    step.advance(told._replace(cancelled=items))
     _settle(step)
     return step.events
 
@@ -134,12 +135,18 @@ def _settle(step: Step) -> None:
 
 
 def _gives_nothing(node: Node) -> bool:
-    """Whether an operation never has an output: a choice, and a wait for a moment."""
-    return node.kind is Kind.CHOOSE or (node.spec.wait is not None and node.spec.wait.signal is None)
+    """Whether an operation has no output but of its items: with items, and of a choice, or a wait for a moment."""
+    is_for_moment = node.spec.wait is not None and node.spec.wait.awaited is None
+    return node.each is not None or node.kind is Kind.CHOOSE or is_for_moment
+
+
+def _is_of(run: Run, item: VisitKey, key: VisitKey) -> bool:
+    """Whether a visit is an item of another one."""
+    return owner_of(run.graph, item) == key
 
 
 def _check(run: Run, op: str) -> None:
-    if op not in run.graph.nodes:
+    if op not in run.graph.spec.operations:
         raise Refused("unknown", f"workflow {run.workflow} has no operation {op[:80]!r}")
     if run.repairs >= REPAIRS_MAX:
         raise Refused(

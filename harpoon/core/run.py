@@ -6,9 +6,9 @@ claimed, what waits for which signal, which triggers are complete, whose clock i
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from harpoon.core.graph import Graph
 from harpoon.model.run import Status
@@ -141,8 +141,35 @@ class Kept(NamedTuple):
 
 #: An operation and the number of one of its visits.
 VisitKey = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Group:
+    """The items of an open visit of an operation with ``foreach``; each item is a visit itself."""
+
+    items: Sequence[object]
+    #: That many have been opened.
+    opened: int = 0
+    #: Those that are under way, as they were opened: index → its visit.
+    open: dict[int, VisitKey] = field(default_factory=dict)
+    failed: int = 0
+    #: Why the first failed that did: its index, its label, and what was said.
+    failure: tuple[int, str, str] | None = None
+    #: What they came to, by index; only as far as that is collected, and is not too much.
+    outputs: list[object] = field(default_factory=list)
+    #: Of ``outputs``, as a list in JSON.
+    bytes: int = 2
+
+
 #: The name of a signal, and its key.
 SignalKey = tuple[str, str | None]
+#: Operation and visit → where that is to be called back.
+Address = Callable[[str, int], str]
+
+
+def callback_key(op: str, visit: int) -> str:
+    """Return the key of the signal that a visit's callback brings."""
+    return f"{op}/{visit}"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -161,6 +188,8 @@ class Run:
     deadline_ms: int
     #: What expressions see: ``inputs``, ``ops``, ``run``.
     scope: dict[str, dict[str, object]]
+    #: Where the callback of a visit of an operation is.
+    address: Address
 
     #: Of the last event, and when that was.
     seq: int = 0
@@ -179,6 +208,10 @@ class Run:
     open: dict[VisitKey, Attempt] = field(default_factory=dict)
     #: Those of them that a worker may claim now, or from their ``ready_ms`` on; in the order in which they came.
     ready: dict[VisitKey, Attempt] = field(default_factory=dict)
+    #: Of the open visits of operations with ``foreach``.
+    groups: dict[VisitKey, Group] = field(default_factory=dict)
+    #: Those of them of which another item may be opened now, in this order.
+    roomy: dict[VisitKey, None] = field(default_factory=dict)
     #: Operations that were ever fired.
     ops: dict[str, Progress] = field(default_factory=dict)
     #: Trigger of several members → which of them have occurred since it was last complete.
@@ -197,6 +230,11 @@ class Run:
     seen: dict[str, int] = field(default_factory=dict)
     #: Signal → the operations of the workflow that wait for it; None: nobody has asked.
     awaited: Mapping[str, Sequence[str]] | None = None
+    #: Operation that waits for callbacks → the visit that `scope` has the address of: the one that was opened last, if
+    #: it is open, else the next; none, if there is no next.
+    callbacks: dict[str, int] = field(default_factory=dict)
+    #: Key of a visit's callback → the id of what it brought: it brings nothing else.
+    called: dict[str, str] = field(default_factory=dict)
     attempts_total: int = 0
     #: Of inputs, outputs, errors and payloads.
     bytes_total: int = 0
@@ -236,6 +274,31 @@ class Run:
         is_parked = self.graph.spec.on_failure is OnFailed.PARK and not self.status.is_over
         return tuple(self.unhandled.values()) if is_parked else ()
 
+    def has_visit(self, op: str, visit: int) -> bool:
+        """Whether there is, or may still be, such a visit of an operation."""
+        progress, most = self.ops.get(op), self.graph.nodes[op].visits
+        if progress is None:
+            return visit <= most
+        return visit <= progress.fired + most - progress.used
+
+    def point(self, op: str, visit: int) -> None:
+        """Have expressions see the address of a visit's callback, if the operation has such a visit."""
+        seen = cast("dict[str, str]", self.scope["run"]["callbacks"])
+        if self.has_visit(op, visit):
+            self.callbacks[op], seen[op] = visit, self.address(op, visit)
+        else:
+            self.callbacks.pop(op, None)
+            seen.pop(op, None)
+
+    def point_anew(self) -> None:
+        """Have expressions see the addresses of callbacks, after what may be opened has changed."""
+        cast("dict[str, str]", self.scope["run"]["callbacks"]).clear()
+        self.callbacks.clear()
+        latest = {name: visit for name, visit in self.open if name in self.graph.callbacks}
+        for op in self.graph.callbacks:
+            progress = self.ops.get(op)
+            self.point(op, latest.get(op, 1 if progress is None else progress.fired + 1))
+
     def find(self, ref: Ref) -> Attempt | None:
         """Return an attempt, if it is open."""
         attempt = self.open.get((ref.op, ref.visit))
@@ -254,6 +317,7 @@ def begin(  # noqa: PLR0913 all that a run is made of
     deadline_ms: int,
     tags: Mapping[str, str] | None = None,
     graphs: Mapping[str, Graph] | None = None,
+    address: Address = callback_key,
 ) -> Run:
     """Return a run in which nothing has happened: `core.step.start` it, or fold its log into it.
 
@@ -266,8 +330,9 @@ def begin(  # noqa: PLR0913 all that a run is made of
         "generation": generation,
         "started_ms": created_ms,
         "deadline_ms": deadline_ms,
+        "callbacks": {},
     }
-    return Run(
+    run = Run(
         namespace=namespace,
         id=id,
         workflow=workflow,
@@ -278,7 +343,11 @@ def begin(  # noqa: PLR0913 all that a run is made of
         created_ms=created_ms,
         deadline_ms=deadline_ms,
         scope={"inputs": dict(inputs), "ops": {}, "run": about},
+        address=address,
         now_ms=created_ms,
         since_ms=created_ms,
         graphs={**(graphs or {}), generation: graph},
     )
+    for op in graph.callbacks:
+        run.point(op, 1)
+    return run

@@ -21,7 +21,7 @@ from harpoon.core.event import (
     Warned,
 )
 from harpoon.core.measure import json_bytes
-from harpoon.model.run_watched import OpenedVisit, RunEvent, VisitRef
+from harpoon.model.run_watched import CancelledAttempt, OpenedVisit, RunEvent
 
 
 def told(namespace: str, run: str, event: Event, output_max: int | None = None) -> RunEvent:
@@ -69,7 +69,8 @@ def _closed(event: Closed) -> _Told:
     }
     if event.retry_ms is not None:
         return "retried", {**fields, "retry_ms": event.retry_ms}
-    return "closed", {**fields, "opened": _opened(event.opened), "signal": event.signal}
+    cancelled = tuple([CancelledAttempt(op=op, visit=visit, attempt=number) for op, visit, number in event.cancelled])
+    return "closed", {**fields, "opened": _opened(event.opened), "signal": event.signal, "cancelled": cancelled}
 
 
 def _fired(event: Fired) -> _Told:
@@ -105,9 +106,7 @@ def _ended(event: Ended) -> _Told:
 
 
 def _retried_from(event: RetriedFrom) -> _Told:
-    cancelled = tuple([VisitRef(op=op, visit=visit) for op, visit, _ in event.cancelled])
-    fields = {"op": event.op, "opened": _opened(event.opened), "cancelled": cancelled}
-    return "retried_from", {**fields, **_audit(event)}
+    return "retried_from", {"op": event.op, "opened": _opened(event.opened), **_audit(event)}
 
 
 def _set_to(event: SetTo) -> _Told:
@@ -121,7 +120,13 @@ def _moved(event: Moved) -> _Told:
 
 
 def _audit(event: RetriedFrom | SetTo) -> dict[str, Any]:
-    return {"by": event.by or None, "reason": event.reason or None, "deadline_ms": event.deadline_ms}
+    cancelled = tuple([CancelledAttempt(op=op, visit=visit, attempt=number) for op, visit, number in event.cancelled])
+    return {
+        "by": event.by or None,
+        "reason": event.reason or None,
+        "deadline_ms": event.deadline_ms,
+        "cancelled": cancelled,
+    }
 
 
 _KINDS: Final[dict[type[Event], Callable[[Any], _Told]]] = {

@@ -4,7 +4,8 @@ Whether anybody could do the work is not in the log: it is what the exchange of 
 and is handed in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -14,13 +15,17 @@ from harpoon.core.homes import Standing
 from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
 from harpoon.core.run import Incident
-from harpoon.core.run_picture import Plot, joined, moment, open_visits
+from harpoon.core.run_groups import Plot, counted, items_said, place_of
+from harpoon.core.run_picture import EACH, is_claimed, joined, kind_of, moment, open_visits, sub_run_of
 from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
+from harpoon.model.run_shown import ItemCounts
 from harpoon.model.why import Evidence, Reason, ReasonCode
 
 #: Visits that one answer explains, and joins.
 EXPLAINED_MAX: Final = 200
+#: Items of one visit.
+ITEMS_MAX: Final = 10
 _CODES: Final = {
     Wait.LIMIT: ReasonCode.LIMIT,
     Wait.NO_WORKER: ReasonCode.NO_WORKER,
@@ -48,12 +53,13 @@ _OWN_SENTENCES: Final = {
 Floor = Mapping[tuple[str, int], Waiting]
 
 
-def why(
+def why(  # noqa: PLR0913, PLR0917 all that decides it
     told: Chronicle,
     plot: Plot,
     joins: Iterable[Join],
     floor: Floor | None,
     now_ms: int,
+    run: str = "",
     incidents: Sequence[Incident] = (),
 ) -> tuple[Reason, ...]:
     """Return what decides how a run stands, the decisive first.
@@ -64,6 +70,7 @@ def why(
         joins: Triggers that have some of their members and not all.
         floor: What is known of workers; None: it cannot be asked now.
         now_ms: UTC milliseconds.
+        run: Its id.
         incidents: Failures that are parked.
     """
     if told.status is not Status.RUNNING:
@@ -71,18 +78,34 @@ def why(
     reasons = [_paused(told)] if told.is_paused else []
     reasons += map(_why_parked, incidents[:EXPLAINED_MAX])
     visits = open_visits(told)
-    reasons += [_why_visit(visit, plot.operations.get(visit.op), floor, now_ms) for visit in visits[:EXPLAINED_MAX]]
-    if len(visits) > EXPLAINED_MAX:
-        left = len(visits) - EXPLAINED_MAX
+    groups = counted(told, plot)
+    shown = list(_few_items(visits, plot))
+    for visit in shown[:EXPLAINED_MAX]:
+        group = groups.get((visit.op, visit.visit))
+        reasons.append(_why_visit(visit, plot, floor, now_ms, run) if group is None else _why_items(visit, group))
+    left = len(visits) - len(shown[:EXPLAINED_MAX])
+    if left:
         reasons.append(_reason(ReasonCode.WAITING, f"and {left} more open visits", left=left))
     return (*reasons, *map(_why_join, islice(joins, EXPLAINED_MAX)))
 
 
-def summary(told: Chronicle, incidents: int = 0) -> str:
+def _few_items(visits: Iterable[Visit], plot: Plot) -> Iterator[Visit]:
+    """Yield visits, but of the items of each only the first: what keeps them keeps the others as a rule."""
+    told: Counter[tuple[str, int]] = Counter()
+    for visit in visits:
+        place = place_of(visit, plot)
+        if place is not None:
+            told[place[0]] += 1
+            if told[place[0]] > ITEMS_MAX:
+                continue
+        yield visit
+
+
+def summary(told: Chronicle, plot: Plot, incidents: int = 0) -> str:
     """Say in a few words how a run stands."""
     if told.status is not Status.RUNNING:
         return told.reason
-    visits = open_visits(told)
+    visits = [visit for visit in open_visits(told) if kind_of(plot.doing(visit.op)) != EACH]
     claimed = sum(visit.latest.claimed_ms is not None for visit in visits)
     counts = {"parked": incidents, "with workers": claimed, "waiting": len(visits) - claimed}
     return ", ".join(f"{count} {how}" for how, count in counts.items() if count) or "nothing is open"
@@ -116,12 +139,30 @@ def _why_parked(incident: Incident) -> Reason:
     )
 
 
-def _why_visit(visit: Visit, operation: Operation | None, floor: Floor | None, now_ms: int) -> Reason:
+def _why_items(visit: Visit, group: ItemCounts) -> Reason:
+    sentence = f"{visit.op} (visit {visit.visit}) has {items_said(group)}"
+    evidence = {"items": group.count, "pending": group.pending, "open": group.open, "done": group.done}
+    return _reason(ReasonCode.ITEMS, sentence, op=visit.op, visit=visit.visit, **evidence, failed=group.failed)
+
+
+def _why_visit(visit: Visit, plot: Plot, floor: Floor | None, now_ms: int, run: str) -> Reason:
+    operation, place = plot.doing(visit.op), place_of(visit, plot)
     name = f"{visit.op} (visit {visit.visit})"
+    if place is not None:
+        name = f"item {place[1]} of {place[0][0]} (visit {place[0][1]})"
     where: dict[str, str | int] = {"op": visit.op, "visit": visit.visit, "attempt": visit.latest.attempt}
     if visit.latest.claimed_ms is not None:
         worker = visit.latest.worker or ""
         since = moment(visit.latest.claimed_ms)
+        called = sub_run_of(run, visit, visit.latest, operation)
+        if called is not None:
+            return _reason(
+                ReasonCode.SUB_RUN,
+                f"{name} waits for sub-run {called} since {since}; harpoon why run/{called} tells what that waits for",
+                **where,
+                run=called,
+                since_ms=visit.latest.claimed_ms,
+            )
         is_own = operation is not None and operation.carried is not None
         return _reason(
             ReasonCode.CLAIMED,
@@ -130,7 +171,7 @@ def _why_visit(visit: Visit, operation: Operation | None, floor: Floor | None, n
             worker=worker,
             since_ms=visit.latest.claimed_ms,
         )
-    if operation is not None and operation.handler is None:
+    if operation is not None and not is_claimed(operation):
         return _why_wait(name, where, visit, operation)
     if visit.latest.ready_ms > now_ms:
         at, condition = moment(visit.latest.ready_ms), visit.condition or ""
@@ -142,6 +183,9 @@ def _why_visit(visit: Visit, operation: Operation | None, floor: Floor | None, n
 def _why_wait(name: str, where: Mapping[str, str | int], visit: Visit, operation: Operation) -> Reason:
     opened, wait = visit.opened, operation.wait
     end_ms = visit.opened_ms + operation.timeout_ms
+    if wait is not None and wait.callback:
+        told = f"{name} waits for its callback, until {moment(end_ms)}"
+        return _reason(ReasonCode.CALLBACK, told, **where, due_ms=end_ms)
     if wait is None or wait.signal is None:
         due_ms = end_ms if opened.due_ms is None else opened.due_ms
         return _reason(ReasonCode.TIME, f"{name} waits until {moment(due_ms)}", **where, due_ms=due_ms)

@@ -91,6 +91,10 @@ class Sessions:
         """Return the sessions of a namespace, in the order in which they came."""
         return [session for id_, session in self._sessions.items() if id_.namespace == namespace]
 
+    def namespaces(self) -> list[str]:
+        """Return the namespaces that there are sessions of, sorted."""
+        return sorted({id_.namespace for id_ in self._sessions})
+
     def enter(self, id_: SessionId, now_ms: int) -> Session:
         """Return a session, which is known from now on, and note that it is heard."""
         session = self._sessions.get(id_)

@@ -46,7 +46,7 @@ class Refused(Exception):
     ``code`` says why: ``over`` (the run), ``late`` (the attempt is closed, or another one has taken its place),
     ``unknown`` (there never was such an attempt), ``foreign`` (another claim's token), ``taken``, ``paused``,
     ``early`` (its retry waits), ``label``, ``output``, ``payload``, ``signal`` (nothing waits for it, ever),
-    ``full`` (too many signals are kept).
+    ``full`` (too many signals are kept), ``used`` (a callback, for something else).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -152,7 +152,7 @@ def signal(run: Run, sent: Signal, now_ms: int) -> list[Event]:
     """
     if sent.id in run.seen:
         return []
-    _check_open(run)
+    check_open(run)
     step = Step(run, now_ms)
     event = Signalled(step.seq, step.now_ms, *sent)
     against = objection(run, event)
@@ -170,7 +170,7 @@ def pause(run: Run, by: str, now_ms: int) -> list[Event]:
     Raises:
         Refused: The run is over.
     """
-    _check_open(run)
+    check_open(run)
     if run.is_paused:
         return []
     step = Step(run, now_ms)
@@ -184,7 +184,7 @@ def resume(run: Run, by: str, now_ms: int) -> list[Event]:
     Raises:
         Refused: The run is over.
     """
-    _check_open(run)
+    check_open(run)
     if not run.is_paused:
         return []
     step = Step(run, now_ms)
@@ -202,7 +202,7 @@ def cancel(run: Run, reason: str, now_ms: int) -> list[Event]:
     """
     if run.status is Status.CANCELLED:
         return []
-    _check_open(run)
+    check_open(run)
     step = Step(run, now_ms)
     reason = reason[:TEXT_MAX]
     step.happen(CancelAsked(step.seq, step.now_ms, reason))
@@ -247,7 +247,12 @@ def adopt(run: Run, now_ms: int) -> list[Event]:
     return step.events
 
 
-def _check_open(run: Run) -> None:
+def check_open(run: Run) -> None:
+    """Refuse what is to be done in a run that is over.
+
+    Raises:
+        Refused: It is.
+    """
     if run.status.is_over:
         raise Refused("over", f"the run is over: {run.status}{': ' if run.reason else ''}{run.reason}")
 
@@ -265,7 +270,7 @@ def _find(run: Run, ref: Ref) -> Attempt:
         if ref.attempt > present.ref.attempt:
             raise Refused("unknown", f"there was no {_name(ref)}")
         raise Refused("late", f"{_name(ref)} is closed; attempt {present.ref.attempt} has taken its place")
-    _check_open(run)
+    check_open(run)
     raise Refused("late", f"{_name(ref)} is closed")
 
 

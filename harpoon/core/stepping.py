@@ -12,10 +12,12 @@ from typing import Final, TypeVar
 from harpoon.core.event import Closed, Ended, Event, Fired, Moved, Opened, Resumed, RetriedFrom, SetTo, Started
 from harpoon.core.fold import SIGNAL_KEPT_MS, fold, open_visits
 from harpoon.core.graph import Kind, Node
-from harpoon.core.opening import open_next
+from harpoon.core.items import verdict
+from harpoon.core.opening import open_item, open_next
 from harpoon.core.run import Attempt, Kept, Run, VisitKey
 from harpoon.kit.expression import Failed
 from harpoon.model.label import DONE, EXHAUSTED, FAIL
+from harpoon.model.operation import CALLBACK
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
 
@@ -56,21 +58,21 @@ class Step:
         """Take in an event, and let fire what it completes; it holds what that opens."""
         fold(self.run, event)
         run = self.run
-        if not run.pending or not _may_fire(run):
+        if not (run.pending or run.roomy) or not _may_fire(run):
             self.events.append(event)
             return
         self.events.append(event._replace(opened=self._fire()))
-        while run.pending:
+        while run.pending or run.roomy:
             more = Fired(self.seq, self.now_ms)
             fold(run, more)
             self.events.append(more._replace(opened=self._fire()))
 
     def _fire(self) -> tuple[Opened, ...]:
-        """Open what is pending, as far as it goes into one event."""
+        """Open what is pending, and the items that there is room for, as far as they go into one event."""
         run, size = self.run, 0
         told = []
-        while run.pending and size < OPENED_BYTES_MAX:
-            opened, taken = open_next(run, self.now_ms)
+        while (run.pending or run.roomy) and size < OPENED_BYTES_MAX:
+            opened, taken = open_next(run, self.now_ms) if run.pending else open_item(run, self.now_ms)
             open_visits(run, (opened,), self.now_ms)
             told.append(opened)
             size += taken
@@ -98,12 +100,19 @@ class Step:
     def close(
         self, attempt: Attempt, label: str, output: object = None, error: str = "", signal: str | None = None
     ) -> None:
-        """Close a visit for good."""
-        op, visit, number = attempt.ref
+        """Close a visit for good, and with it those of its items that are under way."""
+        run, (op, visit, number) = self.run, attempt.ref
         token = "" if attempt.claim is None else attempt.claim.token
-        self.advance(
-            Closed(self.seq, self.now_ms, op, visit, number, token, label, output, error[:ERROR_MAX], (), None, signal)
+        group = run.groups.get((op, visit))
+        cancelled = () if group is None else tuple([run.open[key].ref for key in group.open.values()])
+        event = Closed(
+            self.seq, self.now_ms, op, visit, number, token, label, output, error[:ERROR_MAX], (), None, signal
         )
+        self.advance(event._replace(cancelled=cancelled) if cancelled else event)
+        node = run.graph.nodes[op]
+        if node.home is not None:
+            # The others of its group are not looked at any more if this one decides.
+            self.fresh.appendleft(node.group_of(visit)[0])
 
     def try_again(self, attempt: Attempt, label: str, output: object, error: str, retry_ms: int) -> None:
         """Close an attempt, but not its visit: the next one may be claimed from ``retry_ms`` on."""
@@ -115,7 +124,7 @@ class Step:
 
     def go_on(self) -> None:
         """Let fire what is complete and has not fired."""
-        if self.run.pending and _may_fire(self.run):
+        if (self.run.pending or self.run.roomy) and _may_fire(self.run):
             self.advance(Fired(self.seq, self.now_ms))
 
     def end(self, status: Status, reason: str, outputs: object = None) -> None:
@@ -137,12 +146,18 @@ class Step:
     def _look(self, key: VisitKey) -> None:
         """Close what was opened, if it closes by itself."""
         run = self.run
-        attempt = run.open[key]
+        attempt = run.open.get(key)
+        if attempt is None:
+            # An item, or what it is one of, that was closed meanwhile.
+            return
         node = run.graph.nodes[attempt.ref.op]
         if attempt.is_beyond:
-            self.close(attempt, EXHAUSTED, error=f"{node.name} was fired more than {node.spec.visits} times")
+            self.close(attempt, EXHAUSTED, error=f"{node.name} was fired more than {node.visits} times")
         elif attempt.error is not None:
             self.close(attempt, FAIL, error=attempt.error)
+        elif node.each is not None:
+            if (told := verdict(node.each, run.groups[key])) is not None:
+                self.close(attempt, told[0], error=told[1])
         elif node.kind is Kind.CHOOSE:
             label, error = choose(node, run)
             self.close(attempt, label, error=error)
@@ -154,9 +169,9 @@ class Step:
     def _kept_for(self, node: Node, attempt: Attempt) -> Kept | None:
         """Return the signal that came first of those kept that a wait may consume."""
         run, wait = self.run, node.spec.wait
-        if not run.kept or wait is None or wait.signal is None or run.is_paused:
+        if not run.kept or wait is None or wait.awaited is None or run.is_paused:
             return None
-        names = {(wait.signal, attempt.key), (wait.signal, None)}
+        names = {(wait.awaited, attempt.key), (wait.awaited, None)}
         own = [[run.kept[id_] for id_ in run.kept_by.get(name, ())] for name in names]
         for kept in merge(*own, key=lambda kept: kept.seq):
             if self.suits(node, kept):
@@ -166,7 +181,7 @@ class Step:
     def suits(self, node: Node, kept: Kept) -> bool:
         """Whether a wait may be closed by a signal of its name and key."""
         is_fresh = kept.at_ms > self.now_ms - SIGNAL_KEPT_MS
-        return is_fresh and kept.label in node.offered and kept.bytes <= node.spec.output_max
+        return (is_fresh or kept.name == CALLBACK) and kept.label in node.offered and kept.bytes <= node.spec.output_max
 
 
 def choose(node: Node, run: Run) -> tuple[str, str]:

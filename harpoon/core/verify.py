@@ -28,7 +28,7 @@ from harpoon.core.seen import Room, amounts, blockers_of, rooms_of, surplus, wan
 from harpoon.core.tally import Line, lines_of
 from harpoon.model.name import TaskId
 from harpoon.model.plan import PlanAction, PlannedPlacement
-from harpoon.model.promise import SCHEMA, PlanDocument
+from harpoon.model.promise import SCHEMA, PlanDocument, UnmetSeen
 from harpoon.model.rules import Distinct
 from harpoon.model.shown import Fault
 
@@ -176,9 +176,7 @@ class _Walk:
             for other in planned
             if other.at not in clean and not other.is_clean()
         ]
-        seen = (
-            (f"secret {one.secret}" if one.secret else f"depends_on {one.job}", one.found) for one in line.job.unmet
-        )
+        seen = ((_awaited(one), one.found) for one in line.job.unmet)
         return sorted([*seen, *late])
 
     def _rest(self, line: Line, *, is_end: bool) -> Look:
@@ -267,3 +265,10 @@ def _taken(lines: Iterable[Line]) -> dict[str, dict[str, int]]:
         for name, amount in amounts(record.reserve).items():
             taken[name] = taken.get(name, 0) + amount
     return sums
+
+
+def _awaited(one: UnmetSeen) -> str:
+    """Return what is tested of that which is not planned."""
+    if one.secret:
+        return f"secret {one.secret}"
+    return f"depends_on run/{one.run}" if one.run else f"depends_on {one.job}"

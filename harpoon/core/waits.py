@@ -106,7 +106,7 @@ def _moved(case: Case, rolled: Rollout) -> set[int]:
 
 
 def held(case: Case, slots: tuple[int, ...]) -> SlotsWhy:
-    """Tell of slots that they wait for other jobs, or for secrets."""
+    """Tell of slots that they wait for other jobs, for runs, or for secrets."""
     jobs = [one for one in case.unmet if isinstance(one, Unmet)]
     secrets = [one for one in case.unmet if isinstance(one, NoSecret)]
     evidence = {
@@ -120,19 +120,25 @@ def held(case: Case, slots: tuple[int, ...]) -> SlotsWhy:
         code=ReasonCode.DEPENDENCY if jobs else ReasonCode.NO_SECRET,
         reason=f"it waits {' and '.join(one.told for one in case.unmet)}",
         evidence=(evidence if jobs else {}) | (told if secrets else {}),
-        fix=_set(case.job, secrets) if secrets and not jobs else None,
+        fix=_fix(case.job, jobs, secrets),
     )
 
 
-def _set(job: Job, secrets: Sequence[NoSecret]) -> Fix:
+def _fix(job: Job, jobs: Sequence[Unmet], secrets: Sequence[NoSecret]) -> Fix | None:
+    """Return how to have all that is waited for; None: for some of it one can but wait."""
+    if not all(one.fix for one in jobs):
+        return None
+    return Fix(agent=None, sentence="it would be placed", steps=(*(one.fix for one in jobs), *_set(job, secrets)))
+
+
+def _set(job: Job, secrets: Sequence[NoSecret]) -> tuple[str, ...]:
     """Return how to set what is missing."""
     wanted: dict[str, list[str]] = {}
     for one in secrets:
         name, _, key = one.name.partition("/")
         wanted.setdefault(name, []).append(f"{key}=-")
     where = "" if job.namespace == DEFAULT_NAMESPACE else f" -n {job.namespace}"
-    steps = tuple(f"harpoon secret set{where} {name} {' '.join(keys)}" for name, keys in wanted.items())
-    return Fix(agent=None, sentence="it would be placed", steps=steps)
+    return tuple(f"harpoon secret set{where} {name} {' '.join(keys)}" for name, keys in wanted.items())
 
 
 # Exclusive jobs wait for their agents' word.

@@ -65,18 +65,20 @@ class Wiring:
 
 
 def offered(op: Operation) -> frozenset[str]:
-    """Return the labels that a worker, a connector, a signal or a choice may close it with."""
+    """Return the labels that a worker, a connector, a signal, a callback or a choice may close it with."""
     if op.carried is not None:
         return ALWAYS_OFFERED
     if op.choose is not None:
         return frozenset(choice.given for choice in op.choose)
-    if op.wait is not None and op.wait.signal is None:
+    if op.wait is not None and op.wait.awaited is None:
         return frozenset({DONE})
     return frozenset(op.labels) | (op.next.keys() - OF_THE_ENGINE) | ALWAYS_OFFERED
 
 
 def possible(op: Operation) -> frozenset[str]:
     """Return the labels that it may be closed with, and that edges may follow."""
+    if op.foreach is not None:
+        return frozenset({DONE, FAIL, EXHAUSTED})
     own = offered(op) | {EXHAUSTED}
     if op.handler is not None:
         return own | {TIMEOUT, LOST}
@@ -193,7 +195,9 @@ class _Wirer:
         else:
             message = f"{member.op} is never closed as {member.label}; it gives {', '.join(sorted(labels))}"
             op = self._ops[member.op]
-            is_open = op.worker is not None or (op.wait is not None and op.wait.signal is not None)
+            is_open = op.foreach is None and (
+                op.worker is not None or (op.wait is not None and op.wait.awaited is not None)
+            )
             if is_declarable and is_open and member.label not in OF_THE_ENGINE:
                 message += f"; declare it there: labels: [{member.label}]"
         self._flaws.append(Flaw(pointer, message))

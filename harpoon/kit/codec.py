@@ -75,6 +75,21 @@ def decode(
     return cast("T", noun)
 
 
+def read_value(data: bytes) -> object:
+    """Read any JSON value, of whoever wrote it: what `decode` refuses in a document has no place in a value either.
+
+    Raises:
+        Invalid: It is not JSON, or holds what is refused.
+    """
+    if _is_plain(data):
+        return orjson.loads(data)
+    value, faults = read(data)
+    if faults:
+        first = faults[0]
+        raise Invalid(f"{pointer(first.location) or 'the document'}: {first.detail}")
+    return value
+
+
 def load(kind: type[T], data: bytes) -> T:
     """Read what is stored or comes from a peer; unknown fields are ignored, absent ones have their default.
 

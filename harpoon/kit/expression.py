@@ -7,7 +7,7 @@ value's text. ``$${`` is a literal ``${``. Names of fields are taken as they are
 Rules beside the language's own.
 
 1. Named are ``inputs``, ``ops``, ``run``, and where there are such, ``item`` and ``index``; each input and
-   each operation must be known when the expression is compiled.
+   each operation must be known when the expression is compiled. ``run.callbacks`` is absent where nothing is called.
 2. An operation that has not closed is absent. ``has(ops.a.output)`` tells, and is false wherever something on the way
    is missing.
 3. A number of JSON that is an input of type ``number`` is a number with a point, however it is written.
@@ -24,6 +24,7 @@ import orjson
 
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.kit.expression_names import Names, Type
+from harpoon.kit.expression_names import type_of as type_of_schema
 from harpoon.kit.expression_parts import (
     RESULT_MAX,
     Expression,
@@ -44,7 +45,7 @@ from harpoon.kit.expression_program import Failed, prepare
 from harpoon.kit.expression_text import Broken, split
 from harpoon.kit.strict import Location, check_text, pointer
 
-__all__ = ["Expression", "Failed", "Json", "Names", "Template", "Type", "compile_template"]
+__all__ = ["Expression", "Failed", "Json", "Names", "Template", "Type", "compile_template", "type_of_schema"]
 
 #: Lists and mappings within each other, of a template.
 DEPTH_MAX: Final = 64

@@ -46,6 +46,8 @@ class Names:
     ops: Collection[str] | None = frozenset()
     #: ``run.id``, ``run.namespace``, ``run.workflow``, ``run.started``.
     has_run: bool = True
+    #: ``run.callbacks.<name>``: operations that wait to be called back.
+    callbacks: Collection[str] = frozenset()
     #: ``item`` and ``index``.
     has_item: bool = False
     #: Expressions that have been compiled with these names.
@@ -71,12 +73,14 @@ class Place(NamedTuple):
     type: Type
 
 
+CALLBACKS: Final = "callbacks"
 #: Of ``run.``: where in the scope it is, and its type.
 RUN: Final[Mapping[str, tuple[str, Type]]] = {
     "id": ("id", Type.TEXT),
     "namespace": ("namespace", Type.TEXT),
     "workflow": ("workflow", Type.TEXT),
     "started": ("started_ms", Type.TIME),
+    "callbacks": (CALLBACKS, Type.MAPPING),
 }
 #: Of ``ops.<name>.``.
 _OP: Final[Mapping[str, Schema]] = {"output": {}, "label": {"type": "string"}, "visits": {"type": "integer"}}
@@ -114,6 +118,8 @@ def locate(names: Names, use: Use, count_max: int) -> Place:
             root = {"type": "object", "additionalProperties": {"type": "object", "properties": _OP}}
         case "run":
             _check_plain(use, count_max)
+            if count_max > 1 and use.parts[0] == CALLBACKS:
+                return Place(2, Type.TEXT)
             count = min(count_max, 1)
             return Place(count, RUN[str(use.parts[0])][1] if count else Type.MAPPING)
         case "index":
@@ -183,6 +189,8 @@ def _check(names: Names, use: Use) -> None:
             if not told:
                 raise ValueError(f"name a field of the run: {', '.join(f'run.{name}' for name in RUN)}")
             _check_one("field", "run", told[0], RUN)
+            if told[0] == CALLBACKS:
+                _check_callbacks(names.callbacks, told[1:])
         case _:
             pass
 
@@ -202,6 +210,14 @@ def _check_inputs(inputs: Mapping[str, Schema], told: tuple[Part, ...]) -> None:
         _check_one("field" if number else "input", where, part, properties)
         where, inner = f"{where}.{part}", properties[str(part)]
         schema = dict(inner) if isinstance(inner, Mapping) else {}
+
+
+def _check_callbacks(callbacks: Collection[str], told: tuple[Part, ...]) -> None:
+    if not callbacks:
+        raise ValueError("run.callbacks is empty: no operation waits for a callback, or this is seen by too many")
+    if not told:
+        raise ValueError("name an operation that waits for a callback, such as run.callbacks.NAME")
+    _check_one("operation that waits for a callback", "run.callbacks", told[0], callbacks)
 
 
 def _check_one(what: str, where: str, part: Part, known: Collection[str]) -> None:

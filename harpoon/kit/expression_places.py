@@ -133,7 +133,7 @@ def arrange(text: str, tree: Tree, names: Names) -> Arrangement:
             places[key] = Place(place_name(kind, counts[kind]), kind, key[0], _source(key[0]), way)
             counts[kind] += 1
         if way is Way.ASKED:
-            asked = (str(use.asked), str(_source((use.root, str(use.asked)))[1]))
+            asked = (str(use.asked), str(_source((use.root, *use.parts, str(use.asked)))[-1]))
             places[key] = places[key]._replace(asked=tuple(dict.fromkeys((*places[key].asked, asked))))
         cuts.append(_Cut(use.offset, ends[count], places[key].name))
         keys.append(key)

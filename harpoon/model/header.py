@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harpoon.model.run import Status
+from harpoon.model.sub_run import Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,12 @@ class Header:
     #: The run that it was forked from, and when; its log begins as that one's does, which is when it was created.
     origin: str = ""
     forked_ms: int | None = None
+    #: What has started it; None: a user.
+    caller: Caller | None = None
+    #: Workflow → the generation of it that calls go by, directly or not, in this run and its sub-runs.
+    forms: Mapping[str, str] = field(default_factory=dict)
+    #: That the URLs of its callbacks are made of; never shown. Empty: it has none.
+    secret: str = field(default="", repr=False)
 
     @property
     def present(self) -> str:
@@ -61,3 +68,8 @@ class Header:
     def ends_by_ms(self) -> int:
         """By then it is over."""
         return self.deadline_ms if self.until_ms is None else self.until_ms
+
+    @property
+    def begun_ms(self) -> int:
+        """When somebody asked for it."""
+        return self.created_ms if self.forked_ms is None else self.forked_ms

@@ -96,6 +96,7 @@ class Http:
 
     #: ``http://…`` or ``https://…``; expressions may stand in it.
     url: str
+    #: Of the request.
     method: Method = "GET"
     #: Name → its text, in which expressions may stand; or ``{secret: <name>/<key>}``.
     headers: Mapping[str, str | SecretHeader] = field(default_factory=dict)

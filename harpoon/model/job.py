@@ -10,8 +10,10 @@ from datetime import timedelta
 from enum import StrEnum
 
 from harpoon.model.cron import Cron
+from harpoon.model.dependency import Dependency
 from harpoon.model.lifecycle import DEFAULT_RESTART, Restart, RestartPolicy
 from harpoon.model.name import check_name
+from harpoon.model.owner import RunOwner
 from harpoon.model.parameters import Parameter, values_of
 from harpoon.model.rules import PlacementRules
 from harpoon.model.template import TaskTemplate
@@ -48,24 +50,6 @@ class OnLost(StrEnum):
     REPLACE = "replace"
     #: Its slot waits for the agent.
     WAIT = "wait"
-
-
-class Condition(StrEnum):
-    """What another job must be."""
-
-    #: Every slot has a ready task of its present generation, and nothing older is left.
-    READY = "ready"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dependency:
-    """What another job of the namespace must be before a slot of this one is first placed."""
-
-    job: str
-    is_: Condition = Condition.READY
-
-    def __post_init__(self) -> None:
-        check_name("job", self.job)
 
 
 class OnSpent(StrEnum):
@@ -194,9 +178,9 @@ class Spec:
             raise ValueError(f"scale is 0 to {SCALE_MAX}")
         if len(self.depends_on) > DEPENDENCIES_MAX:
             raise ValueError(f"depends_on holds at most {DEPENDENCIES_MAX}")
-        names = [dependency.job for dependency in self.depends_on]
+        names = [dependency.label for dependency in self.depends_on]
         if len(names) != len(set(names)):
-            raise ValueError("depends_on names a job twice")
+            raise ValueError("depends_on names a job or a run twice")
 
     def given(self) -> TaskTemplate:
         """Return the template of its tasks with the values of parameters in their places."""
@@ -240,7 +224,11 @@ class Spec:
         if not (self.depends_on or self.task.env):
             return frozenset()
         used = (value.job for value in self.task.endpoints().values())
-        return frozenset((*(dependency.job for dependency in self.depends_on), *used))
+        return frozenset((*(one.job for one in self.depends_on if one.job is not None), *used))
+
+    def runs(self) -> frozenset[str]:
+        """Return the ids of the runs that it waits for."""
+        return frozenset(one.run for one in self.depends_on if one.run is not None)
 
 
 #: How long a batch job stays that has ended, unless it says otherwise.
@@ -370,6 +358,8 @@ class Job:
     run: Run | None = None
     #: Of a child of a cron job.
     owner: Owner | None = None
+    #: Of the task of a workflow's operation.
+    run_owner: RunOwner | None = None
     #: Of a job as it is decided on (`core.members`), if each of its slots is for one agent: which. Never stored.
     members: tuple[str, ...] = ()
     #: Schema of this record.

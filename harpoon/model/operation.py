@@ -10,9 +10,12 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Final, Literal, Protocol
 
+from harpoon.model.call import Call
+from harpoon.model.foreach import Foreach
 from harpoon.model.http import Http
 from harpoon.model.label import OF_THE_ENGINE, Member, check_word, read_member
 from harpoon.model.lifecycle import Backoff
+from harpoon.model.orders import JobOrder, TaskOrder
 from harpoon.model.targets import TARGETS_MAX, Percent, Targets, check_each_once
 from harpoon.model.units import Duration, Size, format_duration
 
@@ -45,6 +48,8 @@ HANDLER_PATTERN: Final = r"^[a-z][a-z0-9_.-]{0,126}$"
 #: Begins the handlers of what the engine carries out itself; no worker's does.
 OF_ENGINE: Final = ":"
 _HANDLER: Final = re.compile(HANDLER_PATTERN, re.ASCII)
+#: Under which a run keeps what callbacks bring. No user's signal is called so.
+CALLBACK: Final = ":callback"
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -94,7 +99,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """What is waited for; exactly one of ``signal``, ``until`` and ``for`` is set."""
+    """What is waited for; exactly one of ``signal``, ``until``, ``for`` and ``callback`` is set."""
 
     #: The name of a signal; it brings a label and a payload.
     signal: str | None = None
@@ -103,10 +108,12 @@ class Wait:
     #: An expression, ``${…}``, whose value is a moment: UTC milliseconds, a timestamp, or such a time as text.
     until: str | None = None
     for_: Duration | None = None
+    #: True: somebody outside calls the URL that the visit has, ``${run.callbacks.<operation>}``, once.
+    callback: Literal[True] | None = None
 
     def __post_init__(self) -> None:
-        if sum(one is not None for one in (self.signal, self.until, self.for_)) != 1:
-            raise ValueError("a wait sets exactly one of signal, until, for")
+        if sum(one is not None for one in (self.signal, self.until, self.for_, self.callback)) != 1:
+            raise ValueError("a wait sets exactly one of signal, until, for, callback")
         if self.signal is not None:
             check_handler("signal", self.signal)
         if self.key is not None and self.signal is None:
@@ -115,6 +122,11 @@ class Wait:
         _check_expression("until", self.until)
         if self.for_ is not None and not CLOCK_MIN <= self.for_ <= CLOCK_MAX:
             raise ValueError(f"for is {format_duration(CLOCK_MIN)} to {format_duration(CLOCK_MAX)}")
+
+    @property
+    def awaited(self) -> str | None:
+        """The name of the signals that it consumes; None: it waits for a moment."""
+        return CALLBACK if self.callback else self.signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +192,16 @@ class Operation:
     choose: tuple[Choice, ...] | None = None
     #: A call that the server makes.
     http: Http | None = None
+    call: Call | None = None
+    #: A task that an agent runs to its end.
+    task: TaskOrder | None = None
+    #: What is done with a job.
+    job: JobOrder | None = None
+    #: It is done for each of these: all else but ``visits``, ``needs``, ``next`` and ``end`` is said of one item.
+    foreach: Foreach | None = None
     #: What the handler is given: any value, with ``${…}`` in its texts.
     input: Json = None
-    #: How long one attempt may take. Left out: 5m; of a wait, 24h.
+    #: How long one attempt may take. Left out: 5m; of a wait or a call, 24h.
     timeout: Duration | None = None
     #: How long an attempt may wait for a worker.
     queue_timeout: Duration = QUEUE_TIMEOUT_DEFAULT
@@ -228,8 +247,10 @@ class Operation:
             raise ValueError(f"{names} {'has' if len(told) == 1 else 'have'} no meaning with {kind}; leave out")
         if self.wait is not None and self.wait.for_ is not None and self.timeout is not None:
             raise ValueError("timeout has no meaning with wait.for, which ends by itself; leave it out")
-        if self.wait is not None and self.wait.signal is None and self.labels:
-            raise ValueError("labels is for a wait for a signal, which brings one; leave it out")
+        if self.wait is not None and self.wait.awaited is None and self.labels:
+            raise ValueError("labels is for a wait for a signal or a callback, which brings one; leave it out")
+        if self.foreach is not None and self.wait is not None and self.wait.callback:
+            raise ValueError("foreach has no meaning with wait.callback; have it call a workflow that waits for one")
 
     def _check_clocks(self) -> None:
         for name, span in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
@@ -290,6 +311,8 @@ class Operation:
             return 0
         if self.timeout is not None:
             return self.timeout // _MILLISECOND
+        if self.call is not None:
+            return WAIT_DEFAULT // _MILLISECOND
         if self.wait is None:
             return TIMEOUT_DEFAULT // _MILLISECOND
         return max(WAIT_DEFAULT, (self.wait.for_ or timedelta(0)) + WAIT_MARGIN) // _MILLISECOND
@@ -311,11 +334,14 @@ _NOT_CARRIED: Final = frozenset({"input", "labels"})
 #: To add one that a connector carries out takes a line here and the field that it names, which is a `Carried`.
 _CARRIED: Final[Mapping[str, frozenset[str]]] = {
     "http": _NOT_CARRIED,
+    "call": _NOT_CARRIED,
+    "task": _NOT_CARRIED,
+    "job": _NOT_CARRIED,
 }
 _MEANS_NOTHING: Final[Mapping[str, frozenset[str]]] = {
     "worker": frozenset(),
     "wait": _OF_WORKERS - {"output_max"},
-    "choose": _OF_WORKERS | {"timeout", "warn"},
+    "choose": _OF_WORKERS | {"timeout", "warn", "foreach"},
     **_CARRIED,
 }
 #: What an operation may do, by the field that says it.

@@ -72,13 +72,15 @@ class TaskSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnmetSeen:
-    """A dependency that did not hold, on a job that is not planned; or a secret that was not set."""
+    """A dependency that did not hold, on a job that is not planned, or on a run; or a secret that was not set."""
 
     job: str
     #: How that stood, such as ``1/3 ready``.
     found: str
     #: Instead of a job: ``<name>/<key>`` of a secret.
     secret: str = ""
+    #: Instead of a job: the id of a run.
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,8 @@ class RunObject:
     deadline_ms: int
     #: Null: it goes on.
     ended_ms: int | None
+    #: The run that has started it by a call; null: a user has.
+    parent: str | None = None
     #: Failures that are parked: it waits for somebody to repair them.
     incidents: int = 0
     #: How often it was repaired.
@@ -84,6 +86,31 @@ class Incident:
     label: str
     error: str
     since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemCounts:
+    """What has become of the items of a visit of an operation with ``foreach``."""
+
+    count: int
+    #: Not begun.
+    pending: int
+    #: Begun, and not closed.
+    open: int
+    done: int
+    failed: int
+    #: Closed for others had failed, or with the run.
+    cancelled: int
+
+
+class ItemStatus(StrEnum):
+    """How an item stands."""
+
+    PENDING = "pending"
+    OPEN = "open"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class VisitState(StrEnum):
@@ -123,6 +150,29 @@ class AttemptObject:
     error: str
     input: Any
     output: Any
+    #: The run that it has started by a call; null: it calls none, or has not been taken up.
+    run: str | None = None
+
+
+class Phase(StrEnum):
+    """What a visit does for a while."""
+
+    #: It could be claimed, and was not.
+    QUEUE = "queue"
+    #: Somebody had claimed it.
+    WORK = "work"
+    #: It waited for a signal, a time, or the moment from which it is tried again.
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A while of a visit."""
+
+    phase: Phase
+    from_ms: int
+    #: Null: it goes on.
+    to_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +180,8 @@ class VisitObject:
     """One visit of an operation, with the latest of its attempts."""
 
     op: str
-    #: ``worker``, ``wait`` or ``choose``; empty: the form of the workflow that the run is on is no longer kept.
+    #: ``worker``, ``wait`` or ``choose``, or ``each``: it has items; empty: the form of the workflow that the run is on
+    #: is no longer kept.
     kind: str
     visit: int
     state: VisitState
@@ -144,9 +195,53 @@ class VisitObject:
     due_ms: int | None
     #: How long it may take from being opened to being closed; null: it is not known.
     span_max_ms: int | None
+    #: One after the other, of its latest 20 attempts.
+    stretches: tuple[Stretch, ...]
     error: str
     #: One sentence; empty: it waits for nothing.
     waits_for: str
+    #: The run that the latest attempt has started by a call; null: it calls none, or has not been taken up.
+    run: str | None = None
+    #: Of an operation with ``foreach``: what has become of its items, which are told one by one as the run's items.
+    items: ItemCounts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemObject:
+    """One item of a visit of an operation with ``foreach``, with the latest of its attempts."""
+
+    op: str
+    #: Of the operation.
+    visit: int
+    #: Of the item, from 0.
+    index: int
+    status: ItemStatus
+    #: Its value.
+    item: Any
+    attempts: int
+    label: str | None
+    worker: str | None
+    #: Null: it has not begun.
+    opened_ms: int | None
+    #: When the first of its attempts was claimed.
+    started_ms: int | None
+    ended_ms: int | None
+    error: str
+    #: One sentence; empty: it waits for nothing.
+    waits_for: str
+    output: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemList:
+    """Items of a run's operations, in their order."""
+
+    revision: str
+    items: tuple[ItemObject, ...]
+    #: Give it back as ``continue`` for the next page; absent on the last one.
+    continue_: str | None = None
+    #: How many items the pages after this one have.
+    remaining: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +276,15 @@ class OperationMeasure:
     #: Attempts of all its visits.
     attempts: int
     attempts_max: int | None
+    #: Milliseconds that its attempts waited to be claimed, that they were worked at, and that they waited otherwise;
+    #: what goes on is counted up to now.
+    queue_ms: int
+    work_ms: int
+    wait_ms: int
+    #: From when its latest visit was opened until it was closed, or now; null: it was not visited.
+    latest_ms: int | None
+    #: What one visit may take at most; null: it is not known.
+    span_max_ms: int | None
     #: It was never opened, and nothing can open it any more.
     is_skipped: bool
 
@@ -206,6 +310,34 @@ class KeptSignals:
     continue_: str | None = None
     #: How many items the pages after this one have.
     remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCallback:
+    """Where a visit of a run is called back. Who knows the URL can do that: it is to be kept like a password."""
+
+    op: str
+    visit: int
+    #: Whether the run waits for it now; else it may come before that.
+    is_open: bool
+    #: It came, and waits to be consumed: anything else is refused.
+    is_used: bool
+    #: A path where the server was not told by which URL it is reached.
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCallbacks:
+    """Where a run is called back: the visits that are open, and the next of each operation."""
+
+    items: tuple[RunCallback, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackTaken:
+    """What came of a callback: the visit is closed so, now or once it is opened."""
+
+    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

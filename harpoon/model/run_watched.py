@@ -21,11 +21,12 @@ class OpenedVisit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VisitRef:
-    """Names a visit of an operation."""
+class CancelledAttempt:
+    """An attempt that was open when there was no more use for it, or when what it is part of is done anew."""
 
     op: str
     visit: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +57,8 @@ class RunEvent:
     retry_ms: int | None = None
     #: Visits that it opens.
     opened: tuple[OpenedVisit, ...] = ()
-    #: Of ``retried_from``: visits that it closed as ``cancelled``.
-    cancelled: tuple[VisitRef, ...] = ()
+    #: Attempts that it closes as cancelled: items of an operation that has failed, or what a repair has done anew.
+    cancelled: tuple[CancelledAttempt, ...] = ()
     #: Of a repair: by then the run is over.
     deadline_ms: int | None = None
     #: Of ``moved``: of its workflow; it goes by that from then on.

@@ -12,6 +12,7 @@ from harpoon.model.agent import Agent, Capacity, LinkState
 from harpoon.model.job import Owner, Spec
 from harpoon.model.manifest import Manifest
 from harpoon.model.namespace import Excess, NamespaceObject
+from harpoon.model.owner import RunOwner
 from harpoon.model.past import KeptGap
 from harpoon.model.status import JobStatus, TaskObject
 from harpoon.model.upkeep import CordonStatus, DrainStatus
@@ -36,6 +37,8 @@ class JobMetadata:
     is_terminating: bool = False
     #: Of a child: the cron job that made it.
     owner: Owner | None = None
+    #: Of the task of a workflow's operation: which attempt it is of.
+    run_owner: RunOwner | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,10 @@ class ReasonCode(StrEnum):
     INCIDENT = "incident"
     #: A worker is at it.
     CLAIMED = "claimed"
+    #: The run that it has called goes on.
+    SUB_RUN = "sub_run"
+    #: A job is to do what the operation ordered: a task to end, or a change to be done.
+    JOB = "job"
     #: No worker offers the handler.
     NO_WORKER = "no_worker"
     #: Workers that offer it have as much to do as they take.
@@ -136,11 +140,15 @@ class ReasonCode(StrEnum):
     #: It is not known here which workers there are.
     WORKERS_UNKNOWN = "workers_unknown"
     SIGNAL = "signal"
+    #: Somebody outside is to call its URL.
+    CALLBACK = "callback"
     TIME = "time"
     #: An attempt failed, and the next one is not due.
     RETRY = "retry"
     #: As many of its key are claimed as may be at once.
     LIMIT = "limit"
+    #: So many items of an operation are done, under way, and not begun; the operation closes when all are closed.
+    ITEMS = "items"
     #: A join has some of what it needs, and not all.
     JOIN = "join"
 
@@ -230,12 +238,15 @@ class TaskWhy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DependencyWhy:
-    """A dependency on another job, and how that one stands."""
+    """A dependency on another job or on a run, and how that one stands."""
 
+    #: Empty: it is on a run.
     job: str
     wanted: str
     found: str
     is_met: bool
+    #: The id of the run; empty: it is on a job.
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

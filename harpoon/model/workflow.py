@@ -23,9 +23,7 @@ DEADLINE_MAX: Final = timedelta(days=365)
 
 _OPERATION: Final = "/spec/operations/*"
 #: Fields that the language has but this release does not: refused with "not supported yet", never ignored.
-NOT_YET: Final = frozenset(
-    {*(f"{_OPERATION}/{name}" for name in ("task", "job", "call", "foreach")), f"{_OPERATION}/wait/callback"}
-)
+NOT_YET: Final[frozenset[str]] = frozenset()
 #: Values likewise: pointer → the values of the language that this release refuses.
 NOT_YET_VALUES: Final[Mapping[str, frozenset[str]]] = {"/kind": frozenset({"Batch"})}
 

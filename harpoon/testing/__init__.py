@@ -14,8 +14,9 @@
 What conducts the runs is what a server conducts them with, and what carries them out is what ``harpoon worker`` runs.
 Only the clock is another, and the way between the two.
 
-Floors, downward: ``environment`` over ``runs`` (what a test has in hand) and ``hands`` (workers) over ``server`` and
-``manifests`` over ``driver`` (has the virtual loop go on) over ``loop`` (on which no time passes by itself).
+Floors, downward: ``environment`` over ``runs`` (what a test has in hand) and ``hands`` (workers) over ``server``,
+``manifests`` and ``stand_ins`` (for the world outside) over ``driver`` (has the virtual loop go on) over ``loop`` (on
+which no time passes by itself).
 """
 
 from harpoon.model.run_shown import AttemptObject, RunDetail, VisitObject
@@ -23,5 +24,6 @@ from harpoon.model.why import Why
 from harpoon.testing.environment import Environment
 from harpoon.testing.hands import Hand
 from harpoon.testing.runs import Ended, NotOver, Run
+from harpoon.testing.stand_ins import Call
 
-__all__ = ["AttemptObject", "Ended", "Environment", "Hand", "NotOver", "Run", "RunDetail", "VisitObject", "Why"]
+__all__ = ["AttemptObject", "Call", "Ended", "Environment", "Hand", "NotOver", "Run", "RunDetail", "VisitObject", "Why"]

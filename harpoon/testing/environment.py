@@ -26,6 +26,7 @@ from harpoon.testing.loop import LoopClock
 from harpoon.testing.manifests import Source, manifests_of
 from harpoon.testing.runs import Run, Span, signal_of, span_of
 from harpoon.testing.server import Server
+from harpoon.testing.stand_ins import KINDS, StandIn, StandInConnector
 from harpoon.worker.app import Worker
 from harpoon.worker.settings import Settings
 
@@ -64,6 +65,7 @@ class Environment:
         store: Path | str | None = None,
         now: datetime = BEGINNING,
         patience: timedelta = PATIENCE,
+        stand_ins: Mapping[str, StandIn] | None = None,
     ) -> None:
         """Begin nothing yet.
 
@@ -75,9 +77,10 @@ class Environment:
             now: What the clock shows first, with its zone.
             patience: Handlers in threads, and those that wait for sockets, are waited for so long in real time before
                 time passes on without them.
+            stand_ins: Carry out what would leave the process: ``http``, ``task`` and ``job``, each by a function.
 
         Raises:
-            ValueError: The namespace is none, or ``now`` has no zone.
+            ValueError: The namespace is none, ``now`` has no zone, or nothing stands in for such a kind.
         """
         if now.tzinfo is None:
             raise ValueError(f"now needs a zone, such as {now.isoformat()}+00:00")
@@ -86,6 +89,9 @@ class Environment:
         self._path = None if store is None else Path(store)
         self._began_ms = (now - _EPOCH) // _MILLISECOND
         self._patience = patience
+        self._stand_ins = dict(stand_ins or {})
+        if unknown := sorted(self._stand_ins.keys() - KINDS.keys()):
+            raise ValueError(f"stand_ins are for {', '.join(KINDS)}; got {', '.join(unknown)}")
         self._site = Site()
         self._lives, self._hands = count(1), count(1)
         #: Of those that the environment began with, in their order.
@@ -145,9 +151,9 @@ class Environment:
         """
 
         async def put() -> tuple[str, ...]:
-            found = await manifests_of(workflow, self.namespace)
+            found = manifests_of(workflow, self.namespace)
             for manifest in found:
-                await self.server.workflows.put(manifest)
+                await self.server.declare(manifest)
             return tuple([manifest.metadata.name for manifest in found])
 
         return await self.ask(put())
@@ -272,7 +278,8 @@ class Environment:
         store = self._store
         assert store is not None, "it is open"
         instance = f"testing-{next(self._lives)}"
-        server = await self._driver.call(Server.open(store, self._clock, instance))
+        connectors = [StandInConnector(kind, self._stand_ins.get(kind)) for kind in KINDS]
+        server = await self._driver.call(Server.open(store, self._clock, instance, connectors))
         is_up = asyncio.Event()
         self._life = self._driver.spawn(server.run(is_up), name=f"server {instance}")
         await self._driver.call(_awaited(is_up))

@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 
-from harpoon.control.workflow_told import bounds_json, compiled
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.kit.yaml import load_documents, to_json
@@ -17,8 +16,8 @@ from harpoon.worker.building import Workflow
 Source = Workflow | Mapping[str, Any] | Path | str
 
 
-async def manifests_of(source: Source, namespace: str) -> list[WorkflowManifest]:
-    """Return the workflows of a source, checked as by a server.
+def manifests_of(source: Source, namespace: str) -> list[WorkflowManifest]:
+    """Return the workflows of a source, read as by a server.
 
     Args:
         source: Of one workflow; a file may hold several.
@@ -34,8 +33,6 @@ async def manifests_of(source: Source, namespace: str) -> list[WorkflowManifest]
                 f"workflow {manifest.metadata.name} is of namespace {manifest.metadata.namespace}, "
                 f"and this environment is {namespace}: say Environment(namespace=…)"
             )
-        # What is without bound is refused.
-        await bounds_json(await compiled(manifest.spec))
     return found
 
 

@@ -8,8 +8,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 import orjson
 
+from harpoon.control.callback_urls import digest_of
 from harpoon.control.ledger_records import run_key
 from harpoon.control.run_signals import check_signal_id
+from harpoon.core.callback import Reply
 from harpoon.core.step import Signal
 from harpoon.kit.errors import Invalid
 from harpoon.model.operation import check_handler
@@ -128,6 +130,24 @@ class Run:
         signal = signal_of(name, None, label, payload, id)
         await self._order(lambda conductor, key: conductor.signal(key, signal))
 
+    async def call_back(self, op: str, *, visit: int = 1, label: str = "done", payload: Any = None) -> None:
+        """Answer an operation that waits for a callback, as whoever has its URL does.
+
+        Args:
+            op: The operation.
+            visit: Which of its visits; it may come before that.
+            label: That the operation is closed with.
+            payload: Its output, what JSON can hold.
+
+        Raises:
+            Invalid: The operation takes no such thing.
+            Conflict: It is not taken now: something else was brought before, or nothing waits for it.
+            NotFound: There is no such run.
+        """
+        told = json_of(payload)
+        call = Reply(op, visit, digest_of(label, told), label, told)
+        await self._order(lambda conductor, key: conductor.call_back(key, call))
+
     async def pause(self) -> None:
         """Have nothing of it claimed, fired or consumed until it is resumed; clocks run on. Errors as of `signal`."""
         await self._order(lambda conductor, key: conductor.pause(key, ""))
@@ -183,7 +203,18 @@ def signal_of(name: str, key: str | None, label: str, payload: Any, id_: str | N
     """
     try:
         check_handler("signal", name)
-        told = orjson.loads(orjson.dumps(payload))
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+    return Signal(uuid.uuid4().hex if id_ is None else check_signal_id(id_), name, key, label, json_of(payload))
+
+
+def json_of(payload: Any) -> Any:
+    """Return a payload as JSON brings it.
+
+    Raises:
+        Invalid: It is no JSON.
+    """
+    try:
+        return orjson.loads(orjson.dumps(payload))
     except (ValueError, TypeError) as error:
         raise Invalid(str(error)) from error
-    return Signal(uuid.uuid4().hex if id_ is None else check_signal_id(id_), name, key, label, told)

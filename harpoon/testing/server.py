@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
 
+from harpoon.control.calling import Calls
 from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
+from harpoon.control.connecting import Connecting
+from harpoon.control.connector_port import Connector
 from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import SHARDS, run_key
@@ -26,6 +29,7 @@ from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.control.view import View
 from harpoon.control.work import WorkExchange
+from harpoon.control.workflow_told import bounds_json, compiled
 from harpoon.control.workflows import Workflows
 from harpoon.core.step import Refused
 from harpoon.kit.clock import Clock, Random
@@ -33,6 +37,7 @@ from harpoon.kit.errors import Conflict, NotFound
 from harpoon.kit.loop import Pace
 from harpoon.model.why import Why
 from harpoon.model.work import WorkRequest
+from harpoon.model.workflow import WorkflowManifest
 from harpoon.store import cluster
 from harpoon.store.hold import ACQUIRED_MAX, Hold, acquire_all
 from harpoon.store.port import Lease, Store
@@ -59,32 +64,40 @@ class Server:
     runs: Runs
     keyed: KeyedSignals
     exchange: WorkExchange
+    calls: Calls
+    connecting: Connecting
     status: RunStatus
     lease: Lease
 
     @classmethod
-    async def open(cls, store: Store, clock: Clock, instance: str) -> Self:
+    async def open(cls, store: Store, clock: Clock, instance: str, connectors: Iterable[Connector]) -> Self:
         """Read what the store has, and take all shards.
 
         Args:
             store: Where everything is kept.
             clock: Tells the moment.
             instance: What it is called, unlike any before it.
+            connectors: What carries out what no worker does, but for calls of workflows, which need nothing outside.
         """
         found = await cluster.found(store, "testing")
         view = View(store, incarnation=found.incarnation, cluster=found.id)
         await view.mirror.load()
         runs = Runs(view, RunReader(store))
+        exchange = WorkExchange(runs.conductor_of, clock)
         failures = Metrics().passes_failed.labels("keyed-signals")
+        workflows = Workflows(store, view, clock)
+        calls = Calls(runs, workflows)
         return cls(
             store=store,
             clock=clock,
             instance=instance,
             view=view,
-            workflows=Workflows(store, view, clock),
+            workflows=workflows,
             runs=runs,
+            calls=calls,
             keyed=KeyedSignals(store, clock, runs, rng=Random(0), failures=failures, pace=Pace(resync=LOOK_AGAIN)),
-            exchange=WorkExchange(runs.conductor_of, clock),
+            exchange=exchange,
+            connecting=Connecting(exchange, runs.conductor_of, instance, (*connectors, calls)),
             status=RunStatus(store, runs.reader, clock),
             lease=await store.lease(LEASE_S),
         )
@@ -104,15 +117,17 @@ class Server:
                 group.create_task(self.view.mirror.run(), name="view")
                 group.create_task(timers.run(), name="timers")
                 group.create_task(self.exchange.run(SWEEP_S), name="work")
+                group.create_task(self.connecting.run(), name="connectors")
                 for shard, hold in enumerate(await self._holds()):
                     ledger = Ledger(together, hold, shard, self.instance)
                     incarnation, reader = self.view.incarnation, self.runs.reader
                     conductor = Conductor(ledger, self.exchange, self.clock, incarnation, reader)
                     group.create_task(ledger.run(), name=f"shard-{shard_name(shard)}")
-                    conductor.waits = self.keyed
+                    conductor.waits, conductor.ends = self.keyed, self.calls
                     timers.enter(conductor.dues)
                     await loader.load(shard, conductor.adopt)
                     self.runs.enter(shard, conductor)
+                    self.calls.adopted(conductor)
                 group.create_task(self.keyed.run(), name="keyed-signals")
                 is_up.set()
         finally:
@@ -128,6 +143,16 @@ class Server:
                 raise Conflict("the store is another server's: give each environment its own")
             holds += taken
         return holds
+
+    async def declare(self, manifest: WorkflowManifest) -> None:
+        """Declare a workflow.
+
+        Raises:
+            Invalid: It has flaws, all of which are told, or no bound.
+        """
+        metadata, graph = manifest.metadata, await compiled(manifest.spec)
+        await bounds_json(self.view, metadata.namespace, metadata.name, graph)
+        await self.workflows.put(manifest)
 
     async def work(self, namespace: str, asked: WorkRequest) -> bytes:
         """Answer a worker; the errors are those of `WorkExchange.serve`."""

@@ -108,16 +108,27 @@ class Workflow:
         return self.operation(name, worker=handler, **said)
 
     def wait(
-        self, name: str, *, signal: str | None = None, until: str | None = None, span: str | None = None, **said: Json
+        self,
+        name: str,
+        *,
+        signal: str | None = None,
+        until: str | None = None,
+        span: str | None = None,
+        callback: bool = False,
+        **said: Json,
     ) -> Operation:
-        """Add an operation that waits: for a signal, until a moment, or for a span; `operation` has the rest.
+        """Add an operation that waits: for a signal, until a moment, for a span, or for a callback.
+
+        `operation` has the rest. The URL to be called back is ``run.callbacks.NAME`` in expressions before it.
 
         Raises:
             Invalid: It is not exactly one of these, or as by `operation`.
         """
-        what = {key: value for key, value in (("signal", signal), ("until", until), ("for", span)) if value is not None}
+        given = (("signal", signal), ("until", until), ("for", span), ("callback", callback or None))
+        what: dict[str, Json] = {key: value for key, value in given if value is not None}
         if len(what) != 1:
-            raise Invalid(f"operation {name} waits for a signal, until a moment, or for a span: say exactly one")
+            known = "a signal, until a moment, for a span, or for a callback"
+            raise Invalid(f"operation {name} waits for {known}: say exactly one")
         key = said.pop("key", None)
         return self.operation(name, wait={**what, **_given(key=key)}, **said)
 

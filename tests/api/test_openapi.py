@@ -71,9 +71,9 @@ BODIES: dict[str, Any] = {
     "set_in_run": {"op": "waits", "label": "done"},
 }
 #: Parts of paths of operations about workflows and runs.
-OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds", "/permits")
-#: A workflow that waits for a signal.
-WAITING = a_workflow(waits={"wait": {"signal": "go", "key": "k"}})
+OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds", "/permits", "/callbacks")
+#: A workflow that waits for a signal, and to be called back.
+WAITING = a_workflow(waits={"wait": {"signal": "go", "key": "k"}}, asks={"wait": {"callback": True}})
 #: Query parameters without which an operation cannot be asked.
 QUERIES = {"get_diff": "from=1", "signal_key": "key=k"}
 WITH_JSON = [
@@ -103,7 +103,8 @@ async def some_runs() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
         await rig.write(Instance(name="s2", url="", version="1", since_ms=1))
         await declare(rig, WAITING)
         assert (await start(rig, "r1", workflow="flow")).status == 201
-        yield rig, parts
+        url = (await rig.get("/v1/namespaces/default/runs/r1/callbacks")).json["items"][0]["url"]
+        yield rig, parts | {"op": "asks", "visit": "1", "token": url.rpartition("/")[2]}
 
 
 @asynccontextmanager

@@ -2,11 +2,17 @@
 
 import asyncio
 import json
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from harpoon.control.ledger_records import RUNS as LEDGER
+from harpoon.control.ledger_records import fixed_part, header_record, prefix_of, run_key, shard_of
 from harpoon.kit import codec
+from harpoon.model.header import Header
+from harpoon.model.run import Status
 from harpoon.model.run_shown import (
     AttemptList,
     RunDetail,
@@ -17,6 +23,7 @@ from harpoon.model.run_shown import (
     SignalTaken,
 )
 from harpoon.model.why import Why
+from harpoon.store.port import Put
 from tests.api.rig import Rig
 from tests.api.runs_rig import NAMESPACE, ORDER, PLAIN, RUNS, WORKFLOWS, Worker, a_runs_rig, declare, start
 from tests.api.telling import as_problem
@@ -170,6 +177,79 @@ async def test_runs_are_listed_the_latest_first_and_chosen() -> None:
         assert (len(page["items"]), page["remaining"]) == (1, 1)
         assert len(await ids(f"?limit=1&continue={page['continue']}")) == 1
         as_problem(await rig.get(f"{RUNS}?status=lost"), 400, "invalid")
+
+
+async def put_many(rig: Rig, count: int) -> list[Header]:
+    """Put the headers of many runs into the store, begun a second after each other, and some at once."""
+    made = [
+        Header(
+            namespace="default" if number % 10 else "shop",
+            run=f"r-{number}",
+            workflow=("refund", "flow")[number % 2],
+            generation="g",
+            body_hash="h",
+            # What is asked for may stand there as well.
+            inputs={"workflow": "refund", "status": "failed", "created_ms": 5},
+            tags={"team": "ab"[number % 3 == 0]},
+            created_ms=1_700_000_000_000 + 1_000 * (number // 2),
+            deadline_ms=1_800_000_000_000,
+            status=(Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)[number % 7 % 3],
+            ended_ms=1_700_000_500_000,
+        )
+        for number in range(count)
+    ]
+    puts = []
+    for header in made:
+        key = run_key(header.namespace, header.run)
+        record = header_record(fixed_part(header), {"status": header.status.value, "ended_ms": header.ended_ms})
+        puts.append(Put(f"{prefix_of(LEDGER, shard_of(key))}{key}", record))
+    for start_ in range(0, count, 100):
+        assert await rig.store.commit((), tuple(puts[start_ : start_ + 100])) is not None
+    return made
+
+
+async def test_among_many_runs_those_that_are_asked_for_are_found() -> None:
+    async with a_runs_rig(shards=()) as rig:
+        made = await put_many(rig, 3_000)
+        first = made[0].created_ms
+
+        def of(**chosen: Any) -> list[str]:
+            found = [
+                one
+                for one in made
+                if one.namespace == "default"
+                and chosen.get("workflow", one.workflow) == one.workflow
+                and one.status.value in chosen.get("status", (one.status.value,))
+                and chosen.get("team", one.tags["team"]) == one.tags["team"]
+                and chosen.get("since", 0) <= one.created_ms < chosen.get("until", 1 << 60)
+            ]
+            return [one.run for one in sorted(found, key=lambda one: (-one.created_ms, one.run))]
+
+        async def ids(query: str) -> list[str]:
+            answer = await rig.get(f"{RUNS}?{query}")
+            assert answer.status == 200, answer.body
+            return [one["id"] for one in answer.json["items"]]
+
+        def at(seconds: int) -> str:
+            return datetime.fromtimestamp(first / 1000 + seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        span = {"since": first + 100_000, "until": first + 200_000}
+        began = time.process_time()
+        assert await ids("workflow=flow") == of(workflow="flow")
+        assert await ids("status=failed&status=cancelled") == of(status=("failed", "cancelled"))
+        assert await ids(f"since={at(100)}&until={at(200)}") == of(**span)
+        assert await ids(f"since={at(100)}&until={at(200)}&workflow=refund&tag=team=b&status=failed") == of(
+            **span, workflow="refund", team="b", status=("failed",)
+        )
+        assert await ids("since=-1m") == []
+        assert time.process_time() - began < 5
+        page = (await rig.get(f"{RUNS}?until={at(200)}&limit=10")).json
+        whole = of(until=first + 200_000)
+        assert ([one["id"] for one in page["items"]], page["remaining"]) == (whole[:10], len(whole) - 10)
+        more = (await rig.get(f"{RUNS}?until={at(200)}&limit=10&continue={page['continue']}")).json
+        assert [one["id"] for one in more["items"]] == whole[10:20]
+        as_problem(await rig.get(f"{RUNS}?since=1.42"), 400, "invalid")
+        as_problem(await rig.get(f"{RUNS}?until=soon"), 400, "invalid")
 
 
 async def test_a_run_that_is_not_there_is_404() -> None:

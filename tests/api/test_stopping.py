@@ -13,6 +13,7 @@ import aiohttp
 from harpoon import service
 from harpoon.client.peer import PeerClient
 from harpoon.config import Listen, ServerSettings
+from harpoon.control.connecting import Connecting
 from harpoon.control.controller import Controller
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
@@ -43,7 +44,15 @@ async def test_an_instance_gives_its_holds_back_while_requests_under_way_are_sti
         sharing = Sharing(means, first.view, first.runs, first.exchange)
         doors = service._doors(settings, means, first, PeerClient(session), None, sharing)
         doors = replace(doors, registry=SlowRegistry(store, first.view, SystemClock()))
-        house = service._House(settings=settings, means=means, controller=first, doors=doors, own=None, recorder=None)
+        house = service._House(
+            settings=settings,
+            means=means,
+            controller=first,
+            connecting=Connecting(first.exchange, first.runs.conductor_of, "first", ()),
+            doors=doors,
+            own=None,
+            recorder=None,
+        )
         serving = group.create_task(service._keep(house, stop, lambda _: ready.set()))
         await ready.wait()
         await first.roster.register(an_agent(a1, "http://a1"))

@@ -8,7 +8,8 @@ from harpoon.kit import codec
 from harpoon.model.agent import LinkState
 from harpoon.model.check import Check, HttpProbe, OnFail
 from harpoon.model.decision import Blocker, Pending
-from harpoon.model.job import Dependency, Version
+from harpoon.model.dependency import Dependency
+from harpoon.model.job import Version
 from harpoon.model.task import CheckResult, TaskState
 from harpoon.store.port import Put
 from tests.api.rig import a_rig
@@ -89,8 +90,8 @@ async def test_a_dependency_that_does_not_hold_comes_first() -> None:
         await rig.write(web, a_job(name="db"), a_job(name="cache"), cache, a_task(cache), an_agent(), a_link())
         told = await why(rig, f"{WEB}/why")
         assert told["dependencies"] == [
-            {"job": "db", "wanted": "ready", "found": "progressing, 0/1 ready", "is_met": False},
-            {"job": "cache", "wanted": "ready", "found": "ready", "is_met": True},
+            {"job": "db", "wanted": "ready", "found": "progressing, 0/1 ready", "is_met": False, "run": ""},
+            {"job": "cache", "wanted": "ready", "found": "ready", "is_met": True, "run": ""},
         ]
         assert told["reasons"][0] == "job db is not ready: progressing, 0/1 ready"
         assert told["slots"][0]["slots"] == [0]

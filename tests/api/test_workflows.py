@@ -72,10 +72,10 @@ async def test_what_would_come_of_a_manifest_is_told_without_declaring_it() -> N
 async def test_every_flaw_is_told_with_its_place_and_what_would_be_right() -> None:
     async with a_runs_rig(shards=()) as rig:
         bad = a_workflow(
-            a={"worker": "x", "next": {"done": "bb"}}, b={"worker": "x", "next": {"done": "b"}}, c={"task": {}}
+            a={"worker": "x", "next": {"done": "bb"}}, b={"worker": "x", "next": {"done": "b"}}, c={"call": {}}
         )
         told = as_problem(await rig.ask("PUT", PATH, bad), 400, "invalid")
-        assert "not supported yet" in str(told["errors"])
+        assert "/spec/operations/c/call/workflow" in [one["pointer"] for one in told["errors"]]
         del bad["spec"]["operations"]["c"]
         bad["metadata"]["name"] = "refund"
         told = as_problem(await rig.ask("PUT", PATH, bad), 400, "invalid")

@@ -90,7 +90,10 @@ def test_every_verb_is_offered_and_no_server_is_asked(shell: Shell, server: Fake
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("harpoon get ", {"jobs", "tasks", "agents", "endpoints", "waiting", "namespaces", "workflows", "runs"}),
+        (
+            "harpoon get ",
+            {"jobs", "tasks", "agents", "endpoints", "waiting", "namespaces", "workflows", "runs", "workers"},
+        ),
         ("harpoon get jobs ", {"web", "api"}),
         ("harpoon get jobs w", {"web"}),
         ("harpoon get tasks ", {"default.web.0.1-9", "default.web.1.1-9"}),

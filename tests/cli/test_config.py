@@ -8,6 +8,7 @@ import pytest
 
 from harpoon.cli.server_options import ServerOptions
 from harpoon.config import Listen, ServerSettings, instance_name, parse_listen, read_token
+from harpoon.kit.destination import parse_opening
 from harpoon.model.lease import LeaseTimes
 from harpoon.store.url import parse_url
 from tests.cli.terminal_rig import Terminal
@@ -199,3 +200,17 @@ def test_options_are_spelled_out_as_they_were_given() -> None:
         *("--store", "etcd://e1", "--agent", "a=http://a", "--agent", "b=http://b", "--lease-ttl", "4s", "--tied"),
     )
     assert ServerOptions().arguments() == ()
+
+
+def test_what_may_be_called_is_read_and_spelled_out_for_each_instance() -> None:
+    options = ServerOptions(store="memory", http_allow=["10.0.0.0/8", "billing.internal:8443"])
+    assert options.settings().http_allow == (parse_opening("10.0.0.0/8"), parse_opening("billing.internal:8443"))
+    spelled = ("--http-allow", "10.0.0.0/8", "--http-allow", "billing.internal:8443")
+    assert options.arguments() == ("--store", "memory", *spelled)
+    assert ServerOptions(store="memory").settings().http_allow == ()
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "http://a", "a:0", ""])
+def test_what_opens_nothing_is_refused_at_the_start(terminal: Terminal, text: str) -> None:
+    done = terminal.run("server", "--store", "memory", "--http-allow", text)
+    assert (done.code, "write a network, an address or a name" in done.err) == (2, True)

@@ -1,5 +1,6 @@
 """The verbs of ``run``, and waiting for one: what is asked, what is shown, and how it is told to scripts."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,29 @@ def test_a_signal_goes_to_a_run(terminal: Terminal, server: FakeServer) -> None:
         "run", "signal", "o-17", "decision", "-o", "json", "--payload", "-", server=server.url, stdin=b"1"
     )
     assert (server.of(route)[1].body, '"id": "d-1"' in done.out) == ({"payload": 1}, True)
+
+
+def test_it_is_shown_by_which_urls_a_run_is_called_back(terminal: Terminal, server: FakeServer) -> None:
+    route = f"GET {RUNS}/o-17/callbacks"
+    path = "/v1/callbacks/default/o-17/ask/1/abc"
+    told = {"op": "ask", "visit": 1, "is_open": True, "is_used": False, "url": path}
+    used = {"op": "ask", "visit": 2, "is_open": False, "is_used": True, "url": "https://x.example/c/2"}
+    later = {**told, "op": "pay", "is_open": False}
+    server.tell(route, Told(body={"items": [told, used, later]}))
+    done = terminal.run("run", "callbacks", "run/o-17", server=server.url)
+    assert done.code == 0, done.err
+    assert [line.split() for line in done.out.splitlines()][1:] == [
+        ["ask", "1", "open", f"{server.url}{path}"],
+        ["ask", "2", "used", "https://x.example/c/2"],
+        ["pay", "1", "next", f"{server.url}{path}"],
+    ]
+    done = terminal.run("run", "callbacks", "o-17", "-o", "name", server=server.url)
+    assert done.out.splitlines()[1] == "https://x.example/c/2"
+    done = terminal.run("run", "callbacks", "o-17", "-o", "json", server=server.url)
+    assert json.loads(done.out)["items"][0]["url"] == f"{server.url}{path}"
+    server.tell(route, Told(body={"items": []}))
+    done = terminal.run("run", "callbacks", "o-17", server=server.url)
+    assert (done.code, done.out, "run/o-17 waits for no callback" in done.err) == (0, "", True)
 
 
 def test_a_signal_with_a_key_goes_to_whoever_waits_for_it(terminal: Terminal, server: FakeServer) -> None:

@@ -77,7 +77,7 @@ def test_runs_are_listed_and_chosen(terminal: Terminal, server: FakeServer) -> N
         ["o-19", "refund", "failed"],
     ]
     assert done.out.splitlines()[3].split()[4:] == ["1m30s", "pay_back", "closed", "as", "fail"]
-    assert "and 7 older ones; choose some with --status, --workflow or -l" in done.err
+    assert "and 7 older ones; choose some with --status, --workflow, --since, --until or -l" in done.err
     query = {"status": ["running", "failed"], "workflow": ["refund"], "tag": ["cause=test"]}
     assert server.of(f"GET {RUNS}")[0].query == query
     done = terminal.run("get", "runs", "-o", "name", server=server.url)
@@ -101,8 +101,8 @@ def test_what_changes_of_runs_is_shown_until_it_cannot_be_read(terminal: Termina
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("get", "jobs", "--status", "failed"), "--status, --parked and --workflow select from a list of runs"),
-        (("get", "run/o-17", "--workflow", "a"), "--status, --parked and --workflow select from a list of runs"),
+        (("get", "jobs", "--status", "failed"), "select from a list of runs: harpoon get runs"),
+        (("get", "run/o-17", "--workflow", "a"), "select from a list of runs: harpoon get runs"),
         (("get", "runs", "--at", "-1m"), "of runs no history is kept; drop --at"),
         (("get", "workflows", "--at", "-1m"), "of workflows no history is kept; drop --at"),
         (("get", "workflows", "-w"), "workflows are not watched; list them again: harpoon get workflows"),
@@ -146,6 +146,22 @@ def test_a_workflow_is_described_with_its_bounds_and_its_latest_runs(terminal: T
     assert server.of(f"GET {RUNS}")[0].query == {"workflow": ["refund"], "limit": ["10"]}
 
 
+def test_runs_of_a_time_are_asked_for_and_so_many(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}", Told(body={**page(a_run()).body, "remaining": 8, "continue": "x"}))
+    asked = ("--since", "2h", "--until", "2026-01-31T12:00:00Z", "--limit", "1")
+    done = terminal.run("get", "runs", *asked, server=server.url)
+    assert done.code == 0, done.err
+    assert len(server.asked) == 1
+    assert server.asked[0].query == {"since": ["-2h"], "until": ["2026-01-31T12:00:00Z"], "limit": ["1"]}
+    assert "and 8 older ones" in done.err
+    for given in (
+        ("get", "jobs", "--since", "2h"),
+        ("get", "runs", "-w", "--limit", "1"),
+        ("get", "runs", "--limit", "0"),
+    ):
+        assert terminal.run(*given, server=server.url).code == 2
+
+
 def test_a_run_is_described_visit_by_visit_with_the_bounds_beside_what_was(
     terminal: Terminal, server: FakeServer
 ) -> None:
@@ -164,9 +180,9 @@ def test_a_run_is_described_visit_by_visit_with_the_bounds_beside_what_was(
         "run/o-17 running",
         "Workflow refund, generation abc123",
         'Inputs {"order": "o-17"}',
-        "Attempts 3 of at most 12",
-        "Time 40s of at most 1d",
-        "Data 1.5Ki of at most 2Mi",
+        "Attempts 3 of at most 12 (25 %)",
+        "Time 40s of at most 1d (0 %)",
+        "Data 1.5Ki of at most 2Mi (0 %)",
         "and 3 visits before these; all attempts: GET …/runs/o-17/attempts",
         "Skipped: size",
         "Signals that nothing has waited for yet:",
@@ -179,19 +195,50 @@ def test_a_run_is_described_visit_by_visit_with_the_bounds_beside_what_was(
     assert any(line.startswith("decision with key o-9, label approved, sent") for line in lines)
 
 
+def stretches(*told: tuple[str, int, int | None]) -> list[dict[str, Any]]:
+    """What a visit did, by seconds after the run's beginning."""
+    return [
+        {"phase": phase, "from_ms": BEGAN_MS + 1000 * start, "to_ms": None if end is None else BEGAN_MS + 1000 * end}
+        for phase, start, end in told
+    ]
+
+
 def test_a_run_is_drawn_along_its_time(terminal: Terminal, server: FakeServer) -> None:
-    first = a_visit(state="closed", label="fail", started_ms=BEGAN_MS + 10_000, ended_ms=BEGAN_MS + 20_000, worker="w1")
-    second = a_visit("ask", kind="wait", state="waiting", opened_ms=BEGAN_MS + 20_000, span_max_ms=None)
-    server.tell(f"GET {RUNS}/o-17", Told(body=a_detail(first, second)))
+    did = stretches(("queue", 0, 10), ("work", 10, 14), ("wait", 14, 16), ("work", 16, 20))
+    first = a_visit(
+        state="closed", label="fail", started_ms=BEGAN_MS + 10_000, ended_ms=BEGAN_MS + 20_000, stretches=did
+    )
+    second = a_visit(
+        "ask",
+        kind="wait",
+        state="waiting",
+        opened_ms=BEGAN_MS + 20_000,
+        span_max_ms=None,
+        stretches=stretches(("wait", 20, None), ("queue", 50, None)),
+        waits_for="signal decision",
+    )
+    visited = {"op": "pay_back", "visits": 1, "visits_max": 4, "attempts": 2, "attempts_max": None, "queue_ms": 10_000}
+    visited |= {"work_ms": 8_000, "wait_ms": 2_000, "latest_ms": 20_000, "span_max_ms": 90_000, "is_skipped": False}
+    rare = {**visited, "op": "ask", "span_max_ms": None, "latest_ms": None}
+    never = {**visited, "op": "tell", "visits": 0}
+    told = a_detail(first, second, operations=[visited, rare, never])
+    server.tell(f"GET {RUNS}/o-17", Told(body=told))
     done = terminal.run("describe", "run/o-17", "--timeline", server=server.url)
     assert done.code == 0, done.err
     rows = done.out.splitlines()
     start = next(place for place, row in enumerate(rows) if row.startswith("OPERATION"))
     assert "0 … 40s of at most 1d" in rows[start]
-    assert f"|{'.' * 10}{'=' * 11}{' ' * 19}|" in rows[start + 1]
-    assert rows[start + 1].split()[-3:] == ["20s", "1m30s", "fail"]
+    assert f"|{'.' * 10}{'=' * 4}--{'=' * 5}{' ' * 19}|" in rows[start + 1]
+    assert rows[start + 1].split()[-4:] == ["20s", "1m30s", "fail", "-"]
     assert f"|{' ' * 20}{'-' * 20}|" in rows[start + 2]
-    assert rows[start + 2].startswith("ask 1        20s")
+    assert rows[start + 2].startswith("ask 1        20s") and rows[start + 2].endswith("signal decision")
+    assert any(row.startswith("Deadline") and row.endswith(", in 23h59m") for row in map(str.strip, rows))
+    last = [row.split() for row in rows if row.startswith(("pay_back ", "ask "))][-2:]
+    assert last == [
+        ["pay_back", "1", "of", "4", "2", "10s", "8s", "2s", "20s", "1m30s"],
+        ["ask", "1", "of", "4", "2", "10s", "8s", "2s", "0s", "-"],
+    ]
+    assert not any(row.startswith("tell") for row in rows)
 
 
 def test_a_bound_is_never_told_as_less_than_it_is(terminal: Terminal, server: FakeServer) -> None:
@@ -204,15 +251,14 @@ def test_a_bound_is_never_told_as_less_than_it_is(terminal: Terminal, server: Fa
     lines = [
         " ".join(line.split()) for line in terminal.run("describe", "run/o-17", server=server.url).out.splitlines()
     ]
-    assert "Time 1h1m of at most 1h1m" in lines
-    assert "Data 24 of at most 126Mi" in lines
+    assert "Time 1h1m of at most 1h1m (100 %)" in lines
+    assert "Data 24 of at most 126Mi (0 %)" in lines
 
 
 def test_a_bar_has_its_place_however_short_it_is() -> None:
-    instant = a_visit(kind="choose", ended_ms=BEGAN_MS)
-    assert bar(instant, BEGAN_MS, 1) == "-" + " " * 39
-    last = a_visit(opened_ms=BEGAN_MS + 100, state="retrying")
-    assert bar(last, BEGAN_MS, 100) == " " * 39 + "-"
+    assert bar(a_visit(stretches=stretches(("wait", 0, 0))), BEGAN_MS, 1) == "-" + " " * 39
+    assert bar(a_visit(stretches=stretches(("wait", 1, None))), BEGAN_MS, 1000) == " " * 39 + "-"
+    assert bar(a_visit(), BEGAN_MS, 1000) == " " * 40
 
 
 @pytest.mark.parametrize(

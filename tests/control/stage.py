@@ -97,7 +97,7 @@ class Stage:
         if entry is None:
             await self.store.commit((), [Put(GRAPH, b"graph")])
             entry = await self.store.get(GRAPH)
-        self.form = Form("g1", self.graph, Compare(GRAPH, mod=entry.mod_revision))
+        self.form = Form("g1", self.graph, (Compare(GRAPH, mod=entry.mod_revision),))
         if hold is None:
             self.lease = await self.store.lease(30)
             hold = await acquire(self.store, self.lease, f"shards/{SHARD:02d}", self.name, 1)

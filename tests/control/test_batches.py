@@ -14,8 +14,9 @@ from harpoon.kit import codec
 from harpoon.kit.errors import Exceeded, Invalid
 from harpoon.model.batch import BatchRecord, Ending, SlotResult
 from harpoon.model.command import StartTask
+from harpoon.model.dependency import Dependency
 from harpoon.model.instance import Holder
-from harpoon.model.job import Dependency, JobType, Metadata, Spec
+from harpoon.model.job import JobType, Metadata, Spec
 from harpoon.model.manifest import Manifest
 from harpoon.model.name import TaskId
 from harpoon.model.namespace import NamespaceManifest, NamespaceMetadata, NamespaceSpec, Quota

@@ -166,6 +166,19 @@ async def test_an_error_of_a_connector_fails_the_attempt_and_is_counted_and_its_
     assert "canary" not in told
 
 
+async def test_what_could_not_be_written_fails_the_attempt_and_nothing_else() -> None:
+    deep: Any = 1
+    for _ in range(250):
+        deep = [deep]
+    strings = Strings()
+    outcomes = iter([Outcome(DONE, deep), Outcome(DONE, object()), Outcome(FAIL, None, "\ud800"), Outcome(DONE, 1)])
+    strings.at_once = lambda _order: next(outcomes)
+    async with a_site(spec(a=call()), strings) as site:
+        await site.stage.start("r1", "r2", "r3", "r4")
+        assert await site.ended("r1", "r2", "r3", "r4") == ["failed", "failed", "failed", "succeeded"]
+        assert dict(site.crew.errors) == {":http": 3}
+
+
 async def test_an_abandoning_that_fails_is_counted_and_nothing_else() -> None:
     strings = Strings()
     strings.unwilling = ValueError("no")

@@ -45,16 +45,24 @@ class House:
     def names(self) -> list[str]:
         return [agent.name for agent in self.agents.values()]
 
-    @asynccontextmanager
-    async def running(self, *, registers: bool = True) -> AsyncIterator[Controller]:
-        """Run the controller, with all agents registered, and connected as far as it sees, unless told otherwise."""
-        means = Means(
+    def means(self) -> Means:
+        """Ways out, of which the agents are the only ones that lead anywhere."""
+        return Means(
             store=self.store,
             connect=lambda endpoint: self.agents[endpoint],
             rng=Random(1),
             **{"clock": SystemClock(), "instance": "test", "pace": Pace(resync=timedelta(seconds=60)), **self.settings},
         )
-        controller = await Controller.open(means, self.metrics)
+
+    @asynccontextmanager
+    async def running(self, *, registers: bool = True) -> AsyncIterator[Controller]:
+        """Run the controller, with all agents registered, and connected as far as it sees, unless told otherwise."""
+        async with self.opened(await Controller.open(self.means(), self.metrics), registers=registers) as controller:
+            yield controller
+
+    @asynccontextmanager
+    async def opened(self, controller: Controller, *, registers: bool = True) -> AsyncIterator[Controller]:
+        """Run a controller that was opened."""
         async with asyncio.TaskGroup() as group:
             following = group.create_task(controller.follow())
             running = group.create_task(controller.run())

@@ -541,7 +541,7 @@ async def test_a_receipt_is_written_with_a_decision_that_changes_nothing() -> No
 
         def extra(outcomes):
             told.append(outcomes(77))
-            return Compare("/h/1/ctl/idem/x", mod=0), [Put("/h/1/ctl/idem/x", b"{}")]
+            return (Compare("/h/1/ctl/idem/x", mod=0),), [Put("/h/1/ctl/idem/x", b"{}")]
 
         assert await cordons.uncordon("a1", extra=extra) == 1
         assert await store.get("/h/1/ctl/idem/x") is not None

@@ -10,7 +10,8 @@ from harpoon.control.rebalancing import underway
 from harpoon.control.view import MOVES
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, NotFound
-from harpoon.model.job import Dependency, Update
+from harpoon.model.dependency import Dependency
+from harpoon.model.job import Update
 from harpoon.model.rebalance import MOVES_MAX, Move, MoveRecord, Rebalancing
 from harpoon.model.task import TaskState
 from harpoon.model.template import Resources

@@ -7,8 +7,9 @@ import pytest
 from harpoon.control.references import References, check_references
 from harpoon.kit.errors import Invalid
 from harpoon.model.command import StartTask
+from harpoon.model.dependency import Dependency
 from harpoon.model.given import Endpoints, OnChange
-from harpoon.model.job import Dependency, Metadata, OnLost, Spec
+from harpoon.model.job import Metadata, OnLost, Spec
 from harpoon.model.manifest import Manifest
 from harpoon.model.status import JobState
 from harpoon.model.task import TaskState

@@ -11,6 +11,7 @@ from harpoon.core.run import begin
 from harpoon.core.step import Result, Signal
 from harpoon.core.stepping import ERROR_MAX
 from harpoon.kit.errors import Invalid
+from harpoon.model.foreach import Foreach
 from harpoon.model.inputs import InputSchema
 from harpoon.model.lifecycle import Backoff
 from harpoon.model.operation import Attempts, Choice, Operation, Retry, Wait
@@ -23,6 +24,8 @@ BACKOFFS = [
     *[Backoff(initial=ms(100), factor=2.0, max=ms(1_000), jitter=0.0)] * 5,
     Backoff(initial=ms(1_000), factor=1.0, max=ms(1_000), jitter=0.2),
 ]
+#: The most items that a run's inputs may bring.
+ITEMS = 5
 #: Longer than any error that is kept: what is told of it is cut off.
 WORKER = "w" * (2 * ERROR_MAX)
 
@@ -30,14 +33,17 @@ WORKER = "w" * (2 * ERROR_MAX)
 POLICIES = (OnFailed.CANCEL, *[OnFailed.CONTINUE] * 4)
 
 
-def any_workflow(random: Random, *, size: int, kinds: str = "wwwwsfc", policies=POLICIES):
-    """Return a compiled workflow; what is wrong with it at first is mended, or it is another one."""
+def any_workflow(random: Random, *, size: int, kinds: str = "wwwwsfc", items: float = 0, policies=POLICIES):
+    """Return a compiled workflow; what is wrong with it at first is mended, or it is another one.
+
+    ``items`` is the share of operations that go through items.
+    """
     while True:
-        operations = _operations(random, size, kinds)
+        operations = _operations(random, size, kinds, items)
         for _ in range(size + 2):
             spec = WorkflowSpec(
                 operations={name: Operation(**fields) for name, fields in operations.items()},
-                inputs={"pick": InputSchema(type="integer")},
+                inputs={"pick": InputSchema(type="integer"), "items": InputSchema(type="array")},
                 start="a",
                 deadline=timedelta(days=300),
                 on_failure=random.choice(policies),
@@ -70,9 +76,20 @@ def _mend(random: Random, operations: dict, error: Invalid) -> bool:
     return True
 
 
-def _operations(random: Random, size: int, kinds: str) -> dict[str, dict]:
+def _foreach(random: Random) -> Foreach:
+    count = random.randint(0, 7)
+    told = {"parallel": random.randint(1, 4), "tolerate": random.choice([0, 1, 9]), "collect": random.random() < 0.5}
+    if random.random() < 0.5:
+        return Foreach(items=tuple(range(count)), max=9, **told)
+    return Foreach(items="${inputs.items}", max=ITEMS, **told)
+
+
+def _operations(random: Random, size: int, kinds: str, items: float) -> dict[str, dict]:
     names = [chr(ord("a") + number) for number in range(size)]
     told = {name: _operation(random, random.choice(kinds)) for name in names}
+    for fields in told.values():
+        if items and "choose" not in fields and random.random() < items:
+            fields["foreach"] = _foreach(random)
     for at, name in enumerate(names):
         fields = told[name]
         labels = _labels(fields)
@@ -91,11 +108,13 @@ def _operations(random: Random, size: int, kinds: str) -> dict[str, dict]:
 
 
 def _offer(fields: dict, label: str) -> None:
-    if label in ("x", "y") and "choose" not in fields:
+    if label in ("x", "y") and "choose" not in fields and "foreach" not in fields:
         fields["labels"] = tuple(dict.fromkeys((*fields.get("labels", ()), label)))
 
 
 def _labels(fields: dict) -> list[str]:
+    if "foreach" in fields:
+        return ["done", "fail", "exhausted"]
     if "choose" in fields:
         return ["x", "y"]
     if "wait" in fields and fields["wait"].for_ is not None:
@@ -135,11 +154,12 @@ class Play:
         #: The events of each step.
         self.log: list[list[Event]] = []
         # So that what an operation is closed with is the same, visit after visit, in some runs.
-        self.favourites = {name: random.choice(self._finals(node)) for name, node in graph.nodes.items()}
+        self.favourites = {name: random.choice(self._finals(node) or [""]) for name, node in graph.nodes.items()}
         self.is_steady = random.random() < 0.5
         life_ms = graph.spec.deadline // ms(1)
         self.run = begin(
-            namespace="n", id="r", workflow="w", generation="g", graph=graph, inputs={"pick": random.randint(0, 2)},
+            namespace="n", id="r", workflow="w", generation="g", graph=graph,
+            inputs={"pick": random.randint(0, 2), "items": list(range(random.choice([ITEMS, ITEMS, 0, 2, ITEMS + 1])))},
             created_ms=T0, deadline_ms=T0 + life_ms,
         )  # fmt: skip
 
@@ -154,7 +174,7 @@ class Play:
         """Let pass what time there is before something is done, and do it."""
         run = self.run
         self.meddle()
-        planned = [(self._moment(attempt), key) for key, attempt in run.open.items()]
+        planned = [(self._moment(attempt), key) for key, attempt in run.open.items() if key not in run.groups]
         times = [moment for moment, _ in planned if moment is not None]
         due = next_due_ms(run)
         self.now = max(self.now, min([*times, *([] if due is None else [due])], default=self.now))

@@ -17,8 +17,9 @@ from harpoon.core.place import place
 from harpoon.core.standing import Standing
 from harpoon.core.waits import Case
 from harpoon.model.agent import Agent, Capacity, Cordon, LinkState
+from harpoon.model.dependency import Dependency
 from harpoon.model.instant import Instant
-from harpoon.model.job import Dependency, Job, OnLost, Update
+from harpoon.model.job import Job, OnLost, Update
 from harpoon.model.lifecycle import RestartPolicy
 from harpoon.model.rules import Distinct, PlacementRules, Preference, Requirement, Spread
 from harpoon.model.task import Placement, TaskState

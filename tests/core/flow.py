@@ -1,16 +1,20 @@
 """Runs for tests: workflows written shortly, and a run with a clock and a log that is asked things by name."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from harpoon.core import repairing, step
+from harpoon.core.callback import Reply, call_back
 from harpoon.core.event import Closed, dump, load
+from harpoon.core.flaws import OUTPUTS, values_of
 from harpoon.core.fold import fold
-from harpoon.core.graph import Graph, Kind, Node, Pick, compile_graph
+from harpoon.core.graph import Graph, compile_graph, nodes_of
 from harpoon.core.repairing import Audit, Value
 from harpoon.core.run import Ref, begin
 from harpoon.core.step import Result, Signal
-from harpoon.core.wiring import offered, wire
+from harpoon.core.wiring import wire
 from harpoon.kit.expression import Names, compile_template
+from harpoon.model.foreach import Foreach
 from harpoon.model.inputs import InputSchema
 from harpoon.model.label import DONE
 from harpoon.model.lifecycle import Backoff
@@ -39,6 +43,10 @@ def await_signal(signal, key=None, **fields):
     return Operation(wait=Wait(signal=signal, key=key), **_edges(fields))
 
 
+def called_back(**fields):
+    return Operation(wait=Wait(callback=True), **_edges(fields))
+
+
 def until(moment, **fields):
     return Operation(wait=Wait(until=moment), **_edges(fields))
 
@@ -60,6 +68,10 @@ def retry(fail=1, timeout=1, lost=5, backoff=STEADY):
 
 def limit(key, most=1):
     return Concurrency(key=key, limit=most)
+
+
+def each(items, most=10, **more):
+    return Foreach(items=tuple(items) if isinstance(items, list) else items, **{"max": most, "parallel": 2} | more)
 
 
 def _edges(fields):
@@ -88,32 +100,19 @@ def spec(start=None, outputs=None, inputs=None, on_failure=OnFailed.CANCEL, dead
 def wired(told):
     """The graph of a workflow, whatever is wrong with it; its expressions may name any input."""
     wiring, _ = wire(told)
-    names = Names(inputs={name: {} for name in ("key", "flag", *told.inputs)}, ops=told.operations)
+    names = Names(inputs={name: {} for name in ("key", "flag", "items", *told.inputs)}, ops=told.operations)
 
-    def template(value):
-        return None if value is None else compile_template(value, names)
-
-    def node(name, operation):
-        wait = operation.wait
-        return Node(
-            name=name,
-            kind=Kind(operation.does),
-            spec=operation,
-            input=template(operation.input),
-            key=template(wait.key if wait else operation.concurrency and operation.concurrency.key),
-            until=None,
-            choices=tuple(Pick(template(choice.when), choice.given) for choice in operation.choose or ()),
-            offered=offered(operation),
-            triggers=tuple(wiring.into[name]),
-            edges={label: tuple(triggers) for label, triggers in wiring.out[name].items()},
-        )
+    templates = {
+        place: compile_template(value, replace(names, has_item=is_of_item))
+        for place, value, _, is_of_item in values_of(told)
+    }
 
     return Graph(
         spec=told,
-        nodes={name: node(name, operation) for name, operation in told.operations.items()},
+        nodes=nodes_of(wiring, templates),
         triggers=wiring.triggers,
         starts=wiring.starts,
-        outputs=template(told.outputs or None),
+        outputs=templates.get(OUTPUTS),
     )
 
 
@@ -174,6 +173,10 @@ class Flow:
         self.tokens += 1
         sent = Signal(named or f"m{self.tokens}", name, key, label, payload)
         return self.take(step.signal(self.run, sent, self.now))
+
+    def call(self, op, visit=1, label=DONE, payload=None):
+        """Reply back a visit; what is brought is its own digest."""
+        return self.take(call_back(self.run, Reply(op, visit, f"{label}={payload!r}", label, payload), self.now))
 
     def pass_(self, milliseconds):
         """Let time pass, and look at the clocks once."""
@@ -252,31 +255,19 @@ def story(run):
 
     plain = ("seq", "now_ms", "status", "is_paused", "cancel_reason", "failure", "is_broken", "ended_ms", "outputs")
     told = {name: getattr(run, name) for name in plain}
-    for name in (
-        "reason",
-        "past",
-        "occurred",
-        "seen",
-        "attempts_total",
-        "bytes_total",
-        "is_warned",
-        "scope",
-        "unhandled",
-        "cut",
-        "left",
-        "repairs",
-        "moves",
-        "inputs",
-        "generation",
-        "orders",
-        "deadline_ms",
-    ):
+    for name in ("reason", "past", "occurred", "seen", "called", "callbacks", "attempts_total", "bytes_total"):
+        told[name] = getattr(run, name)
+    for name in ("unhandled", "cut", "left", "repairs", "moves", "inputs", "generation", "orders", "deadline_ms"):
+        told[name] = getattr(run, name)
+    for name in ("is_warned", "scope"):
         told[name] = getattr(run, name)
     told["reached"] = list(run.reached)
     told["open"] = [(key, attempt(one)) for key, one in run.open.items()]
     told["ready"] = list(run.ready)
     told["ops"] = {op: (one.fired, one.used, one.attempts, one.closed, one.latest) for op, one in run.ops.items()}
     told["pending"] = list(run.pending)
+    told["groups"] = run.groups
+    told["roomy"] = list(run.roomy)
     told["waiting"] = {name: list(keys) for name, keys in run.waiting.items()}
     told["kept"] = list(run.kept.values())
     told["kept_by"] = {name: list(ids) for name, ids in run.kept_by.items()}

@@ -18,7 +18,7 @@ from harpoon.core.event import (
     Started,
     Warned,
 )
-from harpoon.core.run_picture import Most, Plot
+from harpoon.core.run_groups import Most, Plot
 from harpoon.kit import codec
 from harpoon.model.run import Status
 from harpoon.model.workflow import WorkflowManifest, WorkflowSpec

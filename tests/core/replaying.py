@@ -1,7 +1,10 @@
 """The triggers of a run, worked out from its log plainly: by looking at all of them for each event."""
 
 from harpoon.core.event import Closed, Ended, Moved, RetriedFrom, SetTo, Started
+from harpoon.core.graph import home_of
 from harpoon.model.label import CANCELLED
+
+ITEM = ("item", None)
 
 
 class Replay:
@@ -37,6 +40,9 @@ class Replay:
             elif isinstance(event, Moved):
                 self.move(self.graphs[event.generation])
             for one in getattr(event, "opened", ()):
+                if home_of(one.op) is not None:
+                    self.open[one.op, one.visit] = ITEM
+                    continue
                 origin = self.pending.pop(0)
                 assert (origin[1] if origin[0] == "trigger" else None) == one.trigger
                 assert self.opens(origin) == one.op
@@ -48,7 +54,13 @@ class Replay:
         kind, what = origin
         return self.graph.triggers[what].op if kind == "trigger" else what
 
+    def owner(self, key):
+        """The visit whose item a visit is, or itself."""
+        return key if home_of(key[0]) is None else self.graph.nodes[key[0]].group_of(key[1])[0]
+
     def close(self, key, label):
+        for one in [one for one in self.open if self.owner(one) == key]:
+            del self.open[one]
         self.open.pop(key, None)
         self.latest[key[0]] = label
         for trigger in self.graph.triggers:
@@ -59,7 +71,8 @@ class Replay:
                     self.occurred[trigger.index] = set()
 
     def end(self):
-        self.cut, self.left, self.pending = dict(self.open), self.pending, []
+        self.cut = {key: origin for key, origin in self.open.items() if origin != ITEM}
+        self.left, self.pending = self.pending, []
         for op, _ in self.open:
             self.latest[op] = CANCELLED
         self.open.clear()
@@ -87,7 +100,8 @@ class Replay:
             within = kind == "trigger" and any(member.op in part for member in self.graph.triggers[what].members)
             return op == event.op or (op in part and (within or kind == "repair"))
 
-        cancelled = [key for key, origin in self.open.items() if is_led_to(origin)]
+        owners = {key for key, origin in self.open.items() if origin != ITEM and is_led_to(origin)}
+        cancelled = [key for key in self.open if self.owner(key) in owners]
         assert [(op, visit) for op, visit, _ in event.cancelled] == cancelled
         for key in cancelled:
             del self.open[key]
@@ -102,6 +116,8 @@ class Replay:
     def set_to(self, event):
         key = (event.op, event.visit)
         assert (key in self.open) is (event.attempt > 0)
+        items = [one for one in self.open if one != key and self.owner(one) == key]
+        assert [(op, visit) for op, visit, _ in event.cancelled] == items
         self.begin_again(but=key)
         self.close(key, event.label)
 
@@ -121,7 +137,7 @@ class Replay:
             return ("repair", what) if kind == "start" and what not in new.starts else origin
 
         self.pending = [over(origin) for origin in self.pending]
-        self.open = {key: over(origin) for key, origin in self.open.items()}
+        self.open = {key: origin if origin == ITEM else over(origin) for key, origin in self.open.items()}
         lost = {}
         for trigger in old.triggers:
             if same(trigger, new) is None:

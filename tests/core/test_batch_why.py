@@ -10,7 +10,8 @@ from harpoon.core.standing import Standing
 from harpoon.core.waits import Case
 from harpoon.core.why import explain, explain_on
 from harpoon.model.batch import BatchRecord, Ending, SlotResult
-from harpoon.model.job import Dependency, Job, OnLost
+from harpoon.model.dependency import Dependency
+from harpoon.model.job import Job, OnLost
 from harpoon.model.namespace import Quota, Use
 from harpoon.model.plan import Course
 from harpoon.model.task import TaskState

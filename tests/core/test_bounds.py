@@ -13,7 +13,21 @@ from harpoon.core.stepping import ERROR_MAX
 from harpoon.kit.errors import Invalid
 from harpoon.kit.expression_parts import RESULT_MAX
 from harpoon.model.lifecycle import Backoff
-from tests.core.flow import DAY, HOUR, MINUTE, await_signal, choose, limit, ms, retry, sleep, spec, until, work
+from tests.core.flow import (
+    DAY,
+    HOUR,
+    MINUTE,
+    await_signal,
+    called_back,
+    choose,
+    limit,
+    ms,
+    retry,
+    sleep,
+    spec,
+    until,
+    work,
+)
 
 ONCE = retry(lost=1)
 
@@ -225,6 +239,14 @@ def test_signals_are_counted_as_they_come():
     told = of(a=await_signal("go", output_max=10, takes=MINUTE), deadline=6 * DAY)
     assert told.signals_bytes == 10 * (1 + 1000)
     assert told.bytes == told.signals_bytes + 8 + len("signal go did not come within 1m") + 4
+
+
+def test_each_visit_that_may_be_has_a_callback():
+    told = of(a=called_back(output_max=10, takes=MINUTE), deadline=6 * DAY)
+    assert told.signals_bytes == 10
+    assert told.bytes == told.signals_bytes + 8 + len("its callback did not come within 1m") + 4
+    again = of("a", a=called_back(output_max=10, visits=4, next={"done": "a"}), deadline=60 * DAY)
+    assert again.signals_bytes == 40
 
 
 def test_firings_beyond_visits_are_told_too():

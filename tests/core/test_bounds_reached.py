@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harpoon.core.bounds import bounds
+from harpoon.core.graph import member_of
+from harpoon.core.run import Progress
 from tests.core.adversary import Play, any_workflow
 from tests.core.flow import T0
 
@@ -15,10 +17,10 @@ from tests.core.flow import T0
 PLAYS = 25
 
 
-def tried(seed: int, kinds: str) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+def tried(seed: int, kinds: str, items: float = 0) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Return the most that came of several runs of a workflow, and its bounds: attempts, end, bytes."""
     random = Random(seed)
-    graph = any_workflow(random, size=random.randint(1, 7), kinds=kinds)
+    graph = any_workflow(random, size=random.randint(1, 7), kinds=kinds, items=items)
     told = bounds(graph)
     most = (told.attempts, told.ends_after_ms, told.bytes)
     reached = (0, 0, 0)
@@ -27,29 +29,34 @@ def tried(seed: int, kinds: str) -> tuple[tuple[int, int, int], tuple[int, int, 
         assert run.ended_ms is not None
         came = (run.attempts_total, run.ended_ms - T0, run.bytes_total)
         assert all(one <= other for one, other in zip(came, most, strict=True)), (seed, came, most)
-        for op, progress in run.ops.items():
-            share = told.operations[op]
-            visits = min(progress.fired, graph.nodes[op].spec.visits)
-            assert (visits <= share.visits, progress.attempts <= share.attempts) == (True, True), (seed, op)
+        for op, share in told.operations.items():
+            progress, of_items = run.ops.get(op, Progress()), run.ops.get(member_of(op), Progress())
+            visits = min(progress.fired, graph.nodes[op].visits)
+            attempts = progress.attempts + of_items.attempts
+            assert (visits <= share.visits, attempts <= share.attempts) == (True, True), (seed, op)
         reached = tuple(map(max, reached, came))
     return reached, most
 
 
-@given(st.integers(0, 1 << 40))
-@settings(max_examples=40, deadline=None)
-def test_no_run_passes_its_bounds(seed: int) -> None:
-    tried(seed, "wwwwsfc")
+@given(st.integers(0, 1 << 40), st.sampled_from([0, 0.5]))
+@settings(max_examples=60, deadline=None)
+def test_no_run_passes_its_bounds(seed: int, items: float) -> None:
+    tried(seed, "wwwwsfc", items)
 
 
 @pytest.mark.parametrize(
-    ("kinds", "least"),
-    [("wwf", {"attempts": 40, "end": 30, "bytes": 32}), ("w", {"attempts": 28, "end": 20, "bytes": 22})],
+    ("kinds", "items", "least"),
+    [
+        ("wwf", 0, {"attempts": 40, "end": 30, "bytes": 32}),
+        ("w", 0, {"attempts": 28, "end": 20, "bytes": 22}),
+        ("w", 0.6, {"attempts": 20, "end": 16, "bytes": 4}),
+    ],
 )
-def test_bounds_are_reached_by_many_workflows(kinds: str, least: dict[str, int]) -> None:
+def test_bounds_are_reached_by_many_workflows(kinds: str, items: float, least: dict[str, int]) -> None:
     """Of sixty: the rest is told too high, or has no run among those tried that comes so far."""
     exact: Counter[str] = Counter()
     for seed in range(60):
-        for name, came, most in zip(least, *tried(seed, kinds), strict=True):
+        for name, came, most in zip(least, *tried(seed, kinds, items), strict=True):
             exact[name] += came == most
     print(kinds, dict(exact))
     assert all(exact[name] >= share for name, share in least.items()), exact

@@ -2,7 +2,7 @@
 
 from harpoon.core.held import NoSecret, Unmet, hold_back
 from harpoon.model.decision import Blocker, Pending
-from harpoon.model.job import Dependency
+from harpoon.model.dependency import Dependency
 from tests.builders import T0, a_job, at
 
 DB = Unmet(dependency=Dependency(job="db"), found="progressing, 1/3 ready")
@@ -54,3 +54,11 @@ def test_what_waits_for_a_secret_names_it_and_says_what_is_lacking():
         "set",
         "secret db has no key password",
     )
+
+
+def test_what_waits_for_a_run_says_how_that_one_ended():
+    lacking = Unmet(dependency=Dependency(run="m-42"), found="failed: no disk")
+    pending = hold_back(a_job(scale=1), (0,), (DB, lacking), None, at())
+    assert pending.reason.endswith(" and for run m-42 to have succeeded (found failed: no disk)")
+    told = pending.blockers[1]
+    assert (told.predicate, told.wanted, told.found) == ("depends_on run/m-42", "succeeded", "failed: no disk")

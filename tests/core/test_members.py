@@ -9,7 +9,8 @@ from harpoon.core.rollout import rollout
 from harpoon.core.standing import Standing
 from harpoon.core.waits import Case
 from harpoon.core.why import explain
-from harpoon.model.job import Dependency, JobType, OnLost, Spec, Update
+from harpoon.model.dependency import Dependency
+from harpoon.model.job import JobType, OnLost, Spec, Update
 from harpoon.model.name import TaskId
 from harpoon.model.rules import Distinct, PlacementRules, Requirement, Spread
 from harpoon.model.task import Number, TaskState, parse_task_id, stand_in

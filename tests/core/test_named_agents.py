@@ -17,7 +17,8 @@ from harpoon.core.waits import Case
 from harpoon.core.why import explain, explain_on
 from harpoon.model.agent import LinkState
 from harpoon.model.batch import BatchRecord, SlotResult
-from harpoon.model.job import Dependency, Job
+from harpoon.model.dependency import Dependency
+from harpoon.model.job import Job
 from harpoon.model.namespace import Use
 from harpoon.model.rules import PlacementRules
 from harpoon.model.task import TaskState

@@ -15,7 +15,7 @@ from harpoon.core.plan import foretell
 from harpoon.core.rollout import rollout
 from harpoon.core.standing import Standing
 from harpoon.model.agent import LinkState
-from harpoon.model.job import Dependency
+from harpoon.model.dependency import Dependency
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
 from harpoon.model.task import TaskState
 from tests.builders import MIB, T0, a_cordon, a_job, a_link, a_placement, a_task, an_agent, at

@@ -10,7 +10,7 @@ from harpoon.core.graph import compile_graph
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.repair import REPAIRS_MAX, part_of
 from harpoon.core.repairing import Audit, Value
-from harpoon.core.run_picture import Plot
+from harpoon.core.run_groups import Plot
 from harpoon.core.run_told import told
 from harpoon.core.run_why import summary, why
 from harpoon.core.step import Refused
@@ -58,12 +58,11 @@ def test_a_failure_that_no_edge_takes_is_parked_and_siblings_go_on():
     assert (join.op, [str(one) for one in join.missing], join.impossible) == ("d", ["b.done"], ())
     assert skipped(flow.run) == ()
     assert story(flow.again()) == story(flow.run)
-    [cause, *_] = why(
-        read(flow.log), Plot(operations=flow.spec.operations, most={}), (), None, flow.now, flow.run.incidents
-    )
+    plot = Plot(operations=flow.spec.operations, most={})
+    [cause, *_] = why(read(flow.log), plot, (), None, flow.now, "", flow.run.incidents)
     assert (cause.code.value, cause.evidence["op"]) == ("incident", "b")
     assert "it is parked since" in cause.sentence
-    assert summary(read(flow.log), 1) == "1 parked"
+    assert summary(read(flow.log), plot, 1) == "1 parked"
     flow.retry_from("b")
     flow.do("b")
     flow.do("d")
@@ -250,7 +249,7 @@ def test_what_is_set_is_what_the_operation_offers():
     flow = begun(told_)
     assert refused(flow, flow.set_to, "a", "even")[1] == "a is not closed as 'even'; it offers done, fail, odd"
     assert refused(flow, flow.set_to, "a", output="x" * 20)[1] == "the output has 22 bytes, and output_max of a is 10"
-    assert refused(flow, flow.set_to, "w", output=1)[1] == "w has no output, however it closes; leave it out"
+    assert refused(flow, flow.set_to, "w", output=1)[1] == "w has no output of its own, however it closes; leave it out"
     flow.set_to("w")
     flow.set_to("s", output={"by": "ann"})
     assert flow.opened() == ["a"]

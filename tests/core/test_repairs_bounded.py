@@ -12,6 +12,7 @@ from harpoon.core.fold import fold
 from harpoon.core.repairing import Audit, Value
 from harpoon.core.run import begin
 from harpoon.core.step import Refused
+from harpoon.model.label import ALWAYS_OFFERED
 from harpoon.model.workflow import OnFailed
 from tests.core.adversary import Play, any_workflow
 from tests.core.flow import T0, ms, story
@@ -24,16 +25,16 @@ class Mended(Play):
 
     def repair(self) -> bool:
         """Try to repair something; return whether that was done."""
-        op = self.random.choice(list(self.graph.nodes))
+        op = self.random.choice(list(self.graph.spec.operations))
         before = self.run.repairs
         try:
             if self.random.random() < 0.7:
                 self._take(repairing.retry_from(self.run, op, Audit("ann"), self.now))
             else:
                 node = self.graph.nodes[op]
-                has_none = node.spec.choose or (node.spec.wait and node.spec.wait.for_)
+                has_none = node.each or node.spec.choose or (node.spec.wait and node.spec.wait.for_)
                 output = None if has_none else "o" * max(node.spec.output_max - 2, 1)
-                value = Value(self.random.choice(sorted(node.offered)), output)
+                value = Value(self.random.choice(sorted(node.offered or ALWAYS_OFFERED)), output)
                 self._take(repairing.set_to(self.run, op, None, value, Audit("ann"), self.now))
         except Refused:
             return False
@@ -66,7 +67,7 @@ def test_each_repair_adds_one_bound_at_most(seed: int) -> None:
 
 def tried(seed: int):
     random = Random(seed)
-    graph = any_workflow(random, size=random.randint(1, 6), kinds="wwwwsfc", policies=POLICIES)
+    graph = any_workflow(random, size=random.randint(1, 6), kinds="wwwwsfc", items=0.2, policies=POLICIES)
     told = bounds(graph)
     for number in range(4):
         play = Mended(graph, random, is_thorough=number % 4 != 3)

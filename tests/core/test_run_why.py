@@ -5,11 +5,11 @@ import pytest
 from harpoon.core import run_why
 from harpoon.core.chronicle import read
 from harpoon.core.crew import Crew, Wait, Waiting
-from harpoon.core.event import Opened, Started
+from harpoon.core.event import Claimed, Opened, Started
 from harpoon.core.homes import Standing
 from harpoon.core.offers import AttemptId, Limit, Offer
 from harpoon.core.outlook import Join
-from harpoon.core.run_picture import UNKNOWN, Plot
+from harpoon.core.run_groups import UNKNOWN, Plot
 from harpoon.core.run_why import Floor, summary, why
 from harpoon.model.label import Member
 from harpoon.model.why import Reason, ReasonCode
@@ -129,16 +129,37 @@ def test_claims_retries_and_signals_are_told_with_their_times() -> None:
 
 
 def test_times_are_told_by_what_ends_them() -> None:
-    flow = a_workflow(later={"wait": {"for": "10m"}}, free={"wait": {"signal": "go"}}, pick={"choose": [{"else": "a"}]})
-    opened = (Opened("later", 1, due_ms=BEGAN_MS + 600_000), Opened("free", 1), Opened("pick", 1))
+    flow = a_workflow(
+        later={"wait": {"for": "10m"}},
+        free={"wait": {"signal": "go"}},
+        pick={"choose": [{"else": "a"}]},
+        ask={"wait": {"callback": True}, "timeout": "1h"},
+    )
+    later = Opened("later", 1, due_ms=BEGAN_MS + 600_000)
+    opened = (later, Opened("free", 1), Opened("pick", 1), Opened("ask", 1, key="ask/1"))
     plot = Plot(operations=a_spec(flow).operations, most={})
     told = why(read([Started(1, BEGAN_MS, opened)]), plot, (), None, NOW_MS)
     assert [one.sentence for one in told] == [
         "later (visit 1) waits until 2026-09-21T14:23:20Z",
         "free (visit 1) waits for signal go, until 2026-09-22T14:13:20Z",
         "pick (visit 1) waits until 2026-09-21T14:13:20Z",
+        "ask (visit 1) waits for its callback, until 2026-09-21T15:13:20Z",
     ]
+    assert told[3].code is ReasonCode.CALLBACK
     assert (told[0].code, told[0].evidence["due_ms"]) == (ReasonCode.TIME, BEGAN_MS + 600_000)
+
+
+def test_a_call_waits_for_the_run_that_it_has_started() -> None:
+    flow = a_workflow(pack={"call": {"workflow": "ship"}})
+    plot = Plot(operations=a_spec(flow).operations, most={})
+    begun = [Started(1, BEGAN_MS, (Opened("pack", 1),))]
+    assert why(read(begun), plot, (), None, NOW_MS, "o-1")[0].code is ReasonCode.WORKERS_UNKNOWN
+    told = why(read([*begun, Claimed(2, BEGAN_MS, "pack", 1, 1, "t", "harpoon", "s1")]), plot, (), None, NOW_MS, "o-1")
+    assert (told[0].code, told[0].evidence["run"]) == (ReasonCode.SUB_RUN, "o-1~pack.1")
+    assert told[0].sentence == (
+        "pack (visit 1) waits for sub-run o-1~pack.1 since 2026-09-21T14:13:20Z; "
+        "harpoon why run/o-1~pack.1 tells what that waits for"
+    )
 
 
 def test_a_run_that_is_over_or_paused_says_so_first() -> None:
@@ -170,7 +191,7 @@ def test_of_very_many_open_visits_some_are_told(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_run_is_summed_up() -> None:
-    assert summary(read(REFUNDED[:1])) == "1 waiting"
-    assert summary(read(REFUNDED[:2])) == "1 with workers"
-    assert summary(read(CANCELLED)) == "ordered twice"
-    assert summary(read([])) == "nothing is open"
+    assert summary(read(REFUNDED[:1]), a_plot()) == "1 waiting"
+    assert summary(read(REFUNDED[:2]), a_plot()) == "1 with workers"
+    assert summary(read(CANCELLED), a_plot()) == "ordered twice"
+    assert summary(read([]), a_plot()) == "nothing is open"

@@ -12,8 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from harpoon.core import repairing, step
 from harpoon.core.dues import clocks, is_at_once, next_due_ms
-from harpoon.core.event import Claimed, Closed, Ended, Paused, Resumed, RetriedFrom, SetTo
+from harpoon.core.event import Claimed, Closed, Ended, Paused, Resumed, RetriedFrom, SetTo, Signalled
 from harpoon.core.fold import SIGNAL_KEPT_MS
+from harpoon.core.graph import Kind, home_of
+from harpoon.core.measure import json_bytes
 from harpoon.core.moving import objections
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.repair import REPAIRS_MAX
@@ -21,15 +23,31 @@ from harpoon.core.repairing import Audit, Value
 from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.core.stepping import EVENTS_MAX
-from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
+from harpoon.model.label import ALWAYS_OFFERED, CANCELLED, EXHAUSTED, FAILURES
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
-from tests.core.flow import HOUR, MINUTE, SECOND, T0, Flow, await_signal, choose, retry, sleep, spec, story, wired, work
+from tests.core.flow import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    Flow,
+    await_signal,
+    choose,
+    each,
+    retry,
+    sleep,
+    spec,
+    story,
+    wired,
+    work,
+)
 from tests.core.replaying import Replay, pending_of
 
 LABELS = ("done", "good", "fail")
 KEYS = (None, "k1", "k2")
 YES_OR_NO = (True, False)
+ITEMS = [{"n": number} for number in range(9)]
 #: What is done, as often as it stands here.
 VERBS = (
     *["do"] * 6,
@@ -89,9 +107,12 @@ def an_operation(pick, names, number):
         nexts["exhausted"] = pick(names[number + 1 :])
     needs = some_of([f"{name}.{label}" for name in names for label in LABELS], 2) if pick(YES_OR_NO) else ()
     fields = {"next": nexts, "needs": needs, "visits": pick([1, 2, 3, 6]), "labels": ["good"]}
+    if kind != "choose" and pick([False, False, True]):
+        fields["foreach"] = some_items(pick)
     if kind == "work":
+        inputs = [None, None, 1, "${ops.o0.output}", {"n": "${ops.o1.output}"}]
         return work(
-            input=pick([None, None, 1, "${ops.o0.output}", {"n": "${ops.o1.output}"}]),
+            input=pick([*inputs, {"n": "${item.n}"}, "${index}"] if "foreach" in fields else inputs),
             retry=retry(pick([1, 2, 3]), pick([1, 2, 3]), pick([1, 2, 3])),
             takes=pick([10 * SECOND, HOUR]),
             queue_timeout=pick([20 * SECOND, HOUR]),
@@ -106,12 +127,24 @@ def an_operation(pick, names, number):
     return choose(("${inputs.flag}", "done"), "good", **fields)
 
 
+def some_items(pick):
+    return each(
+        pick(["${inputs.items}", "${inputs.items}", [], [1], [{"n": 1}, 2, {"n": 3}], [{"n": 1}] * 7, "${inputs.key}"]),
+        most=pick([8, 8, 8, 7]),
+        parallel=pick([1, 2, 3, 20]),
+        tolerate=pick([0, 1, 5]),
+        collect=pick(YES_OR_NO),
+    )
+
+
 class World:
     """One run, and all that users, workers and clocks do to it; ``pick`` picks one of several things."""
 
     def begin(self, pick):
         told = a_workflow(pick)
-        self.flow = Flow(told, {"key": "k1", "flag": pick(YES_OR_NO)}, graph=wired(told))
+        self.flow = Flow(
+            told, {"key": "k1", "flag": pick(YES_OR_NO), "items": ITEMS[: pick([5, 5, 3, 9])]}, graph=wired(told)
+        )
         self.flow.start()
         self.claims = []
 
@@ -180,7 +213,7 @@ class World:
             assert self.refused(step.close, ref, token, Result("never")) == "label"
             spent = self.run.find(ref).spent.count("fail")
             events = self.flow.take(step.close(self.run, ref, token, result, self.flow.now))
-            most = self.flow.spec.operations[ref.op].retry.fail.attempts
+            most = self.run.graph.nodes[ref.op].spec.retry.fail.attempts
             is_retried = label == "fail" and result.retryable and spent + 1 < most
             assert (events[0].retry_ms is not None) is is_retried
             self.answered_alike(step.close, ref, token, result)
@@ -230,7 +263,7 @@ class World:
             self.flow.cancel()
 
     def retry_from(self, pick):
-        op, before = pick(list(self.run.graph.nodes)), len(self.run.orders)
+        op, before = pick(list(self.run.graph.spec.operations)), len(self.run.orders)
         order = pick(["", f"n{before}"])
         left = REPAIRS_MAX - self.run.repairs
         try:
@@ -243,7 +276,7 @@ class World:
             self.answered_alike(lambda run, now: repairing.retry_from(run, op, Audit(order=order), now))
 
     def set_to(self, pick):
-        op, label = pick(list(self.run.graph.nodes)), pick(LABELS)
+        op, label = pick(list(self.run.graph.spec.operations)), pick(LABELS)
         visits = [key[1] for key in (*self.run.open, *self.run.unhandled, *self.run.cut) if key[0] == op]
         visit = pick([None, *visits, 99])
         value, is_whole = Value(label, pick([None, 1, "x" * 70_000])), visit in visits or len(visits) == 1
@@ -254,7 +287,7 @@ class World:
             assert (error.code == "visit") <= (visit is None and len(visits) > 1)
             assert error.code not in ("unopened", "closed") or not is_whole or visit == 99
             return
-        assert label in self.run.graph.nodes[op].offered
+        assert label in (self.run.graph.nodes[op].offered or ALWAYS_OFFERED)
         self.flow.take(events)
         assert self.run.ops[op].latest.label == label or len(events) > 1
 
@@ -263,7 +296,8 @@ class World:
         told = another_like(pick, self.run.graph.spec) if pick(range(4)) else a_workflow(pick)
         graph, generation = wired(told), f"g{self.run.moves + 2}"
         against, before = objections(self.run, graph), dict(self.run.open)
-        gone = {op for op, _ in (*self.run.open, *self.run.unhandled) if op not in told.operations}
+        at = {home_of(op) or op for op, _ in (*self.run.open, *self.run.unhandled)}
+        gone = {op for op in at if op not in told.operations}
         for op in gone if not self.run.status.is_over else ():
             assert any(f"operation {op}," in one for one in against)
         try:
@@ -303,6 +337,7 @@ class World:
 
     def each_attempt_is_closed_once(self):
         closed = Counter(Ref(event.op, event.visit, event.attempt) for event in self.flow.log if type(event) is Closed)
+        closed.update(Ref(*one) for event in self.flow.log if type(event) is Closed for one in event.cancelled)
         assert all(times == 1 for times in closed.values())
         assert not closed.keys() & {attempt.ref for attempt in self.run.open.values()}
 
@@ -311,16 +346,16 @@ class World:
         if self.run.moves:
             return
         for op, progress in self.run.ops.items():
-            operation = self.flow.spec.operations[op]
+            node = self.run.graph.nodes[op]
             epochs = 1 + self.run.repairs
-            assert progress.used <= operation.visits
-            assert progress.closed <= operation.visits * epochs
-            policy = operation.retry
+            assert node.home is not None or progress.used <= node.visits
+            assert progress.closed <= node.visits * epochs
+            policy = node.spec.retry
             most = policy.fail.attempts + policy.timeout.attempts + policy.lost.attempts - 2
-            assert progress.attempts <= operation.visits * most * epochs
+            assert progress.attempts <= node.visits * (1 if node.each else most) * epochs
         for event in self.flow.log:
             if type(event) is Closed and not self.run.repairs:
-                is_beyond = event.visit > self.flow.spec.operations[event.op].visits
+                is_beyond = event.visit > self.run.graph.nodes[event.op].visits
                 assert (event.label == EXHAUSTED) is is_beyond
 
     def each_trigger_fires_once_for_what_has_occurred(self):
@@ -346,10 +381,10 @@ class World:
     def the_indexes_are_as_if_made_anew(self):
         run = self.run
         for key, attempt in run.open.items():
-            operation = self.flow.spec.operations[key[0]]
-            assert (key in run.ready) is (operation.worker is not None and attempt.claim is None)
+            node = run.graph.nodes[key[0]]
+            assert (key in run.ready) is (node.kind is Kind.WORKER and attempt.claim is None)
             # Nothing that closes by itself is left open.
-            assert operation.choose is None
+            assert node.kind is not Kind.CHOOSE
             assert attempt.error is None
             assert not attempt.is_beyond
         waits = {key for keys in run.waiting.values() for key in keys}
@@ -358,8 +393,63 @@ class World:
         assert run.kept.keys() <= run.seen.keys()
 
     def signal_of(self, op):
-        wait = self.flow.spec.operations[op].wait
-        return None if wait is None else wait.signal
+        node = self.run.graph.nodes[op]
+        return node.spec.wait.signal if node.kind is Kind.WAIT else None
+
+    def groups_are_as_if_counted_anew(self):
+        run = self.run
+        assert run.groups.keys() == {key for key in run.open if run.graph.nodes[key[0]].each}
+        opened, closed = {key: [] for key in run.groups}, {key: {} for key in run.groups}
+        for event in self.flow.log:
+            for one in getattr(event, "opened", ()):
+                if home_of(one.op) and (place := self.place_of(one))[0] in opened:
+                    opened[place[0]].append(place[1])
+            if type(event) is Closed and event.retry_ms is None and home_of(event.op):
+                key, index = self.place_of(event)
+                if key in closed:
+                    closed[key][index] = event
+        for key, group in run.groups.items():
+            told = run.graph.nodes[key[0]].each
+            assert opened[key] == list(range(group.opened))
+            assert list(group.open) == [index for index in opened[key] if index not in closed[key]]
+            assert all(run.graph.nodes[key[0]].member(key[1], index) in run.open for index in group.open)
+            assert group.failed == sum(event.label in FAILURES for event in closed[key].values()) <= told.tolerate
+            assert run.moves or len(group.open) <= told.parallel
+            assert group.open or group.opened < len(group.items)
+            may_open = group.opened < len(group.items) and len(group.open) < told.parallel
+            assert (key in run.roomy) is may_open
+            assert run.is_paused or not may_open
+            assert group.bytes == json_bytes(group.outputs) + (not group.outputs) * (group.bytes - 2)
+
+    def place_of(self, visit):
+        """Whose item it is, and which; of one that is there no more, nobody's."""
+        node = self.run.graph.nodes.get(visit.op)
+        return (None, 0) if node is None else node.group_of(visit.visit)
+
+    def a_visit_with_items_closes_by_what_they_came_to(self):
+        latest = self.run.ops
+        by_hand = {(event.op, event.visit) for event in self.flow.log if type(event) is SetTo}
+        for op, node in self.run.graph.nodes.items():
+            if not node.each or op not in latest or latest[op].latest is None or latest[op].latest.label != "done":
+                continue
+            number = latest[op].latest.visit
+            if self.run.moves or (op, number) in by_hand:
+                continue
+            items = next(one.input for event in self.flow.log for one in getattr(event, "opened", ())
+                         if (one.op, one.visit) == (op, number))  # fmt: skip
+            came = {}
+            for event in self.flow.log:
+                if type(event) is Closed and event.retry_ms is None and home_of(event.op) == op:
+                    key, index = self.run.graph.nodes[event.op].group_of(event.visit)
+                    if key[1] == number:
+                        is_told = event.label not in FAILURES
+                        came[index] = (self.payload_of(event) if event.signal else event.output) if is_told else None
+            assert sorted(came) == list(range(len(items)))
+            collected = [came[index] for index in range(len(items))] if node.each.is_collecting else None
+            assert latest[op].latest.output == collected
+
+    def payload_of(self, event):
+        return next(one.payload for one in self.flow.log if type(one) is Signalled and one.id == event.signal)
 
     def no_wait_is_left_for_which_a_signal_is_kept(self):
         if self.run.is_paused:
@@ -403,6 +493,8 @@ class World:
         self.each_trigger_fires_once_for_what_has_occurred()
         self.nothing_is_claimed_fired_or_consumed_while_paused()
         self.the_indexes_are_as_if_made_anew()
+        self.groups_are_as_if_counted_anew()
+        self.a_visit_with_items_closes_by_what_they_came_to()
         self.no_wait_is_left_for_which_a_signal_is_kept()
         self.what_is_due_is_looked_at_in_time()
         self.the_end_is_the_end()
@@ -415,7 +507,8 @@ class World:
             step.adopt(run, self.flow.now)
             for (op, visit), attempt in run.open.items():
                 assert not is_at_once(run.graph.nodes[op], attempt), (op, visit)
-            assert run.status.is_over or run.is_paused or ((run.open or run.incidents) and not run.pending)
+            is_at_rest = (run.open or run.incidents) and not run.pending and not run.roomy
+            assert run.status.is_over or run.is_paused or is_at_rest
             step.tick(run, run.deadline_ms)
             assert run.status.is_over
         self.flow.now = T0
@@ -429,7 +522,7 @@ def clocks_of(run):
     for key, attempt in run.open.items():
         node = run.graph.nodes[key[0]]
         dues = [one.due_ms for one in clocks(node, attempt) if one.clock != "heartbeat"]
-        told[key] = min(dues)
+        told[key] = min(dues, default=run.deadline_ms)
     return told
 
 

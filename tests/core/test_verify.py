@@ -17,7 +17,8 @@ from harpoon.core.rebalance import heeded
 from harpoon.core.standing import Brake, Standing
 from harpoon.core.verify import verify
 from harpoon.model.agent import Capacity, LinkState
-from harpoon.model.job import Dependency, Metadata, OnLost, Update
+from harpoon.model.dependency import Dependency
+from harpoon.model.job import Metadata, OnLost, Update
 from harpoon.model.lifecycle import RestartPolicy
 from harpoon.model.manifest import Manifest
 from harpoon.model.plan import JobPlan, PlanAction, PlannedDrop
@@ -179,6 +180,8 @@ def worlds(draw, *, is_plain=False):
         strays = strays if draw(st.integers(0, 4)) == 0 else []
         unmet = [one for one in job.spec.depends_on if one.job == "db"]
         lacking = [NoSecret(name="db/a", found="there is no such secret")] if draw(st.integers(0, 7)) == 0 else []
+        if draw(st.integers(0, 7)) == 0:
+            lacking.append(Unmet(dependency=Dependency(run="m-1"), found="running"))
         # What follows endpoints in the middle of a rollout that waits is told too late to be foretold.
         bound = {"API": "y"} if brake is None and draw(st.integers(0, 5)) == 0 else {}
         placements += [one.placement for one in there if not one.placement.is_denied] + strays

@@ -14,7 +14,8 @@ from harpoon.core.standing import Brake, Standing
 from harpoon.core.waits import Case
 from harpoon.core.why import explain, explain_on
 from harpoon.model.agent import LinkState
-from harpoon.model.job import Dependency, OnLost, Update
+from harpoon.model.dependency import Dependency
+from harpoon.model.job import OnLost, Update
 from harpoon.model.rules import Distinct, PlacementRules, Requirement
 from harpoon.model.task import TaskState
 from harpoon.model.why import ReasonCode
@@ -273,6 +274,20 @@ def test_slots_that_wait_for_secrets_say_which_and_how_to_set_them():
     assert told.fix.steps == ("harpoon secret set db user=- password=-",)
     (elsewhere,) = ask(replace(a_job(), namespace="shop"), a_fleet(an_agent()), unmet=lacking[:1])
     assert elsewhere.fix.steps == ("harpoon secret set -n shop db user=-",)
+
+
+def test_slots_that_wait_for_a_run_that_has_failed_say_how_to_have_another():
+    gone = Unmet(dependency=Dependency(run="m-1"), found="there is no such run", fix="start it")
+    secret = NoSecret(name="db/user", found="there is no such secret")
+    (told,) = ask(a_job(), a_fleet(an_agent()), unmet=[gone, secret])
+    assert (told.code, told.evidence["jobs"], told.evidence["wanted"]) == (
+        ReasonCode.DEPENDENCY,
+        ("run/m-1",),
+        ("succeeded",),
+    )
+    assert told.fix.steps == ("start it", "harpoon secret set db user=-")
+    (goes_on,) = ask(a_job(), a_fleet(an_agent()), unmet=[replace(gone, found="running", fix=""), secret])
+    assert goes_on.fix is None
 
 
 def test_slots_that_wait_for_a_job_and_a_secret_tell_both():

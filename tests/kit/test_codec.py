@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harpoon.kit.codec import canonical, decode, dump, dump_full, load
+from harpoon.kit.codec import canonical, decode, dump, dump_full, load, read_value
 from harpoon.kit.errors import Invalid
 from harpoon.model.agent import Agent, Capacity, Link, PortRange
 from harpoon.model.check import Check, ExecProbe, HttpProbe, TcpProbe
 from harpoon.model.container import Pull
 from harpoon.model.cron import Cron, CronRecord, Expression, Timezone
 from harpoon.model.decision import Pending
+from harpoon.model.dependency import Dependency
 from harpoon.model.given import Endpoints, OnChange, SecretFile, SecretVariable
-from harpoon.model.job import Dependency, Job, JobType, Metadata, Spec, Update, Version
+from harpoon.model.job import Job, JobType, Metadata, Spec, Update, Version
 from harpoon.model.lifecycle import Backoff, Restart
 from harpoon.model.manifest import Manifest
 from harpoon.model.parameters import Parameter, ParameterType
@@ -466,3 +467,28 @@ def test_what_is_too_deep_is_refused_also_among_much_that_is_not(text: bytes, le
 def test_a_field_that_stands_twice_is_refused_whatever_its_text(extra: bytes) -> None:
     with pytest.raises(Invalid, match="twice"):
         decode(Heap, b'{"items":[{"a":"%b","a":"%b"}]}' % (extra, extra))
+
+
+@pytest.mark.parametrize(
+    "data", [b"null", b'{"a": [1, 2.5, "x"]}', b'"\\u00e4"', b"9223372036854775807", b"[" * 32 + b"]" * 32]
+)
+def test_any_value_is_read(data: bytes) -> None:
+    assert read_value(data) == orjson.loads(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"NaN",
+        b'{"a": 1, "a": 2}',
+        b"[" * 33 + b"]" * 33,
+        b"9223372036854775808",
+        b'"\\ud800"',
+        b'["\\u0000"]',
+    ],
+)
+def test_a_value_with_what_has_no_place_in_a_document_is_refused(data: bytes) -> None:
+    with pytest.raises(Invalid):
+        read_value(data)

@@ -46,7 +46,7 @@ def test_every_field_of_a_workflow_is_explained() -> None:
     # Names that say it all.
     assert {path.rpartition(".")[2] for path in silent} <= {
         "apiVersion", "kind", "name", "namespace", "tags", "initial", "factor", "max", "for", "limit", "label",
-        "description",
+        "description", "method",
     }  # fmt: skip
 
 

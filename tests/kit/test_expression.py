@@ -31,6 +31,7 @@ NAMES = Names(
         "strange": {"type": "null"},
     },
     ops={"pay_back", "tell", "ask"},
+    callbacks={"ask", "later"},
 )
 SCOPE: dict[str, Any] = {
     "inputs": {
@@ -50,7 +51,13 @@ SCOPE: dict[str, Any] = {
         "strange": None,
     },
     "ops": {"pay_back": {"output": {"id": 7, "lines": [{"n": 1}, {"n": None}]}, "label": "done", "visits": 2}},
-    "run": {"id": "r1", "namespace": "shop", "workflow": "refund", "started_ms": 1_700_000_000_123},
+    "run": {
+        "id": "r1",
+        "namespace": "shop",
+        "workflow": "refund",
+        "started_ms": 1_700_000_000_123,
+        "callbacks": {"ask": "/c/1"},
+    },
 }
 
 
@@ -97,6 +104,10 @@ def value_of(value: Any) -> Any:
         ("${ops.pay_back.label + '/' + string(ops.pay_back.visits)}", "done/2"),
         ("${ops.pay_back}", SCOPE["ops"]["pay_back"]),
         ('${ops["pay_back"].output.id + 1}', 8),
+        ("${run.callbacks.ask}", "/c/1"),
+        ("${run.callbacks['ask'] + '?label=done'}", "/c/1?label=done"),
+        ("${run.callbacks['a\\x73k']}", "/c/1"),
+        ("to: https://x${run.callbacks.ask}", "to: https://x/c/1"),
         ("${run.id + run.namespace + run.workflow}", "r1shoprefund"),
         ("${run.started}", "2023-11-14T22:13:20.123000Z"),
         ("${run.started + duration('1h')}", "2023-11-14T23:13:20.123000Z"),
@@ -214,6 +225,8 @@ def test_it_tells_what_it_uses(template: str, refs: set[str]) -> None:
         ("${has(inputs.order)}", True),
         ("${has(inputs.extra.a) && !has(inputs.extra.z) && has(inputs.extra.a.b)}", True),
         ("${has(run.started) && has(run.id)}", True),
+        ("${has(run.callbacks.ask)}", True),
+        ("${has(run.callbacks.later) || !has(run.callbacks.ask)}", False),
         ("${has(ops.tell.output) ? ops.tell.label : ops.pay_back.label}", "done"),
         ("${ops.pay_back.output.lines.filter(l, has(l.n)).size()}", 2),
     ],

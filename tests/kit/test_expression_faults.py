@@ -59,7 +59,11 @@ def refused(value: Any, names: Names = NAMES) -> dict[str, list[str]]:
         ("ops.tell.label + 1", "'+' does not take text and a whole number; convert with string()"),
         ("ops.tell.visits + 1.0", "'+' does not take a whole number and a number; write 1.0 for 1, or convert with"),
         ("run", "name a field of the run: run.id, run.namespace, run.workflow, run.started"),
-        ("run.nr", "run has no field 'nr'; known here: id, namespace, workflow, started"),
+        ("run.nr", "run has no field 'nr'; known here: id, namespace, workflow, started, callbacks"),
+        (
+            "run.callbacks.tell",
+            "run.callbacks is empty: no operation waits for a callback, or this is seen by too many",
+        ),
         ("(run).id", "write run.id plainly"),
         ("run.started + 1", "'+' does not take a point in time and a whole number"),
         ("run.started.x", "a point in time has no fields"),
@@ -205,3 +209,20 @@ def test_what_the_library_may_yet_say_is_told_as_it_is() -> None:
     overload = "ERROR: <input>:1:2: found no matching overload for 'f' applied to '(wrapper(int), list(map(a, b)), x)'"
     assert wrong(overload) == "at character 2: 'f' does not take a whole number and a list and a value"
     assert failed("something new", (), {}) == "it could not be evaluated"
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("run.callbacks", "name an operation that waits for a callback, such as run.callbacks.NAME"),
+        ("run.callbacks.aks", "run.callbacks has no operation that waits for a callback 'aks'; did you mean 'ask'?"),
+        ("has(run.callbacks.tell)", "run.callbacks has no operation that waits for a callback 'tell'"),
+        ("(run).callbacks.ask", "write run.callbacks plainly"),
+        ("run.callbacks.ask + 1", "'+' does not take text and a whole number"),
+    ],
+)
+def test_what_is_no_callback_is_named_with_what_there_is(text: str, detail: str) -> None:
+    names = Names(ops=("ask", "tell"), callbacks=("ask",))
+    with pytest.raises(Invalid) as caught:
+        compile_template(f"${{{text}}}", names)
+    assert detail in str(caught.value)

@@ -255,7 +255,7 @@ def test_a_workflow_that_is_taken_fits_its_schema_in_all_forms_it_is_written_in(
         {"worker": "w", "retry": {"lost": {}}},
         {"wait": {}},
         {"wait": {"signal": "s", "until": "${run.started}"}},
-        {"wait": {"callback": True}},
+        {"wait": {"signal": "s", "callback": True}},
         {"choose": []},
         {"choose": [{"label": "x"}]},
     ],

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from harpoon.kit import codec
 from harpoon.model.check import Check, HttpProbe
+from harpoon.model.dependency import Dependency
 from harpoon.model.given import Endpoints
-from harpoon.model.job import SCALE_MAX, Batch, Dependency, JobType, Metadata, OnLost, OnSpent, Spec, Update
+from harpoon.model.job import SCALE_MAX, Batch, JobType, Metadata, OnLost, OnSpent, Spec, Update
 from harpoon.model.lifecycle import Backoff, Restart, RestartPolicy
 from harpoon.model.rules import PlacementRules, Requirement, Spread
 from harpoon.model.template import CHECKS_MAX, ENV_MAX, PORTS_MAX, TEXT_MAX, Resources, TaskTemplate
@@ -109,7 +110,7 @@ def test_a_template_may_use_all_it_has() -> None:
         (lambda: Spec(task=a_template(), scale=-1), "scale is 0 to 10000"),
         (lambda: Spec(task=a_template(), scale=SCALE_MAX + 1), "scale is 0 to 10000"),
         (lambda: Metadata(name="Web"), "name is 1 to 63"),
-        (lambda: Spec(task=a_template(), depends_on=(Dependency(job="a"),) * 2), "names a job twice"),
+        (lambda: Spec(task=a_template(), depends_on=(Dependency(job="a"),) * 2), "names a job or a run twice"),
         (
             lambda: Spec(task=a_template(), depends_on=tuple(Dependency(job=f"j{n}") for n in range(33))),
             "depends_on holds at most 32",

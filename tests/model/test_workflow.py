@@ -49,15 +49,7 @@ def test_records_are_read_back_as_they_were_written() -> None:
     assert codec.load(GraphRecord, codec.dump(graph)) == graph
 
 
-@pytest.mark.parametrize("name", ["task", "job", "call", "foreach"])
-def test_kinds_of_operations_that_come_later_are_refused_as_such(name: str) -> None:
-    assert refusal(a_workflow(a={name: {}})) == {f"/spec/operations/a/{name}": "not supported yet"}
-
-
 def test_other_things_that_come_later_are_refused_as_such() -> None:
-    assert refusal(a_workflow(a={"wait": {"callback": True}})) == {
-        "/spec/operations/a/wait/callback": "not supported yet"
-    }
     assert refusal(a_workflow(a={"worker": "a"}) | {"kind": "Batch"}) == {
         "/kind": "'Batch' is not supported yet; expected 'Workflow'"
     }

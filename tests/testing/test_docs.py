@@ -21,4 +21,4 @@ def test_the_tests_in_the_documentation_run(monkeypatch: pytest.MonkeyPatch) -> 
             if name.startswith("test_") and callable(test):
                 asyncio.run(test())
                 ran += 1
-    assert ran == 2
+    assert ran == 3

@@ -137,6 +137,22 @@ async def test_a_signal_closes_a_wait_once_also_when_it_came_before(env: Environ
     assert ended.outputs == {"by": {"by": "ann"}}
 
 
+async def test_a_callback_answers_an_operation_once(env: Environment) -> None:
+    made = flow()
+    first = made.wait("first", span="1m")
+    made.wait("second", callback=True, labels=["approved"], needs=[first])
+    made.output("by", "${ops.second.output}")
+    await env.apply(made)
+    run = await env.start("flow", id="o-1")
+    await run.call_back("second", label="approved", payload={"by": "ann"})
+    await run.call_back("second", label="approved", payload={"by": "ann"})
+    with pytest.raises(Conflict, match="was used already, and brought something else"):
+        await run.call_back("second", label="approved", payload={"by": "bob"})
+    with pytest.raises(Invalid, match="not JSON"):
+        await run.call_back("second", payload={1})
+    assert (await run.result(within="1m")).outputs == {"by": {"by": "ann"}}
+
+
 async def test_a_signal_finds_a_run_by_its_key_now_or_later(env: Environment) -> None:
     made = flow(inputs={"order": {"type": "string"}})
     made.wait("paid", signal="paid", key="${inputs.order}")

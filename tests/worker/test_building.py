@@ -110,3 +110,5 @@ def test_mistakes_are_found_where_they_are_made() -> None:
         flow.wait("pause")
     with pytest.raises(Invalid, match="say exactly one"):
         flow.wait("pause", signal="a", span="1s")
+    with pytest.raises(Invalid, match="say exactly one"):
+        flow.wait("pause", signal="a", callback=True)

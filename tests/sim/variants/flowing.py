@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from harpoon.control import conductor, draft, pen, starts, timers
+from harpoon.control import conductor, draft, ledger, pen, starts, timers
 from harpoon.core import dues, expiry, fold, opening, sessions, signalling, step, stepping
 from tests.sim.variants.variant import Edit, Variant
 
@@ -168,7 +168,10 @@ FLOWING: Final = (
         name="ledger_compares_no_hold",
         says="Runs are written by whoever conducted them once.",
         kills=_CONDUCTED,
-        edits=(Edit(pen.Pen.commit, "(self.hold.compare, *compares)", "(*compares,)"),),
+        edits=(
+            Edit(pen.Pen.commit, "(self.hold.compare, *compares)", "(*compares,)"),
+            Edit(ledger.Ledger.flight, "(self._pen.hold.compare, *compares)", "(*compares,)"),
+        ),
     ),
     Variant(
         name="ledger_takes_doubt_for_done",

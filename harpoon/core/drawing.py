@@ -1,0 +1,256 @@
+"""What is drawn of a workflow, or of a run: a box for each operation, an arc for each edge, and what became of them.
+
+How it is written down is the business of `core.drawing_dot`, `core.drawing_mermaid`, `core.drawing_svg` and
+`core.drawing_ascii`. Texts in a picture are as users wrote them: each form has its own way to keep them harmless.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from harpoon.core.chronicle import Chronicle, Visit
+from harpoon.core.graph import Graph, Node
+from harpoon.model.label import CANCELLED, FAILURES
+from harpoon.model.operation import Operation
+from harpoon.model.units import format_duration
+
+#: What stands behind the name of the hidden operation that does the items of another one.
+INNER: Final = "[]"
+#: Characters of a line in a box, and of what is told beside it.
+LINE_MAX: Final = 40
+ASIDE_MAX: Final = 300
+
+_DIGITS: Final = re.compile(r"(\d+)")
+
+
+class State(StrEnum):
+    """How an operation of a run stands; of several open visits, the one that comes first here."""
+
+    RUNNING = "running"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DONE = "done"
+    #: It was never opened, and may be.
+    AHEAD = "not yet"
+    #: It was never opened, and nothing can open it any more.
+    SKIPPED = "skipped"
+
+
+#: Of these a visit is open.
+OPEN: Final = frozenset({State.RUNNING, State.RETRYING, State.WAITING, State.READY})
+#: A sign for each, for those who cannot tell colours apart.
+SIGNS: Final[Mapping[State, str]] = {
+    State.RUNNING: "▶",
+    State.RETRYING: "↻",
+    State.WAITING: "◷",
+    State.READY: "○",
+    State.FAILED: "✗",
+    State.CANCELLED: "⊘",
+    State.DONE: "✓",
+    State.AHEAD: "·",
+    State.SKIPPED: "◌",
+}
+
+
+class Arc(NamedTuple):
+    """An edge: what leads from one box to another."""
+
+    source: int
+    label: str
+    target: int
+    #: Those of one group to one box are needed all together; -1: it needs no other.
+    group: int
+    #: How often the source was closed so; None: of a workflow, or it was not.
+    times: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """An operation, or several alike that are drawn as one."""
+
+    title: str
+    #: ``worker``, ``wait`` and so on.
+    kind: str
+    #: What it does, in a few words.
+    does: str
+    #: None: of a workflow.
+    state: State | None
+    #: How often it was visited, and whatever else there is to say of it in a few words.
+    note: str = ""
+    #: What is told where there is room for it, such as an error.
+    aside: str = ""
+    #: The operations that it stands for.
+    ops: tuple[str, ...]
+    is_start: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What is drawn."""
+
+    title: str
+    #: A sentence or two, for those who do not see it.
+    description: str
+    boxes: tuple[Box, ...]
+    arcs: tuple[Arc, ...]
+    #: That several operations are drawn as one box; empty: none are.
+    folded: str = ""
+
+
+class Course(NamedTuple):
+    """What became of a run."""
+
+    id: str
+    status: str
+    told: Chronicle
+    #: Operations that can never run any more.
+    skipped: Collection[str]
+    #: Milliseconds, UTC.
+    now_ms: int
+
+
+def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
+    """Return what is drawn of a workflow, or of a run of it.
+
+    It does not depend on the order of the manifest, which says nothing.
+
+    Args:
+        name: Of the workflow.
+        graph: Compiled; of a run, the generation that it is on.
+        course: Of a run.
+    """
+    names = sorted([op for op in graph.nodes if not op.endswith(INNER)], key=natural)
+    numbers = {op: number for number, op in enumerate(names)}
+    visits: dict[str, list[Visit]] = {}
+    for visit in () if course is None else course.told.visits.values():
+        visits.setdefault(visit.op, []).append(visit)
+    arcs = []
+    for trigger in graph.triggers:
+        group = trigger.index if len(trigger.members) > 1 else -1
+        for op, label in trigger.members:
+            closed = sum([one.is_closed and one.latest.label == label for one in visits.get(op, ())])
+            arcs.append(Arc(numbers[op], label, numbers[trigger.op], group, closed or None))
+    starts = frozenset(graph.starts)
+    boxes = [_box(graph, graph.nodes[op], visits, course, is_start=op in starts) for op in names]
+    count = f"{len(boxes):,} operation{'' if len(boxes) == 1 else 's'}"
+    if course is None:
+        title, description = f"workflow {name}", f"{count}; it begins with {_few(graph.starts)}."
+    else:
+        title, description = f"run {course.id} of {name}: {course.status}", f"{count}: {standing(boxes)}."
+    return Picture(
+        title=title, description=description, boxes=tuple(boxes), arcs=tuple(sorted(set(arcs), key=_order_of_arc))
+    )
+
+
+def natural(text: str) -> tuple[tuple[int, str], ...]:
+    """Return what sorts ``step_2`` before ``step_10``."""
+    return tuple([(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(text) if part])
+
+
+def standing(boxes: Sequence[Box]) -> str:
+    """Say how many operations of a run stand how."""
+    counts = Counter[State | None]()
+    for box in boxes:
+        counts[box.state] += len(box.ops)
+    return ", ".join(f"{counts[state]:,} {state}" for state in State if counts[state])
+
+
+def label_of(arc: Arc) -> str:
+    """Write a label as it is drawn: with how often it was given."""
+    return arc.label if arc.times is None else f"{arc.label} ({arc.times})"
+
+
+def lines_of(box: Box, *, has_signs: bool = True) -> list[str]:
+    """Return the lines of a box: what it is called, what it does, how it stands."""
+    lines = [box.title, box.does]
+    if box.state is not None:
+        sign = f"{SIGNS[box.state]} " if has_signs else ""
+        lines.append(f"{sign}{box.state}" + (f", {box.note}" if box.note else ""))
+    elif box.note:
+        lines.append(box.note)
+    return [line if len(line) <= LINE_MAX else f"{line[: LINE_MAX - 1]}…" for line in lines if line]
+
+
+def does(operation: Operation) -> str:
+    """Say in a few words what an operation does."""
+    wait, http = operation.wait, operation.http
+    if operation.worker is not None:
+        return operation.worker
+    if http is not None:
+        # What follows in a URL may be a secret, and is long.
+        return f"{http.method} {http.url.partition('?')[0]}"
+    if wait is None:
+        return operation.does
+    if wait.for_ is not None:
+        return f"wait for {format_duration(wait.for_)}"
+    return f"wait until {wait.until}" if wait.until is not None else f"wait for {wait.signal or 'a callback'}"
+
+
+def _box(
+    graph: Graph, node: Node, visits: Mapping[str, Sequence[Visit]], course: Course | None, *, is_start: bool
+) -> Box:
+    inner = graph.nodes.get(node.name + INNER)
+    told = does(node.spec)
+    if inner is not None:
+        told = f"each: {told}"
+    kind, own = node.kind.value, visits.get(node.name, ())
+    notes, state, aside = [], None, ""
+    needed = max([len(trigger.members) for trigger in node.triggers], default=1)
+    if course is None:
+        if needed > 1:
+            notes.append(f"needs all {needed}")
+        if node.spec.visits > 1:
+            notes.append(f"up to {node.spec.visits} visits")
+    else:
+        state = _state(node, own, course)
+        if node.spec.visits > 1 and own:
+            notes.append(f"{len(own)} of {node.spec.visits} visits")
+        if own and len(own[-1].tries) > 1:
+            notes.append(f"attempt {len(own[-1].tries)}")
+        if inner is not None and own:
+            items = visits.get(inner.name, ())
+            notes.append(f"{sum(one.is_closed for one in items)} of {len(items)} items")
+        aside = next((one.latest.error for one in reversed(own) if one.latest.error), "")
+    return Box(
+        title=node.name,
+        kind=kind,
+        does=told,
+        state=state,
+        note=", ".join(notes),
+        aside=aside[:ASIDE_MAX],
+        ops=(node.name,),
+        is_start=is_start,
+    )
+
+
+def _state(node: Node, visits: Sequence[Visit], course: Course) -> State:
+    if not visits:
+        return State.SKIPPED if node.name in course.skipped else State.AHEAD
+    found = [_open(node, visit, course.now_ms) for visit in visits if not visit.is_closed]
+    if found:
+        return min(found, key=list(State).index)
+    label = visits[-1].latest.label
+    return State.FAILED if label in FAILURES else State.CANCELLED if label == CANCELLED else State.DONE
+
+
+def _open(node: Node, visit: Visit, now_ms: int) -> State:
+    if node.handler is None:
+        return State.WAITING
+    if visit.latest.claimed_ms is not None:
+        return State.RUNNING
+    return State.RETRYING if visit.latest.ready_ms > now_ms else State.READY
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _order_of_arc(arc: Arc) -> tuple[int, str, int, int]:
+    return arc[:4]
