@@ -6,23 +6,25 @@ How it is written down is the business of `core.drawing_dot`, `core.drawing_merm
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from harpoon.core.chronicle import Chronicle, Visit
-from harpoon.core.graph import Graph, Node
+from harpoon.core.graph import Graph, Node, home_of
+from harpoon.core.run_groups import Plot, counted, items_said
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.operation import Operation
+from harpoon.model.run_shown import ItemCounts
 from harpoon.model.units import format_duration
 
-#: What stands behind the name of the hidden operation that does the items of another one.
-INNER: Final = "[]"
 #: Characters of a line in a box, and of what is told beside it.
 LINE_MAX: Final = 40
 ASIDE_MAX: Final = 300
 
+#: What may be done with a job, by the fields that say it.
+_VERBS: Final = ("schedule", "migrate", "scale", "unschedule", "promote", "undo")
 _DIGITS: Final = re.compile(r"(\d+)")
 
 
@@ -125,19 +127,17 @@ def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
         graph: Compiled; of a run, the generation that it is on.
         course: Of a run.
     """
-    names = sorted([op for op in graph.nodes if not op.endswith(INNER)], key=natural)
+    names = sorted([op for op in graph.nodes if home_of(op) is None], key=natural)
     numbers = {op: number for number, op in enumerate(names)}
-    visits: dict[str, list[Visit]] = {}
-    for visit in () if course is None else course.told.visits.values():
-        visits.setdefault(visit.op, []).append(visit)
+    seen = None if course is None else _seen(graph, course)
     arcs = []
     for trigger in graph.triggers:
         group = trigger.index if len(trigger.members) > 1 else -1
         for op, label in trigger.members:
-            closed = sum([one.is_closed and one.latest.label == label for one in visits.get(op, ())])
-            arcs.append(Arc(numbers[op], label, numbers[trigger.op], group, closed or None))
+            times = 0 if seen is None else seen.closed[op, label]
+            arcs.append(Arc(numbers[op], label, numbers[trigger.op], group, times or None))
     starts = frozenset(graph.starts)
-    boxes = [_box(graph, graph.nodes[op], visits, course, is_start=op in starts) for op in names]
+    boxes = [_box(graph, graph.nodes[op], seen, is_start=op in starts) for op in names]
     count = f"{len(boxes):,} operation{'' if len(boxes) == 1 else 's'}"
     if course is None:
         title, description = f"workflow {name}", f"{count}; it begins with {_few(graph.starts)}."
@@ -145,6 +145,43 @@ def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
         title, description = f"run {course.id} of {name}: {course.status}", f"{count}: {standing(boxes)}."
     return Picture(
         title=title, description=description, boxes=tuple(boxes), arcs=tuple(sorted(set(arcs), key=_order_of_arc))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What became of a run, operation by operation."""
+
+    skipped: Collection[str]
+    now_ms: int
+    #: Operation → its visits.
+    visits: Mapping[str, Sequence[Visit]]
+    #: Operation → those of its items that are open.
+    open_items: Mapping[str, Sequence[Visit]]
+    #: Operation and visit → what has become of its items.
+    items: Mapping[tuple[str, int], ItemCounts]
+    #: Operation and label → how often it was closed so.
+    closed: Counter[tuple[str, str]]
+
+
+def _seen(graph: Graph, course: Course) -> _Seen:
+    visits: dict[str, list[Visit]] = {}
+    open_items: dict[str, list[Visit]] = {}
+    closed = Counter[tuple[str, str]]()
+    for visit in course.told.visits.values():
+        home = home_of(visit.op)
+        if home is None:
+            visits.setdefault(visit.op, []).append(visit)
+            closed[visit.op, visit.latest.label or ""] += visit.is_closed
+        elif not visit.is_closed:
+            open_items.setdefault(home, []).append(visit)
+    return _Seen(
+        skipped=frozenset(course.skipped),
+        now_ms=course.now_ms,
+        visits=visits,
+        open_items=open_items,
+        items=counted(course.told, Plot(operations=graph.operations, most={})),
+        closed=closed,
     )
 
 
@@ -178,49 +215,61 @@ def lines_of(box: Box, *, has_signs: bool = True) -> list[str]:
 
 
 def does(operation: Operation) -> str:
-    """Say in a few words what an operation does."""
-    wait, http = operation.wait, operation.http
-    if operation.worker is not None:
-        return operation.worker
-    if http is not None:
-        # What follows in a URL may be a secret, and is long.
-        return f"{http.method} {http.url.partition('?')[0]}"
-    if wait is None:
-        return operation.does
+    """Say in a few words what an operation does, for each item if it has some."""
+    each = "each: " if operation.foreach is not None else ""
+    return each + _DOES[operation.does](operation)
+
+
+def _http(operation: Operation) -> str:
+    http = operation.http
+    assert http is not None, "that is what it does"
+    # What follows in a URL may be a secret, and is long.
+    return f"{http.method} {http.url.partition('?')[0]}"
+
+
+def _wait(operation: Operation) -> str:
+    wait = operation.wait
+    assert wait is not None, "that is what it does"
     if wait.for_ is not None:
         return f"wait for {format_duration(wait.for_)}"
     return f"wait until {wait.until}" if wait.until is not None else f"wait for {wait.signal or 'a callback'}"
 
 
-def _box(
-    graph: Graph, node: Node, visits: Mapping[str, Sequence[Visit]], course: Course | None, *, is_start: bool
-) -> Box:
-    inner = graph.nodes.get(node.name + INNER)
-    told = does(node.spec)
-    if inner is not None:
-        told = f"each: {told}"
-    kind, own = node.kind.value, visits.get(node.name, ())
-    notes, state, aside = [], None, ""
+def _job(operation: Operation) -> str:
+    order = operation.job
+    verb = next(verb for verb in _VERBS if getattr(order, verb) is not None)
+    return f"{verb} {getattr(order, verb)}"
+
+
+#: What an operation does → how that is said.
+_DOES: Final[Mapping[str, Callable[[Operation], str]]] = {
+    "worker": lambda operation: operation.worker or "",
+    "wait": _wait,
+    "choose": lambda _: "choose",
+    "http": _http,
+    "call": lambda operation: "" if operation.call is None else f"call {operation.call.workflow}",
+    "task": lambda _: "a task",
+    "job": _job,
+}
+
+
+def _box(graph: Graph, node: Node, seen: _Seen | None, *, is_start: bool) -> Box:
     needed = max([len(trigger.members) for trigger in node.triggers], default=1)
-    if course is None:
+    notes, state, aside = [], None, ""
+    if seen is None:
         if needed > 1:
             notes.append(f"needs all {needed}")
         if node.spec.visits > 1:
             notes.append(f"up to {node.spec.visits} visits")
     else:
-        state = _state(node, own, course)
-        if node.spec.visits > 1 and own:
-            notes.append(f"{len(own)} of {node.spec.visits} visits")
-        if own and len(own[-1].tries) > 1:
-            notes.append(f"attempt {len(own[-1].tries)}")
-        if inner is not None and own:
-            items = visits.get(inner.name, ())
-            notes.append(f"{sum(one.is_closed for one in items)} of {len(items)} items")
+        own = seen.visits.get(node.name, ())
+        state = _state(graph, node, seen)
+        notes = list(_notes(node, own, seen))
         aside = next((one.latest.error for one in reversed(own) if one.latest.error), "")
     return Box(
         title=node.name,
-        kind=kind,
-        does=told,
+        kind=node.kind.value,
+        does=f"{node.each.most} steps" if node.each is not None and node.each.is_of_steps else does(node.spec),
         state=state,
         note=", ".join(notes),
         aside=aside[:ASIDE_MAX],
@@ -229,10 +278,26 @@ def _box(
     )
 
 
-def _state(node: Node, visits: Sequence[Visit], course: Course) -> State:
+def _notes(node: Node, visits: Sequence[Visit], seen: _Seen) -> Iterator[str]:
+    """Say how often an operation was visited and tried, and how far its items are, as far as that says anything."""
     if not visits:
-        return State.SKIPPED if node.name in course.skipped else State.AHEAD
-    found = [_open(node, visit, course.now_ms) for visit in visits if not visit.is_closed]
+        return
+    if node.spec.visits > 1:
+        yield f"{len(visits)} of {node.spec.visits} visits"
+    if len(visits[-1].tries) > 1:
+        yield f"attempt {len(visits[-1].tries)}"
+    items = seen.items.get((node.name, visits[-1].visit))
+    if items is not None:
+        yield items_said(items)
+
+
+def _state(graph: Graph, node: Node, seen: _Seen) -> State:
+    visits = seen.visits.get(node.name, ())
+    if not visits:
+        return State.SKIPPED if node.name in seen.skipped else State.AHEAD
+    # Of one that goes through items, these tell whether anybody is at it.
+    found = [_open(graph.nodes[visit.op], visit, seen.now_ms) for visit in seen.open_items.get(node.name, ())]
+    found = found or [_open(node, visit, seen.now_ms) for visit in visits if not visit.is_closed]
     if found:
         return min(found, key=list(State).index)
     label = visits[-1].latest.label

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
-from harpoon.core.graph import Graph, member_of
+from harpoon.core.graph import Graph
 from harpoon.core.run import Progress, Run, VisitKey
 from harpoon.model.run import Status
 
@@ -33,7 +33,7 @@ def part_of(graph: Graph, op: str) -> frozenset[str]:
                 if trigger.op not in found:
                     found.add(trigger.op)
                     ahead.append(trigger.op)
-    items = {member_of(name) for name in found if graph.nodes[name].each is not None}
+    items = {name for name, node in graph.nodes.items() if node.home is not None and node.home.op in found}
     return frozenset(found | items)
 
 

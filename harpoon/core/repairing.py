@@ -146,7 +146,7 @@ def _is_of(run: Run, item: VisitKey, key: VisitKey) -> bool:
 
 
 def _check(run: Run, op: str) -> None:
-    if op not in run.graph.spec.operations:
+    if op not in run.graph.operations:
         raise Refused("unknown", f"workflow {run.workflow} has no operation {op[:80]!r}")
     if run.repairs >= REPAIRS_MAX:
         raise Refused(

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from harpoon.kit import codec
+from harpoon.model.instance import Instance
 from harpoon.model.report_shown import RunReport, WorkStats
-from tests.api.rig import Rig
-from tests.api.runs_rig import NAMESPACE, PLAIN, RUNS, Worker, a_runs_rig, declare, start
+from harpoon.store.memory import MemoryStore
+from tests.api.rig import Rig, a_rig
+from tests.api.runs_rig import NAMESPACE, PLAIN, RUNS, Worker, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem
 from tests.workflows import a_workflow
 
@@ -101,3 +103,25 @@ async def test_all_work_is_counted() -> None:
         assert (await stats())["operations"]["waiting"] == 1
         await rig.ask("POST", f"{RUNS}/n-1/cancel", {})
         assert "waiting" not in (await stats())["operations"]
+
+
+async def test_all_instances_are_counted_and_those_that_do_not_answer_are_named() -> None:
+    store = MemoryStore()
+    async with (
+        a_rig(store=store, instance="s1", has_runs=True) as first,
+        a_rig(store=store, instance="s2", has_runs=True) as second,
+        conducting(second),
+    ):
+        for name, url in (("s1", first.doors.url), ("s2", second.doors.url), ("s3", "")):
+            await first.write(Instance(name=name, url=url, version="1", since_ms=1))
+        await declare(second, PLAIN)
+        await start(second, "f-1", workflow="flow")
+        await Worker(second, "shop.pack").claim()
+        told_ = (await first.get("/v1/stats")).json
+        assert (told_["runs"], told_["operations"], told_["workers"]) == ({"running": 1}, {"running": 1}, 1)
+        assert told_["unanswered"] == ["s3"]
+
+
+async def test_an_instance_that_does_no_work_says_so() -> None:
+    async with a_rig() as rig:
+        as_problem(await rig.get("/v1/stats"), 503, "unavailable")

@@ -8,14 +8,17 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from harpoon.core import drawing_ascii, drawing_dot, drawing_mermaid, drawing_svg
-from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural, picture
+from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural
 from harpoon.core.drawing_folds import fold
 from harpoon.core.drawing_shown import shown
-from harpoon.core.graph import compile_graph
+from harpoon.model.call import Call
+from harpoon.model.foreach import Together
 from harpoon.model.http import Http
 from harpoon.model.operation import Operation, Wait
-from tests.core.flow import begun, choose, retry, sleep, spec, work
-from tests.core.pictures import DOT, MERMAID, NASTY, box_of, course, drawn, drawn_run, kinds, many, nasty_run, refund
+from harpoon.model.orders import JobOrder, TaskOrder
+from harpoon.model.workflow import WorkflowSpec
+from tests.core.flow import begun, choose, each, retry, sleep, spec, work
+from tests.core.pictures import DOT, MERMAID, NASTY, box_of, drawn, drawn_run, kinds, many, nasty_run, refund
 
 SVG = "{http://www.w3.org/2000/svg}"
 #: On a machine that does other things as well.
@@ -95,15 +98,35 @@ def test_what_is_tried_again_cancelled_or_not_opened_yet_is_said_so():
 
 
 def test_items_are_counted_at_the_operation_that_they_are_of():
-    graph = compile_graph(spec(a=work("w"), b=work("w")))
-    graph = replace(graph, nodes={"a": graph.nodes["a"], "a[]": graph.nodes["b"]})
-    told = picture("each", graph)
-    assert [(box.title, box.does) for box in told.boxes] == [("a", "each: w")]
-    flow = begun(spec(a=work("w"), b=work("w")))
-    flow.do("b")
-    whole = course(flow)
-    whole.told.visits["a[]", 1] = replace(whole.told.visits["b", 1], op="a[]")
-    assert picture("each", graph, whole).boxes[0].note == "1 of 1 items"
+    told = spec(a=work("w", foreach=each([1, 2, 3], most=5, parallel=2)), b=work(needs=["a"]))
+    assert [(box.title, box.kind, box.does) for box in drawn(told).boxes] == [
+        ("a", "each", "each: w"), ("b", "worker", "w")
+    ]  # fmt: skip
+    flow = begun(told)
+    assert (box_of(drawn_run(flow), "a").state, box_of(drawn_run(flow), "a").note) == (
+        State.READY,
+        "0 of 3 done, 2 under way",
+    )
+    flow.do("a[]")
+    flow.claim("a[]")
+    assert (box_of(drawn_run(flow), "a").state, box_of(drawn_run(flow), "a").note) == (
+        State.RUNNING,
+        "1 of 3 done, 2 under way",
+    )
+    flow.cancel()
+    assert (box_of(drawn_run(flow), "a").state, box_of(drawn_run(flow), "a").note) == (
+        State.CANCELLED,
+        "1 of 3 done, 2 cancelled",
+    )
+
+
+def test_steps_of_a_batch_are_one_box():
+    steps = {f"s{number}": work(f"w{number}") for number in range(4)}
+    told = WorkflowSpec(operations=steps, together=Together(parallel=2))
+    assert [(box.title, box.does) for box in drawn(told).boxes] == [("steps", "4 steps")]
+    flow = begun(told)
+    flow.do("steps[1]")
+    assert [box.note for box in drawn_run(flow).boxes] == ["1 of 4 done, 2 under way"]
 
 
 def test_long_lines_are_shortened():
@@ -114,6 +137,9 @@ def test_long_lines_are_shortened():
 def test_what_calls_and_is_called_is_said():
     assert does(Operation(http=Http(url="https://shop/pay?token=1", method="POST"))) == "POST https://shop/pay"
     assert does(Operation(wait=Wait(callback=True))) == "wait for a callback"
+    assert does(Operation(call=Call(workflow="ship"), foreach=each([1]))) == "each: call ship"
+    assert does(Operation(task=TaskOrder(task={}))) == "a task"
+    assert does(Operation(job=JobOrder(scale="web", to=3))) == "scale web"
 
 
 def test_a_picture_as_text():
