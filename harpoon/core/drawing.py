@@ -254,7 +254,8 @@ _DOES: Final[Mapping[str, Callable[[Operation], str]]] = {
 
 
 def _box(graph: Graph, node: Node, seen: _Seen | None, *, is_start: bool) -> Box:
-    notes, state, aside = [], None, ""
+    notes: list[str] = []
+    state, aside = None, ""
     if seen is None:
         notes += _needs(node)
         if node.spec.visits > 1:
