@@ -24,6 +24,7 @@ SUITES = (
     "http",
     "workflows",
     "loopback",
+    "batch",
     "killed",
 )
 

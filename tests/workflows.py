@@ -61,3 +61,13 @@ SEVEN: Final[dict[str, Any]] = a_workflow(
     f={"worker": "adagio.work", "needs": ["b"]},
     g={"worker": "adagio.work", "needs": ["e", "f"]},
 )
+
+
+def a_batch(name: str = "resize", **spec: Any) -> dict[str, Any]:
+    """Return the manifest of a batch: of three items, unless something else is said."""
+    told = (
+        spec
+        if "steps" in spec
+        else {"items": ["a", "b", "c"], "each": {"worker": "img.resize", "input": "${item}"}} | spec
+    )
+    return {"apiVersion": "harpoon/v1", "kind": "Batch", "metadata": {"name": name}, "spec": told}

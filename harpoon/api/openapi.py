@@ -40,6 +40,7 @@ TAGS: Final[Mapping[str, str]] = {
     "tasks": "What runs, as the agents report it, and slots that wait for an agent.",
     "workflows": "Graphs of operations: declared, bounded, and what is started by them.",
     "runs": "Executions of workflows: started, told things, and how they stand.",
+    "batches": "Many things to be done, without a graph: runs that are told what to do with each item.",
     "namespaces": "What jobs share a name for, and how much they may reserve together.",
     "secrets": "What tasks are given and nobody is shown: set, encrypted, and told of without their values.",
     "agents": "The hosts that run tasks.",

@@ -46,6 +46,11 @@ async def cancel_run(request: web.Request) -> web.Response:
     """End a run: what is open closes as cancelled, nothing follows, and workers that are at it are told."""
     body = await read_json(request)
     reason = (await decode(request, RunCancel, body)).reason
+    return await cancelled(request, body, reason)
+
+
+async def cancelled(request: web.Request, body: bytes = b"", reason: str = "") -> web.Response:
+    """Have a run end, and answer with the run as it stands then."""
     return await _order(request, body, lambda conductor, key: conductor.cancel(key, reason), already=Status.CANCELLED)
 
 

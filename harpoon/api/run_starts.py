@@ -49,7 +49,7 @@ async def start_run(request: web.Request) -> web.Response:
         told = (await start_all(workflows_of(request), conductor, namespace, [start]))[0]
         if isinstance(told, HarpoonError):
             raise told
-        shown = await _shown(request, conductor, told)
+        shown = await shown_begun(request, conductor, told)
         return answer(request, codec.dump_full(shown), status=201 if told.is_new else 200)
 
     return await at_holder(request, start.key(namespace), here, body=orjson.dumps(start.sent(orjson.loads(body))))
@@ -128,7 +128,7 @@ async def _start_share(
             if isinstance(one, HarpoonError):
                 told[number] = _problem(request, placed(one, number))
             else:
-                shown = codec.dump_full(await _shown(request, where, one))
+                shown = codec.dump_full(await shown_begun(request, where, one))
                 told[number] = b'{"status":%d,"run":%b}' % (201 if one.is_new else 200, shown)
     except (HarpoonError, StoreUnavailable, Refused) as error:
         told.update((number, _problem(request, error)) for number in numbers if number not in told)
@@ -154,7 +154,7 @@ def _problem(request: web.Request, error: Exception) -> bytes:
     return b'{"status":%d,"problem":%b}' % (response.status, response.body)
 
 
-async def _shown(request: web.Request, conductor: Conductor, begun: Begun) -> RunObject:
+async def shown_begun(request: web.Request, conductor: Conductor, begun: Begun) -> RunObject:
     """Return the run that a start came to: as it began, if it is new and goes on; else as it is stored."""
     conducted = conductor.runs.get(run_key(begun.namespace, begun.id)) if begun.is_new else None
     if conducted is not None:

@@ -43,7 +43,7 @@ from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallba
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.why import Why
 
-_STATUS: Final = Parameter(
+STATUS: Final = Parameter(
     "status",
     {"type": "string", "enum": [one.value for one in Status]},
     "Only runs that stand so; any of these.",
@@ -53,7 +53,7 @@ WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTE
 _PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
 _SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
 _ITEM_STATUSES: Final = tuple(one.value for one in ItemStatus)
-_ITEMS: Final = (
+ITEMS: Final = (
     Parameter("op", {"type": "string"}, "Only items of this operation."),
     Parameter("visit", whole(1, VISITS_MAX), "Only items of this visit of the operation."),
     Parameter(
@@ -80,14 +80,10 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
     if is_watch(request):
         return await watch_runs(request, namespace)
-    statuses = query.many("status")
-    for status in statuses:
-        if status not in {one.value for one in Status}:
-            raise bad_parameter("status", f"one of {', '.join(one.value for one in Status)}; got {status[:80]!r}")
     choice = run_lists.RunChoice(
         namespace=namespace,
         workflow=query.name("workflow"),
-        statuses=frozenset(statuses),
+        statuses=statuses_of(query),
         tags=query.tags(),
         since_ms=read_moment(request, "since"),
         until_ms=read_moment(request, "until"),
@@ -104,6 +100,19 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         return Listed(revision=revision, items=runs, encode=run_lists.listed_json, more=more)
 
     return await answer_pages(request, gather)
+
+
+def statuses_of(query: Query) -> frozenset[str]:
+    """Return how the runs stand that are wanted; empty: in any way.
+
+    Raises:
+        Invalid: Runs do not stand so.
+    """
+    statuses = query.many("status")
+    for status in statuses:
+        if status not in {one.value for one in Status}:
+            raise bad_parameter("status", f"one of {', '.join(one.value for one in Status)}; got {status[:80]!r}")
+    return frozenset(statuses)
 
 
 async def get_run(request: web.Request) -> web.StreamResponse:
@@ -210,7 +219,7 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
 _CHOICE: Final = (
-    _STATUS, WORKFLOW, _PARENT, _SUB_RUNS, TAG, SINCE, UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS
+    STATUS, WORKFLOW, _PARENT, _SUB_RUNS, TAG, SINCE, UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS
 )  # fmt: skip
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (
@@ -238,7 +247,7 @@ ROUTES = (
     Operation("GET", f"{_RUNS}/{{run}}/attempts", list_attempts, tag="runs", query=PAGING, answers={200: AttemptList}),
     Operation("GET", f"{_RUNS}/{{run}}/callbacks", list_callbacks, tag="runs", answers={200: RunCallbacks}),
     Operation(
-        "GET", f"{_RUNS}/{{run}}/items", list_items, tag="runs", query=(*_ITEMS, *PAGING), answers={200: ItemList}
+        "GET", f"{_RUNS}/{{run}}/items", list_items, tag="runs", query=(*ITEMS, *PAGING), answers={200: ItemList}
     ),
     Operation("GET", f"{_RUNS}/{{run}}/why", get_run_why, tag="runs", answers={200: Why}),
 )

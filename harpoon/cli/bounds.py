@@ -1,7 +1,7 @@
 """The verb ``bounds``: what any run of a workflow may come to at most, before one is started. It needs no server."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,6 +12,9 @@ from harpoon.cli.table import Column
 from harpoon.cli.verb import verb
 from harpoon.kit.errors import Invalid
 from harpoon.kit.yaml import Document
+
+if TYPE_CHECKING:
+    from harpoon.core.bounds import Bounds
 
 _OPERATION: Final = (
     Column("OPERATION", lambda row: str(row["op"])),
@@ -30,15 +33,16 @@ def bounds(
 ) -> None:
     """Say what any run of a workflow comes to at most: attempts, time from start to end, bytes recorded.
 
-    It is what the server says, computed from the manifest alone. A workflow that has no bound is refused, with the
-    cycle that has none.
+    It is what the server says, computed from the manifests alone, with what those that are called come to. A workflow
+    that has no bound is refused, with the cycle that has none.
     """
     if form is Output.NAME:
         raise Invalid("bounds have no name; write them as table, wide, json or yaml")
     own, others = workflows.split(documents.read_documents(files))
     if not own:
         raise Invalid(f"there is no workflow in {', '.join(files)}")
-    told = [_bounds_of(document) for document in own]
+    known: dict[str, Bounds] = {}
+    told = [_bounds_of(document, known) for document in own]
     if form in (Output.JSON, Output.YAML):
         output.write({"items": told}, form)
         return
@@ -51,8 +55,12 @@ def bounds(
         terminal.say(f"{len(others)} other documents are no workflows, and have no bounds")
 
 
-def _bounds_of(document: Document) -> dict[str, Any]:
-    """Return what any run of the workflow of a document comes to at most.
+def _bounds_of(document: Document, known: "dict[str, Bounds]") -> dict[str, Any]:
+    """Return what any run of the workflow of a document comes to at most, and take note of it.
+
+    Args:
+        document: The workflow.
+        known: What those come to that stand before it: it may call them.
 
     Raises:
         Invalid: It has flaws, or no bound; all are told with their places.
@@ -63,10 +71,14 @@ def _bounds_of(document: Document) -> dict[str, Any]:
 
     name, graph = workflows.graph_of(document)
     try:
-        told = shown(bounds_of_graph(graph))
+        known[name] = bounds_of_graph(graph, None, known)
         check_orders(graph.spec)
     except Invalid as error:
         raise documents.placed(error, documents.place_in(document)) from error
+    called = {op.call.workflow for op in graph.spec.operations.values() if op.call is not None}
+    for missing in sorted(called - known.keys()):
+        terminal.say(f"workflow/{name} calls {missing}, which is not among these: what that comes to is not counted")
+    told = shown(known[name])
     return {"workflow": name, **told}
 
 

@@ -2,11 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
-from harpoon.cli import columns, documents, namespaces, offers, output, planfile, terminal, waiting, workflows
+from harpoon.cli import (
+    columns,
+    documents,
+    namespaces,
+    offers,
+    output,
+    planfile,
+    run_batches,
+    terminal,
+    waiting,
+    workflows,
+)
 from harpoon.cli.options import Arguments, Format, JobName, Namespace, NamespaceOfFile, Output, Patience, Remote
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
@@ -16,9 +27,20 @@ from harpoon.kit.errors import Invalid, NotFound
 from harpoon.kit.yaml import Document
 from harpoon.model.name import DEFAULT_NAMESPACE
 
-_DELETED: Final = (columns.JOB, columns.AGENT, columns.NAMESPACES, columns.WORKFLOW)
+_DELETED: Final = (columns.JOB, columns.AGENT, columns.NAMESPACES, columns.WORKFLOW, columns.BATCH)
 
 File = Annotated[str, typer.Argument(help="A manifest of one job; - reads standard input.", show_default=False)]
+
+
+class _Beside(NamedTuple):
+    """What became of the documents that declare no jobs."""
+
+    declared: Sequence[namespaces.Outcome] = ()
+    defined: Sequence[workflows.Outcome] = ()
+    started: Sequence[run_batches.Outcome] = ()
+
+
+_NOTHING: Final = _Beside()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +78,8 @@ def apply(
 ) -> None:
     """Make jobs and workflows as the manifests say: create those that are new, change those that differ.
 
-    Up to 40 jobs are one commit: all of them or none. Namespaces and workflows are declared before, each for itself.
+    Up to 40 jobs are one commit: all of them or none. Namespaces and workflows are declared before, each for itself;
+    batches are started after them, each once.
     With --plan, exit code 4: something else would come of it now than the plan says; it is told what, and nothing is
     changed.
     """
@@ -70,6 +93,7 @@ def apply(
         _finish(client, _results(answer), patience, form)
         return
     own, rest = namespaces.split(documents.read_documents(file or ()))
+    batches, rest = run_batches.split(rest)
     flows, read = workflows.split(rest)
     declared = namespaces.declare(client, own)
     defined = workflows.declare(client, flows, namespace)
@@ -80,7 +104,8 @@ def apply(
         accepted += _apply_some(client, manifests[part], read[part])
         if len(manifests) > APPLY_DOCUMENTS_MAX:
             terminal.say(f"{len(accepted)} of {len(manifests)} documents accepted")
-    _finish(client, accepted, patience, form, declared, defined)
+    started = run_batches.start(client, batches, namespace)
+    _finish(client, accepted, patience, form, _Beside(declared, defined, started))
 
 
 @verb(
@@ -198,10 +223,10 @@ def delete(
     what: Annotated[
         str,
         typer.Argument(
-            help="job/NAME, agent/NAME, namespace/NAME or workflow/NAME.",
+            help="job/NAME, agent/NAME, namespace/NAME, workflow/NAME or batch/NAME.",
             metavar="KIND/NAME",
             show_default=False,
-            autocompletion=offers.subjects("job", "agent", "namespace", "workflow"),
+            autocompletion=offers.subjects("job", "agent", "namespace", "workflow", "batch"),
         ),
     ],
     patience: Patience,
@@ -210,18 +235,20 @@ def delete(
 ) -> None:
     """Take a job away, forget an agent that is not connected any more, or take back a namespace that has no jobs.
 
-    Of a workflow, no run is started any more; those that there are go on.
+    Of a workflow, no run is started any more; those that there are go on. A batch is cancelled.
     """
     word, _, name = what.partition("/")
     kind = next((kind for kind in _DELETED if kind.is_called(word)), None)
     if not name or kind is None:
-        raise Invalid(f"write what to delete as job/NAME, agent/NAME, namespace/NAME or workflow/NAME; got {what!r}")
+        known = "job/NAME, agent/NAME, namespace/NAME, workflow/NAME or batch/NAME"
+        raise Invalid(f"write what to delete as {known}; got {what!r}")
     if kind is columns.JOB:
         _unschedule(remote.client(), namespace, name, patience, form)
         return
-    where = ("namespaces", namespace) if kind is columns.WORKFLOW else ()
-    remote.client().delete(*where, kind.plural, name)
-    terminal.show(f"{kind.name}/{name}" if form is Output.NAME else f"{kind.name}/{name} deleted")
+    where = ("namespaces", namespace) if kind in (columns.WORKFLOW, columns.BATCH) else ()
+    answer = remote.client().delete(*where, kind.plural, name)
+    done = answer.body["status"] if kind is columns.BATCH else "deleted"
+    terminal.show(f"{kind.name}/{name}" if form is Output.NAME else f"{kind.name}/{name} {done}")
 
 
 def take_back(client: Session, namespace: str, name: str, to: int | None, patience: Patience, form: Output) -> None:
@@ -283,22 +310,25 @@ def _finish(
     accepted: Sequence[_Accepted],
     patience: Patience,
     form: Output,
-    declared: Sequence[namespaces.Outcome] = (),
-    defined: Sequence[workflows.Outcome] = (),
+    beside: _Beside = _NOTHING,
 ) -> None:
     """Write what was accepted, which is durable whatever becomes of the wait; then wait."""
     if form in (Output.JSON, Output.YAML):
+        declared, defined, started = beside
         told: dict[str, Any] = {"namespaces": [one._asdict() for one in declared]} if declared else {}
         told |= {"workflows": [one.told() for one in defined]} if defined else {}
+        told |= {"batches": [one._asdict() for one in started]} if started else {}
         output.write({**told, "results": [asdict(one) for one in accepted]}, form)
     else:
-        for named in declared:
+        for named in beside.declared:
             terminal.show(f"namespace/{named.namespace}" + (f" {named.outcome}" if form is not Output.NAME else ""))
-        for flow in defined:
+        for flow in beside.defined:
             terminal.show(f"workflow/{flow.workflow}" + (f" {flow.outcome}" if form is not Output.NAME else ""))
         for one in accepted:
             terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
-    for line in namespaces.warnings(declared):
+        for batch in beside.started:
+            terminal.show(f"batch/{batch.batch}" + (f" {batch.outcome}" if form is not Output.NAME else ""))
+    for line in namespaces.warnings(beside.declared):
         terminal.say(line)
     if patience.wait and accepted:
         waiting.wait_changes(client, [one.change for one in accepted], patience.span)

@@ -1,5 +1,6 @@
 """What tables show of each kind of object, and what an object is called."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -130,6 +131,13 @@ def _quota(field: str, row: Object) -> str:
     values = (_at(row, "status", "used", field), _at(row, "spec", "quota", field))
     told = [str(value) for value in values if value is not None]
     return "/".join(map(rounded, told) if field == "memory" else told)
+
+
+def _came_to(item: Object) -> str:
+    """Say what an item waits for, why it failed, or what it came to."""
+    said = item.get("waits_for") or item.get("error")
+    output = item.get("output")
+    return str(said) if said or output is None else json.dumps(output, ensure_ascii=False)
 
 
 def span(began_ms: object, ended_ms: object = None) -> str:
@@ -351,6 +359,31 @@ RUN: Final = Kind(
         Column("REASON", _text("reason"), is_sentence=True),
     ),
 )
+BATCH: Final = Kind(
+    name="batch",
+    plural="batches",
+    watched=(),
+    columns=(
+        Column("BATCH", name_of),
+        *(column for column in RUN.columns if column.title not in ("RUN", "WORKFLOW")),
+    ),
+)
+ITEM: Final = Kind(
+    name="item",
+    plural="items",
+    watched=(),
+    columns=(
+        Column("OPERATION", _text("op")),
+        Column("VISIT", _text("visit"), is_wide=True),
+        Column("INDEX", _text("index")),
+        Column("STATUS", _text("status"), is_state=True),
+        Column("ATTEMPTS", _text("attempts")),
+        Column("WORKER", _text("worker")),
+        Column("TOOK", lambda row: span(row.get("opened_ms"), row.get("ended_ms"))),
+        Column("ITEM", lambda row: json.dumps(row.get("item"), ensure_ascii=False), is_sentence=True),
+        Column("OUTPUT OR WHY", _came_to, is_sentence=True),
+    ),
+)
 WORKER: Final = Kind(
     name="worker",
     plural="workers",
@@ -397,5 +430,5 @@ VERSION: Final = (
     Column("TAGS", lambda row: pairs(row.get("tags")), is_wide=True),
     Column("COMMAND", lambda row: " ".join(map(str, _at(row, "spec", "task", "command") or ())), is_sentence=True),
 )
-KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES, WORKFLOW, RUN, WORKER)
+KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES, WORKFLOW, RUN, BATCH, ITEM, WORKER)
 _SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",), "namespace": ("ns",), "workflow": ("wf",)}

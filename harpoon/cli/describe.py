@@ -19,7 +19,8 @@ from harpoon.model.name import DEFAULT_NAMESPACE
 #: Events and log lines that one screen has room for.
 LINES: Final = 10
 #: What can be described beside jobs, tasks and agents.
-_OTHERS: Final = (columns.NAMESPACES, columns.WORKFLOW, columns.RUN)
+_OTHERS: Final = (columns.NAMESPACES, columns.WORKFLOW, columns.RUN, columns.BATCH)
+_RUNS: Final = (columns.RUN, columns.BATCH)
 
 
 @verb(
@@ -39,10 +40,12 @@ def describe(
     what: Annotated[
         str,
         typer.Argument(
-            help="job/NAME, task/ID, agent/NAME, namespace/NAME, workflow/NAME or run/ID.",
+            help="job/NAME, task/ID, agent/NAME, namespace/NAME, workflow/NAME, run/ID or batch/NAME.",
             metavar="KIND/NAME",
             show_default=False,
-            autocompletion=offers.subjects("job", "task", "agent", "namespace", "workflow", "run", is_bare=True),
+            autocompletion=offers.subjects(
+                "job", "task", "agent", "namespace", "workflow", "run", "batch", is_bare=True
+            ),
         ),
     ],
     namespace: Namespace = DEFAULT_NAMESPACE,
@@ -60,9 +63,9 @@ def describe(
     events and logs.
     """
     subject, client = subject_of(what, namespace, others=_OTHERS), remote.client()
-    if timeline and subject.kind is not columns.RUN:
+    if timeline and subject.kind not in _RUNS:
         raise Invalid("--timeline is of a run: harpoon describe run/ID --timeline")
-    if at is not None and subject.kind in (columns.WORKFLOW, columns.RUN):
+    if at is not None and subject.kind in (columns.WORKFLOW, *_RUNS):
         raise Invalid(f"of {subject.kind.plural} no history is kept; drop --at")
     first = client.get(*subject.path, query=looking.query(at))
     if at is not None:
@@ -78,7 +81,7 @@ def describe(
         output.write_name(subject.kind, value)
     else:
         is_wide = form is Output.WIDE
-        if subject.kind is columns.RUN:
+        if subject.kind in _RUNS:
             told = run_screens.run(value, is_wide=is_wide, is_timeline=timeline)
         elif subject.kind is columns.WORKFLOW:
             told = _workflow(client, subject, value, is_wide=is_wide)

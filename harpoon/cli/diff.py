@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import typer
 
 from harpoon.cli import at as looking
-from harpoon.cli import documents, namespaces, output, terminal, workflows
+from harpoon.cli import documents, namespaces, output, run_batches, terminal, workflows
 from harpoon.cli.options import Format, NamespaceOfFile, Output, Remote
 from harpoon.cli.plan import ask, end, told_difference, write_names
 from harpoon.cli.session import Session
@@ -73,7 +73,9 @@ def diff(
         answer = _compare(client, namespace or DEFAULT_NAMESPACE, versions)
         differing, found = [answer], bool(answer["changes"])
     else:
-        flows, read = workflows.split(namespaces.split(documents.read_documents(what))[1])
+        rest = namespaces.split(documents.read_documents(what))[1]
+        run_batches.check_none(rest)
+        flows, read = workflows.split(rest)
         defined = workflows.declare(client, flows, namespace, is_dry=True)
         told = ask(client, read, namespace) if read or not flows else {"plans": []}
         differing = [{key: one[key] for key in _DIFFERENCE if key in one} for one in told["plans"]]

@@ -13,7 +13,7 @@ from harpoon.kit.yaml import SIZE_MAX, Document, load_documents, locate
 _WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,18}\.\d{1,18}", re.ASCII)
 #: Kinds of manifests that ``apply`` alone takes.
-_APPLIED: Final = ("Workflow", "Namespace")
+_APPLIED: Final = ("Workflow", "Namespace", "Batch")
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
@@ -50,7 +50,7 @@ def read_job(file: str) -> Document:
     document = read_one(file)
     kind = document.value.get("kind") if isinstance(document.value, dict) else None
     if kind in _APPLIED:
-        raise _fault(document, "/kind", f"this verb takes a Job; declare a {kind} with harpoon apply -f {file}")
+        raise fault(document, "/kind", f"this verb takes a Job; declare a {kind} with harpoon apply -f {file}")
     return document
 
 
@@ -64,18 +64,18 @@ def manifest_of(document: Document, namespace: str | None) -> dict[str, Any]:
     metadata = value.get("metadata") if isinstance(value, dict) else None
     if isinstance(value, dict) and value.get("kind") == "Secret":
         name = metadata.get("name") if isinstance(metadata, dict) and isinstance(metadata.get("name"), str) else "NAME"
-        raise _fault(
+        raise fault(
             document, "/kind", f"values of secrets are not declared in files; set them: harpoon secret set {name} KEY=-"
         )
     if not isinstance(value, dict) or not isinstance(metadata, dict):
-        raise _fault(
+        raise fault(
             document, "" if metadata is None else "/metadata", "a manifest is a mapping with metadata: {name: …}"
         )
     if not isinstance(metadata.get("name"), str):
-        raise _fault(document, "/metadata", "metadata.name is missing")
+        raise fault(document, "/metadata", "metadata.name is missing")
     if namespace is not None and metadata.get("namespace", namespace) != namespace:
         where = f"the manifest says namespace {metadata['namespace']!r}, the command line {namespace!r}"
-        raise _fault(document, "/metadata/namespace", f"{where}; drop one of them")
+        raise fault(document, "/metadata/namespace", f"{where}; drop one of them")
     return value if namespace is None else {**value, "metadata": {"namespace": namespace, **metadata}}
 
 
@@ -195,5 +195,6 @@ def _read(path: Path | None) -> list[Document]:
         raise Invalid(f"{path}: {error.strerror or error}") from error
 
 
-def _fault(document: Document, pointer: str, detail: str) -> Invalid:
+def fault(document: Document, pointer: str, detail: str) -> Invalid:
+    """Return what is wrong with a document, with its place."""
     return Invalid(f"{locate(document, pointer)}: {detail}")

@@ -27,7 +27,10 @@ KEPT_FOR: Final = timedelta(seconds=5)
 #: More names than this help nobody.
 NAMES_MAX: Final = 500
 #: What ``get`` lists.
-KINDS: Final = ("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces", "workflows", "runs", "workers")
+KINDS: Final = (
+    *("jobs", "tasks", "agents", "endpoints", "waiting", "namespaces"),
+    *("workflows", "runs", "batches", "items", "workers"),
+)
 #: What ``watch`` takes several of at once.
 WATCHED: Final = ("jobs", "placements", "tasks", "agents")
 
@@ -68,19 +71,20 @@ def jobs_and_tasks(ctx: typer.Context, incomplete: str) -> list[str]:
 def kinds_and_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete what ``get`` takes first: a kind, or ``kind/NAME``."""
     if "/" in incomplete:
-        return subjects("job", "task", "agent", "namespace", "workflow", "run")(ctx, incomplete)
+        return subjects("job", "task", "agent", "namespace", "workflow", "run", "batch")(ctx, incomplete)
     return list(KINDS)
 
 
 def names_of_kind(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
     """Complete what ``get`` takes second: a name of the kind that stands before it."""
-    kind = {"endpoints": "job"}.get(str(ctx.params.get("kind")), str(ctx.params.get("kind")).removesuffix("s"))
+    asked = str(ctx.params.get("kind"))
+    kind = {"endpoints": "job", "items": "run", "batches": "batch"}.get(asked, asked.removesuffix("s"))
     return names(ctx, kind) if kind in _PATHS else []
 
 
 def awaited(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete what ``wait`` takes."""
-    return [*subjects("job", "change", "run")(ctx, incomplete), "agents"]
+    return [*subjects("job", "change", "run", "batch")(ctx, incomplete), "agents"]
 
 
 def watched(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
@@ -146,9 +150,10 @@ _PATHS: Final[dict[str, Callable[[str | None], Sequence[str]]]] = {
     "secret": _in("secrets"),
     "workflow": _in("workflows"),
     "run": _in("runs"),
+    "batch": _in("batches"),
 }
 #: There are too many of them to offer them unasked.
-_MANY: Final = ("task", "run")
+_MANY: Final = ("task", "run", "batch")
 
 
 def _name_of(kind: str, item: dict[str, Any]) -> str:
@@ -159,7 +164,7 @@ def _name_of(kind: str, item: dict[str, Any]) -> str:
             return str(item["metadata"]["name"])
         case "change":
             return str(item["status"]["change"])
-        case "task" | "run":
+        case "task" | "run" | "batch":
             return str(item["id"])
         case _:
             return str(item["name"])

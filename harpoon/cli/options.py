@@ -49,7 +49,7 @@ What = Annotated[
         help="job/NAME, NAME, task/ID, agent/NAME or run/ID.",
         metavar="WHAT",
         show_default=False,
-        autocompletion=offers.subjects("job", "task", "agent", "run", is_bare=True),
+        autocompletion=offers.subjects("job", "task", "agent", "run", "batch", is_bare=True),
     ),
 ]
 NamespaceOfFile = Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import difference, documents, namespaces, output, planfile, screens, terminal, workflows
+from harpoon.cli import difference, documents, namespaces, output, planfile, run_batches, screens, terminal, workflows
 from harpoon.cli.options import NamespaceOfFile, Output, Remote
 from harpoon.cli.outcome import ExitCode
 from harpoon.cli.session import Session
@@ -73,6 +73,7 @@ def plan(
     form, place = _form(output_, out)
     client = remote.client()
     own, rest = namespaces.split(documents.read_documents(named))
+    run_batches.check_none(rest)
     flows, read = workflows.split(rest)
     if place is not None:
         _check_promisable([*own, *flows], read)

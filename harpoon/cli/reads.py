@@ -1,7 +1,7 @@
 """Verbs that show how things are: version, get, status."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,11 @@ from harpoon.cli.verb import verb
 from harpoon.client.watch import Selection
 from harpoon.kit.errors import Invalid, NotFound
 from harpoon.model.run import Status as RunStatus
+
+#: What may be listed of all namespaces, with a column for them.
+_NAMESPACED: Final = (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN, columns.BATCH)
+#: Of what no history is kept.
+_PRESENT: Final = (columns.WORKFLOW, columns.RUN, columns.BATCH, columns.ITEM, columns.WORKER)
 
 
 @verb("version", examples=("harpoon version", "harpoon version -o json"))
@@ -44,6 +49,8 @@ def version(form: Format = Output.TABLE) -> None:
         "harpoon get workflows",
         "harpoon get workers -n shop",
         "harpoon get runs --workflow refund --status failed",
+        "harpoon get batches",
+        "harpoon get items resize",
         "harpoon get runs --since 2h --limit 20 -l team=shop",
     ),
 )
@@ -53,7 +60,8 @@ def get(  # noqa: PLR0913 one parameter an option
     kind: Annotated[
         str,
         typer.Argument(
-            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows, runs or workers; or KIND/NAME.",
+            help="jobs, tasks, agents, endpoints, waiting, namespaces, workflows, runs, batches, items or workers; or "
+            "KIND/NAME.",
             metavar="KIND",
             show_default=False,
             autocompletion=offers.kinds_and_names,
@@ -72,20 +80,13 @@ def get(  # noqa: PLR0913 one parameter an option
         typer.Option(help="Only runs of this workflow.", metavar="NAME", autocompletion=offers.workflows),
     ] = None,
     span: run_lists.Span,
-    parent: Annotated[
-        str | None,
-        typer.Option(
-            help="Only runs that this run has called; other lists leave such runs out.",
-            metavar="RUN",
-            callback=lambda text: text and text.removeprefix("run/"),
-            autocompletion=offers.runs,
-        ),
-    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     at: looking.At = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """List jobs, tasks, agents, endpoints of a job, what waits, namespaces, workflows, runs or workers; or show one.
+    """List jobs, tasks, agents, endpoints, what waits, namespaces, workflows, runs, batches or workers; or show one.
+
+    The endpoints are those of a job; the items those of a run, or of a batch, each with what came of it.
 
     With -w, go on with what changes: with -o json a line, with -o yaml a document for each. With --at, show what
     stood then, as far as the server keeps a history; of workflows, runs and workers none is kept.
@@ -98,19 +99,18 @@ def get(  # noqa: PLR0913 one parameter an option
     _check(asked, name, scope, is_watching=watch)
     if watch and at is not None:
         raise Invalid("what was does not change any more; drop -w, or --at")
-    has_namespaces = scope.all_namespaces and asked in (columns.JOB, columns.TASK, columns.WORKFLOW, columns.RUN)
+    has_namespaces = scope.all_namespaces and asked in _NAMESPACED
     chosen = tuple(status_ or ())
-    if (chosen or workflow or parent or span.is_given) and (asked is not columns.RUN or name):
+    if (chosen or workflow or span.is_given) and (asked is not columns.RUN or name):
         raise Invalid(
             "--status, --workflow, --parent, --since, --until and --limit select from a list of runs: harpoon get runs"
         )
-    if at is not None and asked in (columns.WORKFLOW, columns.RUN, columns.WORKER):
+    if at is not None and asked in _PRESENT:
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
     if asked is columns.RUN and name is None:
         if watch and span.limit is not None:
             raise Invalid("what is watched is watched whole; drop -w, or --limit")
-        states = [one.value for one in chosen]
-        query = {"status": states, "workflow": workflow, "parent": parent, "tag": scope.tags, **span.query()}
+        query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags, **span.query()}
         run_lists.show(client, scope, query, form, is_watching=watch)
         return
     if watch:
@@ -184,6 +184,11 @@ def _read(
             raise Invalid("name the job whose endpoints you want: harpoon get endpoints NAME")
         answer = _one(client, ("namespaces", scope.namespace, "jobs", name, "endpoints"), at)
         return answer, answer["endpoints"]
+    if kind is columns.ITEM:
+        if name is None:
+            raise Invalid("name the run, or the batch, whose items you want: harpoon get items NAME")
+        answer = read_list(client, ("namespaces", scope.namespace, "runs", name, "items"))
+        return answer, answer["items"]
     if kind is columns.WORKER:
         return _workers(client, name, scope)
     if kind is columns.WAITING:
@@ -231,13 +236,13 @@ def _check(kind: Kind, name: str | None, scope: Scope, *, is_watching: bool) -> 
         raise Invalid("what waits is listed whole, grouped by reason; of one object ask: harpoon why KIND/NAME")
     if kind is columns.WORKER and (scope.tags or scope.all_namespaces):
         raise Invalid("workers have no tags and are of one namespace; drop -l and -A, or see: harpoon report stats")
-    if kind in (columns.NAMESPACES, columns.WORKFLOW, columns.WORKER) and is_watching:
+    if kind in (columns.NAMESPACES, columns.WORKFLOW, columns.BATCH, columns.ITEM, columns.WORKER) and is_watching:
         raise Invalid(f"{kind.plural} are not watched; list them again: harpoon get {kind.plural}")
     if kind is columns.RUN and name and is_watching:
         raise Invalid(f"wait for it to be over: harpoon wait run/{name}")
     if kind is columns.NAMESPACES and scope.tags:
         raise Invalid("namespaces have no tags; drop -l")
-    if (name or kind is columns.ENDPOINT) and scope.tags:
+    if (name or kind in (columns.ENDPOINT, columns.ITEM)) and scope.tags:
         raise Invalid(f"tags select from a list; drop -l, or the name {name}")
     if name and scope.all_namespaces:
         raise Invalid(f"{name} is in one namespace; name it with -n instead of -A")

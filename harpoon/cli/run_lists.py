@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, output, terminal
+from harpoon.cli import columns, offers, output, terminal
 from harpoon.cli.follow import RETRY_AFTER, Changing
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Output, Scope
@@ -29,7 +29,7 @@ _PAUSE: Final = timedelta(milliseconds=250)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Of which time, and how many."""
+    """Of which time, started by what, and how many."""
 
     since: Annotated[
         str | None,
@@ -42,15 +42,25 @@ class Span:
         int | None, typer.Option(help="Only so many runs, the latest ones.", metavar="N", min=1, max=LIMIT_MAX)
     ] = None
 
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            help="Only runs that this run has called; other lists leave such runs out.",
+            metavar="RUN",
+            autocompletion=offers.runs,
+        ),
+    ] = None
+
     @property
     def is_given(self) -> bool:
         """Whether any of it was said."""
-        return (self.since or self.until or self.limit) is not None
+        return (self.since or self.until or self.limit or self.parent) is not None
 
     def query(self) -> dict[str, str | None]:
         """Return what a server is asked."""
         limit = None if self.limit is None else str(self.limit)
-        return {"since": moment(self.since), "until": moment(self.until), "limit": limit}
+        parent = self.parent and self.parent.removeprefix("run/")
+        return {"since": moment(self.since), "until": moment(self.until), "limit": limit, "parent": parent}
 
 
 def moment(text: str | None) -> str | None:

@@ -17,6 +17,16 @@ _ANY: Final = "additionalProperties"
 #: What a stretch of a bar is drawn with: while it could be claimed, while a worker had it, while it waited.
 _STROKES: Final = {"queue": ".", "work": "=", "wait": "-"}
 
+
+def _items(visit: Object) -> str:
+    """Say what became of the items of a visit; empty: it has none."""
+    told = visit.get("items")
+    if not told:
+        return ""
+    more = [f"{told[word]} {word}" for word in ("failed", "cancelled") if told[word]]
+    return ", ".join([f"{told['done']} of {told['count']} items done", *more])
+
+
 VISIT: Final = (
     Column("OPERATION", lambda row: str(row["op"])),
     Column("VISIT", lambda row: str(row["visit"])),
@@ -27,7 +37,7 @@ VISIT: Final = (
     Column("STARTED", lambda row: columns.age(row["started_ms"])),
     Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
     Column("DUE", lambda row: "" if row["ended_ms"] else columns.until(row["due_ms"]), is_wide=True),
-    Column("WHY", lambda row: str(row["waits_for"] or row["error"]), is_sentence=True),
+    Column("WHY", lambda row: str(row["waits_for"] or row["error"] or _items(row)), is_sentence=True),
 )
 OPERATION: Final = (
     Column("OPERATION", lambda row: str(row["op"])),
@@ -166,6 +176,9 @@ def _schema(schema: Mapping[str, Any]) -> str:
 
 def does(operation: Mapping[str, Any]) -> str:
     """Say in a few words what an operation does."""
+    if foreach := operation.get("foreach"):
+        items = foreach["items"] if isinstance(foreach["items"], str) else f"{len(foreach['items'])} items"
+        return f"{does({**operation, 'foreach': None})} for each of {items}"
     if operation.get("worker") is not None:
         return f"worker {operation['worker']}"
     if operation.get("call") is not None:

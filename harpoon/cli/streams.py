@@ -87,6 +87,7 @@ def watch(
         "harpoon wait change/default.web.1-42",
         "harpoon wait agents --count 2",
         "harpoon wait run/o-17",
+        "harpoon wait batch/resize --timeout 1h",
     ),
 )
 def wait(
@@ -94,7 +95,7 @@ def wait(
     what: Annotated[
         str,
         typer.Argument(
-            help="job/NAME, change/ID, run/ID or agents.",
+            help="job/NAME, change/ID, run/ID, batch/NAME or agents.",
             metavar="WHAT",
             show_default=False,
             autocompletion=offers.awaited,
@@ -107,12 +108,12 @@ def wait(
 ) -> None:
     """Wait until a job is ready or gone, a batch job has succeeded, a change is done, or agents are connected.
 
-    Of a run: until it is over. Exit code 7: the batch job has failed, and the last lines of the task at fault are told;
-    or the run did not succeed.
+    Of a run, or a batch: until it is over. Exit code 7: the batch job has failed, and the last lines of the task at
+    fault are told; or the run did not succeed.
     """
     client, span = remote.client(), span_of(timeout)
     kind, _, name = what.partition("/")
-    if goal is not Goal.READY and kind in ("agents", "change", "changes", "run", "runs"):
+    if goal is not Goal.READY and kind in ("agents", "change", "changes", "run", "runs", "batch", "batches"):
         raise Invalid(f"--for says what a job is to be, and {what} is none; leave it out")
     match kind:
         case "job" | "jobs" if name and goal is Goal.GONE:
@@ -121,13 +122,13 @@ def wait(
             done = waiting.wait_ready(client, namespace, name, span, is_batch=goal is Goal.SUCCEEDED)
         case "change" | "changes" if name:
             done = waiting.wait_change(client, name, span)
-        case "run" | "runs" if name:
+        case "run" | "runs" | "batch" | "batches" if name:
             run_waiting.end(run_waiting.wait_run(client, namespace, name, span))
             return
         case "agents" if not name:
             done = waiting.wait_agents(client, count, span)
         case _:
-            raise Invalid(f"write what to wait for as job/NAME, change/ID, run/ID or agents; got {what!r}")
+            raise Invalid(f"write what to wait for as job/NAME, change/ID, run/ID, batch/NAME or agents; got {what!r}")
     terminal.say(f"{what} {done.phase}" + (f": {done.summary}" if done.summary else ""))
 
 

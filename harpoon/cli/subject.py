@@ -34,7 +34,7 @@ class Subject(NamedTuple):
 def subject_of(text: str, namespace: str, *, others: Sequence[Kind] = ()) -> Subject:
     """Read ``job/NAME``, ``NAME``, ``task/ID``, ``ID`` or ``agent/NAME``; also ``job/NS/NAME`` as of `get waiting`.
 
-    Other kinds are read where they are taken, such as ``namespace/NAME`` or ``run/ID``.
+    Other kinds are read where they are taken, such as ``namespace/NAME``, ``run/ID`` or ``batch/NAME``.
 
     Raises:
         Invalid: It is none of these.

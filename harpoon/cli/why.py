@@ -42,8 +42,8 @@ def why(
     """
     if form is Output.NAME:
         raise Invalid("an explanation has no name; write it as table, wide, json or yaml")
-    subject, client = subject_of(what, namespace, others=(columns.RUN,)), remote.client()
-    if at is not None and subject.kind is columns.RUN:
+    subject, client = subject_of(what, namespace, others=(columns.RUN, columns.BATCH)), remote.client()
+    if at is not None and subject.kind in (columns.RUN, columns.BATCH):
         raise Invalid("of runs no history is kept; drop --at")
     path = (*subject.path, "why")
     answer = client.get(*path).body if at is None else looking.read(client, path, at)

@@ -34,9 +34,9 @@ class Outcome(NamedTuple):
 
 
 def split(read: Sequence[Document]) -> tuple[list[Document], list[Document]]:
-    """Return the documents that declare workflows, and all others."""
+    """Return the documents that declare workflows, each after those that it calls, and all others."""
     own = [document for document in read if _kind(document) == KIND]
-    return own, [document for document in read if _kind(document) != KIND]
+    return _ordered(own), [document for document in read if _kind(document) != KIND]
 
 
 def declare(client: Session, read: Sequence[Document], namespace: str | None, *, is_dry: bool = False) -> list[Outcome]:
@@ -85,6 +85,42 @@ def lines(told: Sequence[Outcome], *, is_terse: bool) -> Iterator[str]:
         yield f"{terminal.paint(f'workflow/{one.workflow}', 'bold')}: {terminal.paint(action, colour)}"
         if not is_terse or one.outcome != "created":
             yield from screens.indented(difference.lines(one.changes))
+
+
+def _ordered(own: Sequence[Document]) -> list[Document]:
+    """Sort workflows so that each stands after those that it calls; else as they stand."""
+    by_name = {_name(document): document for document in reversed(own)}
+    told: dict[int, Document] = {}
+    ahead = list(reversed(own))
+    begun: set[int] = set()
+    while ahead:
+        document = ahead[-1]
+        if id(document) not in begun:
+            # Those that call each other in a circle are refused by whoever they are declared to.
+            begun.add(id(document))
+            called = [by_name[name] for name in _called(document) if name in by_name]
+            ahead += [one for one in reversed(called) if id(one) not in begun]
+            continue
+        told.setdefault(id(ahead.pop()), document)
+    return list(told.values())
+
+
+def _called(document: Document) -> Iterator[tuple[object, object]]:
+    """Yield what a workflow calls, by namespace and name, as far as that is written as it should be."""
+    told = document.value
+    spec = told.get("spec") if isinstance(told, dict) else None
+    operations = spec.get("operations") if isinstance(spec, dict) else None
+    for one in operations.values() if isinstance(operations, dict) else ():
+        call = one.get("call") if isinstance(one, dict) else None
+        name = call.get("workflow") if isinstance(call, dict) else None
+        if isinstance(name, str):
+            yield _name(document)[0], name
+
+
+def _name(document: Document) -> tuple[object, object]:
+    told = document.value.get("metadata") if isinstance(document.value, dict) else None
+    metadata = told if isinstance(told, dict) else {}
+    return str(metadata.get("namespace")), str(metadata.get("name"))
 
 
 def _kind(document: Document) -> object:

@@ -11,6 +11,8 @@ import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -20,8 +22,10 @@ from yarl import URL
 
 from harpoon.kit.destination import Address, Forbidden, Guard, literal
 
-#: A host has so long to take a connection.
+#: A host has so long to be resolved, and to take a connection.
 CONNECT_S: Final = 10.0
+#: Names that are resolved at once.
+RESOLVED_AT_ONCE: Final = 16
 #: A connection that is not used is kept for so long.
 KEEP_S: Final = 15.0
 #: Bytes of one line of an answer's head, and of one header.
@@ -84,8 +88,9 @@ class OutwardCaller:
 
     def __init__(self, guard: Guard, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._guard = guard
+        self._of_host = _OfHost()
         connector = aiohttp.TCPConnector(
-            resolver=_Checked(guard, resolve or _resolve),
+            resolver=_Checked(guard, resolve or self._of_host),
             use_dns_cache=False,
             # What is sent at once is bounded by who calls.
             limit=0,
@@ -95,7 +100,7 @@ class OutwardCaller:
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
             auto_decompress=False,
             trust_env=False,
             max_line_size=LINE_MAX,
@@ -105,6 +110,7 @@ class OutwardCaller:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        self._of_host.close()
 
     async def call(self, request: Request, most: int) -> Answer:
         """Send a request, and read up to ``most`` bytes of the body of the answer.
@@ -210,9 +216,20 @@ class _Checked(AbstractResolver):
         """Nothing is kept."""
 
 
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+class _OfHost:
+    """Resolves names as the host does, on threads of its own: one that takes long keeps nobody else waiting."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(RESOLVED_AT_ONCE, "resolve")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        find = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, find)
+        return [str(address[0]) for *_, address in found]
+
+    def close(self) -> None:
+        """Wait for no thread."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

@@ -58,7 +58,7 @@ def owner_of(order: Order) -> RunOwner:
 def job_name(owner: RunOwner) -> str:
     """Return the name of the job that is the task of an attempt: always the same, and no other attempt's."""
     told = f"{owner.run}/{owner.op}/{owner.visit}/{owner.attempt}"
-    stem = owner.op.removesuffix("[]").replace("_", "-")[:_STEM].rstrip("-")
+    stem = owner.op.partition("[")[0].replace("_", "-")[:_STEM].rstrip("-")
     return f"{stem}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 

@@ -37,8 +37,9 @@ from harpoon.model.label import DONE, FAIL
 from harpoon.model.run import Status
 from harpoon.model.sub_run import Caller, sub_run_id
 
-#: Sub-runs that one instance waits for at once: each is a few kilobytes beside the run itself.
-MOST: Final = 10_000
+#: Sub-runs that one instance waits for at once. Those that wait for others of them hold their places meanwhile, so it
+#: is no less than there may be; each is a few kilobytes beside the run itself.
+MOST: Final = 1 << 20
 #: Wait before what the shard had no room for is tried again.
 AGAIN_S: Final = 0.2
 #: Whoever conducts the shard is waited for so long at a time.
@@ -65,6 +66,8 @@ class Calls:
         self._workflows = workflows
         #: Key of a sub-run → who waits for its end.
         self._waiting: dict[str, asyncio.Future[tuple[Conducted, Draft]]] = {}
+        #: One is started in a turn of the event loop, however many are to be.
+        self._starting = asyncio.Lock()
 
     # What conductors tell.
 
@@ -143,7 +146,7 @@ class Calls:
         key = run_key(start.namespace, start.id)
         ended = self._waiting[key] = asyncio.get_running_loop().create_future()
         try:
-            begun = await _begun(conductor, start, form)
+            begun = await self._begun(conductor, start, form)
             if not isinstance(begun, Begun):
                 return _failed(str(begun))
             if begun.status.is_over:
@@ -159,24 +162,26 @@ class Calls:
             if self._waiting.get(key) is ended:
                 del self._waiting[key]
 
+    async def _begun(self, conductor: Conductor, start: Start, form: Form) -> Begun | HarpoonError:
+        """Start a sub-run; as long as the shard has no room, again."""
+        while True:
+            async with self._starting:
+                await asyncio.sleep(0)
+                landing = conductor.start([(start, form)])
+            [told] = await landing
+            if not isinstance(told, Unavailable):
+                break
+            await asyncio.sleep(AGAIN_S)
+        if isinstance(told, Reused):
+            return Reused(f"run {start.id} was started for something else", reused=start.id)
+        return told
+
     async def _past(self, key: str, run: str, status: Status) -> Outcome:
         """Return what came of a sub-run that has ended before."""
         header = await self._runs.reader.header(key)
         if header is None:
             return _failed(f"sub-run {run} {_HOW.get(status, status.value)}, and is not kept any more")
         return _outcome(run, header.status, header.outputs, header.reason)
-
-
-async def _begun(conductor: Conductor, start: Start, form: Form) -> Begun | HarpoonError:
-    """Start a sub-run; as long as the shard has no room, again."""
-    while True:
-        [told] = await conductor.start([(start, form)])
-        if not isinstance(told, Unavailable):
-            break
-        await asyncio.sleep(AGAIN_S)
-    if isinstance(told, Reused):
-        return Reused(f"run {start.id} was started for something else", reused=start.id)
-    return told
 
 
 def _is_called(conductor: Conductor, conducted: Conducted) -> bool:

@@ -42,6 +42,8 @@ _TO_BE_HAD: Final = frozenset({"early", MOVED})
 #: Codes of refusals of what a connector said: the attempt is open, and is to be closed otherwise.
 _NOT_SO: Final = frozenset({"label", "output"})
 _MOVED: Final = Refusal(MOVED, "nobody here conducts the run now")
+#: Attempts that are claimed in one turn of the event loop.
+DEALT_AT_ONCE: Final = 250
 #: Lists that an output stands in where it is stored, and some more.
 _DEEPER: Final = 8
 #: Frames of a connector's error that are logged.
@@ -212,7 +214,7 @@ class Connecting:
             session.want = room
         if self._group is None or not room or post.is_resting:
             return
-        post.asker.want = room
+        post.asker.want = min(room, DEALT_AT_ONCE)
         if not post.is_asking:
             post.is_asking = True
             self._floor.ask_for(post.asker, post)

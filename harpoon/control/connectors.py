@@ -24,7 +24,7 @@ def connectors_of(means: Means, controller: Controller, caller: Caller) -> tuple
     secret_of = partial(value_of, view, means.keyring)
     return (
         HttpConnector(caller, secret_of, f"harpoon/{__version__}"),
-        TaskConnector(means, view, registry, runs),
-        JobConnector(means, view, registry, controller.steering, runs),
+        TaskConnector(means, view, registry, runs, controller.sweeper),
+        JobConnector(means, view, registry, controller.steering, runs, controller.sweeper),
         controller.calls,
     )

@@ -79,6 +79,8 @@ class Controller:
         self.keyed: KeyedSignals | None = None
         #: Matches attempts with workers; None: no runs are conducted here.
         self.exchange = None if exchange_for is None else exchange_for(self.runs.conductor_of)
+        #: Sweeps what is left of orders of attempts.
+        self.sweeper = Sweeper(means, metrics, view, self.registry, self.runs)
         if self.exchange is not None:
             failures = metrics.passes_failed.labels("keyed-signals")
             self.keyed = KeyedSignals(
@@ -91,7 +93,7 @@ class Controller:
                 retention=Retention(means.store, self.runs.reader, means.clock, metrics),
                 keyed=self.keyed,
                 calls=self.calls,
-                sweeper=Sweeper(means, metrics, view, self.registry, self.runs),
+                sweeper=self.sweeper,
             )
         #: The present one; None: this instance does not act now.
         self.term: Term | None = None

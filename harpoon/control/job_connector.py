@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, cast
 
-from harpoon.control.attempt_jobs import Done, Once, refusal_of
+from harpoon.control.attempt_jobs import Done, Once, order_key, refusal_of
 from harpoon.control.changes import change_status
 from harpoon.control.connector_port import Order, Outcome, Report
 from harpoon.control.means import Means
@@ -21,6 +21,7 @@ from harpoon.control.registry import TRIES, Accepted, Extra, Registry
 from harpoon.control.rollout_status import rollout_progress
 from harpoon.control.runs import Runs
 from harpoon.control.steering import Steering
+from harpoon.control.sweeping import Sweeper
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, Problem, Unavailable
 from harpoon.kit.ordered import merged, spec_of
@@ -48,11 +49,14 @@ class JobConnector:
     most = 10_000
     resumes = True
 
-    def __init__(self, means: Means, view: View, registry: Registry, steering: Steering, runs: Runs) -> None:
+    def __init__(
+        self, means: Means, view: View, registry: Registry, steering: Steering, runs: Runs, sweeper: Sweeper
+    ) -> None:
         self._clock = means.clock
         self._view = view
         self._registry = registry
         self._steering = steering
+        self._sweeper = sweeper
         self._once = Once(registry, view, means.store, runs)
         self._verbs: Mapping[str, _Verb] = {
             "schedule": self._schedule,
@@ -65,6 +69,12 @@ class JobConnector:
 
     async def carry_out(self, order: Order, report: Report) -> Outcome:
         """Have the job changed, and wait as long as the order says."""
+        try:
+            return await self._carry_out(order, report)
+        finally:
+            self._sweeper.soon(order_key(order))
+
+    async def _carry_out(self, order: Order, report: Report) -> Outcome:
         spec = order.spec.job
         assert spec is not None, "it is an operation of that kind"
         told = cast("Mapping[str, Any]", order.input)

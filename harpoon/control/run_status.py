@@ -313,12 +313,12 @@ def _caught_up(seen: Seen) -> Header:
 
 def _form(graph: Graph, span_ms: int, called: Mapping[str, WorkflowSpec]) -> Form:
     told = bounds_within(graph, called, span_ms)
-    spans = {name: span_ms_of(operation) for name, operation in graph.spec.operations.items()}
+    spans = {name: span_ms_of(operation) for name, operation in graph.operations.items()}
     most = {
         name: Most(visits=share.visits, attempts=share.attempts, span_ms=spans[name])
         for name, share in told.operations.items()
     }
-    return Form(graph, Plot(operations=graph.spec.operations, most=most), told)
+    return Form(graph, Plot(operations=graph.operations, most=most, bare=graph.bare), told)
 
 
 def _seen(revision: int, header: Header, events: list[Event], form: Form | None) -> Seen:

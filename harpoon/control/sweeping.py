@@ -7,6 +7,8 @@ is open. A job whose task has ended stays as long as it says, for its logs; then
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
+from typing import Final
 
 import structlog
 
@@ -22,6 +24,9 @@ from harpoon.kit.loop import Loop
 from harpoon.model.owner import OrderRecord
 from harpoon.store.port import Compare, Delete, StoreUnavailable
 from harpoon.store.table import Row, RowChange
+
+#: A closing takes less, as a rule; where it takes longer, the next resync finds what is left.
+SOON: Final = timedelta(milliseconds=500)
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +62,10 @@ class Sweeper:
         """Sweep until cancelled."""
         with self._view.mirror.listening(self._hear):
             await self._loop.run()
+
+    def soon(self, key: str) -> None:
+        """Look at an order whose attempt is about to be closed, once it has been."""
+        self._loop.wake_after(key, SOON)
 
     def look_again(self) -> None:
         """Look at all there is once more: runs came to be conducted here."""

@@ -15,11 +15,12 @@ from typing import Final, cast
 
 import structlog
 
-from harpoon.control.attempt_jobs import Once, job_name, owner_of, refusal_of
+from harpoon.control.attempt_jobs import Once, job_name, order_key, owner_of, refusal_of
 from harpoon.control.connector_port import Order, Outcome, Report
 from harpoon.control.means import Means
 from harpoon.control.registry import Registry
 from harpoon.control.runs import Runs
+from harpoon.control.sweeping import Sweeper
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
 from harpoon.kit.ordered import task_spec
@@ -46,14 +47,21 @@ class TaskConnector:
     most = 10_000
     resumes = True
 
-    def __init__(self, means: Means, view: View, registry: Registry, runs: Runs) -> None:
+    def __init__(self, means: Means, view: View, registry: Registry, runs: Runs, sweeper: Sweeper) -> None:
         self._view = view
         self._registry = registry
+        self._sweeper = sweeper
         self._once = Once(registry, view, means.store, runs)
         self._last_lines = means.last_lines
 
     async def carry_out(self, order: Order, report: Report) -> Outcome:
         """Have the task run, and wait for its end."""
+        try:
+            return await self._carry_out(order, report)
+        finally:
+            self._sweeper.soon(order_key(order))
+
+    async def _carry_out(self, order: Order, report: Report) -> Outcome:
         owner = owner_of(order)
         name = job_name(owner)
         try:

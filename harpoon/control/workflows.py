@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from harpoon.control.callees import callees_of, callers_of, check_callers, forms_of
+from harpoon.control.callees import bounds_with, callees_of, callers_of, check_callers, forms_of
 from harpoon.control.freshness import Freshness
 from harpoon.control.orders import Form
 from harpoon.control.run_reader import RunReader
@@ -29,6 +29,7 @@ from harpoon.core.graph import Graph, compile_graph
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed, Unavailable
+from harpoon.model.batch_manifest import BATCH
 from harpoon.model.run import Status
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import GraphRecord, WorkflowManifest, WorkflowRecord, WorkflowSpec
@@ -168,6 +169,39 @@ class Workflows:
         forms, called = forms_of(self._view, namespace, name, record.spec)
         return Form(record.generation, graph, (kept, *called), forms)
 
+    async def kept(self, namespace: str, name: str, spec: WorkflowSpec) -> Form:
+        """Return what a run is started on that is of no declared workflow; it is kept from now on.
+
+        Args:
+            namespace: Of the run.
+            name: What is in the place of a workflow's name.
+            spec: What the run does.
+
+        Raises:
+            Invalid: It has flaws, no bound, or calls what it cannot; all are told.
+            Conflict: What it calls was changed meanwhile.
+            StoreUnavailable: The store could not answer.
+        """
+        generation = generation_of(spec)
+        key = f"{job_key(namespace, name)}/{generation}"
+        graph = self._graphs.get(key) or await _compiled(spec)
+        await bounds_with(graph, callees_of(self._view, namespace, name, spec).specs)
+        forms, called = forms_of(self._view, namespace, name, spec)
+        self._keep(key, graph)
+        for _ in range(TRIES):
+            row = self._view.graphs.rows.get(key)
+            if row is not None and row.value.retired_ms is None:
+                return Form(generation, graph, (Compare(GRAPHS + key, mod=row.mod_revision), *called), forms)
+            now_ms = self._clock.now().wall
+            record = GraphRecord(namespace=namespace, name=name, generation=generation, spec=spec, at_ms=now_ms)
+            compares = (Compare(GRAPHS + key, mod=0 if row is None else row.mod_revision),)
+            revision = await settle.commit(self._store, compares, (Put(GRAPHS + key, _dumped(record)),))
+            if revision is None:
+                await settle.see_others(self._store, self._view.mirror, compares)
+            else:
+                await self._view.mirror.shows(revision)
+        raise Unavailable("others keep changing what this is made of; try again")
+
     async def graph(self, namespace: str, name: str, generation: str) -> Graph:
         """Return the graph of a generation, of which there may be open runs.
 
@@ -196,7 +230,8 @@ class Workflows:
             f"{job_key(header.namespace, workflow)}/{generation}"
             async for found in reader.headers()
             for header in found
-            if header.status is Status.RUNNING
+            # What a batch came to is told by what it was made of, and that is declared nowhere.
+            if header.status is Status.RUNNING or header.workflow == BATCH
             for workflow, generation in ((header.workflow, header.generation), *header.forms.items())
         }
         deleted = 0
@@ -315,12 +350,11 @@ async def _compiled(spec: WorkflowSpec) -> Graph:
     return await asyncio.get_running_loop().run_in_executor(None, compile_graph, spec)
 
 
-def _dumped(record: WorkflowRecord) -> bytes:
+def _dumped(record: WorkflowRecord | GraphRecord) -> bytes:
     dumped = codec.dump(record)
     if len(dumped) > SPEC_BYTES_MAX:
-        raise Invalid(
-            f"workflow {record.name} takes {len(dumped)} bytes; at most {SPEC_BYTES_MAX} fit: move data into inputs"
-        )
+        what = "the batch" if record.name == BATCH else f"workflow {record.name}"
+        raise Invalid(f"{what} takes {len(dumped)} bytes; at most {SPEC_BYTES_MAX} fit: move data into inputs")
     return dumped
 
 

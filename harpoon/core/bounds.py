@@ -124,23 +124,25 @@ def bounds(graph: Graph, deadline_ms: int | None = None, callees: Mapping[str, B
 
 def _calls(shape: Shape, counts: Counts, plan: Plan, callees: Mapping[str, Bounds]) -> Called:
     """Return what the sub-runs may come to: each attempt of a call is a run."""
-    if all(spec.call is None for spec in shape.specs):
+    if not any(shape.calls):
         return _NO_CALLS
-    each: list[Called] = []
-    for spec, cost in zip(shape.specs, shape.costs, strict=True):
-        call = spec.call
-        told = None if call is None else callees.get(call.workflow)
-        # That of the whole list starts nothing.
-        tries = cost.attempts - (spec.foreach is not None)
-        if call is None:
-            each.append(_NO_CALLS)
-        elif told is None:
-            each.append(Called(tries, 0, 0))
-        else:
-            of_one = (1 + told.calls.runs, told.attempts, told.bytes)
-            each.append(Called(*(tries * most_ for most_ in of_one)))
+    each = [_of_calls(calls, callees) for calls in shape.calls]
     beyond = [0] * len(each)
     return Called(*(most(shape, counts, plan, [one[at] for one in each], beyond) for at in range(len(_NO_CALLS))))
+
+
+def _of_calls(calls: Sequence[tuple[str, int]], callees: Mapping[str, Bounds]) -> Called:
+    """Return what the sub-runs of one visit may come to."""
+    runs = attempts = stored = 0
+    for workflow, tries in calls:
+        told = callees.get(workflow)
+        if told is None:
+            runs += tries
+            continue
+        runs += tries * (1 + told.calls.runs)
+        attempts += tries * told.attempts
+        stored += tries * told.bytes
+    return Called(runs, attempts, stored)
 
 
 def shown(told: Bounds) -> dict[str, object]:
@@ -225,7 +227,7 @@ def _check(shape: Shape, counts: Counts, attempts: int, stored: int, calls: Call
 
 def _busiest(shape: Shape, counts: Counts, *, is_called: bool) -> int:
     """Return the operation that may have most attempts; of those that call workflows, if it is ``is_called``."""
-    ops = [op for op, spec in enumerate(shape.specs) if spec.call is not None or not is_called]
+    ops = [op for op, calls in enumerate(shape.calls) if calls or not is_called]
     return max(ops, key=lambda op: counts.visits[op] * shape.costs[op].attempts)
 
 

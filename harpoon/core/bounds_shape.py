@@ -3,9 +3,10 @@
 Operations are numbered in the order of the manifest. A *gate* is a trigger seen from the operation that it opens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from heapq import heapreplace
 from typing import Final, NamedTuple
 
 from harpoon.core.components import components
@@ -67,6 +68,8 @@ class Shape:
     into: Sequence[Sequence[Gate]]
     #: Operation → label → the gates that it is a member of.
     out: Sequence[Mapping[str, Sequence[Gate]]]
+    #: Operation → the workflows that one visit of it calls, and by how many attempts at most.
+    calls: Sequence[Sequence[tuple[str, int]]]
     #: Operation → the operations that it leads to, perhaps several times.
     successors: Sequence[Sequence[int]]
     #: Sets of operations that lead to each other, each before those that lead to it; and whether it is a cycle.
@@ -102,8 +105,9 @@ def shape_of(graph: Graph) -> Shape:
     spans: dict[tuple[int, timedelta | None, timedelta], int] = {}
     costs = [_cost(node, spans) if node.each is None else _cost_of_all(node, node.each, graph, spans) for node in nodes]
     specs = [node.spec for node in nodes]
+    calls = [_calls(graph, node, spans) for node in nodes]
     parts = [(part, len(part) > 1 or part[0] in successors[part[0]]) for part in components(successors)]
-    return Shape(names, specs, costs, begins, gates, into, out, successors, parts)
+    return Shape(names, specs, costs, begins, gates, into, out, calls, successors, parts)
 
 
 def _gate(index: int, op: str, members: Sequence[tuple[str, str]], numbers: Mapping[str, int]) -> Gate:
@@ -144,14 +148,29 @@ def _cost(node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int])
 def _cost_of_all(
     node: Node, each: Each, graph: Graph, spans: dict[tuple[int, timedelta | None, timedelta], int]
 ) -> Cost:
-    """Return what a visit may take with all its items: as many of them at once as may be, again and again."""
-    one = _cost(graph.nodes[member_of(node.name)], spans)
+    """Return what a visit may take with all its items."""
+    if each.is_of_steps:
+        every = [_cost(graph.nodes[member_of(node.name, index)], spans) for index in range(each.most)]
+    else:
+        every = [_cost(graph.nodes[member_of(node.name)], spans)] * each.most
     opened = _size(node.input)
     if node.input is not None and not node.input.is_constant:
         opened = max(opened, _NULL + ERROR_MAX)
-    rounds = -(-each.most // each.parallel)
-    stored = opened + _NULL + ERROR_MAX + each.most * one.bytes
-    return Cost(1 + each.most * one.attempts, rounds * one.span_ms, stored, _beyond_bytes(node))
+    stored = opened + _NULL + ERROR_MAX + sum([one.bytes for one in every])
+    attempts = 1 + sum([one.attempts for one in every])
+    return Cost(attempts, _span_of_all([one.span_ms for one in every], each.parallel), stored, _beyond_bytes(node))
+
+
+def _span_of_all(spans_ms: Sequence[int], parallel: int) -> int:
+    """Return how long items take, each begun in its order once one of so many places is free.
+
+    No item that takes less time makes another one begin later, so what takes longest is that all take as long as they
+    may.
+    """
+    free_ms = [0] * min(parallel, len(spans_ms))
+    for span_ms in spans_ms:
+        heapreplace(free_ms, free_ms[0] + span_ms)
+    return max(free_ms, default=0)
 
 
 def _beyond_bytes(node: Node) -> int:
@@ -215,10 +234,32 @@ def signals_bytes(graph: Graph, visits: Sequence[int], life_ms: int) -> int:
     most, consumed, called = 0, 0, 0
     nodes = [node for node in graph.nodes.values() if node.home is None]
     for node, often in zip(nodes, visits, strict=True):
-        wait = node.spec.wait
-        if wait is not None and wait.signal is not None:
-            most = max(most, node.spec.output_max)
-            consumed += often * (1 if node.each is None else node.each.most)
-        elif wait is not None and wait.callback:
-            called += node.spec.visits * node.spec.output_max
+        for one, times in _doing(graph, node):
+            wait = one.spec.wait
+            if wait is not None and wait.signal is not None:
+                most = max(most, one.spec.output_max)
+                consumed += often * times
+            elif wait is not None and wait.callback:
+                called += node.spec.visits * times * one.spec.output_max
     return called + most * (consumed + SIGNALS_MAX * (1 + life_ms // SIGNAL_KEPT_MS))
+
+
+def _calls(
+    graph: Graph, node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int]
+) -> Sequence[tuple[str, int]]:
+    """Return the workflows that one visit of a node calls, and by how many attempts."""
+    return [
+        (one.spec.call.workflow, times * _cost(one, spans).attempts)
+        for one, times in _doing(graph, node)
+        if one.spec.call is not None
+    ]
+
+
+def _doing(graph: Graph, node: Node) -> Iterator[tuple[Node, int]]:
+    """Yield what one visit of a node does, and how often: it, or its items."""
+    if node.each is None:
+        yield node, 1
+    elif node.each.is_of_steps:
+        yield from ((graph.nodes[member_of(node.name, index)], 1) for index in range(node.each.most))
+    else:
+        yield graph.nodes[member_of(node.name)], node.each.most

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from harpoon.core.chronicle import Chronicle, Visit
-from harpoon.core.graph import Graph, Node, home_of, member_of
+from harpoon.core.graph import Graph, Node, home_of
 from harpoon.core.run_groups import Plot, counted, items_said
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.operation import Operation
@@ -180,7 +180,7 @@ def _seen(graph: Graph, course: Course) -> _Seen:
         now_ms=course.now_ms,
         visits=visits,
         open_items=open_items,
-        items=counted(course.told, Plot(operations=graph.spec.operations, most={})),
+        items=counted(course.told, Plot(operations=graph.operations, most={})),
         closed=closed,
     )
 
@@ -268,7 +268,7 @@ def _box(graph: Graph, node: Node, seen: _Seen | None, *, is_start: bool) -> Box
     return Box(
         title=node.name,
         kind=node.kind.value,
-        does=does(node.spec),
+        does=f"{node.each.most} steps" if node.each is not None and node.each.is_of_steps else does(node.spec),
         state=state,
         note=", ".join(notes),
         aside=aside[:ASIDE_MAX],
@@ -303,8 +303,7 @@ def _state(graph: Graph, node: Node, seen: _Seen) -> State:
     if not visits:
         return State.SKIPPED if node.name in seen.skipped else State.AHEAD
     # Of one that goes through items, these tell whether anybody is at it.
-    doing = graph.nodes.get(member_of(node.name))
-    found = [_open(doing, visit, seen.now_ms) for visit in seen.open_items.get(node.name, ()) if doing is not None]
+    found = [_open(graph.nodes[visit.op], visit, seen.now_ms) for visit in seen.open_items.get(node.name, ())]
     found = found or [_open(node, visit, seen.now_ms) for visit in visits if not visit.is_closed]
     if found:
         return min(found, key=list(State).index)

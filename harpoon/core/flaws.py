@@ -10,6 +10,7 @@ from harpoon.core.moment import moment
 from harpoon.core.wiring import Flaw, Wiring, wire
 from harpoon.kit.errors import Invalid
 from harpoon.kit.expression import Failed, Names, Template, Type, compile_template
+from harpoon.model.foreach import STEPS, Foreach, Together
 from harpoon.model.inputs import as_json_schema
 from harpoon.model.operation import Json, Operation
 from harpoon.model.workflow import WorkflowSpec
@@ -38,7 +39,10 @@ _ITEMS: Final[_Expected] = {
 
 
 class Read(NamedTuple):
-    """A workflow as it was read: its wiring, its templates by where they stand, and what is wrong with both."""
+    """A workflow as it was read: its wiring, its templates by where they stand, and what is wrong with both.
+
+    Where operations go together, what is wired is the one that goes through them.
+    """
 
     wiring: Wiring
     templates: Mapping[Place, Template]
@@ -52,7 +56,7 @@ def flaws(spec: WorkflowSpec) -> tuple[Flaw, ...]:
 
 def read(spec: WorkflowSpec) -> Read:
     """Read a workflow: wire its operations and compile its templates."""
-    wiring, found = wire(spec)
+    wiring, found = wire(spec if spec.together is None else _gathered(spec, spec.together))
     names = names_of(spec)
     # What a run came to is shown to more people than may answer for the one who was asked.
     at_end, of_items = replace(names, callbacks=frozenset()), replace(names, has_item=True)
@@ -70,11 +74,18 @@ def read(spec: WorkflowSpec) -> Read:
     return Read(wiring, templates, tuple(found[:FLAWS_MAX]))
 
 
+def _gathered(spec: WorkflowSpec, told: Together) -> WorkflowSpec:
+    """Return the workflow of one operation whose items are the operations of another one."""
+    names = tuple(sorted(spec.operations))
+    foreach = Foreach(items=names, max=len(names), parallel=told.parallel, tolerate=told.tolerate, collect=told.collect)
+    return replace(spec, operations={STEPS: Operation(worker=STEPS, foreach=foreach)}, together=None)
+
+
 def names_of(spec: WorkflowSpec) -> Names:
     """Return what the expressions of a workflow may name."""
     return Names(
         inputs={name: as_json_schema(schema) for name, schema in spec.inputs.items()},
-        ops=frozenset(spec.operations),
+        ops=frozenset(spec.operations) if spec.together is None else frozenset({STEPS}),
         callbacks=frozenset(callbacks_of(spec)),
     )
 
@@ -112,6 +123,8 @@ def values_of(spec: WorkflowSpec) -> Iterator[tuple[Place, Json, _Expected, bool
 
     That is: where, what, of which types it may be, and whether it is worked out for each item.
     """
+    if spec.together is not None:
+        yield at(STEPS, "foreach", "items"), sorted(spec.operations), _ITEMS, False
     for name, op in spec.operations.items():
         is_of_item = op.foreach is not None
         if op.foreach is not None:

@@ -15,7 +15,7 @@ from harpoon.core.pace import Pace, pace_of
 from harpoon.core.wiring import Trigger, Wiring, offered
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.kit.expression import Template
-from harpoon.model.foreach import Foreach
+from harpoon.model.foreach import STEPS, Foreach
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
 from harpoon.model.workflow import WorkflowSpec
@@ -31,6 +31,7 @@ __all__ = [
     "Trigger",
     "compile_graph",
     "home_of",
+    "item_of",
     "member_of",
     "nodes_of",
 ]
@@ -51,8 +52,9 @@ class Kind(StrEnum):
     EACH = "each"
 
 
-#: What the name of a node ends with whose visits are items.
-_MEMBER: Final = "[]"
+#: What the name of a node has and ends with whose visits are items.
+_OPENS: Final = "["
+_CLOSES: Final = "]"
 
 
 class Each(NamedTuple):
@@ -63,14 +65,18 @@ class Each(NamedTuple):
     parallel: int
     tolerate: int
     is_collecting: bool
+    #: Whether each item is a visit of a node of its own.
+    is_of_steps: bool = False
 
 
 class Home(NamedTuple):
     """Whose items the visits of a node are."""
 
     op: str
-    #: Items of one visit.
+    #: Items of one visit that are visits of it.
     most: int
+    #: Of a node of its own, which item that is.
+    place: int | None = None
 
 
 class Pick(NamedTuple):
@@ -121,12 +127,14 @@ class Node:
     def group_of(self, visit: int) -> tuple[tuple[str, int], int]:
         """Return whose item a visit is, as (operation, visit), and which, from 0 on."""
         assert self.home is not None, "its visits are items"
-        op, most = self.home
-        return (op, (visit - 1) // most + 1), (visit - 1) % most
+        op, most, place = self.home
+        return (op, (visit - 1) // most + 1), (visit - 1) % most if place is None else place
 
     def member(self, visit: int, index: int) -> tuple[str, int]:
         """Return what an item of one of its visits is a visit of: (operation, visit)."""
         assert self.each is not None, "its visits have items"
+        if self.each.is_of_steps:
+            return member_of(self.name, index), visit
         return member_of(self.name), (visit - 1) * self.each.most + index + 1
 
 
@@ -149,6 +157,16 @@ class Graph:
     def __post_init__(self) -> None:
         object.__setattr__(self, "callbacks", callbacks_of(self.spec))
 
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """Operations by their names as runs have them, without those that are items of others."""
+        return {node.name: node.spec for node in self.nodes.values() if node.home is None}
+
+    @property
+    def bare(self) -> Mapping[str, Operation]:
+        """Node whose visits are items → what is done with one."""
+        return {node.name: node.spec for node in self.nodes.values() if node.home is not None}
+
 
 def compile_graph(spec: WorkflowSpec) -> Graph:
     """Return the graph of a workflow. It takes time in proportion to the workflow.
@@ -164,32 +182,47 @@ def compile_graph(spec: WorkflowSpec) -> Graph:
         raise Invalid(f"{first.pointer}: {first.message}{more}", problems)
     return Graph(
         spec=spec,
-        nodes=nodes_of(told.wiring, told.templates),
+        nodes=nodes_of(spec, told.wiring, told.templates),
         triggers=told.wiring.triggers,
         starts=told.wiring.starts,
         outputs=told.templates.get(OUTPUTS),
     )
 
 
-def member_of(op: str) -> str:
-    """Return what the node is called whose visits are the items of an operation."""
-    return op + _MEMBER
+def member_of(op: str, index: int | None = None) -> str:
+    """Return what the node is called whose visits are the items of an operation, or one of them."""
+    return f"{op}{_OPENS}{'' if index is None else index}{_CLOSES}"
 
 
 def home_of(name: str) -> str | None:
     """Return the operation whose items the visits of a node are, by its name; None: they are none."""
-    return name.removesuffix(_MEMBER) if name.endswith(_MEMBER) else None
+    return name.partition(_OPENS)[0] if name.endswith(_CLOSES) else None
 
 
-def nodes_of(wiring: Wiring, templates: Mapping[Place, Template]) -> dict[str, Node]:
+def item_of(name: str, visit: int, most: int) -> tuple[int, int]:
+    """Return of which visit of its operation a visit is an item, and which item, from 0 on.
+
+    Args:
+        name: Of its node.
+        visit: Its number.
+        most: Items that a visit of the operation may have.
+    """
+    index = name.partition(_OPENS)[2].removesuffix(_CLOSES)
+    return (visit, int(index)) if index else ((visit - 1) // most + 1, (visit - 1) % most)
+
+
+def nodes_of(spec: WorkflowSpec, wiring: Wiring, templates: Mapping[Place, Template]) -> dict[str, Node]:
     """Return the nodes of a workflow, given how it is wired, and its templates by where they stand."""
-    operations = wiring.spec.operations
-    nodes = {name: _node(name, op, wiring, templates) for name, op in operations.items()}
-    members = [_member(name, op, op.foreach, templates) for name, op in operations.items() if op.foreach is not None]
+    operations, is_of_steps = wiring.spec.operations, spec.together is not None
+    nodes = {name: _node(name, op, wiring, templates, is_of_steps=is_of_steps) for name, op in operations.items()}
+    if is_of_steps:
+        members = [_step(index, name, spec, templates) for index, name in enumerate(sorted(spec.operations))]
+    else:
+        members = [_member(name, op, op.foreach, templates) for name, op in operations.items() if op.foreach]
     return nodes | {node.name: node for node in members}
 
 
-def _node(name: str, op: Operation, wiring: Wiring, found: Mapping[Place, Template]) -> Node:
+def _node(name: str, op: Operation, wiring: Wiring, found: Mapping[Place, Template], *, is_of_steps: bool) -> Node:
     triggers = tuple(wiring.into[name])
     edges = {label: tuple(triggers) for label, triggers in wiring.out[name].items()}
     if op.foreach is None:
@@ -206,8 +239,13 @@ def _node(name: str, op: Operation, wiring: Wiring, found: Mapping[Place, Templa
         offered=frozenset(),
         triggers=triggers,
         edges=edges,
-        each=Each(told.most, told.parallel, told.tolerate, told.collect),
+        each=Each(told.most, told.parallel, told.tolerate, told.collect, is_of_steps),
     )
+
+
+def _step(index: int, name: str, spec: WorkflowSpec, found: Mapping[Place, Template]) -> Node:
+    home = Home(STEPS, 1, index)
+    return _doing(member_of(STEPS, index), name, spec.operations[name], found, triggers=(), edges={}, home=home)
 
 
 def _member(name: str, op: Operation, told: Foreach, found: Mapping[Place, Template]) -> Node:

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from harpoon.core.chronicle import Chronicle, Visit
-from harpoon.core.graph import home_of, member_of
+from harpoon.core.graph import home_of, item_of
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import ItemCounts, ItemStatus
@@ -30,11 +30,7 @@ class Plot:
     #: Operation → what it may come to.
     most: Mapping[str, Most]
     #: Node whose visits are items → what is done with one.
-    bare: Mapping[str, Operation] = field(init=False)
-
-    def __post_init__(self) -> None:
-        bare = {member_of(name): replace(op, foreach=None) for name, op in self.operations.items() if op.foreach}
-        object.__setattr__(self, "bare", bare)
+    bare: Mapping[str, Operation] = field(default_factory=dict)
 
     def doing(self, op: str) -> Operation | None:
         """Return what a visit does, by the name that it has in the log; None: it is not known."""
@@ -65,8 +61,8 @@ def place_of(visit: Visit, plot: Plot) -> tuple[tuple[str, int], int] | None:
     operation = None if home is None else plot.operations.get(home)
     if home is None or operation is None or operation.foreach is None:
         return None
-    number, index = divmod(visit.visit - 1, operation.foreach.most)
-    return (home, number + 1), index
+    number, index = item_of(visit.op, visit.visit, operation.foreach.most)
+    return (home, number), index
 
 
 def status_of(visit: Visit) -> ItemStatus:

@@ -38,8 +38,10 @@ def _items(whole: Visit, told: Chronicle, plot: Plot, now_ms: int) -> Iterator[I
     if operation is None or operation.foreach is None:
         return
     before = (whole.visit - 1) * operation.foreach.most + 1
+    is_of_steps = member_of(whole.op) not in plot.bare
     for index, value in enumerate(items_of(whole)):
-        visit = told.visits.get((member_of(whole.op), before + index))
+        key = (member_of(whole.op, index), whole.visit) if is_of_steps else (member_of(whole.op), before + index)
+        visit = told.visits.get(key)
         item = _pending(whole, index, value)
         yield item if visit is None else _begun(item, visit, told, plot, now_ms)
 

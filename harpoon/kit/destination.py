@@ -176,6 +176,8 @@ class Guard:
     def __init__(self, openings: Sequence[Opening] = (), closed: Container[int] = ()) -> None:
         self._openings = tuple(openings)
         self._closed = closed
+        # What is opened never changes.
+        self._is_open = lru_cache(_REMEMBERED)(self._find)
 
     def check_host(self, host: str, port: int) -> None:
         """Check a host as it is written in a URL, before anybody is asked what it is.
@@ -208,13 +210,17 @@ class Guard:
         what = str(address) if name == str(address) else f"{name} is {address}, which"
         if port in self._closed:
             raise Forbidden(f"{what} may not be called at port {port}: it is the store's, a server's or an agent's own")
-        opening = [one for one in self._openings if one.opens(name, address, port)]
-        # What is nearest to the host itself is opened by its very address, and never by the way.
-        if address in _METADATA or address.is_link_local:
-            opening = [one for one in opening if one.is_exact]
-        if not opening:
+        if not self._is_open(name, address, port):
             at = f"[{address}]" if ":" in str(address) else str(address)
             raise Forbidden(
                 f"{what} is no public address; an operator who means it to be called starts servers with "
                 f"--http-allow {at}:{port}"
             )
+
+    def _find(self, name: str, address: Address, port: int) -> bool:
+        """Whether an operator has opened an address that is not public."""
+        opening = [one for one in self._openings if one.opens(name, address, port)]
+        # What is nearest to the host itself is opened by its very address, and never by the way.
+        if address in _METADATA or address.is_link_local:
+            opening = [one for one in opening if one.is_exact]
+        return bool(opening)

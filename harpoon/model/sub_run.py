@@ -36,7 +36,9 @@ class Caller:
 
 def sub_run_id(caller: Caller) -> str:
     """Return the id of the run that an attempt starts."""
-    stem = f"{caller.run}{MARK}{caller.op.removesuffix(_EACH)}.{caller.visit}"
+    # Of steps that go together, ``steps[3]``, each has its own name: ``steps_3``.
+    op = caller.op.removesuffix(_EACH).replace("[", "_").removesuffix("]")
+    stem = f"{caller.run}{MARK}{op}.{caller.visit}"
     return stem if caller.attempt == 1 else f"{stem}.{caller.attempt}"
 
 

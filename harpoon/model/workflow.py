@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from harpoon.model.foreach import Together
 from harpoon.model.inputs import INPUTS_MAX, SCHEMA_DEPTH_MAX, InputSchema, depth_of
 from harpoon.model.job import Metadata
 from harpoon.model.label import check_word
@@ -25,7 +26,7 @@ _OPERATION: Final = "/spec/operations/*"
 #: Fields that the language has but this release does not: refused with "not supported yet", never ignored.
 NOT_YET: Final[frozenset[str]] = frozenset()
 #: Values likewise: pointer → the values of the language that this release refuses.
-NOT_YET_VALUES: Final[Mapping[str, frozenset[str]]] = {"/kind": frozenset({"Batch"})}
+NOT_YET_VALUES: Final[Mapping[str, frozenset[str]]] = {}
 
 
 class OnFailed(StrEnum):
@@ -52,6 +53,8 @@ class WorkflowSpec:
     #: Name → what a run that succeeded came to: any value, with ``${…}`` in its texts.
     outputs: Mapping[str, Json] = field(default_factory=dict)
     on_failure: OnFailed = OnFailed.CANCEL
+    #: The operations have no edges: they are gone through in the order of their names, so many at once.
+    together: Together | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.operations) <= OPERATIONS_MAX:
@@ -64,8 +67,22 @@ class WorkflowSpec:
         for name, schema in self.inputs.items():
             if depth_of(schema) > SCHEMA_DEPTH_MAX:
                 raise ValueError(f"inputs.{name} holds more than {SCHEMA_DEPTH_MAX} schemas within each other")
+        if self.together is not None:
+            self._check_together()
         if not DEADLINE_MIN <= self.deadline <= DEADLINE_MAX:
             raise ValueError("deadline is 1s to 365d")
+
+    def _check_together(self) -> None:
+        """Refuse whatever would lead from one operation to another."""
+        if self.start is not None:
+            raise ValueError("start has no meaning with together; leave it out")
+        for name, op in self.operations.items():
+            if op.needs or op.next or op.end or op.visits != 1 or op.foreach or op.choose:
+                raise ValueError(
+                    f"operations.{name}: with together, an operation has no needs, next, end, visits, foreach or choose"
+                )
+            if op.wait is not None and op.wait.callback:
+                raise ValueError(f"operations.{name}: wait.callback has no meaning with together; wait for a signal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

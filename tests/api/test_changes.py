@@ -110,7 +110,7 @@ async def test_one_bad_document_keeps_all_from_being_applied() -> None:
         answer = await rig.ask("POST", "/v1/apply", {"documents": [a_manifest("web"), bad]})
         assert answer.status == 400
         assert [fault["pointer"] for fault in answer.json["errors"]] == ["/documents/1/kind"]
-        assert "not supported yet" in answer.json["errors"][0]["detail"]
+        assert "expected 'Job'" in answer.json["errors"][0]["detail"]
         assert await rig.store.revision() == 0
 
 

@@ -36,7 +36,7 @@ from tests.api.runs_rig import PLAIN, a_runs_rig, declare, start
 from tests.builders import MIB, a_cordon, a_link, a_placement, a_task, an_agent
 from tests.control.test_quotas import a_namespace
 from tests.control.working import Table
-from tests.workflows import a_workflow
+from tests.workflows import a_batch, a_workflow
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = openapi(ROUTES)
@@ -63,10 +63,11 @@ BODIES: dict[str, Any] = {
     "bound_workflow": PLAIN,
     "report_permits": {"instance": "s2", "number": 1},
     "start_run": {"workflow": "flow", "id": "r9"},
+    "start_batch": a_batch("b9"),
     "signal_run": {"label": "done"},
 }
 #: Parts of paths of operations about workflows and runs.
-OF_RUNS = ("/workflows", "/runs", "/signals", "/bounds", "/permits", "/callbacks", "/stats")
+OF_RUNS = ("/workflows", "/runs", "/batches", "/signals", "/bounds", "/permits", "/callbacks", "/stats")
 #: A workflow that waits for a signal, and to be called back.
 WAITING = a_workflow(waits={"wait": {"signal": "go", "key": "k"}}, asks={"wait": {"callback": True}})
 #: Query parameters without which an operation cannot be asked.
@@ -94,10 +95,12 @@ async def some_runs() -> AsyncIterator[tuple[Rig, dict[str, str]]]:
     """A workflow, and a run of it that waits for a signal; and what the variable parts of paths are there."""
     parts = {"ns": "default", "name": "flow", "run": "r1", "signal": "go"}
     shard = shard_of("default/r1")
-    async with a_runs_rig(shards={shard, shard_of("default/r9")}, is_sharing=True) as rig:
+    shards = {shard, *(shard_of(f"default/{run}") for run in ("r9", "b1", "b9"))}
+    async with a_runs_rig(shards=shards, is_sharing=True) as rig:
         await rig.write(Instance(name="s2", url="", version="1", since_ms=1))
         await declare(rig, WAITING)
         assert (await start(rig, "r1", workflow="flow")).status == 201
+        assert (await rig.ask("POST", "/v1/namespaces/default/batches", a_batch("b1"))).status == 201
         url = (await rig.get("/v1/namespaces/default/runs/r1/callbacks")).json["items"][0]["url"]
         yield rig, parts | {"op": "asks", "visit": "1", "token": url.rpartition("/")[2]}
 
@@ -145,6 +148,8 @@ def filled(operation: Operation, parts: dict[str, str]) -> str:
         parts["name"] = "a2"
     if operation.operation_id in ("adopt_task", "stop_task"):
         parts["id"] = parts["unclaimed"]
+    if "/batches/" in operation.path and parts["run"] == "r1":
+        parts["run"] = "b1"
     if "changes" in operation.path:
         parts["id"] = parts["change"]
     return operation.path.format(**parts) + f"?{QUERIES.get(operation.operation_id, '')}".rstrip("?")

@@ -45,6 +45,18 @@ def test_several_are_told_one_after_the_other_and_others_passed_over(terminal: T
     assert "1 other documents are no workflows" in done.err
 
 
+def test_what_is_called_is_counted_where_it_is_among_them(terminal: Terminal, tmp_path: Path) -> None:
+    once = {"retry": {"lost": {"attempts": 1}}}
+    outer = a_workflow(a={"call": {"workflow": "inner"}, **once}, b={"call": {"workflow": "other"}, **once})
+    inner = a_workflow(a={"worker": "x", **once}) | {"metadata": {"name": "inner"}}
+    (tmp_path / "all.yaml").write_text(f"{json.dumps(outer)}\n---\n{json.dumps(inner)}\n")
+    done = terminal.run("bounds", str(tmp_path), "-o", "json")
+    assert done.code == 0, done.err
+    told = {one["workflow"]: one["attempts"]["most"] for one in json.loads(done.out)["items"]}
+    assert told == {"inner": 1, "flow": 3}, "each stands after those that it calls"
+    assert "workflow/flow calls other, which is not among these" in done.err
+
+
 def test_a_workflow_without_a_bound_is_refused_with_its_place(terminal: Terminal, tmp_path: Path) -> None:
     path = tmp_path / "loop.yaml"
     path.write_text(

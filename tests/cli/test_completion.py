@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harpoon.cli.main import VERBS
+from harpoon.cli.offers import KINDS
 from tests.cli.fake_server import FakeServer, Told, problem
 from tests.ports import free_port
 
@@ -90,10 +91,7 @@ def test_every_verb_is_offered_and_no_server_is_asked(shell: Shell, server: Fake
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        (
-            "harpoon get ",
-            {"jobs", "tasks", "agents", "endpoints", "waiting", "namespaces", "workflows", "runs", "workers"},
-        ),
+        ("harpoon get ", set(KINDS)),
         ("harpoon get jobs ", {"web", "api"}),
         ("harpoon get jobs w", {"web"}),
         ("harpoon get tasks ", {"default.web.0.1-9", "default.web.1.1-9"}),

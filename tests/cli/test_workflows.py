@@ -1,5 +1,6 @@
 """Workflows and runs at the terminal: listed, described, explained, declared, compared and taken away."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,11 @@ def test_what_changes_of_runs_is_shown_until_it_cannot_be_read(terminal: Termina
         (("describe", "run/o-17", "--at", "-1m"), "of runs no history is kept; drop --at"),
         (("describe", "job/web", "--timeline"), "--timeline is of a run: harpoon describe run/ID --timeline"),
         (("why", "run/o-17", "--at", "-1m"), "of runs no history is kept; drop --at"),
-        (("why", "workflow/refund"), "write job/NAME, task/ID, agent/NAME or run/ID; got 'workflow/refund'"),
-        (("delete", "run/o-17"), "write what to delete as job/NAME, agent/NAME, namespace/NAME or workflow/NAME"),
+        (
+            ("why", "workflow/refund"),
+            "write job/NAME, task/ID, agent/NAME, run/ID or batch/NAME; got 'workflow/refund'",
+        ),
+        (("delete", "run/o-17"), "write what to delete as job/NAME, agent/NAME, namespace/NAME, workflow/NAME or"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -144,6 +148,13 @@ def test_a_workflow_is_described_with_its_bounds_and_its_latest_runs(terminal: T
     ):
         assert told in lines, done.out
     assert server.of(f"GET {RUNS}")[0].query == {"workflow": ["refund"], "limit": ["10"]}
+
+
+def test_runs_that_a_run_has_called_are_asked_for(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}", page(a_run("o-17~pack.1")))
+    done = terminal.run("get", "runs", "--parent", "run/o-17", server=server.url)
+    assert done.out.splitlines()[1].split()[0] == "o-17~pack.1", done.err
+    assert server.of(f"GET {RUNS}")[0].query == {"parent": ["o-17"]}
 
 
 def test_runs_of_a_time_are_asked_for_and_so_many(terminal: Terminal, server: FakeServer) -> None:
@@ -291,6 +302,23 @@ def test_workflows_are_applied_each_for_itself_before_jobs(
     assert (done.code, done.out) == (0, "workflow/refund created\njob/web created\n"), done.err
     assert [asked.path for asked in server.asked] == ["/v1/namespaces/shop/workflows/refund", "/v1/apply"]
     assert server.asked[0].body["metadata"] == {"namespace": "shop", "name": "refund"}
+
+
+def test_what_is_called_is_applied_before_what_calls_it(terminal: Terminal, server: FakeServer, tmp_path: Path) -> None:
+    told = {"revision": "1.9", "outcome": "created", "changes": []}
+    documents = []
+    for name, called in (("outer", ["middle"]), ("middle", ["inner", "elsewhere"]), ("inner", []), ("odd", ["odd"])):
+        server.tell(f"PUT {WORKFLOWS}/{name}", Told(body=told))
+        operations = {f"o{n}": {"call": {"workflow": one}} for n, one in enumerate(called)} | {"a": {"worker": "x"}}
+        metadata = {"name": name}
+        documents.append(
+            {"apiVersion": "harpoon/v1", "kind": "Workflow", "metadata": metadata, "spec": {"operations": operations}}
+        )
+    path = tmp_path / "all.json"
+    path.write_text("\n---\n".join(map(json.dumps, documents)))
+    done = terminal.run("apply", "-f", str(path), server=server.url)
+    assert done.code == 0, done.err
+    assert [one.path.rpartition("/")[2] for one in server.asked] == ["inner", "middle", "outer", "odd"]
 
 
 def test_a_workflow_alone_is_applied_without_jobs(terminal: Terminal, server: FakeServer, manifest: str) -> None:

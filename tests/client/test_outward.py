@@ -317,3 +317,15 @@ async def test_over_tls_the_name_counts_and_not_the_address(tmp_path: Path) -> N
     async with outside(theirs) as there, a_caller("127.0.0.1", names=Names(["127.0.0.1"])) as caller:
         with pytest.raises(NotReached, match="certificate"):
             await get(caller, there.at("/", "shop.example", "https"))
+
+
+async def test_a_name_that_takes_long_to_resolve_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outward, "CONNECT_S", 0.01)
+
+    async def never(_host: str, _port: int) -> Sequence[str]:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async with a_caller(names=never) as caller:  # type: ignore[arg-type]
+        with pytest.raises(NotReached, match="no connection within"):
+            await get(caller, "http://slow.example/")

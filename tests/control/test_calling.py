@@ -1,14 +1,18 @@
 """Sub-runs where they are conducted: kept with what called them, found again, and cancelled when nobody waits for them."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
 
+from harpoon.control.callees import bounds_within
 from harpoon.control.calling import Calls
 from harpoon.control.connecting import Connecting
+from harpoon.control.connector_port import Order
 from harpoon.control.ledger_records import run_key, shard_of
 from harpoon.control.metrics import Metrics
 from harpoon.control.orders import Form
@@ -17,9 +21,10 @@ from harpoon.control.view import View
 from harpoon.control.work_floor import Nobody
 from harpoon.control.workflows import Workflows
 from harpoon.core.graph import compile_graph
-from harpoon.core.step import Signal
+from harpoon.core.step import Refused, Signal
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound
+from harpoon.model.foreach import Foreach
 from harpoon.model.job import Metadata
 from harpoon.model.sub_run import Caller, sub_run_id
 from harpoon.model.workflow import WorkflowManifest, WorkflowSpec
@@ -33,7 +38,7 @@ from tests.core.test_calls import call
 OUTER = spec(a=call("middle", retry=retry(lost=1)), outputs={"told": "${ops.a.output}"})
 MIDDLE = spec(a=call("inner", retry=retry(lost=1)), outputs={"told": "${ops.a.output}"})
 INNER = spec(a=await_signal("go", labels=["no"]), outputs={"told": "${ops.a.output}"})
-SPECS = {"middle": MIDDLE, "inner": INNER}
+SPECS = {"outer": OUTER, "middle": MIDDLE, "inner": INNER}
 
 
 class Kept:
@@ -68,33 +73,60 @@ class Found:
 class Yard:
     """A shard with its conductor and a crew that carries out calls."""
 
-    def __init__(self, store: MemoryStore, name: str) -> None:
-        self.site = Site(store, OUTER, (), name)
-        self.calls = Calls(Found(self.site), Kept(SPECS))  # type: ignore[arg-type]
+    def __init__(self, store: MemoryStore, name: str, specs: dict[str, WorkflowSpec]) -> None:
+        self.site = Site(store, specs["outer"], (), name)
+        self.specs = specs
+        self.calls = Calls(Found(self.site), Kept(specs))  # type: ignore[arg-type]
         self.site.crew = Connecting(self.site.exchange, self.site.conductor_of, name, (self.calls,))
         self.stage = self.site.stage
         stage = self.stage
         stage_graph = stage._graph
 
         async def graph_of(namespace: str, workflow: str, generation: str) -> Any:
-            if workflow in SPECS:
-                return self.calls._workflows.graph and compile_graph(SPECS[workflow])
+            if workflow in specs:
+                return compile_graph(specs[workflow])
             return await stage_graph(namespace, workflow, generation)
 
         stage._graph = graph_of
 
     async def start(self, run: str) -> None:
         order, form = self.stage.order(run)
-        forms = {name: f"g-{name}" for name in SPECS}
+        forms = {name: f"g-{name}" for name in self.specs if name != "outer"}
         await self.stage.conductor.start([(order, Form(form.generation, form.graph, form.kept, forms))])
+
+    async def calm(self) -> None:
+        """Wait until nothing more comes of what was done."""
+        calm = 0
+        while calm < 20:
+            calm = calm + 1 if self.stage.ledger.is_idle else 0
+            await asyncio.sleep(0)
+
+    async def disturb(self, random: Random) -> None:
+        """Do something that may happen at any time."""
+        runs = self.open()
+        if not runs:
+            return
+        run, what = random.choice(runs), random.choice(["signal", "signal", "cancel", "pass", "pass", "nothing"])
+        with suppress(Refused):
+            if what == "signal":
+                sent = Signal(f"s{random.random()}", "go", None, random.choice(["done", "no", "fail"]))
+                await self.stage.conductor.signal(f"shop/{run}", sent)
+            elif what == "cancel" and run != ONE:
+                await self.stage.conductor.cancel(f"shop/{run}", "chance")
+            elif what == "pass":
+                await self.stage.pass_(random.choice([500, 3_000, 9_000, 31_000]))
+        if random.random() < 0.7:
+            await self.calm()
 
     def open(self) -> list[str]:
         return sorted(key.partition("/")[2] for key in self.stage.conductor.runs)
 
 
 @asynccontextmanager
-async def a_yard(store: MemoryStore | None = None, hold: Any = None, name: str = "me"):
-    yard = Yard(store or MemoryStore(), name)
+async def a_yard(
+    store: MemoryStore | None = None, hold: Any = None, name: str = "me", specs: dict[str, WorkflowSpec] | None = None
+):
+    yard = Yard(store or MemoryStore(), name, specs or SPECS)
     site = yard.site
     working = asyncio.ensure_future(site.crew.run())
     try:
@@ -264,3 +296,66 @@ async def test_a_run_keeps_the_generations_that_it_may_call() -> None:
         assert list(form.forms) == ["inner", "middle"]
         assert len(form.kept) == 3
         assert sub_run_id(Caller(run="o", op="a", visit=1, attempt=1)) in run_key("default", "o~a.1")
+
+
+#: Each of three items calls one that calls another, as long as it takes; and some of it is tried again.
+FAMILIES = {
+    "outer": spec(
+        a=call(
+            "middle",
+            takes=20_000,
+            foreach=Foreach(items=(1, 2, 3), max=3, parallel=2, tolerate=3),
+            retry=retry(fail=2, timeout=2, lost=3),
+        )
+    ),
+    "middle": spec(a=call("inner", takes=8_000, retry=retry(fail=2, lost=3)), deadline=60_000),
+    "inner": spec(a=await_signal("go", takes=5_000, labels=["no"], next={"timeout": "b"}), b=choose("yes")),
+}
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_happens_no_sub_run_outlives_what_called_it_or_is_run_twice_at_once(seed: int) -> None:
+    random, store, hold, now_ms = Random(seed), MemoryStore(), None, 0
+    for life in range(4):
+        async with a_yard(store, hold, f"i{life}", FAMILIES) as yard:
+            stage = yard.stage
+            stage.clock.ms = max(stage.clock.ms, now_ms)
+            if not life:
+                await yard.start(ONE)
+            for _ in range(random.randint(3, 12)):
+                await yard.disturb(random)
+            now_ms = stage.clock.ms
+            if life == 3:
+                while yard.open():
+                    await stage.pass_(5_000)
+                    await yard.calm()
+            hold = await stage.sealed()
+            headers = [one async for some in stage.reader.headers() for one in some]
+    by_id = {one.run: one for one in headers}
+    assert all(one.status.is_over for one in headers)
+    sub_runs = [one for one in headers if one.caller is not None]
+    told = bounds_within(compile_graph(FAMILIES["outer"]), {name: FAMILIES[name] for name in ("inner", "middle")})
+    assert 0 < len(sub_runs) <= told.calls.runs
+    for one in sub_runs:
+        caller = one.caller
+        assert caller is not None
+        assert one.run == sub_run_id(caller)
+        assert one.deadline_ms <= by_id[caller.run].deadline_ms
+        before = by_id.get(sub_run_id(replace(caller, attempt=caller.attempt - 1)))
+        assert caller.attempt == 1 or before is None or (before.ended_ms or 0) <= one.created_ms
+
+
+async def test_a_further_try_ends_what_is_left_of_the_one_before() -> None:
+    async with a_yard() as yard:
+        await yard.start(ONE)
+        await yard.site.until(lambda: yard.open() == FAMILY)
+        attempt = yard.stage.run(ONE).open["a", 1]
+        again = Order(
+            "shop", ONE, "outer", attempt.ref._replace(attempt=2), OUTER.operations["a"], {}, "k",
+            attempt.claim.due_ms, is_resumed=False,
+        )  # fmt: skip
+        trying = asyncio.ensure_future(yard.calls.carry_out(again, print))
+        await yard.site.until(lambda: f"{ONE}~a.1.2" in yard.open())
+        assert f"{ONE}~a.1" not in yard.open()
+        trying.cancel()
+        await asyncio.wait((trying,))

@@ -14,7 +14,7 @@ from harpoon.core.run import Ref
 from harpoon.model.label import DONE, FAIL
 from harpoon.store.memory import MemoryStore
 from tests.control.crewing import Site, Strings, a_site, call
-from tests.core.flow import limit, retry, spec, work
+from tests.core.flow import each, limit, retry, spec, work
 
 ONE = spec(a=call("${'http://' + inputs.host}"), inputs={"host": "string"})
 CHAIN = spec(a=call(next={"done": "b"}), b=call(next={"done": "c"}), c=call())
@@ -322,3 +322,30 @@ async def test_without_a_connector_it_waits() -> None:
         await site.stage.start("r1")
         taken = site.exchange.takers(site.stage.run("r1"))
         assert [one.wait for one in taken.values()] == [Wait.NO_WORKER]
+
+
+async def test_items_are_carried_out_as_any_attempts_and_what_is_not_wanted_any_more_is_abandoned() -> None:
+    strings = Strings()
+    told = spec(
+        a=call("${'http://' + item}", foreach=each("${inputs.hosts}", parallel=3), next={"done": "b", "fail": "c"}),
+        b=work(input="${ops.a.output}"),
+        c=work(),
+        inputs={"hosts": "array"},
+    )
+    async with a_site(told, strings) as site:
+        for run in ("r1", "r2"):
+            await site.stage.start(run, inputs={"hosts": ["x", "y", "z", "w"]})
+        await site.until(lambda: len(strings.open) == 6)
+        assert [one.spec.foreach for one in strings.orders] == [None] * 6
+        urls = {one.idempotency_key: dict(one.input)["url"] for one in strings.orders}  # type: ignore[call-overload]
+        assert urls["shop/r1/a[]/3"] == "http://z"
+        for visit in (3, 1, 2):
+            strings.end(f"r1.a[].{visit}.1", DONE, {"n": visit})
+        await site.until(lambda: "r1.a[].4.1" in strings.open)
+        strings.end("r1.a[].4.1", DONE, {"n": 4})
+        await site.until(lambda: ("b", 1) in site.stage.run("r1").open)
+        assert site.stage.run("r1").open["b", 1].input == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4}]
+        strings.end("r2.a[].2.1", FAIL)
+        await site.until(lambda: len(strings.abandoned) == 2)
+        assert not strings.open
+        assert site.stage.run("r2").scope["ops"]["a"] == {"label": "fail", "visits": 1}

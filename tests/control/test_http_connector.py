@@ -14,6 +14,7 @@ from harpoon.client.outward import OutwardCaller
 from harpoon.control.http_connector import HttpConnector
 from harpoon.kit.destination import Guard, parse_opening
 from harpoon.kit.errors import NotFound
+from harpoon.model.foreach import Foreach
 from harpoon.model.http import SecretHeader
 from harpoon.model.sensitive import Sensitive
 from tests.client.outside import Got, Outside, closed, outside
@@ -377,3 +378,16 @@ async def test_a_secret_that_cannot_be_sent_fails_the_attempt(
             assert (not run.status.is_over) is is_retried
             assert error in (run.reason if run.status.is_over else run.open["a", 1].last_error)
         assert not there.got
+
+
+async def test_each_item_of_a_list_is_a_call_of_its_own() -> None:
+    async with outside() as there:
+        for item in "abc":
+            there.reply(f"/{item}", 200, {"is": item})
+        each = Foreach(items="${['a', 'b', 'c']}", max=10, parallel=2)
+        told = spec(a=call(there.at("/${item}"), foreach=each))
+        async with a_shop(told) as site:
+            label, output, error = await ended(site)
+            assert (label, error) == ("done", "")
+            assert [one["body"] for one in output] == [{"is": item} for item in "abc"]
+        assert {one.headers["idempotency-key"] for one in there.got} == {f"shop/r1/a[]/{n}" for n in (1, 2, 3)}

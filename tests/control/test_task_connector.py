@@ -63,7 +63,6 @@ async def test_a_task_runs_once_with_what_its_expressions_came_to_and_tells_how_
             "came": {"job": name, "task": task, "agent": "a1", "exit_code": 0, "lines": ["applied 3", "done"]}
         }
         # It is kept for its logs; that it was ordered need not be.
-        told.controller._conducting.sweeper.look_again()
         await told.until(lambda: not told.controller.view.orders.rows)
         assert told.jobs() == [name]
 

@@ -108,7 +108,7 @@ def wired(told):
 
     return Graph(
         spec=told,
-        nodes=nodes_of(wiring, templates),
+        nodes=nodes_of(told, wiring, templates),
         triggers=wiring.triggers,
         starts=wiring.starts,
         outputs=templates.get(OUTPUTS),

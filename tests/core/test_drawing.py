@@ -12,9 +12,11 @@ from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natur
 from harpoon.core.drawing_folds import fold
 from harpoon.core.drawing_shown import shown
 from harpoon.model.call import Call
+from harpoon.model.foreach import Together
 from harpoon.model.http import Http
 from harpoon.model.operation import Operation, Wait
 from harpoon.model.orders import JobOrder, TaskOrder
+from harpoon.model.workflow import WorkflowSpec
 from tests.core.flow import begun, choose, each, retry, sleep, spec, work
 from tests.core.pictures import DOT, MERMAID, NASTY, box_of, drawn, drawn_run, kinds, many, nasty_run, refund
 
@@ -116,6 +118,15 @@ def test_items_are_counted_at_the_operation_that_they_are_of():
         State.CANCELLED,
         "1 of 3 done, 2 cancelled",
     )
+
+
+def test_steps_of_a_batch_are_one_box():
+    steps = {f"s{number}": work(f"w{number}") for number in range(4)}
+    told = WorkflowSpec(operations=steps, together=Together(parallel=2))
+    assert [(box.title, box.does) for box in drawn(told).boxes] == [("steps", "4 steps")]
+    flow = begun(told)
+    flow.do("steps[1]")
+    assert [box.note for box in drawn_run(flow).boxes] == ["1 of 4 done, 2 under way"]
 
 
 def test_long_lines_are_shortened():

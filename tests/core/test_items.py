@@ -1,11 +1,15 @@
 """An operation with ``foreach``: its items, what becomes of it by them, and what is shown of both."""
 
+from dataclasses import replace
+
 import pytest
 
 from harpoon.core import step
+from harpoon.core.bounds import Share, bounds
 from harpoon.core.chronicle import read
 from harpoon.core.event import Closed, Fired, dump
 from harpoon.core.flaws import flaws
+from harpoon.core.graph import compile_graph
 from harpoon.core.items import LIST_MAX
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.run_groups import UNKNOWN, Plot
@@ -15,9 +19,11 @@ from harpoon.core.run_told import told as tell
 from harpoon.core.run_why import summary, why
 from harpoon.core.step import Refused, Result
 from harpoon.core.stepping import EVENTS_MAX, OPENED_BYTES_MAX
-from harpoon.model.foreach import ITEMS_MAX, Foreach
+from harpoon.model.call import Call
+from harpoon.model.foreach import ITEMS_MAX, Foreach, Together
+from harpoon.model.operation import Operation
 from harpoon.model.run import Status
-from harpoon.model.workflow import OnFailed
+from harpoon.model.workflow import OnFailed, WorkflowSpec
 from tests.core.flow import (
     HOUR,
     MINUTE,
@@ -46,7 +52,7 @@ def packing(items="${inputs.items}", given=(1, 2, 3), most=10, more=None, **fore
 
 
 def plot_of(flow):
-    return Plot(operations=flow.spec.operations, most={})
+    return Plot(operations=flow.graph.operations, most={}, bare=flow.graph.bare)
 
 
 def counts_of(flow):
@@ -395,3 +401,73 @@ def test_an_item_is_closed_once():
     assert step.close(flow.run, ref, token, Result("done"), flow.now) == []
     with pytest.raises(Refused, match="there was no attempt 1 of visit 9"):
         step.claim(flow.run, ref._replace(visit=9), "t", "w", "s", flow.now)
+
+
+def together(told, parallel=2, tolerate=0, collect=False, outputs=None):
+    """Operations without edges, which are gone through in the order of their names."""
+    rule = Together(parallel=parallel, tolerate=tolerate, collect=collect)
+    return WorkflowSpec(operations=told, together=rule, outputs=outputs or {})
+
+
+def test_operations_may_go_together_in_the_order_of_their_names():
+    told = {"c": work("w3"), "a": work("w1", input="${run.id}"), "b": await_signal("go")}
+    flow = begun(together(told, collect=True, outputs={"all": "${ops.steps.output}"}))
+    assert flow.opened() == ["steps", "steps[0]", "steps[1]"]
+    assert flow.run.open["steps", 1].input == ["a", "b", "c"]
+    assert flow.run.open["steps[0]", 1].input == "r1"
+    flow.send("go", payload="B")
+    flow.do("steps[2]", output="C")
+    flow.do("steps[0]", output="A")
+    assert (flow.run.status, flow.run.outputs) == (Status.SUCCEEDED, {"all": ["A", "B", "C"]})
+    assert story(flow.again()) == story(flow.run)
+    told = items(read(flow.log), plot_of(flow), Items(op="steps"), T0)
+    assert [(one.index, one.item, one.status.value, one.output) for one in told] == [
+        (0, "a", "done", "A"),
+        (1, "b", "done", "B"),
+        (2, "c", "done", "C"),
+    ]
+
+
+def test_of_those_that_go_together_one_failure_too_many_ends_the_run():
+    flow = begun(together({f"s{n}": work() for n in range(4)}, parallel=3, tolerate=1))
+    flow.do("steps[0]", "fail", error="a")
+    assert flow.opened() == ["steps", "steps[1]", "steps[2]", "steps[3]"]
+    flow.do("steps[2]", "fail", error="b")
+    assert flow.run.reason.endswith("2 of 4 items failed, and tolerate is 1; item 0 closed as fail: a")
+    assert counts_of(flow) == {"done": 0, "failed": 2, "open": 0, "pending": 0, "off": 2}
+
+
+def test_what_goes_together_takes_as_long_as_its_places_are_taken():
+    def of(parallel, *spans):
+        steps = {f"s{n}": work(takes=span, queue_timeout=10, retry=retry(lost=1)) for n, span in enumerate(spans)}
+        told = bounds(compile_graph(together(steps, parallel)))
+        assert told.attempts == 1 + len(spans)
+        assert told.operations == {"steps": Share(1, 1 + len(spans))}
+        return told.ends_after_ms
+
+    assert of(1, 10, 20, 30) == 90
+    assert of(2, 30, 10, 10, 20) == 20 + 20 + 30
+    assert of(9, 30, 10) == 40
+
+
+def test_signals_of_what_goes_together_are_counted():
+    one = bounds(compile_graph(together({"a": await_signal("go")})))
+    two = bounds(compile_graph(together({"a": await_signal("go"), "b": await_signal("go")})))
+    assert one.signals_bytes < two.signals_bytes
+
+
+def test_what_is_wrong_with_what_goes_together_is_told_where_it_stands():
+    found = flaws(together({"a": work(input="${item}"), "b": work(input="${ops.a.output}")}))
+    assert sorted(flaw.pointer for flaw in found) == ["/spec/operations/a/input", "/spec/operations/b/input"]
+
+
+def test_what_goes_together_is_bounded_with_what_it_calls():
+    callee = bounds(compile_graph(spec(a=work(retry=retry(lost=1)), b=work(retry=retry(lost=1)))))
+    one = Operation(call=Call(workflow="ship"), retry=retry(lost=1))
+    assert callee.attempts == 2
+    told = bounds(compile_graph(together({"a": one, "b": one, "c": work(retry=retry(lost=1))})), None, {"ship": callee})
+    assert (told.attempts, told.calls.runs) == (1 + 3 + 2 * 2, 2)
+    each_one = replace(one, foreach=each("${inputs.items}", most=7))
+    told = bounds(compile_graph(spec(a=each_one, inputs={"items": "array"})), None, {"ship": callee})
+    assert (told.attempts, told.calls.runs) == (1 + 7 + 7 * 2, 7)
+    assert bounds(compile_graph(together({"a": one}))).calls.runs == 1

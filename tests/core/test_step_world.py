@@ -29,6 +29,7 @@ from tests.core.flow import (
     T0,
     Flow,
     await_signal,
+    called_back,
     choose,
     each,
     retry,
@@ -50,6 +51,7 @@ VERBS = (
     *["claim"] * 4,
     *["close"] * 4,
     *["signal"] * 3,
+    *["call_back"] * 2,
     *["resume"] * 3,
     *["pause"] * 2,
     *["pass_time"] * 2,
@@ -78,7 +80,9 @@ def an_operation(pick, names, number):
     def some_of(known, most):
         return list(dict.fromkeys(pick(known) for _ in range(pick(range(1, most + 1)))))
 
-    kind = pick(["work", "work", "work", "signal", "signal", "keyed", "sleep", "choose"]) if number else "work"
+    kind = (
+        pick(["work", "work", "work", "signal", "signal", "keyed", "called", "sleep", "choose"]) if number else "work"
+    )
     labels = ["done"] if kind in ("sleep", "choose") else [*LABELS, "timeout", "lost"]
     nexts = {label: some_of(names, 3) for label in labels if number == 0 or pick(YES_OR_NO)}
     # What is exhausted leads on only, so that no workflow goes round for ever.
@@ -86,7 +90,7 @@ def an_operation(pick, names, number):
         nexts["exhausted"] = pick(names[number + 1 :])
     needs = some_of([f"{name}.{label}" for name in names for label in LABELS], 2) if pick(YES_OR_NO) else ()
     fields = {"next": nexts, "needs": needs, "visits": pick([1, 2, 3, 6]), "labels": ["good"]}
-    if kind != "choose" and pick([False, False, True]):
+    if kind not in ("choose", "called") and pick([False, False, True]):
         fields["foreach"] = some_items(pick)
     if kind == "work":
         inputs = [None, None, 1, "${ops.o0.output}", {"n": "${ops.o1.output}"}]
@@ -100,6 +104,8 @@ def an_operation(pick, names, number):
         )
     if kind in ("signal", "keyed"):
         return await_signal("s", key="${inputs.key}" if kind == "keyed" else None, takes=HOUR, **fields)
+    if kind == "called":
+        return called_back(takes=HOUR, **fields)
     fields.pop("labels")
     if kind == "sleep":
         return sleep(pick([SECOND, 30 * MINUTE]), **fields)
@@ -216,6 +222,24 @@ class World:
         if sent.id in self.run.seen:
             self.answered_alike(step.signal, sent)
 
+    def call_back(self, pick):
+        """Call a visit back, perhaps before it is opened, or after."""
+        if not self.run.graph.callbacks:
+            return
+        op, visit, label = pick(self.run.graph.callbacks), pick([1, 1, 2, 3, 7]), pick(LABELS)
+        payload = pick([None, 1, 2, "x" * 70_000])
+        known, is_open = self.run.called.get(f"{op}/{visit}"), (op, visit) in self.run.open
+        try:
+            events = self.flow.call(op, visit, label, payload)
+        except Refused as error:
+            fits = {"unknown": visit > self.run.graph.nodes[op].visits, "used": known, "late": not is_open}
+            assert fits.get(error.code, error.code in ("over", "payload")), error
+            return
+        assert bool(events) is (known is None)
+        assert self.flow.call(op, visit, label, payload) == []
+        if known is None and is_open and not self.run.is_paused:
+            assert (events[1].op, events[1].visit, events[1].label) == (op, visit, label)
+
     def pass_time(self, pick):
         self.flow.pass_(pick([0, 1, SECOND, 4 * SECOND, -MINUTE]))
 
@@ -313,11 +337,17 @@ class World:
         waits = {key for keys in run.waiting.values() for key in keys}
         assert waits == {key for key in run.open if self.signal_of(key[0]) is not None}
         assert {one for ids in run.kept_by.values() for one in ids} == run.kept.keys()
-        assert run.kept.keys() <= run.seen.keys()
+        assert run.kept.keys() <= run.seen.keys() | set(run.called.values())
+        for op in run.graph.callbacks:
+            most = run.graph.nodes[op].visits
+            fired = min(run.ops[op].fired, most) if op in run.ops else 0
+            seen = run.callbacks.get(op, most + 1)
+            assert seen == fired + 1 or (op, seen) in run.open
+            assert run.scope["run"]["callbacks"].get(op) == (f"{op}/{seen}" if op in run.callbacks else None)
 
     def signal_of(self, op):
         node = self.run.graph.nodes[op]
-        return node.spec.wait.signal if node.kind is Kind.WAIT else None
+        return node.spec.wait.awaited if node.kind is Kind.WAIT else None
 
     def groups_are_as_if_counted_anew(self):
         run = self.run

@@ -9,6 +9,7 @@ from harpoon.model.sub_run import DEPTH_MAX, Caller, check_any_run, family_of, p
 def test_a_sub_run_is_called_by_what_has_started_it() -> None:
     first = sub_run_id(Caller(run="o-1", op="pack", visit=2, attempt=1))
     assert first == "o-1~pack.2"
+    assert sub_run_id(Caller(run="o-1", op="steps[3]", visit=1, attempt=2)) == "o-1~steps_3.1.2"
     assert sub_run_id(Caller(run="o-1", op="pack", visit=2, attempt=3)) == "o-1~pack.2.3"
     assert sub_run_id(Caller(run="o-1", op="pack[]", visit=7, attempt=1)) == "o-1~pack.7", "of one of many items"
     deeper = sub_run_id(Caller(run=first, op="send", visit=1, attempt=1))

@@ -49,12 +49,6 @@ def test_records_are_read_back_as_they_were_written() -> None:
     assert codec.load(GraphRecord, codec.dump(graph)) == graph
 
 
-def test_other_things_that_come_later_are_refused_as_such() -> None:
-    assert refusal(a_workflow(a={"worker": "a"}) | {"kind": "Batch"}) == {
-        "/kind": "'Batch' is not supported yet; expected 'Workflow'"
-    }
-
-
 @pytest.mark.parametrize(
     ("spec", "detail"),
     [

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan
+from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan, a_spec
 
 #: How many plans have runs.
 _FLOWS: Final = 0.06
@@ -22,6 +22,13 @@ def work(handler: str = "pack", **more: Any) -> dict[str, Any]:
     clocks = {"timeout": "7s", "heartbeat": "2s", "queue_timeout": "25s"}
     retry = {"retry": {"fail": {"attempts": 2}, "timeout": {"attempts": 2}, "lost": {"attempts": 4}, **_QUICK}}
     return {"worker": handler, **clocks, **retry, **more}
+
+
+def call(**more: Any) -> dict[str, Any]:
+    """An operation that the server carries out itself; see `tests.sim.calls`."""
+    told = work(**more) | {"http": {"url": "http://elsewhere.example/", "method": "POST"}}
+    del told["worker"]
+    return told
 
 
 def flow(start: str | None = None, **operations: Any) -> dict[str, Any]:
@@ -69,8 +76,25 @@ WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
         nap={"wait": {"for": "2s"}, "visits": 2, "next": {"done": "last"}},
         last=work("tell", visits=2),
     ),
+    "calls": flow(
+        "a",
+        a=call(visits=2, next={"done": "b", "fail": "b", "timeout": "b"}),
+        b=call(visits=2, concurrency={"key": "elsewhere", "limit": 2}, next={"done": "c", "fail": "a"}),
+        c=work("tell", visits=2),
+    ),
     "errand": flow(only=work(retry={"lost": {"attempts": 9}, **_QUICK})),
 }  # fmt: skip
+
+#: A task runs to its end, a job is changed and waited for, and both are tried again; it needs the job ``web``.
+RELEASE: Final = flow(
+    migrate={
+        "task": {"task": a_spec(batch={}, SIM_EXIT_AFTER="0.3..1.2", SIM_EXIT_CODE="0|0|3")["task"]},
+        "retry": {"fail": {"attempts": 9}, **_QUICK},
+        "next": {"done": "change"},
+    },
+    change={"job": {"migrate": "web", "set": {"task": {"env": {"VERSION": "2"}}}}, "next": {"done": "shrink"}},
+    shrink={"job": {"scale": "web", "to": 1}, "timeout": "20s"},
+)
 
 
 def flowed(plan: Plan) -> Plan:

@@ -8,7 +8,7 @@ To add one, say who is there and what is asked for, in a line each::
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.sim.flows import WORKFLOWS
+from tests.sim.flows import RELEASE, WORKFLOWS
 from tests.sim.plan import Fault, Hand, Op, Plan, a_spec
 
 
@@ -95,6 +95,16 @@ SCENARIOS: Final[Mapping[str, Plan]] = {
         asked(3.5, "signal", "r1", signal="decision", id="d1", label="approved"),
         asked(5, "resume", "r1"),
         fault(6, "stop_instance", "s1", 1.0),
+        agents=1,
+        hands=1,
+    ),
+    "a run has a task run, and a job changed": a_plan(
+        put(0.6, "web", scale=2),
+        asked(0.8, "declare", "release", **RELEASE),
+        asked(1.5, "start", "r0", "s2", workflow="release"),
+        asked(2, "start", "r1", workflow="release"),
+        asked(3, "cancel", "r1", "s2"),
+        fault(3.5, "stop_instance", "s1", 1.0),
         agents=1,
         hands=1,
     ),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, eventually
+from tests.system.cluster import Cluster, a_manifest, eventually
 
 pytestmark = pytest.mark.system
 
@@ -56,7 +56,9 @@ def test_a_release_goes_through_or_back(tmp_path: Path) -> None:
     example = tmp_path / "release.yaml"
     # So that a rollout which cannot succeed is taken back soon, and the migration lasts long enough to be killed in.
     text = (
-        EXAMPLE.read_text().replace("deadline: 1m", "deadline: 2s").replace("echo migrating", "sleep 1; echo migrating")
+        EXAMPLE.read_text()
+        .replace("deadline: 1m", "deadline: 2s")
+        .replace("echo migrating", "test $VERSION != 2 || sleep 1; echo migrating")
     )
     example.write_text(text)
     with Cluster(tmp_path) as cluster:
@@ -77,8 +79,17 @@ def test_a_release_goes_through_or_back(tmp_path: Path) -> None:
         assert (result["attempts"], result["exit_code"]) == (1, 0)
         assert harpoon(cluster, "logs", name).strip().endswith("migrating to 2")
         assert f"run/{run}, migrate (visit 1, attempt 1)" in harpoon(cluster, "describe", f"job/{name}")
+        # A job that is to follow the release waits for the run.
+        manifest = a_manifest("after")
+        manifest["spec"]["depends_on"] = [{"run": run, "is": "succeeded"}]
+        status, after = cluster.request("PUT", "/v1/namespaces/default/jobs/after", manifest)
+        assert status == 202, after
+        eventually(
+            lambda: harpoon(cluster, "why", "after"), lambda told: f"run {run} has not succeeded: running" in str(told)
+        )
         signal(cluster, run, "good")
         told = ended(cluster, run)
+        cluster.done(after)
         assert (told["status"], told["outputs"]) == ("succeeded", {"version": "2", "migrated_on": "a1"})
         assert version(cluster) == "2"
 

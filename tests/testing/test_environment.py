@@ -207,7 +207,7 @@ async def test_the_rules_are_those_of_a_server(env: Environment) -> None:
         await env.apply(endless)
     with pytest.raises(Invalid, match="JSON"):
         await env.apply({"metadata": {"name": "flow"}, "spec": {1, 2}})
-    with pytest.raises(Invalid, match="not supported yet"):
+    with pytest.raises(Invalid, match="expected 'Workflow'"):
         await env.apply({"apiVersion": "harpoon/v1", "kind": "Batch", "metadata": {"name": "flow"}, "spec": {}})
     with pytest.raises(Invalid, match=r"Environment\(namespace"):
         await env.apply({**one("echo").manifest(), "metadata": {"name": "flow", "namespace": "shop"}})

@@ -1,0 +1,92 @@
+"""Batches at the terminal: started, listed, told item by item, waited for and cancelled."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.fake_server import FakeServer, Told, problem
+from tests.cli.runs_told import BEGAN_MS, RUNS, a_detail, a_run, a_visit, ended
+from tests.cli.terminal_rig import Terminal
+from tests.workflows import a_batch
+
+BATCHES = "/v1/namespaces/default/batches"
+POST = f"POST {BATCHES}"
+
+
+def an_item(index: int = 0, **more: object) -> dict[str, object]:
+    told = {"op": "each", "visit": 1, "index": index, "status": "done", "item": {"n": index}, "attempts": 1}
+    told |= {"label": "done", "worker": "w1", "opened_ms": BEGAN_MS, "started_ms": BEGAN_MS, "error": ""}
+    return {**told, "ended_ms": BEGAN_MS + 1500, "waits_for": "", "output": None, **more}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    path = tmp_path / "batch.json"
+    path.write_text(json.dumps(a_batch()))
+    return str(path)
+
+
+def test_apply_starts_a_batch_once(terminal: Terminal, server: FakeServer, manifest: str) -> None:
+    server.tell(POST, Told(status=201, body=a_run("resize")), Told(body=a_run("resize", status="succeeded")))
+    done = terminal.run("apply", "-f", manifest, server=server.url)
+    assert (done.code, done.out) == (0, "batch/resize started\n"), done.err
+    assert server.of(POST)[0].body == a_batch()
+    done = terminal.run("apply", "-f", manifest, "-o", "json", server=server.url)
+    assert json.loads(done.out)["batches"] == [{"namespace": "default", "batch": "resize", "outcome": "succeeded"}]
+    server.tell(POST, Told(body=a_run("resize")))
+    assert terminal.run("apply", "-f", manifest, "-o", "name", server=server.url).out == "batch/resize\n"
+
+
+def test_what_is_wrong_with_a_batch_is_told_with_its_place(
+    terminal: Terminal, server: FakeServer, manifest: str
+) -> None:
+    fault = {"pointer": "/spec/each/input", "detail": "there is no itm"}
+    server.tell(POST, problem(400, "no batch", errors=[fault]))
+    done = terminal.run("apply", "-f", manifest, server=server.url)
+    assert done.code == 2
+    assert "spec.each.input" in done.err
+    assert "there is no itm" in done.err
+
+
+@pytest.mark.parametrize("verb", ["plan", "diff"])
+def test_a_batch_is_not_planned(terminal: Terminal, server: FakeServer, manifest: str, verb: str) -> None:
+    done = terminal.run(verb, manifest, server=server.url)
+    assert done.code == 2
+    assert "a batch is started by apply" in done.err
+
+
+def test_batches_and_their_items_are_listed(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {BATCHES}", Told(body={"revision": "1.9", "items": [a_run("resize", status="failed")]}))
+    done = terminal.run("get", "batches", server=server.url)
+    assert done.out.splitlines()[0].split() == ["BATCH", "STATUS", "AGE", "TOOK", "REASON"]
+    assert done.out.splitlines()[1].split()[:2] == ["resize", "failed"]
+    found = [
+        an_item(0, output={"kb": 3}),
+        an_item(1, status="failed", error="no image"),
+        an_item(2, status="open", ended_ms=None, worker=None, waits_for="a worker that offers img.resize"),
+    ]
+    server.tell(f"GET {RUNS}/resize/items", Told(body={"revision": "1.9", "items": found}))
+    done = terminal.run("get", "items", "resize", server=server.url)
+    assert done.out.splitlines()[1:] == [
+        'each        0       done     1          w1       1.5s     {"n": 0}   {"kb": 3}',
+        'each        1       failed   1          w1       1.5s     {"n": 1}   no image',
+        done.out.splitlines()[3],
+    ]
+    assert done.out.splitlines()[3].endswith("a worker that offers img.resize")
+    assert "name the run, or the batch" in terminal.run("get", "items", server=server.url).err
+
+
+def test_a_batch_is_shown_explained_waited_for_and_cancelled(terminal: Terminal, server: FakeServer) -> None:
+    counts = {"count": 30, "pending": 9, "open": 1, "done": 18, "failed": 2, "cancelled": 0}
+    visit = a_visit("each", kind="each", state="closed", items=counts, ended_ms=BEGAN_MS + 9000)
+    server.tell(f"GET {BATCHES}/resize", Told(body=a_detail(visit)))
+    done = terminal.run("describe", "batch/resize", server=server.url)
+    assert "18 of 30 items done, 2 failed" in done.out
+    why = {"subject": "run/resize", "state": "running", "summary": "1 waiting", "reasons": ["each has 18 of 30 done"]}
+    server.tell(f"GET {BATCHES}/resize/why", Told(body=why))
+    assert "each has 18 of 30 done" in terminal.run("why", "batch/resize", server=server.url).out
+    server.tell(f"GET {RUNS}/o-17", Told(body=ended()))
+    assert terminal.run("wait", "batch/o-17", server=server.url).code == 0
+    server.tell(f"DELETE {BATCHES}/resize", Told(body=a_run("resize", status="cancelled")))
+    assert terminal.run("delete", "batch/resize", server=server.url).out == "batch/resize cancelled\n"
