@@ -130,7 +130,7 @@ def timeline(value: Object, *, is_wide: bool) -> Iterator[str]:
     bound = value["measures"]["ends_after_ms"]["bound"]
     at_most = "" if bound is None else f" of at most {span_at_most(bound)}"
     yield from screens.table(_timeline_columns(columns.length(span) + at_most), rows, is_wide=is_wide)
-    yield "  . waits to be claimed   = is worked at   - waits for a signal, a time or the next attempt"
+    yield "  . waits to be claimed   = is worked at   - waits for a signal, a time, its items or the next attempt"
     if visited := [one for one in value["operations"] if one.get("visits") and "queue_ms" in one]:
         yield ""
         yield from screens.table(_VISITED, visited, is_wide=is_wide)
