@@ -36,6 +36,7 @@ from harpoon.api import (
     rollouts,
     run_batches,
     run_orders,
+    run_repairs,
     run_starts,
     runs,
     secrets,
@@ -71,6 +72,7 @@ from harpoon.api.run_feed import RUN_FEED, RunFeed
 from harpoon.api.sight import looking_back
 from harpoon.api.stay import STAYS, Stays
 from harpoon.control.metrics import ShareMetrics, StoreMetrics
+from harpoon.control.run_metrics import RunMetrics
 from harpoon.control.work_metrics import WorkMetrics
 from harpoon.kit.address import is_local_name
 from harpoon.kit.errors import HarpoonError, Unavailable
@@ -102,6 +104,7 @@ ROUTES: Final = (
     *reports.ROUTES,
     *run_starts.ROUTES,
     *run_orders.ROUTES,
+    *run_repairs.ROUTES,
     *run_batches.ROUTES,
     *signals.ROUTES,
     *callbacks.ROUTES,
@@ -130,6 +133,8 @@ def make_app(doors: Doors) -> web.Application:
     doors.metrics.register(ShareMetrics(doors.view, doors.instance))
     if doors.work is not None:
         doors.metrics.register(WorkMetrics(doors.work))
+    if doors.runs is not None:
+        doors.metrics.register(RunMetrics(doors.runs))
     app[DOORS], app[STAYS], app[METERS] = doors, stays, meters
     app[DECODING] = asyncio.Lock()
     app[FEED] = Feed(doors.view, doors.limits, meters.encoded)

@@ -50,6 +50,7 @@ STATUS: Final = Parameter(
     many=True,
 )
 WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+_PARKED: Final = Parameter("parked", FLAG, "Only runs in which a failure is parked, until somebody repairs it.")
 _PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
 _SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
 _ITEM_STATUSES: Final = tuple(one.value for one in ItemStatus)
@@ -85,6 +86,7 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         workflow=query.name("workflow"),
         statuses=statuses_of(query),
         tags=query.tags(),
+        is_parked=query.flag("parked"),
         since_ms=read_moment(request, "since"),
         until_ms=read_moment(request, "until"),
         parent=query.one("parent"),
@@ -219,7 +221,7 @@ async def _written(stream: Stream, parts: AsyncIterator[bytes]) -> None:
 
 _RUNS: Final = "/v1/namespaces/{ns}/runs"
 _CHOICE: Final = (
-    STATUS, WORKFLOW, _PARENT, _SUB_RUNS, TAG, SINCE, UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS
+    STATUS, WORKFLOW, _PARKED, _PARENT, _SUB_RUNS, TAG, SINCE, UNTIL, *PAGING, _CHANGED, WATCH_RUNS, AFTER_RUNS
 )  # fmt: skip
 _LISTED: Final = {200: Answer(json=RunList, events=RunsWatchEvent)}
 ROUTES = (

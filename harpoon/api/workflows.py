@@ -15,6 +15,7 @@ from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, has_tags, path_name
 from harpoon.api.revision import read_if_match, read_is_new
 from harpoon.api.run_starts import workflows_of
+from harpoon.control.elder_runs import elder_runs
 from harpoon.control.workflow_told import (
     bounds_json,
     changes_of,
@@ -29,9 +30,9 @@ from harpoon.control.workflow_told import (
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.job import Metadata
-from harpoon.model.run_shown import WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
-from harpoon.model.shown import Revised
-from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest
+from harpoon.model.run_shown import ElderRuns, WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
+from harpoon.model.shown import Outcome, Revised
+from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest, WorkflowRecord
 
 
 async def list_workflows(request: web.Request) -> web.Response:
@@ -66,10 +67,10 @@ async def get_workflow(request: web.Request) -> web.Response:
 
 
 async def put_workflow(request: web.Request) -> web.Response:
-    """Declare a workflow, or change it. Runs that there are go on as they were started.
+    """Declare a workflow, or change it. Runs that there are go on as they were started, unless they are moved.
 
-    Everything that is wrong with it is told at once, each flaw with its place and what would be right. One without a
-    bound is refused.
+    Of a change it is told which open runs are on other generations, and which of them could be moved. Everything that
+    is wrong with it is told at once, each flaw with its place and what would be right. One without a bound is refused.
     """
     doors, workflows = request.app[DOORS], workflows_of(request)
     if_match, is_new = read_if_match(request, doors.view), read_is_new(request)
@@ -83,10 +84,12 @@ async def put_workflow(request: web.Request) -> web.Response:
     if Query(request).flag("dry_run"):
         record = drafted(row, manifest, doors.clock.now().wall)
         shown = workflow_json(doors.view, record, 0 if row is None else row.mod_revision, bounds)
-        return _declared(request, outcome_of(row, manifest).value, doors.view.revision, changes, shown)
+        elder = await _elder_runs(request, record) if outcome_of(row, manifest) is Outcome.CHANGED else ()
+        return _declared(request, outcome_of(row, manifest).value, doors.view.revision, changes, shown, elder)
     done = await workflows.put(manifest, if_match=if_match, is_new=is_new)
     shown = workflow_json(doors.view, done.workflow, done.revision, bounds)
-    return _declared(request, done.outcome.value, done.revision, changes, shown, tag=done.revision)
+    elder = await _elder_runs(request, done.workflow) if done.outcome is Outcome.CHANGED else ()
+    return _declared(request, done.outcome.value, done.revision, changes, shown, elder, tag=done.revision)
 
 
 async def delete_workflow(request: web.Request) -> web.Response:
@@ -115,11 +118,28 @@ async def _read(request: web.Request) -> WorkflowManifest:
     return manifest
 
 
-def _declared(
-    request: web.Request, outcome: str, revision: int, changes: bytes, shown: bytes, *, tag: int | None = None
+async def _elder_runs(request: web.Request, record: WorkflowRecord) -> tuple[ElderRuns, ...]:
+    """Return the open runs that are on other generations of a workflow that is, or would be, declared."""
+    doors, workflows = request.app[DOORS], workflows_of(request)
+    if doors.runs is None:
+        return ()
+    present = record.generation, await compiled(record.spec)
+    return await elder_runs(doors.runs.reader, workflows.graph, record.namespace, record.name, present)
+
+
+def _declared(  # noqa: PLR0913 what is told
+    request: web.Request,
+    outcome: str,
+    revision: int,
+    changes: bytes,
+    shown: bytes,
+    elder: tuple[ElderRuns, ...],
+    *,
+    tag: int | None = None,
 ) -> web.Response:
     head = orjson.dumps({"revision": request.app[DOORS].view.external(revision), "outcome": outcome})
-    return answer(request, joined(head, changes=changes, workflow=shown), revision=revision, tag=tag)
+    told = joined(head, changes=changes, workflow=shown, elder_runs=codec.dump_full(elder))
+    return answer(request, told, revision=revision, tag=tag)
 
 
 def _check_path(metadata: Metadata, path: Mapping[str, str]) -> None:

@@ -328,7 +328,7 @@ def _finish(
             terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
         for batch in beside.started:
             terminal.show(f"batch/{batch.batch}" + (f" {batch.outcome}" if form is not Output.NAME else ""))
-    for line in namespaces.warnings(beside.declared):
+    for line in (*namespaces.warnings(beside.declared), *workflows.elder_lines(beside.defined)):
         terminal.say(line)
     if patience.wait and accepted:
         waiting.wait_changes(client, [one.change for one in accepted], patience.span)

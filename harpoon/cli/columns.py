@@ -161,8 +161,10 @@ def length(milliseconds: int) -> str:
 
 
 def run_status(row: Object) -> str:
-    """Say how a run stands; that it is paused is more than that it runs."""
-    return "paused" if row.get("is_paused") and row.get("ended_ms") is None else str(row.get("status") or "")
+    """Say how a run stands; that it is paused, or a failure is parked, is more than that it runs."""
+    if row.get("ended_ms") is None and (row.get("is_paused") or row.get("incidents")):
+        return "paused" if row.get("is_paused") else "parked"
+    return str(row.get("status") or "")
 
 
 def _standing(row: Object) -> str:

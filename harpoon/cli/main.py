@@ -12,7 +12,7 @@ from harpoon.cli.outcome import ExitCode, code_of, complain
 from harpoon.cli.verb import app
 from harpoon.kit.errors import HarpoonError
 
-#: Module → the verbs that importing it registers.
+#: Module → the verbs that importing it registers, or adds to.
 VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.plan": ("plan", "verify-plan"),
     "harpoon.cli.diff": ("diff",),
@@ -20,6 +20,7 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
     "harpoon.cli.rollout": ("rollout",),
     "harpoon.cli.cron": ("cron",),
     "harpoon.cli.runs": ("run",),
+    "harpoon.cli.run_repairs": ("run",),
     "harpoon.cli.bounds": ("bounds",),
     "harpoon.cli.report": ("report",),
     "harpoon.cli.graph": ("graph",),
@@ -48,7 +49,7 @@ VERBS: Final[Mapping[str, Sequence[str]]] = {
 def run_verb() -> None:
     """Run the verb that the process's arguments name; it ends by ``SystemExit``."""
     if completing.is_asked():
-        completing.answer(load, [name for verbs in VERBS.values() for name in verbs])
+        completing.answer(load, list(dict.fromkeys(name for verbs in VERBS.values() for name in verbs)))
     sys.exit(run(sys.argv[1:]))
 
 
@@ -74,9 +75,6 @@ def run(arguments: Sequence[str]) -> int:
 def load(arguments: Sequence[str]) -> None:
     """Register the verb that these arguments name; all of them when they name none, to list or to suggest them."""
     word = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for module, verbs in VERBS.items():
-        if word in verbs:
-            import_module(module)
-            return
-    for module in VERBS:
+    named = [module for module, verbs in VERBS.items() if word in verbs]
+    for module in named or VERBS:
         import_module(module)

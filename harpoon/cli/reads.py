@@ -79,6 +79,9 @@ def get(  # noqa: PLR0913 one parameter an option
         str | None,
         typer.Option(help="Only runs of this workflow.", metavar="NAME", autocompletion=offers.workflows),
     ] = None,
+    parked: Annotated[
+        bool, typer.Option("--parked", help="Only runs in which a failure is parked, until somebody repairs it.")
+    ] = False,
     span: run_lists.Span,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a row for whatever changes.")] = False,
     at: looking.At = None,
@@ -101,9 +104,10 @@ def get(  # noqa: PLR0913 one parameter an option
         raise Invalid("what was does not change any more; drop -w, or --at")
     has_namespaces = scope.all_namespaces and asked in _NAMESPACED
     chosen = tuple(status_ or ())
-    if (chosen or workflow or span.is_given) and (asked is not columns.RUN or name):
+    if (chosen or workflow or parked or span.is_given) and (asked is not columns.RUN or name):
         raise Invalid(
-            "--status, --workflow, --parent, --since, --until and --limit select from a list of runs: harpoon get runs"
+            "--status, --parked, --workflow, --parent, --since, --until and --limit "
+            "select from a list of runs: harpoon get runs"
         )
     if at is not None and asked in _PRESENT:
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
@@ -111,6 +115,7 @@ def get(  # noqa: PLR0913 one parameter an option
         if watch and span.limit is not None:
             raise Invalid("what is watched is watched whole; drop -w, or --limit")
         query = {"status": [one.value for one in chosen], "workflow": workflow, "tag": scope.tags, **span.query()}
+        query |= {"parked": "true"} if parked else {}
         run_lists.show(client, scope, query, form, is_watching=watch)
         return
     if watch:

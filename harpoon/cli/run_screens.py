@@ -70,6 +70,8 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
             ("Namespace", value["namespace"]),
             ("Called by", f"run/{value['parent']}" if value.get("parent") else ""),
             ("Workflow", f"{value['workflow']}, generation {value['generation']}"),
+            ("Forked from", str(value.get("forked_from") or "")),
+            ("Repaired", _times(value.get("repairs"))),
             ("Tags", columns.pairs(value["tags"])),
             ("Started", f"{columns.age(value['created_ms']) or 'a moment'} ago"),
             ("Took" if value["ended_ms"] else "So far", columns.span(value["created_ms"], value["ended_ms"])),
@@ -85,6 +87,7 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
     if visits:
         yield ""
         yield from timeline(value, is_wide=is_wide) if is_timeline else screens.table(VISIT, visits, is_wide=is_wide)
+    yield from _parked(value)
     if left := value["visits_left"]:
         yield f"and {left} visits before these; all attempts: GET …/runs/{value['id']}/attempts"
     if skipped := [one["op"] for one in value["operations"] if one["is_skipped"]]:
@@ -95,9 +98,30 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
         yield from (f"  {terminal.plain(_signal(one))}" for one in signals)
 
 
+def _times(count: object) -> str:
+    return "" if not count else "once" if count == 1 else f"{count} times"
+
+
+def _parked(value: Object) -> Iterator[str]:
+    """Yield the failures that wait for somebody, and what may be done about them."""
+    incidents = value.get("parked") or ()
+    if incidents:
+        yield ""
+        yield "Parked, until somebody repairs them:"
+    for one in incidents:
+        told = f"{one['op']} (visit {one['visit']}) {one['label']}, {columns.age(one['since_ms']) or 'a moment'} ago"
+        error = f": {one['error']}" if one["error"] else ""
+        yield f"  {terminal.plain(told + error)}"
+    if incidents:
+        run, op = value["id"], incidents[0]["op"]
+        yield f"To go on: harpoon run retry {run} --from {op}, or harpoon run skip {run} {op}"
+
+
 def timeline(value: Object, *, is_wide: bool) -> Iterator[str]:
     """Yield a line for each visit, along the time that the run has taken; the bound stands beside what was."""
-    began, now_ms = value["created_ms"], _end_of(value)
+    # What was forked began before it was.
+    began = min([value["created_ms"], *(one["opened_ms"] for one in value["visits"])])
+    now_ms = _end_of(value)
     span = max(1, now_ms - began)
     rows = [
         {**one, "bar": bar(one, began, span), "after": columns.length(max(0, one["opened_ms"] - began))}

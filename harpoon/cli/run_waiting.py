@@ -37,9 +37,12 @@ def wait_run(client: Session, namespace: str, run: str, timeout: timedelta | Non
         waits = [one["waits_for"] for one in told["visits"] if one["state"] != "closed" and one["waits_for"]]
         return Standing(
             is_done=told["ended_ms"] is not None,
-            phase="paused" if told["is_paused"] else str(told["status"]),
+            phase=columns.run_status(told),
             summary=_summary(told),
-            waiting=waits,
+            waiting=[
+                *(f"{one['op']} is parked: {one['label']} {one['error']}" for one in told.get("parked", ())),
+                *waits,
+            ],
         )
 
     if timeout is None:

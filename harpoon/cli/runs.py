@@ -25,14 +25,14 @@ _EXAMPLES: Final = ("harpoon run start refund --set order=o-17 --set amount=20 -
 _PLAIN: Final = ("string", "integer", "number", "boolean")
 
 runs: Final = verbs(
-    "run", "Start runs of workflows, watch and signal them, and pause, resume or cancel them.", examples=_EXAMPLES
+    "run", "Start runs of workflows, watch and signal them; pause, resume, cancel or repair them.", examples=_EXAMPLES
 )
 
-_Namespace = Annotated[
+Namespace = Annotated[
     str,
     typer.Option("--namespace", "-n", help="Where the run is.", metavar="NS", autocompletion=offers.namespaces),
 ]
-_Run = Annotated[
+Run = Annotated[
     str,
     typer.Argument(
         help="The run's id.",
@@ -96,7 +96,7 @@ def start(  # noqa: PLR0913 one option each
         str | None,
         typer.Option(help="How long to wait, such as 30s or 5m.", metavar="DURATION", show_default="until it is over"),
     ] = None,
-    namespace: _Namespace = DEFAULT_NAMESPACE,
+    namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:
     """Start a run of a workflow.
@@ -108,7 +108,7 @@ def start(  # noqa: PLR0913 one option each
         raise Invalid("--timeout is how long --wait waits; give --wait as well")
     patience = None if timeout is None else span_of(timeout)
     client = remote.client()
-    order: dict[str, Any] = {"workflow": workflow, "inputs": _inputs(client, namespace, workflow, given)}
+    order: dict[str, Any] = {"workflow": workflow, "inputs": inputs_of(client, namespace, workflow, given)}
     if called is not None:
         order["id"] = called
     if tag:
@@ -132,11 +132,11 @@ def start(  # noqa: PLR0913 one option each
 def watch(
     *,
     remote: Remote,
-    run: _Run,
+    run: Run,
     after: Annotated[
         int | None, typer.Option(help="Only what comes after this event, by its number.", metavar="SEQ", min=0)
     ] = None,
-    namespace: _Namespace = DEFAULT_NAMESPACE,
+    namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:
     """Show how a run stands, then everything that happens in it, in order, until it is over.
@@ -180,7 +180,7 @@ def signal(  # noqa: PLR0913 one option each
     key: Annotated[
         str | None, typer.Option(help="To one run that waits for the signal with this key.", metavar="KEY")
     ] = None,
-    namespace: _Namespace = DEFAULT_NAMESPACE,
+    namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:
     """Send a signal to a run; it is kept until an operation waits for it, for 7 days.
@@ -213,14 +213,14 @@ def signal(  # noqa: PLR0913 one option each
 )
 def cancel(
     remote: Remote,
-    run: _Run,
+    run: Run,
     reason: Annotated[str, typer.Option(help="Why; it is kept with the run.", metavar="TEXT", show_default=False)] = "",
-    namespace: _Namespace = DEFAULT_NAMESPACE,
+    namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
 ) -> None:
     """End a run: what is open closes as cancelled, and nothing follows. Workers that are at it are told."""
     path = ("namespaces", namespace, "runs", run, "cancel")
-    _tell_done(remote.client().post(*path, body={"reason": reason} if reason else {}).body, form, "is cancelled")
+    tell_done(remote.client().post(*path, body={"reason": reason} if reason else {}).body, form, "is cancelled")
 
 
 _CALLBACK: Final = (
@@ -232,9 +232,7 @@ _CALLBACK: Final = (
 
 
 @verb("callbacks", group=runs, examples=("harpoon run callbacks o-17",))
-def callbacks(
-    remote: Remote, run: _Run, namespace: _Namespace = DEFAULT_NAMESPACE, form: Format = Output.TABLE
-) -> None:
+def callbacks(remote: Remote, run: Run, namespace: Namespace = DEFAULT_NAMESPACE, form: Format = Output.TABLE) -> None:
     """Show by which URLs a run is called back. Each is a credential: who has it can answer, once.
 
     Without --public-url at the server, it is where this command reaches the server.
@@ -255,19 +253,20 @@ def callbacks(
 
 
 @verb("pause", group=runs, examples=("harpoon run pause o-17",))
-def pause(remote: Remote, run: _Run, namespace: _Namespace = DEFAULT_NAMESPACE, form: Format = Output.TABLE) -> None:
+def pause(remote: Remote, run: Run, namespace: Namespace = DEFAULT_NAMESPACE, form: Format = Output.TABLE) -> None:
     """Have nothing of a run claimed, fired or consumed until it is resumed. Its clocks run on."""
     told = remote.client().post("namespaces", namespace, "runs", run, "pause", body={}).body
-    _tell_done(told, form, f"is paused; to go on: harpoon run resume {run}")
+    tell_done(told, form, f"is paused; to go on: harpoon run resume {run}")
 
 
 @verb("resume", group=runs, examples=("harpoon run resume o-17",))
-def resume(remote: Remote, run: _Run, namespace: _Namespace = DEFAULT_NAMESPACE, form: Format = Output.TABLE) -> None:
+def resume(remote: Remote, run: Run, namespace: Namespace = DEFAULT_NAMESPACE, form: Format = Output.TABLE) -> None:
     """Have a run go on that was paused."""
-    _tell_done(remote.client().post("namespaces", namespace, "runs", run, "resume", body={}).body, form, "goes on")
+    tell_done(remote.client().post("namespaces", namespace, "runs", run, "resume", body={}).body, form, "goes on")
 
 
-def _tell_done(run: Mapping[str, Any], form: Output, done: str) -> None:
+def tell_done(run: Mapping[str, Any], form: Output, done: str) -> None:
+    """Say what was done with a run."""
     if form in (Output.JSON, Output.YAML):
         output.write(run, form)
     else:
@@ -297,7 +296,7 @@ def _tell(run: Mapping[str, Any], form: Output, done: str, *, is_over: bool) -> 
             terminal.show(json.dumps(run["outputs"], indent=2, ensure_ascii=False))
 
 
-def _inputs(client: Session, namespace: str, workflow: str, given: Given) -> Mapping[str, Any]:
+def inputs_of(client: Session, namespace: str, workflow: str, given: Given) -> Mapping[str, Any]:
     """Return the inputs that were given: those of the file, and over them those that were set."""
     told = _of_file(given.inputs) if given.inputs is not None else {}
     if not given.set_:
@@ -314,7 +313,7 @@ def _typed(given: Sequence[str], schemas: Mapping[str, Any], workflow: str) -> d
         if name in told:
             raise Invalid(f"--set {name} stands twice; say which value is meant")
         if mark and name in schemas and _kind(schemas[name]) not in _PLAIN:
-            told[name] = _json(f"--set {name}", value)
+            told[name] = json_of(f"--set {name}", value)
         else:
             told |= documents.arguments_of([text], schemas, f"workflow {workflow}", what="an input")
     return told
@@ -332,10 +331,15 @@ def _of_file(file: str) -> Mapping[str, Any]:
 
 
 def _payload(text: str) -> Any:
-    return _json("--payload", sys.stdin.read() if text == "-" else text)
+    return json_of("--payload", sys.stdin.read() if text == "-" else text)
 
 
-def _json(what: str, text: str) -> Any:
+def json_of(what: str, text: str) -> Any:
+    """Return the value that is written as JSON.
+
+    Raises:
+        Invalid: It is none.
+    """
     try:
         return json.loads(text, parse_constant=_no_number)
     except ValueError as error:

@@ -20,7 +20,19 @@ STATE_COLOURS: Final[Mapping[str, str]] = {
         ("terminating", "interrupted", "unknown", "cordoned", "draining", "retrying", "paused", "quiet"), "yellow"
     ),
     **dict.fromkeys(
-        ("failed", "timed_out", "cancelled", "lost", "degraded", "unclaimed", "over", "unfinished", "left out"), "red"
+        (
+            "failed",
+            "timed_out",
+            "cancelled",
+            "parked",
+            "lost",
+            "degraded",
+            "unclaimed",
+            "over",
+            "unfinished",
+            "left out",
+        ),
+        "red",
     ),
 }
 

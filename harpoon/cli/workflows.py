@@ -27,10 +27,13 @@ class Outcome(NamedTuple):
     outcome: str
     #: From what stood to what is declared, as edits.
     changes: Sequence[Mapping[str, Any]]
+    #: Open runs that are on other generations.
+    elder_runs: Sequence[Mapping[str, Any]] = ()
 
-    def told(self) -> dict[str, str]:
+    def told(self) -> dict[str, Any]:
         """Return what is told of it beside jobs."""
-        return {"namespace": self.namespace, "workflow": self.workflow, "outcome": self.outcome}
+        told: dict[str, Any] = {"namespace": self.namespace, "workflow": self.workflow, "outcome": self.outcome}
+        return {**told, "elder_runs": self.elder_runs} if self.elder_runs else told
 
 
 def split(read: Sequence[Document]) -> tuple[list[Document], list[Document]]:
@@ -55,7 +58,7 @@ def declare(client: Session, read: Sequence[Document], namespace: str | None, *,
             body = client.put(*path, body=manifest, query={"dry_run": "true"} if is_dry else None).body
         except Invalid as error:
             raise documents.placed(error, documents.place_in(document)) from error
-        told.append(Outcome(place, name, str(body["outcome"]), body["changes"]))
+        told.append(Outcome(place, name, str(body["outcome"]), body["changes"], body.get("elder_runs") or ()))
     return told
 
 
@@ -85,6 +88,30 @@ def lines(told: Sequence[Outcome], *, is_terse: bool) -> Iterator[str]:
         yield f"{terminal.paint(f'workflow/{one.workflow}', 'bold')}: {terminal.paint(action, colour)}"
         if not is_terse or one.outcome != "created":
             yield from screens.indented(difference.lines(one.changes))
+        yield from screens.indented(elder_lines([one]))
+
+
+def elder_lines(told: Sequence[Outcome]) -> Iterator[str]:
+    """Yield what becomes of open runs that are on other generations of what was changed."""
+    for one in told:
+        for elder in one.elder_runs:
+            yield terminal.plain(_elder_line(one, elder))
+
+
+def _elder_line(one: Outcome, elder: Mapping[str, Any]) -> str:
+    count, movable = elder["runs"], elder["movable"]
+    line = f"{count} open run{' stays' if count == 1 else 's stay'} on generation {elder['generation']}"
+    parts = []
+    if movable:
+        where = "" if one.namespace == DEFAULT_NAMESPACE else f" -n {one.namespace}"
+        order = f"harpoon run move --workflow {one.workflow} --all{where}"
+        parts.append(f"{movable} could move ({order})")
+    for staying in elder["staying"]:
+        because, examples = "; ".join(staying["because"]), ", ".join(staying["examples"])
+        parts.append(f"{staying['runs']} not ({examples}): {because}")
+    if left := elder["left_out"]:
+        parts.append(f"{left} more were not looked at")
+    return f"{line}: {', '.join(parts)}" if parts else line
 
 
 def _ordered(own: Sequence[Document]) -> list[Document]:

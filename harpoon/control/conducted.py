@@ -22,12 +22,14 @@ class Conducted:
         "due_ms",
         "fixed",
         "forms",
+        "incidents",
         "key",
+        "moved",
         "run",
         "secret",
     )
 
-    def __init__(self, run: Run, begun: Header, fixed: bytes, size: int = 0) -> None:
+    def __init__(self, run: Run, begun: Header, fixed: bytes, size: int = 0, moved: Sequence[str] = ()) -> None:
         self.run = run
         #: ``<namespace>/<run>``.
         self.key = run_key(run.namespace, run.id)
@@ -48,6 +50,10 @@ class Conducted:
         self.due_ms = NEVER
         #: Of its records, about.
         self.bytes = size
+        #: Generations that it was moved to.
+        self.moved = tuple(moved)
+        #: Failures that were parked when its header was written last.
+        self.incidents = len(run.incidents)
 
     @property
     def is_durable(self) -> bool:
@@ -62,6 +68,13 @@ class Conducted:
             standing["is_paused"] = True
         if run.cancel_reason is not None:
             standing["cancel_reason"] = run.cancel_reason
+        if run.repairs:
+            standing |= {"repairs": run.repairs, "until_ms": run.deadline_ms}
+        if self.moved:
+            standing["moved"] = self.moved
+        self.incidents = len(run.incidents)
+        if self.incidents:
+            standing["incidents"] = self.incidents
         if run.status.is_over:
             standing |= {"ended_ms": run.ended_ms, "bytes": self.bytes + len(self.fixed)}
             if run.outputs is not None:

@@ -39,6 +39,8 @@ from harpoon.control.orders import (
     Refusal,
     Start,
 )
+from harpoon.control.refolding import GraphOf, moves_of
+from harpoon.control.reopening import Decide, Reopening, ended_run
 from harpoon.control.run_reader import RunReader
 from harpoon.control.timers import NEVER, Dues
 from harpoon.control.turns import Turns
@@ -46,15 +48,15 @@ from harpoon.control.waits_port import Waits
 from harpoon.core import step
 from harpoon.core.callback import Reply, call_back
 from harpoon.core.dues import next_due_ms
-from harpoon.core.event import CancelAsked, Ended, Event, Paused, Resumed, dump
+from harpoon.core.event import CancelAsked, Ended, Event, Moved, Paused, Resumed, RetriedFrom, SetTo, dump
 from harpoon.core.run import Ref, Run
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.kit.clock import Clock
-from harpoon.kit.errors import HarpoonError, NotFound, Unavailable
+from harpoon.kit.errors import Conflict, HarpoonError, NotFound, Unavailable
 
 #: Runs that ended last, which are kept for closings that come again.
 ENDED_KEPT: Final = 16
-_REWRITE: Final = frozenset({Paused, Resumed, CancelAsked, Ended})
+_REWRITE: Final = frozenset({Paused, Resumed, CancelAsked, Ended, RetriedFrom, SetTo, Moved})
 
 T = TypeVar("T")
 
@@ -75,10 +77,14 @@ class Conductor:
         #: Key of a run → it; all that are open, once it is loaded.
         self.runs: dict[str, Conducted] = {}
         self.dues: Dues[Conducted] = Dues(self._tick)
+        #: Keys of those in which a failure is parked.
+        self.parked: set[str] = set()
         #: Runs that have ended since it began.
         self.ended = 0
         #: Told how runs wait for signals with keys; None: nobody is.
         self.waits: Waits | None = None
+        #: What keeps runs that are over.
+        self.reopening = Reopening()
         #: Told which runs end; None: nobody is.
         self.ends: Ends | None = None
         #: URL that those of callbacks begin with; see `callback_urls`.
@@ -176,7 +182,7 @@ class Conductor:
 
     def _start(self, order: Start, form: Form, now_ms: int) -> tuple[Draft | None, starts.Answer]:
         key = run_key(order.namespace, order.id)
-        known = self.runs.get(key) or self._ended.get(key)
+        known = self.known(key)
         if known is not None:
             return known.draft, starts.begun(known, order, is_new=False)
         try:
@@ -230,6 +236,67 @@ class Conductor:
         """
         return self._order(key, lambda run, now_ms: step.cancel(run, reason, now_ms))
 
+    def order(self, key: str, decide: Decide) -> Landing[None]:
+        """Have something decided about an open run.
+
+        Raises:
+            NotFound: It is not open.
+            Refused: It is not done.
+            Unavailable: This instance conducts it no longer.
+        """
+        return self._order(key, decide)
+
+    async def repair(self, key: str, graph_of: GraphOf, decide: Decide) -> None:
+        """Have something decided about a run, open or over, and wait until that is durable.
+
+        Raises:
+            NotFound: It is not kept, or nobody can go on with it.
+            Gone: It is being deleted.
+            Conflict: It cannot be gone on with.
+            Refused: It is not done.
+            StoreUnavailable: The store could not answer.
+            Unavailable: This instance conducts it no longer.
+        """
+        if key not in self.runs:
+            async with self.reopening.lock:
+                conducted = await self._ended_run(key, graph_of)
+                # From here to where it is decided nothing else happens.
+                landing = self._order(key, decide) if conducted is None else self._reopen(conducted, decide)
+        else:
+            landing = self._order(key, decide)
+        await landing
+
+    async def _ended_run(self, key: str, graph_of: GraphOf) -> Conducted | None:
+        """Return a run that is over, all of it durable; None: it goes on."""
+        if (conducted := self._ended.get(key)) is not None:
+            if conducted.draft is not None:
+                await conducted.draft.settled()
+                checked(conducted.draft, None)
+        elif key not in self.runs:
+            conducted = await ended_run(self._reader, graph_of, key, self.base)
+        if key in self.runs:
+            return None
+        self.reopening.check(key)
+        if conducted is not None and conducted.caller is not None:
+            raise Conflict(f"run {conducted.run.id} was called by another run, and is over; repair that one")
+        return conducted
+
+    def _reopen(self, conducted: Conducted, decide: Decide) -> Landing[None]:
+        """Have something decided about a run that is over, and conduct it if it goes on."""
+        self.ledger.check_room()
+        events = decide(conducted.run, self._clock.now().wall)
+        if not events:
+            return Landing((), lambda: None)
+        self._ended.pop(conducted.key, None)
+        self.runs[conducted.key] = conducted
+        draft = self._note(conducted, events)
+        return Landing((draft,), lambda: checked(draft, None))
+
+    def forget(self, key: str) -> bool:
+        """Know nothing more of a run that is over, for it is deleted; False: it goes on."""
+        self._ended.pop(key, None)
+        return key not in self.runs
+
     def seen(self, key: str) -> Landing[Run] | None:
         """Return an open run once all that it shows now is durable; None: it is not open.
 
@@ -251,10 +318,34 @@ class Conductor:
         draft.failed = partial(self.drop, conducted)
         return draft
 
+    def enter_fork(self, conducted: Conducted, copied: bytes, seq: int, events: Sequence[Event]) -> Draft:
+        """Conduct a run from now on that begins as another one did.
+
+        Args:
+            conducted: It, with conditions of its start.
+            copied: Events of the other one as they are stored, but for those in its header; perhaps none.
+            seq: Number of the first of them, or of the first event of its own.
+            events: Its own, at least one.
+        """
+        self.runs[conducted.key] = conducted
+        own = orjson.dumps([dump(event) for event in events])[1:-1]
+        chunk = b"%b,%b" % (copied, own) if copied else own
+        conducted.bytes += len(chunk)
+        draft = conducted.draft = self.ledger.append(conducted.key, seq, chunk, conducted.header())
+        draft.compares, conducted.compares = conducted.compares, ()
+        draft.failed = partial(self.drop, conducted)
+        self._tell(conducted, events, None, draft)
+        return draft
+
+    def known(self, key: str) -> Conducted | None:
+        """Return a run that goes on, or has ended just now."""
+        return self.runs.get(key) or self._ended.get(key)
+
     def adopt(self, conducted: Conducted) -> None:
         """Conduct a run from now on that was read from the store."""
         self.runs[conducted.key] = conducted
         run = conducted.run
+        self._note_parked(conducted)
         events = step.adopt(run, self._clock.now().wall)
         if not run.status.is_over:
             if not run.is_paused and run.ready:
@@ -276,6 +367,7 @@ class Conductor:
                 del runs[conducted.key]
         if self.waits is not None:
             self.waits.left(conducted.run)
+        self.parked.discard(conducted.key)
         self.dues.forget(conducted)
         self._exchange.left(conducted.run)
 
@@ -314,7 +406,15 @@ class Conductor:
         # What a run begins with is in its header.
         is_first = events[0].seq == 1
         is_rewritten = is_first or not _REWRITE.isdisjoint(map(type, events))
+        is_rewritten = is_rewritten or conducted.incidents != len(run.incidents)
+        conducted.moved += moves_of(events)
         draft = self._write(conducted, () if is_first else events, is_rewritten=is_rewritten)
+        self._tell(conducted, events, by, draft)
+        return draft
+
+    def _tell(self, conducted: Conducted, events: Sequence[Event], by: Ref | None, draft: Draft) -> None:
+        """Tell what comes of events that are being written."""
+        run = conducted.run
         if run.status.is_over:
             self._end(conducted, draft)
         else:
@@ -322,16 +422,22 @@ class Conductor:
             tell(self._exchange, run, events, by, draft)
         if self.waits is not None:
             self.waits.standing(run)
-        return draft
 
     def _write(self, conducted: Conducted, events: Sequence[Event], *, is_rewritten: bool = False) -> Draft:
         """Have events written, and the header with them if it is to be."""
         chunk = orjson.dumps([dump(event) for event in events])[1:-1]
         conducted.bytes += len(chunk)
         header = conducted.header() if is_rewritten else None
+        self._note_parked(conducted)
         seq = events[0].seq if events else 1
         draft = conducted.draft = self.ledger.append(conducted.key, seq, chunk, header)
         return draft
+
+    def _note_parked(self, conducted: Conducted) -> None:
+        if conducted.incidents:
+            self.parked.add(conducted.key)
+        else:
+            self.parked.discard(conducted.key)
 
     def _end(self, conducted: Conducted, draft: Draft) -> None:
         self.ended += 1

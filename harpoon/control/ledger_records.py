@@ -15,6 +15,7 @@ names mean nothing, and are written over or deleted with the run.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -88,6 +89,8 @@ def fixed_part(header: Header) -> bytes:
         told["inputs"] = header.inputs
     if header.tags:
         told["tags"] = header.tags
+    if header.origin:
+        told |= {"origin": header.origin, "forked_ms": header.forked_ms}
     if header.caller is not None:
         told["caller"] = asdict(header.caller)
     if header.forms:
@@ -110,6 +113,22 @@ def header_record(fixed: bytes, standing: Mapping[str, object]) -> bytes:
 def fixed_of(record: bytes) -> bytes:
     """Return the part that never changes of an open run's header."""
     return record[: record.rindex(_STANDING)]
+
+
+def fixed_of_ended(record: bytes) -> bytes:
+    """Return the part that never changes of the header of a run that is over, whose outputs may say anything.
+
+    Raises:
+        Invalid: It has none.
+    """
+    at = record.find(_STANDING)
+    while at >= 0:
+        # Inside of anything, what stands before it is not whole.
+        with suppress(orjson.JSONDecodeError):
+            orjson.loads(record[:at] + b"}")
+            return record[:at]
+        at = record.find(_STANDING, at + 1)
+    raise Invalid("the header does not tell how the run stands")
 
 
 def load_header(record: bytes) -> Header:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from harpoon.control.draft import Draft
 from harpoon.control.exchange_port import Exchange
-from harpoon.core.event import Closed, Event, Fired, Opened, Paused, Resumed, Started
+from harpoon.core.event import Closed, Event, Moved, Opened, Paused, Resumed, RetriedFrom, SetTo
 from harpoon.core.run import Attempt, Ref, Run
 from harpoon.model.label import CANCELLED
 
@@ -21,23 +21,25 @@ def tell(exchange: Exchange, run: Run, events: Iterable[Event], by: Ref | None, 
     """
     ready: list[Attempt | None] = []
     for event in events:
-        opened: tuple[Opened, ...] = ()
+        opened: tuple[Opened, ...] = getattr(event, "opened", ())
         match event:
             case Closed():
                 _withdraw(exchange, run, event, by, draft)
                 if event.retry_ms is not None:
                     ready.append(run.ready.get((event.op, event.visit)))
-                opened = event.opened
-            case Started() | Fired():
-                opened = event.opened
             case Resumed():
                 ready += run.ready.values()
+            case Moved():
+                # They may be for others now.
+                exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "moved", draft)
+                ready += run.ready.values()
+            case RetriedFrom() | SetTo():
+                exchange.withdrawn(run, *_taken_away(event), draft)
             case Paused():
                 exchange.withdrawn(run, [attempt.ref for attempt in run.ready.values()], "paused", draft)
             case _:
                 pass
-        if opened:
-            ready += [run.ready.get((each.op, each.visit)) for each in opened]
+        ready += [run.ready.get((each.op, each.visit)) for each in opened]
     offered = [attempt for attempt in ready if attempt is not None]
     if offered and not run.is_paused:
         exchange.ready(run, offered)
@@ -50,3 +52,13 @@ def _withdraw(exchange: Exchange, run: Run, event: Closed, by: Ref | None, draft
         exchange.withdrawn(run, (ref,), event.label, draft)
     if event.cancelled:
         exchange.withdrawn(run, [Ref(*each) for each in event.cancelled], CANCELLED, draft)
+
+
+def _taken_away(event: RetriedFrom | SetTo) -> tuple[list[Ref], str]:
+    """Return what a repair closes that was open, and what its claimants are told."""
+    refs = [Ref(*ref) for ref in event.cancelled]
+    if isinstance(event, RetriedFrom):
+        return refs, f"{event.op} is done anew"
+    if event.attempt:
+        refs.append(Ref(event.op, event.visit, event.attempt))
+    return refs, f"it was closed as {event.label} by hand"

@@ -110,17 +110,22 @@ class Retention:
         runs = _families([one async for one in self._ended(conductor)], conductor)
         runs.sort(key=lambda one: one.ended_ms, reverse=True)
         kept, old = _split(runs, now_ms, self._budget)
+        purged = 0
         for one in old:
+            is_gone = False
             for header in one.headers:
-                await self._purge(conductor, header, now_ms)
+                with conductor.reopening.purging(run_key(header.namespace, header.run)):
+                    is_gone = await self._purge(conductor, header, now_ms)
+            # The last one is what has called the others.
+            purged += is_gone
         tombstones = await self._tombstones(conductor, now_ms)
         span_ms = self._budget.span // _MILLISECOND
         next_ms = min(NEVER if not kept else kept[-1].ended_ms + span_ms, tombstones)
         self._looked[shard] = (conductor, ended, next_ms)
-        if old:
-            self._metrics.runs_purged.inc(len(old))
-            _log.info("runs_purged", shard=shard, purged=len(old), kept=len(kept))
-        return len(old)
+        if purged:
+            self._metrics.runs_purged.inc(purged)
+            _log.info("runs_purged", shard=shard, purged=purged, kept=len(kept))
+        return purged
 
     async def _ended(self, conductor: Conductor) -> AsyncIterator[Header]:
         async for page in self._store.list(conductor.ledger.place.runs):
@@ -135,9 +140,15 @@ class Retention:
                 if number % 50 == 0:
                     await asyncio.sleep(0)
 
-    async def _purge(self, conductor: Conductor, header: Header, now_ms: int) -> None:
-        """Delete a run: its log first, so that whatever is left of it is found again by its header."""
+    async def _purge(self, conductor: Conductor, header: Header, now_ms: int) -> bool:
+        """Delete a run: its log first, so that whatever is left of it is found again by its header.
+
+        One that goes on again since it was looked at, or has ended once more, stays: False.
+        """
         place, key = conductor.ledger.place, run_key(header.namespace, header.run)
+        present = await self._reader.header(key) if conductor.forget(key) else None
+        if present is None or present.ended_ms != header.ended_ms:
+            return False
         logs = [entry.key async for page in self._store.list(f"{place.log}{key}/") for entry in page.entries]
         await _delete(conductor, key, logs)
         gone = Tombstone(body_hash=header.body_hash, status=header.status, purged_ms=now_ms)
@@ -147,6 +158,7 @@ class Retention:
             # A sub-run's id follows from that of the run that called it, which is not used again.
             draft.writes += (Put(place.gone + key, codec.dump(gone)),)
         await _landed(conductor, draft)
+        return True
 
     async def _tombstones(self, conductor: Conductor, now_ms: int) -> int:
         """Delete the tombstones that are too old, or too many; return when the next one is too old."""

@@ -29,6 +29,8 @@ class RunChoice:
     statuses: frozenset[str] = frozenset()
     #: All of these.
     tags: tuple[tuple[str, str], ...] = ()
+    #: Only those that wait for somebody to repair them.
+    is_parked: bool = False
     #: Begun then or later, and before then; UTC milliseconds.
     since_ms: int | None = None
     until_ms: int | None = None
@@ -43,9 +45,10 @@ class RunChoice:
             (self.namespace is None or header.namespace == self.namespace)
             and (self.workflow is None or header.workflow == self.workflow)
             and (not self.statuses or header.status.value in self.statuses)
+            and (not self.is_parked or header.incidents > 0)
             and self._takes_sub_run(header)
-            and (self.since_ms is None or header.created_ms >= self.since_ms)
-            and (self.until_ms is None or header.created_ms < self.until_ms)
+            and (self.since_ms is None or header.begun_ms >= self.since_ms)
+            and (self.until_ms is None or header.begun_ms < self.until_ms)
             and all(header.tags.get(name) == value for name, value in self.tags)
         )
 
@@ -83,7 +86,7 @@ async def list_runs(reader: RunReader, choice: RunChoice) -> tuple[list[Header],
             if not choice.takes(header):
                 continue
             count += 1
-            entry = (header.created_ms, header.namespace, header.run, header)
+            entry = (header.begun_ms, header.namespace, header.run, header)
             if count <= LISTED_MAX:
                 heappush(latest, entry)
             else:

@@ -63,8 +63,17 @@ class RunReader:
         Raises:
             StoreUnavailable: The store could not answer.
         """
+        record = await self.record(key)
+        return None if record is None else load_header(record)
+
+    async def record(self, key: str) -> bytes | None:
+        """Return the whole record of a run's header, given ``<namespace>/<run>``; None: it is not kept.
+
+        Raises:
+            StoreUnavailable: The store could not answer.
+        """
         entry = await self._store.get(f"{prefix_of(RUNS, shard_of(key))}{key}")
-        return None if entry is None else await self.header_of(entry)
+        return None if entry is None else await self.record_of(entry)
 
     async def header_of(self, entry: Entry) -> Header:
         """Return a header, given its record.

@@ -10,7 +10,7 @@ from harpoon.model.header import Header
 #: Characters of a signal's id.
 SIGNAL_ID_MAX: Final = 128
 #: Code of a refusal → the field that it is about.
-_FIELDS: Final = {"label": "/label", "payload": "/payload", "output": "/payload", "signal": ""}
+_FIELDS: Final = {"label": "/label", "payload": "/payload", "output": "/output", "signal": ""}
 
 
 def check_signal_id(id_: str) -> str:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from harpoon.control.callback_urls import address_of
 from harpoon.control.callees import bounds_within
 from harpoon.control.ledger_records import run_key
+from harpoon.control.refolding import moves_of, refolded
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
 from harpoon.control.workflow_told import compiled
@@ -19,11 +20,10 @@ from harpoon.core import run_picture, run_why
 from harpoon.core.bounds import Bounds
 from harpoon.core.chronicle import Chronicle, read
 from harpoon.core.event import Event
-from harpoon.core.fold import fold
 from harpoon.core.graph import Graph
 from harpoon.core.measure import json_bytes
 from harpoon.core.outlook import outlook, skipped
-from harpoon.core.run import Run, begin
+from harpoon.core.run import Run
 from harpoon.core.run_groups import UNKNOWN, Most, Plot
 from harpoon.core.run_items import Items, items
 from harpoon.core.run_picture import span_ms_of
@@ -65,8 +65,8 @@ class Seen(NamedTuple):
     plot: Plot
     #: As its conductor has it, or had; None: the form of the workflow that it is on is not kept any more.
     run: Run | None
-    #: What it may come to; None as above.
-    bounds: Bounds | None
+    #: What runs of each generation that it is on, or was on, may come to; None as above.
+    bounds: tuple[Bounds, ...] | None
 
 
 class Form(NamedTuple):
@@ -153,6 +153,7 @@ class RunStatus:
             visits=visits,
             visits_left=left,
             signals=run_picture.signals(told),
+            parked=run_picture.parked(() if seen.run is None else seen.run.incidents),
         )
 
     async def attempts(self, namespace: str, run: str) -> Iterator[AttemptObject]:
@@ -191,7 +192,8 @@ class RunStatus:
         seen, now_ms = await self.see(namespace, run), self._clock.now().wall
         told = seen.told
         joins = () if seen.run is None else outlook(seen.run, now_ms).joins
-        causes = run_why.why(told, seen.plot, joins, floor, now_ms, run)
+        incidents = () if seen.run is None else seen.run.incidents
+        causes = run_why.why(told, seen.plot, joins, floor, now_ms, run, incidents)
         if seen.run is not None:
             open_run = seen.run
             causes = tuple(retell(open_run, cause) for cause in causes)
@@ -199,7 +201,7 @@ class RunStatus:
             revision=revision,
             subject=f"run/{run}",
             state="paused" if told.is_paused and told.ended_ms is None else told.status.value,
-            summary=run_why.summary(told, seen.plot),
+            summary=run_why.summary(told, seen.plot, len(incidents)),
             is_fine=told.status.value == "succeeded",
             reasons=tuple(cause.sentence for cause in causes),
             causes=causes,
@@ -209,14 +211,15 @@ class RunStatus:
         """Return a run as it stands; the errors are those of `existing`."""
         header = await self.existing(namespace, run)
         revision, events = await self.reader.log(run_key(namespace, run), header)
-        form = await self._form(header)
+        generations = dict.fromkeys((header.generation, *moves_of(events)))
+        forms = {one: await self._form(header, one) for one in generations}
         if len(events) <= _SLICE:
-            return _seen(revision, header, events, form)
-        return await asyncio.to_thread(_seen, revision, header, events, form)
+            return _seen(revision, header, events, forms)
+        return await asyncio.to_thread(_seen, revision, header, events, forms)
 
-    async def _form(self, header: Header) -> Form | None:
-        """Return what is known of runs like one, given its header; None: its generation is not kept any more."""
-        generation = f"{header.namespace}/{header.workflow}/{header.generation}"
+    async def _form(self, header: Header, one: str) -> Form | None:
+        """Return what is known of runs like one, given its header and a generation; None: that is not kept any more."""
+        generation = f"{header.namespace}/{header.workflow}/{one}"
         span_ms = header.deadline_ms - header.created_ms
         key = (generation, tuple(header.forms.items()), span_ms)
         found = self._forms.get(key)
@@ -269,16 +272,19 @@ def shown_header(header: Header, *, is_listed: bool = False) -> RunObject:
         namespace=header.namespace,
         id=header.run,
         workflow=header.workflow,
-        generation=header.generation,
+        generation=header.present,
         status=header.status.value,
         is_paused=header.is_paused,
         reason=header.reason or (header.cancel_reason or ""),
         tags=header.tags,
         inputs=header.inputs,
         outputs=outputs,
-        created_ms=header.created_ms,
-        deadline_ms=header.deadline_ms,
+        created_ms=header.created_ms if header.forked_ms is None else header.forked_ms,
+        deadline_ms=header.ends_by_ms,
         ended_ms=header.ended_ms,
+        incidents=header.incidents,
+        repairs=header.repairs,
+        forked_from=header.origin,
         parent=parent_of(header.run),
     )
 
@@ -306,9 +312,21 @@ def begun_run(run: Run) -> RunObject:
 def _caught_up(seen: Seen) -> Header:
     """Return a header as the log has it, which was read after it."""
     header, told = seen.header, seen.told
-    if told.ended_ms is None or header.ended_ms is not None:
-        return header
-    return replace(header, status=told.status, ended_ms=told.ended_ms, outputs=told.outputs, reason=told.reason)
+    incidents = header.incidents if seen.run is None else len(seen.run.incidents)
+    until_ms = header.until_ms if seen.run is None or not told.repairs else seen.run.deadline_ms
+    return replace(
+        header,
+        status=told.status,
+        is_paused=told.is_paused,
+        cancel_reason=told.cancel,
+        ended_ms=told.ended_ms,
+        outputs=told.outputs,
+        reason=told.reason,
+        repairs=told.repairs,
+        moved=told.moved,
+        until_ms=until_ms,
+        incidents=incidents,
+    )
 
 
 def _form(graph: Graph, span_ms: int, called: Mapping[str, WorkflowSpec]) -> Form:
@@ -321,40 +339,32 @@ def _form(graph: Graph, span_ms: int, called: Mapping[str, WorkflowSpec]) -> For
     return Form(graph, Plot(operations=graph.operations, most=most, bare=graph.bare), told)
 
 
-def _seen(revision: int, header: Header, events: list[Event], form: Form | None) -> Seen:
-    told = read(events)
-    if form is None:
-        return Seen(revision, header, told, UNKNOWN, None, None)
-    run = begin(
-        namespace=header.namespace,
-        id=header.run,
-        workflow=header.workflow,
-        generation=header.generation,
-        graph=form.graph,
-        inputs=header.inputs,
-        created_ms=header.created_ms,
-        deadline_ms=header.deadline_ms,
-        tags=header.tags,
-    )
-    for event in events:
-        fold(run, event)
-    return Seen(revision, header, told, form.plot, run, form.bounds)
+def _seen(revision: int, header: Header, events: list[Event], forms: Mapping[str, Form | None]) -> Seen:
+    told, known = read(events), {one: form for one, form in forms.items() if form is not None}
+    present = known.get((header.generation, *moves_of(events))[-1])
+    if present is None or len(known) < len(forms):
+        return Seen(revision, header, told, UNKNOWN if present is None else present.plot, None, None)
+    run = refolded(header, {one: form.graph for one, form in known.items()}, events)
+    return Seen(revision, header, told, present.plot, run, tuple(form.bounds for form in known.values()))
 
 
 def _measures(seen: Seen, now_ms: int) -> RunMeasures:
-    header, told, run, most = seen.header, seen.told, seen.run, seen.bounds
+    header, told, run, most = seen.header, seen.told, seen.run, seen.bounds or ()
     until_ms = told.ended_ms if told.ended_ms is not None else max(now_ms, told.now_ms)
-    deadline_ms = header.deadline_ms - header.created_ms
+    # Each repair, or move, adds as much as a run may come to; a deadline of its own a repair has, too.
+    times = 1 + told.repairs + len(told.moved)
+    deadline_ms = (header.deadline_ms if run is None else run.deadline_ms) - header.created_ms
     return RunMeasures(
         attempts=Measure(
-            bound=None if most is None else most.attempts - most.calls.attempts,
+            bound=max(((one.attempts - one.calls.attempts) * times for one in most), default=None),
             actual=told.attempts if run is None else run.attempts_total,
         ),
         ends_after_ms=Measure(
-            bound=deadline_ms if most is None else most.ends_after_ms, actual=max(0, until_ms - header.created_ms)
+            bound=most[0].ends_after_ms if most and times == 1 else deadline_ms,
+            actual=max(0, until_ms - header.created_ms),
         ),
         bytes=Measure(
-            bound=None if most is None else most.bytes - most.calls.bytes,
+            bound=max(((one.bytes - one.calls.bytes) * times for one in most), default=None),
             actual=header.bytes if run is None else run.bytes_total,
         ),
     )

@@ -117,11 +117,14 @@ async def overtaken(place: Place, order: Start, error: Overtaken, read: ReadHead
         return Begun(
             order.namespace, order.id, is_new=False, workflow=order.workflow, generation="", status=gone.status
         )
-    header = await read(entry)
+    return begun_before(await read(entry), order)
+
+
+def begun_before(header: Header, order: Start) -> Answer:
+    """Return what is told of a start, given the header of the run that has its id."""
     if header.body_hash != order.body_hash:
         return _reused(order)
-    status = header.status
-    return Begun(order.namespace, order.id, False, header.workflow, header.generation, status)
+    return Begun(order.namespace, order.id, False, header.workflow, header.generation, header.status)
 
 
 def told(

@@ -4,21 +4,17 @@ It is read after the shard's hold was taken or sealed, so nothing that anybody w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
 
-from harpoon.control.callback_urls import address_of
 from harpoon.control.conducted import Conducted
-from harpoon.control.ledger_records import OPEN, Place, fixed_of, is_cut, load_header, run_key
+from harpoon.control.ledger_records import OPEN, Place, fixed_of, is_cut, load_header
+from harpoon.control.refolding import GraphOf, graphs_of, moves_of, refolded
 from harpoon.control.run_reader import RunReader, events_of
 from harpoon.control.turns import Turns
-from harpoon.core.fold import fold
-from harpoon.core.graph import Graph
-from harpoon.core.run import begin
 from harpoon.kit.errors import Invalid, NotFound
-from harpoon.model.header import Header
 from harpoon.model.run import Status
 from harpoon.store.port import Store
 
@@ -26,9 +22,6 @@ from harpoon.store.port import Store
 LOADED_AT_ONCE: Final = 2
 #: With so many times more runs than open ones, the logs of these are read one by one.
 _SPARSE: Final = 16
-
-#: Namespace, workflow, generation → its graph; raises `NotFound` and `Invalid`.
-GraphOf = Callable[[str, str, str], Awaitable[Graph]]
 
 _log = structlog.get_logger(__name__)
 
@@ -100,8 +93,10 @@ class Loader:
             header = load_header(record)
             if header.status is not Status.RUNNING:
                 return None
-            graph = await self._graph_of(header.namespace, header.workflow, header.generation)
-            return _folded(header, record, graph, log, self._base)
+            events = events_of(header, log)
+            graphs = await graphs_of(header, events, self._graph_of)
+            run = refolded(header, graphs, events, self._base)
+            return Conducted(run, header, fixed_of(record), sum(map(len, log.values())), moves_of(events))
         except (Invalid, NotFound) as error:
             reason = str(error)
         except (AssertionError, LookupError, TypeError, ValueError) as error:
@@ -110,26 +105,6 @@ class Loader:
         # It stays as it is: a release that can read it may go on with it.
         _log.error("run_unreadable", run=key, reason=reason)
         return None
-
-
-def _folded(header: Header, record: bytes, graph: Graph, log: Mapping[str, bytes], base: str) -> Conducted:
-    run = begin(
-        namespace=header.namespace,
-        id=header.run,
-        workflow=header.workflow,
-        generation=header.generation,
-        graph=graph,
-        inputs=header.inputs,
-        created_ms=header.created_ms,
-        deadline_ms=header.deadline_ms,
-        tags=header.tags,
-        address=address_of(base, run_key(header.namespace, header.run), header.secret),
-    )
-    for event in events_of(header, log):
-        fold(run, event)
-    if not run.seq:
-        raise Invalid("its header does not tell what it began with")
-    return Conducted(run, header, fixed_of(record), sum(map(len, log.values())))
 
 
 def _by_run(records: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

@@ -1,14 +1,14 @@
 """Workflows as users declare them, and their generations: the forms that runs are on.
 
 A workflow's generation is a hash of what it does. A run goes on by the generation that it was started on, so each one
-is kept, in a record of its own, for as long as it is the present one or a run is on it.
+is kept, in a record of its own, for as long as it is the present one or a run that is kept is on it.
 
 A generation is deleted in two steps, so that no run is ever left without its own:
 
 1. A generation that is no longer the present one is marked. 2. Starts compare the record as it stood before
 (`Form.kept`), so one that is on its way either was durable before the mark, or fails and is tried again on the present
-generation. 3. All open runs are read; a generation that none is on is deleted, unless it was made the present one again
-meanwhile, which writes its record anew.
+generation. 3. All runs that are kept are read, those that are over too, for they may be repaired; a generation that
+none is on is deleted, unless it was made the present one again meanwhile, which writes its record anew.
 """
 
 import asyncio
@@ -30,7 +30,6 @@ from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed, Unavailable
 from harpoon.model.batch_manifest import BATCH
-from harpoon.model.run import Status
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import GraphRecord, WorkflowManifest, WorkflowRecord, WorkflowSpec
 from harpoon.store import settle
@@ -215,6 +214,30 @@ class Workflows:
             raise NotFound(f"generation {generation} of workflow {name} is not kept")
         return await self._graph(key, row.value.spec)
 
+    async def pin(self, namespace: str, name: str, generation: str) -> Graph:
+        """Have a generation stay for a run that is about to be on it, and return its graph.
+
+        It is written anew, so that a sweep which has looked at all runs already leaves it alone; the next one sees
+        the run.
+
+        Raises:
+            NotFound: It is not kept.
+            StoreUnavailable: The store could not answer.
+            Unavailable: Others keep changing it.
+        """
+        key = f"{job_key(namespace, name)}/{generation}"
+        for _ in range(TRIES):
+            graph = await self.graph(namespace, name, generation)
+            row = self._view.graphs.rows[key]
+            record = codec.dump(replace(row.value, retired_ms=None))
+            compares = (Compare(GRAPHS + key, mod=row.mod_revision),)
+            revision = await settle.commit(self._store, compares, (Put(GRAPHS + key, record),))
+            if revision is not None:
+                await self._view.mirror.shows(revision)
+                return graph
+            await settle.see_others(self._store, self._view.mirror, compares)
+        raise Unavailable("others keep changing this workflow; try again")
+
     async def sweep(self, reader: RunReader) -> int:
         """Delete the generations that are of no use any more; return how many.
 
@@ -230,9 +253,11 @@ class Workflows:
             f"{job_key(header.namespace, workflow)}/{generation}"
             async for found in reader.headers()
             for header in found
-            # What a batch came to is told by what it was made of, and that is declared nowhere.
-            if header.status is Status.RUNNING or header.workflow == BATCH
-            for workflow, generation in ((header.workflow, header.generation), *header.forms.items())
+            # What is over may be repaired; and what a batch came to is told by what it was made of.
+            for workflow, generation in (
+                *((header.workflow, one) for one in (header.generation, *header.moved)),
+                *header.forms.items(),
+            )
         }
         deleted = 0
         for key in idle:

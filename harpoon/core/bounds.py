@@ -18,6 +18,7 @@ from harpoon.core.graph import Graph
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.at_most import size_at_most, span_at_most
 from harpoon.model.units import format_size
+from harpoon.model.workflow import OnFailed
 
 #: Attempts of one run. Each is two events, so this is as much as one shard writes in minutes.
 ATTEMPTS_MAX: Final = 1_000_000
@@ -71,6 +72,8 @@ class Bounds:
     way: tuple[Stretch, ...]
     #: Whether that is more than the deadline leaves it.
     is_cut_short: bool
+    #: Whether what fails waits for somebody to repair it, until the deadline.
+    is_parked: bool = False
     #: Operation → its share, in the order of the manifest. They may come to more than ``attempts`` together, for what
     #: excludes one another is counted of each.
     operations: Mapping[str, Share]
@@ -108,13 +111,15 @@ def bounds(graph: Graph, deadline_ms: int | None = None, callees: Mapping[str, B
     attempts, stored = attempts + calls.attempts, stored + calls.bytes
     way = longest(shape, counts, [cost.span_ms for cost in costs])
     whole_ms = sum(leg.span_ms for leg in way)
+    is_parked = graph.spec.on_failure is OnFailed.PARK
     _check(shape, counts, attempts, stored, calls)
     return Bounds(
         attempts=attempts,
-        ends_after_ms=min(whole_ms, life_ms),
+        ends_after_ms=life_ms if is_parked else min(whole_ms, life_ms),
         bytes=stored,
         way=tuple([Stretch(tuple([shape.names[op] for op in leg.ops]), leg.span_ms) for leg in way]),
         is_cut_short=whole_ms > life_ms,
+        is_parked=is_parked,
         operations=_shares(shape, counts),
         heaviest=tuple([(shape.names[op], own) for op, own in _heaviest(shape, counts)]),
         signals_bytes=brought,
@@ -185,6 +190,8 @@ def _way_said(told: Bounds) -> str:
         said += f"; {span_at_most(slowest.span_ms)} of that is the cycle of {_few(slowest.ops)}"
     elif len(told.way) > 1:
         said += f"; {span_at_most(slowest.span_ms)} of that is {slowest.ops[0]}"
+    if told.is_parked:
+        return f"{said}; what fails is parked, until the deadline at most"
     return f"{said}; the deadline ends it before" if told.is_cut_short else said
 
 

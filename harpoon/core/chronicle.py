@@ -15,9 +15,12 @@ from harpoon.core.event import (
     Ended,
     Event,
     Fired,
+    Moved,
     Opened,
     Paused,
     Resumed,
+    RetriedFrom,
+    SetTo,
     Signalled,
     Started,
 )
@@ -88,6 +91,10 @@ class Chronicle:
     is_paused: bool = False
     #: Why it was to be cancelled; None: nobody asked.
     cancel: str | None = None
+    #: How often it was repaired.
+    repairs: int = 0
+    #: Generations that it was moved to, in order.
+    moved: tuple[str, ...] = ()
     #: Number and moment of the latest event.
     seq: int = 0
     now_ms: int = 0
@@ -133,6 +140,8 @@ def _note(told: Chronicle, event: Event) -> None:
             told.cancel = event.reason
         case Ended():
             _end(told, event)
+        case RetriedFrom() | SetTo() | Moved():
+            _mend(told, event)
         case _:
             pass
 
@@ -166,3 +175,24 @@ def _end(told: Chronicle, event: Ended) -> None:
 
 def _cancel(visit: Visit, now_ms: int) -> None:
     visit.latest.ended_ms, visit.latest.label = now_ms, CANCELLED
+
+
+def _mend(told: Chronicle, event: RetriedFrom | SetTo | Moved) -> None:
+    """Take note of a repair, which has an ended run go on, or of a move."""
+    if isinstance(event, Moved):
+        told.moved = (*told.moved, event.generation)
+    else:
+        _repair(told, event)
+    _open(told, event, event.opened)
+
+
+def _repair(told: Chronicle, event: RetriedFrom | SetTo) -> None:
+    told.repairs += 1
+    if told.status is not Status.RUNNING:
+        told.status, told.outputs, told.reason = Status.RUNNING, None, ""
+        told.is_paused, told.cancel = False, None
+    for op, visit, _ in event.cancelled:
+        _cancel(told.visits[op, visit], event.now_ms)
+    if isinstance(event, SetTo):
+        one = told.visits[event.op, event.visit].latest
+        one.ended_ms, one.label, one.error, one.output = event.now_ms, event.label, "", event.output

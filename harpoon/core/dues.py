@@ -45,7 +45,7 @@ class Running(NamedTuple):
 
 def is_at_once(node: Node, attempt: Attempt) -> bool:
     """Whether an open visit closes in the very next step, without anybody doing anything."""
-    return node.kind is Kind.CHOOSE or attempt.error is not None or attempt.ref.visit > node.visits
+    return node.kind is Kind.CHOOSE or attempt.error is not None or attempt.is_beyond
 
 
 def clocks(node: Node, attempt: Attempt) -> list[Running]:
@@ -117,7 +117,7 @@ def next_due_ms(run: Run) -> int | None:
 
 def deadline_warned_from(run: Run) -> int:
     """Return from when on the deadline of a run is warned of."""
-    return run.deadline_ms - (run.deadline_ms - run.created_ms) * (100 - WARN) // 100
+    return run.deadline_ms - (run.deadline_ms - run.since_ms) * (100 - WARN) // 100
 
 
 def _tidy(run: Run) -> None:

@@ -138,7 +138,7 @@ class CancelAsked(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The last event: whatever is still open is closed as ``cancelled`` by it."""
+    """It is over: whatever is still open is closed as ``cancelled`` by it. Nothing but a repair follows."""
 
     seq: int
     now_ms: int
@@ -147,7 +147,75 @@ class Ended(NamedTuple):
     reason: str = ""
 
 
-Event = Started | Claimed | Closed | Fired | Warned | Signalled | Paused | Resumed | CancelAsked | Ended
+class RetriedFrom(NamedTuple):
+    """Somebody has an operation, and all that it leads to, done anew (`core.repair`); an ended run goes on by it."""
+
+    seq: int
+    now_ms: int
+    op: str
+    #: By then the run is over.
+    deadline_ms: int
+    by: str = ""
+    reason: str = ""
+    #: Id of the order: the same again is not another; empty: it has none.
+    order: str = ""
+    #: (operation, visit, attempt) of what was open and is closed as ``cancelled`` by it.
+    cancelled: tuple[tuple[str, int, int], ...] = ()
+    #: The operation, and what the end of the run had broken off.
+    opened: tuple[Opened, ...] = ()
+
+
+class SetTo(NamedTuple):
+    """Somebody closes a visit that is open, has failed, or was cut short; an ended run goes on by it."""
+
+    seq: int
+    now_ms: int
+    op: str
+    visit: int
+    #: The one that was open; 0: none was.
+    attempt: int
+    label: str
+    #: By then the run is over.
+    deadline_ms: int
+    output: object = None
+    by: str = ""
+    reason: str = ""
+    #: As of `RetriedFrom`.
+    order: str = ""
+    #: Its items that were under way, as of `RetriedFrom`.
+    cancelled: tuple[tuple[str, int, int], ...] = ()
+    opened: tuple[Opened, ...] = ()
+
+
+class Moved(NamedTuple):
+    """From now on it goes by another generation of its workflow (`core.moving`)."""
+
+    seq: int
+    now_ms: int
+    generation: str
+    by: str = ""
+    reason: str = ""
+    #: As of `RetriedFrom`.
+    order: str = ""
+    #: What had come together for that one.
+    opened: tuple[Opened, ...] = ()
+
+
+Event = (
+    Started
+    | Claimed
+    | Closed
+    | Fired
+    | Warned
+    | Signalled
+    | Paused
+    | Resumed
+    | CancelAsked
+    | Ended
+    | RetriedFrom
+    | SetTo
+    | Moved
+)
 
 _KINDS: Final[dict[str, type[Event]]] = {
     "s": Started,
@@ -160,11 +228,15 @@ _KINDS: Final[dict[str, type[Event]]] = {
     "r": Resumed,
     "a": CancelAsked,
     "e": Ended,
+    "t": RetriedFrom,
+    "u": SetTo,
+    "m": Moved,
 }
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 #: Where a kind has what it opens.
 _OPENED_AT: Final = {kind: kind._fields.index("opened") for kind in _LETTERS if "opened" in kind._fields}
-_CANCELLED_AT: Final = Closed._fields.index("cancelled")
+#: Where a kind has attempts that it cancels.
+_CANCELLED_AT: Final = {kind: kind._fields.index("cancelled") for kind in _LETTERS if "cancelled" in kind._fields}
 _WIDTHS: Final = {kind: len(kind._fields) for kind in _LETTERS}
 _OPENED_WIDTH: Final = len(Opened._fields)
 
@@ -186,8 +258,9 @@ def dump(event: Event) -> list[object]:
     at = _OPENED_AT.get(kind)
     if at is not None:
         written[at + 1] = [_trim(list(opened), _OPENED_DEFAULTS) for opened in cast("tuple[Opened, ...]", event[at])]
-    if type(event) is Closed:
-        written[_CANCELLED_AT + 1] = [list(each) for each in event.cancelled]
+    at = _CANCELLED_AT.get(kind)
+    if at is not None:
+        written[at + 1] = [list(each) for each in cast("tuple[tuple[str, int, int], ...]", event[at])]
     return _trim(written, _DEFAULTS[kind])
 
 
@@ -205,8 +278,9 @@ def load(written: Sequence[object]) -> Event:
     if at is not None and len(fields) > at:
         opened = cast("list[list[object]]", fields[at])
         fields[at] = tuple([Opened(*each[:_OPENED_WIDTH]) for each in opened])  # type: ignore[arg-type]
-    if kind is Closed and len(fields) > _CANCELLED_AT:
-        fields[_CANCELLED_AT] = tuple([tuple(each[:3]) for each in cast("list[list[object]]", fields[_CANCELLED_AT])])
+    at = _CANCELLED_AT.get(kind)
+    if at is not None and len(fields) > at:
+        fields[at] = tuple([tuple(each[:3]) for each in cast("list[list[object]]", fields[at])])
     if kind is Ended:
         fields[2:3] = [Status(cast("str", status)) for status in fields[2:3]]
     try:

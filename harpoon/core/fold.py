@@ -5,9 +5,11 @@ the log of a run again gives the same run, but for two things that are not in it
 claim, so that whoever takes a run over calls `core.step.adopt`; and outdated entries among its clocks.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
+from harpoon.core import moving, repair
 from harpoon.core.dues import is_at_once, look_again
 from harpoon.core.event import (
     CancelAsked,
@@ -16,9 +18,12 @@ from harpoon.core.event import (
     Ended,
     Event,
     Fired,
+    Moved,
     Opened,
     Paused,
     Resumed,
+    RetriedFrom,
+    SetTo,
     Signalled,
     Started,
     Warned,
@@ -26,10 +31,12 @@ from harpoon.core.event import (
 from harpoon.core.graph import Kind, Node
 from harpoon.core.items import group_of, has_room, list_of, note
 from harpoon.core.measure import json_bytes
-from harpoon.core.run import Attempt, Claim, Kept, Latest, Progress, Ref, Run, SignalKey, VisitKey
+from harpoon.core.run import Attempt, Claim, Cut, Incident, Kept, Latest, Progress, Ref, Run, SignalKey, VisitKey
 from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
 from harpoon.model.operation import CALLBACK
 
+#: What opens an item: room in its group.
+_NOTHING: Final = -1
 #: How long a signal waits to be consumed, and its id is remembered.
 SIGNAL_KEPT_MS: Final = 7 * 24 * 3600 * 1000
 
@@ -49,10 +56,11 @@ def open_visits(run: Run, opened: Iterable[Opened], now_ms: int) -> None:
         node = run.graph.nodes[each.op]
         if node.home is not None:
             _open_item(run, node, each.visit)
-        else:
-            fired = run.pending.popleft()
-            assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
-        _open(run, node, each, now_ms)
+            _open(run, node, each, _NOTHING, now_ms)
+            continue
+        fired = run.pending.popleft()
+        assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
+        _open(run, node, each, fired, now_ms)
 
 
 def _open_item(run: Run, node: Node, visit: int) -> None:
@@ -75,8 +83,14 @@ def _look_for_room(run: Run, key: VisitKey) -> None:
         run.roomy.pop(key, None)
 
 
-def _open(run: Run, node: Node, opened: Opened, now_ms: int) -> None:
+def _open(run: Run, node: Node, opened: Opened, origin: int, now_ms: int) -> None:
     op, visit = key = (opened.op, opened.visit)
+    progress = run.ops.get(op)
+    if progress is None:
+        progress = run.ops[op] = Progress()
+    # Items of several visits come in any order; they are as many as their groups have.
+    progress.fired = max(progress.fired, visit)
+    is_beyond = node.home is None and progress.used >= node.visits
     attempt = Attempt(
         Ref(op, visit, 1),
         opened.input,
@@ -86,15 +100,13 @@ def _open(run: Run, node: Node, opened: Opened, now_ms: int) -> None:
         key=opened.key,
         due_ms=opened.due_ms,
         tried_ms=now_ms,
+        origin=origin,
+        is_beyond=is_beyond,
     )
-    progress = run.ops.get(op)
-    if progress is None:
-        progress = run.ops[op] = Progress()
-    # Items of several visits come in any order.
-    progress.fired = max(progress.fired, visit)
     run.open[key] = attempt
     run.bytes_total += json_bytes(opened.input) + len(opened.error or "")
-    if visit <= node.visits:
+    if not is_beyond:
+        progress.used += 1
         progress.attempts += 1
         run.attempts_total += 1
         if op in run.callbacks:
@@ -144,8 +156,7 @@ def _claimed(run: Run, event: Claimed) -> None:
 
 def _closed(run: Run, event: Closed) -> None:
     key = (event.op, event.visit)
-    attempt = run.open[key]
-    node = run.graph.nodes[event.op]
+    attempt, node = run.open[key], run.graph.nodes[event.op]
     if event.token:
         run.past[attempt.ref] = (event.token, event.label)
     run.bytes_total += json_bytes(event.output) + len(event.error)
@@ -162,7 +173,7 @@ def _closed(run: Run, event: Closed) -> None:
     if node.home is not None:
         _close_item(run, node, event, output)
     else:
-        _follow(run, node, attempt, event)
+        _follow(run, key, event.label, event.error)
     open_visits(run, event.opened, event.now_ms)
 
 
@@ -175,16 +186,15 @@ def _close_item(run: Run, node: Node, event: Closed, output: object) -> None:
     _look_for_room(run, key)
 
 
-def _follow(run: Run, node: Node, attempt: Attempt, event: Closed) -> None:
-    """Take note of what follows on the closing of a visit."""
-    edges = node.edges.get(event.label)
-    if edges:
-        _occur(run, node.name, event.label)
-    elif event.label in FAILURES:
-        run.is_broken = True
-        run.failure = run.failure or _describe_failure(attempt.ref, event.label, event.error)
+def _follow(run: Run, key: VisitKey, label: str, error: str) -> None:
+    """Note what comes of a visit that has closed so."""
+    node = run.graph.nodes[key[0]]
+    if node.edges.get(label):
+        _occur(run, node.name, label)
+    elif label in FAILURES:
+        run.unhandled[key] = Incident(*key, label, error, run.now_ms)
     if node.spec.end is not None:
-        run.failure = run.failure or f"{event.op} was reached, which ends the run as failed"
+        run.reached[key] = None
 
 
 def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -> None:
@@ -197,7 +207,7 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     if node.kind is Kind.WAIT and not is_at_once(node, attempt):
         _wait_no_more(run, node, attempt)
     progress = run.ops[op]
-    progress.closed += visit <= node.visits
+    progress.closed += not attempt.is_beyond
     if run.callbacks.get(op) == visit:
         run.point(op, progress.fired + 1)
     if label == EXHAUSTED and progress.latest is not None:
@@ -208,9 +218,13 @@ def _close(run: Run, attempt: Attempt, label: str, output: object, error: str) -
     progress.latest = Latest(
         visit, number, label, output, error, worker, attempt.opened_ms, attempt.claimed_ms, run.now_ms
     )
-    if node.home is not None:
-        return
-    told: dict[str, object] = {"label": label, "visits": progress.closed}
+    if node.home is None:
+        _tell(run, op, label, output)
+
+
+def _tell(run: Run, op: str, label: str, output: object) -> None:
+    """Have expressions see how an operation was closed last."""
+    told: dict[str, object] = {"label": label, "visits": run.ops[op].closed}
     if output is not None or label not in FAILURES:
         told["output"] = output
     run.scope["ops"][op] = told
@@ -238,6 +252,7 @@ def _try_again(run: Run, attempt: Attempt, event: Closed, retry_ms: int) -> None
         claimed_ms=attempt.claimed_ms,
         last_error=event.error,
         tried_ms=event.now_ms,
+        origin=attempt.origin,
     )
     key = (op, visit)
     run.open[key] = again
@@ -258,11 +273,6 @@ def _occur(run: Run, op: str, label: str) -> None:
                 continue
             del run.occurred[trigger.index]
         run.pending.append(trigger.index)
-
-
-def _describe_failure(ref: Ref, label: str, error: str) -> str:
-    which = ref.op if ref.visit == 1 else f"visit {ref.visit} of {ref.op}"
-    return f"{which} closed as {label}, which no edge takes{': ' if error else ''}{error}"
 
 
 def _warned(run: Run, event: Warned) -> None:
@@ -314,12 +324,87 @@ def _cancel_asked(run: Run, event: CancelAsked) -> None:
     run.cancel_reason = event.reason
 
 
+def _retried_from(run: Run, event: RetriedFrom) -> None:
+    repair.renew(run, event.order, event.deadline_ms)
+    _cancel(run, event.cancelled)
+    repair.reset(run, event.op)
+    run.point_anew()
+    open_visits(run, event.opened, event.now_ms)
+
+
+def _set_to(run: Run, event: SetTo) -> None:
+    key = (event.op, event.visit)
+    repair.renew(run, event.order, event.deadline_ms, but=key)
+    run.bytes_total += json_bytes(event.output)
+    attempt = run.open.get(key)
+    if attempt is not None:
+        _cancel(run, event.cancelled)
+        _forget_items(run, key)
+        _close(run, attempt, event.label, event.output, "")
+    else:
+        # It was closed otherwise, which counts no longer.
+        progress = run.ops[event.op]
+        opened_ms = event.now_ms if progress.latest is None else progress.latest.opened_ms
+        progress.latest = Latest(event.visit, 1, event.label, event.output, "", "", opened_ms, None, event.now_ms)
+        _tell(run, event.op, event.label, event.output)
+        run.unhandled.pop(key, None)
+    _follow(run, key, event.label, "")
+    run.point_anew()
+    open_visits(run, event.opened, event.now_ms)
+
+
+def _cancel(run: Run, cancelled: Iterable[tuple[str, int, int]]) -> None:
+    for op, visit, _ in cancelled:
+        _forget_items(run, (op, visit))
+        _close(run, run.open[op, visit], CANCELLED, None, "")
+
+
+def _forget_items(run: Run, key: VisitKey) -> None:
+    """Forget the items of a visit that is closed otherwise than by these, if it has any."""
+    run.groups.pop(key, None)
+    run.roomy.pop(key, None)
+
+
+def _moved(run: Run, event: Moved) -> None:
+    graph = run.graphs[event.generation]
+    recode, joined = moving.recoder(run.graph, graph), moving.rejoin(run, graph)
+    run.pending = deque([*map(recode, run.pending), *joined.complete])
+    run.occurred = joined.occurred
+    run.inputs = moving.inputs_by(run, graph)
+    run.scope["inputs"] = dict(run.inputs)
+    run.scope["run"]["generation"] = run.generation = event.generation
+    run.graph, run.awaited = graph, None
+    run.moves += 1
+    if event.order:
+        run.orders.add(event.order)
+    run.wakes, run.waiting = [], {}
+    for key, attempt in run.open.items():
+        node = graph.nodes[key[0]]
+        if node.home is None:
+            attempt.origin = recode(attempt.origin)
+        if node.each is not None:
+            _look_for_room(run, key)
+            continue
+        attempt.wake_ms = None
+        for name in _awaited(node, attempt.key):
+            run.waiting.setdefault(name, {})[key] = None
+        look_again(run, attempt)
+    run.point_anew()
+    open_visits(run, event.opened, event.now_ms)
+
+
 def _ended(run: Run, event: Ended) -> None:
     run.status = event.status
     run.ended_ms = event.now_ms
     run.outputs = event.outputs
     run.reason = event.reason
     run.bytes_total += json_bytes(event.outputs)
+    run.left = tuple(run.pending)
+    run.cut = {
+        key: Cut(attempt.origin, attempt.is_beyond)
+        for key, attempt in run.open.items()
+        if run.graph.nodes[key[0]].home is None
+    }
     for attempt in list(run.open.values()):
         _close(run, attempt, CANCELLED, None, "")
     run.pending.clear()
@@ -339,4 +424,7 @@ _FOLDS: Final[dict[type[Event], Callable[[Run, Any], None]]] = {
     Resumed: _resumed,
     CancelAsked: _cancel_asked,
     Ended: _ended,
+    RetriedFrom: _retried_from,
+    SetTo: _set_to,
+    Moved: _moved,
 }

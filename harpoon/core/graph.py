@@ -157,6 +157,21 @@ class Graph:
     def __post_init__(self) -> None:
         object.__setattr__(self, "callbacks", callbacks_of(self.spec))
 
+    def opens(self, pending: int) -> str:
+        """Return the operation that is opened by what is pending: by a trigger, or ``~i``.
+
+        ``~i`` is the i-th operation that a run starts at; from where these end on, any operation, sorted by name.
+        """
+        if pending >= 0:
+            return self.triggers[pending].op
+        if ~pending < len(self.starts):
+            return self.starts[~pending]
+        return sorted(self.nodes)[~pending - len(self.starts)]
+
+    def anew(self, op: str) -> int:
+        """Return what is pending when an operation is to be opened by no trigger."""
+        return ~(len(self.starts) + sorted(self.nodes).index(op))
+
     @property
     def operations(self) -> Mapping[str, Operation]:
         """Operations by their names as runs have them, without those that are items of others."""

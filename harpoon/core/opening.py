@@ -21,11 +21,11 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
     """Return what the first pending trigger opens, and about how many bytes that takes."""
     first = run.pending[0]
-    trigger, op = (None, run.graph.starts[~first]) if first < 0 else (first, run.graph.triggers[first].op)
+    trigger, op = None if first < 0 else first, run.graph.opens(first)
     node = run.graph.nodes[op]
     progress = run.ops.get(op)
     visit = 1 if progress is None else progress.fired + 1
-    if visit > node.visits:
+    if progress is not None and progress.used >= node.visits:
         return Opened(op, visit, trigger), _OVERHEAD
     try:
         if node.each is not None:

@@ -84,7 +84,7 @@ def outlook(run: Run, now_ms: int) -> Outlook:
     """Return what a run waits for."""
     stands = tuple([_stand(run, attempt, now_ms) for attempt in run.open.values()])
     joins = () if run.status.is_over else tuple(_joins(run, _prospects(run)))
-    held = tuple(_opened_by(run, pending) for pending in run.pending)
+    held = tuple(run.graph.opens(pending) for pending in run.pending)
     return Outlook(stands, joins, held, run.deadline_ms)
 
 
@@ -132,10 +132,6 @@ def _waiting(node: Node) -> State:
     return State.SIGNAL if is_for_signal else State.TIME
 
 
-def _opened_by(run: Run, pending: int) -> str:
-    return run.graph.starts[~pending] if pending < 0 else run.graph.triggers[pending].op
-
-
 def _joins(run: Run, prospects: frozenset[str]) -> Iterator[Join]:
     """Return the triggers that lack members, and of these, which may still come."""
     for index in sorted(run.occurred):
@@ -152,7 +148,9 @@ def _joins(run: Run, prospects: frozenset[str]) -> Iterator[Join]:
 def _prospects(run: Run) -> frozenset[str]:
     """Return the operations of which a visit is open, or may still be opened."""
     found = {op for op, _ in run.open}
-    found.update(_opened_by(run, pending) for pending in run.pending)
+    found.update(run.graph.opens(pending) for pending in run.pending)
+    # They may be repaired.
+    found.update(incident.op for incident in run.incidents)
     lacking = {index: set(run.graph.triggers[index].members) - occurred for index, occurred in run.occurred.items()}
     queue = deque(found)
     while queue:

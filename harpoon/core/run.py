@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 
 from harpoon.core.graph import Graph
 from harpoon.model.run import Status
+from harpoon.model.workflow import OnFailed
 
 
 class Ref(NamedTuple):
@@ -67,6 +68,10 @@ class Attempt:
     warned: tuple[str, ...] = ()
     #: When its clocks are to be looked at next, or earlier; None: it has none.
     wake_ms: int | None = None
+    #: What had come together and opened it; see `Run.pending`.
+    origin: int = -1
+    #: It is a firing beyond the visits of its operation.
+    is_beyond: bool = False
 
 
 class Latest(NamedTuple):
@@ -89,10 +94,35 @@ class Progress:
 
     #: Firings, also beyond its visits.
     fired: int = 0
+    #: Of its visits; less what a repair has given back, so that so many of them are left.
+    used: int = 0
     #: Of its visits; not of firings beyond them.
     attempts: int = 0
     closed: int = 0
     latest: Latest | None = None
+
+
+class Incident(NamedTuple):
+    """A visit that failed, and no edge took that."""
+
+    op: str
+    visit: int
+    label: str
+    error: str
+    since_ms: int
+
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        which = self.op if self.visit == 1 else f"visit {self.visit} of {self.op}"
+        return f"{which} closed as {self.label}, which no edge takes{': ' if self.error else ''}{self.error}"
+
+
+class Cut(NamedTuple):
+    """A visit that was open when the run ended."""
+
+    origin: int
+    is_beyond: bool
 
 
 class Kept(NamedTuple):
@@ -167,10 +197,10 @@ class Run:
     status: Status = Status.RUNNING
     is_paused: bool = False
     cancel_reason: str | None = None
-    #: Why it will end as failed; None: it will not, so far.
-    failure: str | None = None
-    #: A failure was taken by no edge.
-    is_broken: bool = False
+    #: Failures that no edge took and nobody repaired, as they came.
+    unhandled: dict[VisitKey, Incident] = field(default_factory=dict)
+    #: Visits of operations that have it end as failed.
+    reached: dict[VisitKey, None] = field(default_factory=dict)
     ended_ms: int | None = None
     outputs: object = None
     reason: str = ""
@@ -186,7 +216,8 @@ class Run:
     ops: dict[str, Progress] = field(default_factory=dict)
     #: Trigger of several members → which of them have occurred since it was last complete.
     occurred: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
-    #: Triggers that are complete and have not fired, in this order; ``~i``: the i-th operation that the run starts at.
+    #: Triggers that are complete and have not fired, in this order; ``~i``: the i-th operation that the run starts at,
+    #: or one that is opened by a repair (`core.graph.Graph.opens`).
     pending: deque[int] = field(default_factory=deque)
     #: Claimed attempts that closed → the claim's token, and the label that its worker was answered for.
     past: dict[Ref, tuple[str, str]] = field(default_factory=dict)
@@ -209,17 +240,64 @@ class Run:
     bytes_total: int = 0
     #: Most of the time until its deadline has passed, and that was told.
     is_warned: bool = False
+    #: What its end has broken off: visits that were open, and what was pending.
+    cut: dict[VisitKey, Cut] = field(default_factory=dict)
+    left: tuple[int, ...] = ()
+    #: How often it was repaired, or moved to another generation; and by which orders, those that had an id.
+    repairs: int = 0
+    moves: int = 0
+    orders: set[str] = field(default_factory=set)
+    #: Since then it has until its deadline.
+    since_ms: int = 0
+    #: Generation → its graph, of those that it is on, was on, or may be moved to.
+    graphs: dict[str, Graph] = field(default_factory=dict)
     #: A heap of (when, operation, visit): whose clocks are to be looked at next. Some are outdated.
     wakes: list[tuple[int, str, int]] = field(default_factory=list)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a failure was taken by no edge."""
+        return bool(self.unhandled)
+
+    @property
+    def failure(self) -> str | None:
+        """Why it will end as failed; None: it will not, so far."""
+        for incident in self.unhandled.values():
+            return incident.told
+        for op, _ in self.reached:
+            return f"{op} was reached, which ends the run as failed"
+        return None
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """Failures that somebody is to do something about; the run goes on until then."""
+        is_parked = self.graph.spec.on_failure is OnFailed.PARK and not self.status.is_over
+        return tuple(self.unhandled.values()) if is_parked else ()
+
+    def has_visit(self, op: str, visit: int) -> bool:
+        """Whether there is, or may still be, such a visit of an operation."""
+        progress, most = self.ops.get(op), self.graph.nodes[op].visits
+        if progress is None:
+            return visit <= most
+        return visit <= progress.fired + most - progress.used
 
     def point(self, op: str, visit: int) -> None:
         """Have expressions see the address of a visit's callback, if the operation has such a visit."""
         seen = cast("dict[str, str]", self.scope["run"]["callbacks"])
-        if visit <= self.graph.nodes[op].visits:
+        if self.has_visit(op, visit):
             self.callbacks[op], seen[op] = visit, self.address(op, visit)
         else:
             self.callbacks.pop(op, None)
             seen.pop(op, None)
+
+    def point_anew(self) -> None:
+        """Have expressions see the addresses of callbacks, after what may be opened has changed."""
+        cast("dict[str, str]", self.scope["run"]["callbacks"]).clear()
+        self.callbacks.clear()
+        latest = {name: visit for name, visit in self.open if name in self.graph.callbacks}
+        for op in self.graph.callbacks:
+            progress = self.ops.get(op)
+            self.point(op, latest.get(op, 1 if progress is None else progress.fired + 1))
 
     def find(self, ref: Ref) -> Attempt | None:
         """Return an attempt, if it is open."""
@@ -238,9 +316,13 @@ def begin(  # noqa: PLR0913 all that a run is made of
     created_ms: int,
     deadline_ms: int,
     tags: Mapping[str, str] | None = None,
+    graphs: Mapping[str, Graph] | None = None,
     address: Address = callback_key,
 ) -> Run:
-    """Return a run in which nothing has happened: `core.step.start` it, or fold its log into it."""
+    """Return a run in which nothing has happened: `core.step.start` it, or fold its log into it.
+
+    ``graphs`` are those of the generations that its log moves it to.
+    """
     about: dict[str, object] = {
         "id": id,
         "namespace": namespace,
@@ -263,6 +345,8 @@ def begin(  # noqa: PLR0913 all that a run is made of
         scope={"inputs": dict(inputs), "ops": {}, "run": about},
         address=address,
         now_ms=created_ms,
+        since_ms=created_ms,
+        graphs={**(graphs or {}), generation: graph},
     )
     for op in graph.callbacks:
         run.point(op, 1)

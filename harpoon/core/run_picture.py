@@ -8,11 +8,13 @@ from typing import Final
 from harpoon.core.chronicle import Chronicle, Try, Visit
 from harpoon.core.graph import home_of
 from harpoon.core.run import Address, Run, callback_key
+from harpoon.core.run import Incident as Raised
 from harpoon.core.run_groups import Plot, counted, items_said
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import (
     AttemptObject,
+    Incident,
     ItemCounts,
     KeptSignal,
     OperationMeasure,
@@ -171,14 +173,22 @@ def signals(told: Chronicle) -> tuple[KeptSignal, ...]:
     )
 
 
+def parked(incidents: Sequence[Raised]) -> tuple[Incident, ...]:
+    """Return the failures of a run that wait for somebody to repair them."""
+    return tuple(
+        Incident(op=one.op, visit=one.visit, label=one.label, error=one.error, since_ms=one.since_ms)
+        for one in incidents[:VISITS_SHOWN]
+    )
+
+
 def callbacks(run: Run, address: Address) -> Iterator[RunCallback]:
     """Yield the visits that are to be called back: those that are open, and of each operation the next one."""
     for op in run.graph.callbacks:
         visits = [visit for name, visit in run.open if name == op]
-        progress, most = run.ops.get(op), run.graph.nodes[op].visits
+        progress = run.ops.get(op)
         following = 1 if progress is None else progress.fired + 1
         for visit in [*visits, following]:
-            if visit <= most:
+            if run.has_visit(op, visit):
                 is_used = callback_key(op, visit) in run.called
                 yield RunCallback(
                     op=op, visit=visit, is_open=visit != following, is_used=is_used, url=address(op, visit)

@@ -10,9 +10,12 @@ from harpoon.core.event import (
     Ended,
     Event,
     Fired,
+    Moved,
     Opened,
     Paused,
     Resumed,
+    RetriedFrom,
+    SetTo,
     Signalled,
     Started,
     Warned,
@@ -102,6 +105,30 @@ def _ended(event: Ended) -> _Told:
     return "ended", {"status": event.status.value, "output": event.outputs, "reason": event.reason or None}
 
 
+def _retried_from(event: RetriedFrom) -> _Told:
+    return "retried_from", {"op": event.op, "opened": _opened(event.opened), **_audit(event)}
+
+
+def _set_to(event: SetTo) -> _Told:
+    fields = {"op": event.op, "visit": event.visit, "label": event.label, "output": event.output}
+    return "set", {**fields, "opened": _opened(event.opened), **_audit(event)}
+
+
+def _moved(event: Moved) -> _Told:
+    fields = {"generation": event.generation, "by": event.by or None, "reason": event.reason or None}
+    return "moved", {**fields, "opened": _opened(event.opened)}
+
+
+def _audit(event: RetriedFrom | SetTo) -> dict[str, Any]:
+    cancelled = tuple([CancelledAttempt(op=op, visit=visit, attempt=number) for op, visit, number in event.cancelled])
+    return {
+        "by": event.by or None,
+        "reason": event.reason or None,
+        "deadline_ms": event.deadline_ms,
+        "cancelled": cancelled,
+    }
+
+
 _KINDS: Final[dict[type[Event], Callable[[Any], _Told]]] = {
     Started: _started,
     Claimed: _claimed,
@@ -113,4 +140,7 @@ _KINDS: Final[dict[type[Event], Callable[[Any], _Told]]] = {
     Resumed: _resumed,
     CancelAsked: _cancelled,
     Ended: _ended,
+    RetriedFrom: _retried_from,
+    SetTo: _set_to,
+    Moved: _moved,
 }

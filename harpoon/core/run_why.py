@@ -5,7 +5,7 @@ and is handed in.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -14,6 +14,7 @@ from harpoon.core.crew import Wait, Waiting
 from harpoon.core.homes import Standing
 from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
+from harpoon.core.run import Incident
 from harpoon.core.run_groups import Plot, counted, items_said, place_of
 from harpoon.core.run_picture import EACH, is_claimed, joined, kind_of, moment, open_visits, sub_run_of
 from harpoon.model.operation import OF_ENGINE, Operation
@@ -52,8 +53,14 @@ _OWN_SENTENCES: Final = {
 Floor = Mapping[tuple[str, int], Waiting]
 
 
-def why(
-    told: Chronicle, plot: Plot, joins: Iterable[Join], floor: Floor | None, now_ms: int, run: str = ""
+def why(  # noqa: PLR0913, PLR0917 all that decides it
+    told: Chronicle,
+    plot: Plot,
+    joins: Iterable[Join],
+    floor: Floor | None,
+    now_ms: int,
+    run: str = "",
+    incidents: Sequence[Incident] = (),
 ) -> tuple[Reason, ...]:
     """Return what decides how a run stands, the decisive first.
 
@@ -64,10 +71,12 @@ def why(
         floor: What is known of workers; None: it cannot be asked now.
         now_ms: UTC milliseconds.
         run: Its id.
+        incidents: Failures that are parked.
     """
     if told.status is not Status.RUNNING:
         return (_over(told),)
     reasons = [_paused(told)] if told.is_paused else []
+    reasons += map(_why_parked, incidents[:EXPLAINED_MAX])
     visits = open_visits(told)
     groups = counted(told, plot)
     shown = list(_few_items(visits, plot))
@@ -92,13 +101,13 @@ def _few_items(visits: Iterable[Visit], plot: Plot) -> Iterator[Visit]:
         yield visit
 
 
-def summary(told: Chronicle, plot: Plot) -> str:
+def summary(told: Chronicle, plot: Plot, incidents: int = 0) -> str:
     """Say in a few words how a run stands."""
     if told.status is not Status.RUNNING:
         return told.reason
     visits = [visit for visit in open_visits(told) if kind_of(plot.doing(visit.op)) != EACH]
     claimed = sum(visit.latest.claimed_ms is not None for visit in visits)
-    counts = {"with workers": claimed, "waiting": len(visits) - claimed}
+    counts = {"parked": incidents, "with workers": claimed, "waiting": len(visits) - claimed}
     return ", ".join(f"{count} {how}" for how, count in counts.items() if count) or "nothing is open"
 
 
@@ -114,6 +123,19 @@ def _paused(told: Chronicle) -> Reason:
         ReasonCode.RUN_PAUSED,
         "it is paused: nothing is claimed, fired or consumed until it is resumed; its clocks run on",
         open=len(open_visits(told)),
+    )
+
+
+def _why_parked(incident: Incident) -> Reason:
+    sentence = f"{incident.told}; it is parked since {moment(incident.since_ms)}: retry from it, skip it or set it"
+    return _reason(
+        ReasonCode.INCIDENT,
+        sentence,
+        op=incident.op,
+        visit=incident.visit,
+        label=incident.label,
+        error=incident.error,
+        since_ms=incident.since_ms,
     )
 
 

@@ -61,7 +61,7 @@ def objection_to_call(run: Run, event: Signalled, op: str, visit: int) -> tuple[
         visit: Of that operation.
     """
     node, progress = run.graph.nodes.get(op), run.ops.get(op)
-    if node is None or op not in run.graph.callbacks or not 1 <= visit <= node.visits:
+    if node is None or op not in run.graph.callbacks or visit < 1 or not run.has_visit(op, visit):
         return "unknown", f"visit {visit} of {op} has no callback"
     if event.key in run.called:
         return "used", f"the callback of visit {visit} of {op} was used already, and brought something else"

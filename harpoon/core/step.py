@@ -19,6 +19,7 @@ Rules.
    what thereby came together fires when it is resumed, as if it had closed then.
 5. A run ends when nothing is open; at its deadline; when it is cancelled; or when a failure is taken by no edge and
    the workflow does not go on after failures. Whatever is open then is closed as ``cancelled`` and fires nothing.
+   Where failures are parked, it does not end before somebody has repaired what failed (`core.repairing`).
 """
 
 from typing import Final, NamedTuple
@@ -283,6 +284,9 @@ def _holder(attempt: Attempt) -> str:
 
 def _still_open(run: Run) -> str:
     """Name a few of the operations that are open."""
-    names = sorted({op for op, _ in run.open})
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"; open were {', '.join(names[:3])}{more}" if names else ""
+    told = ""
+    for how, keys in (("open", run.open), ("parked", run.unhandled if run.incidents else {})):
+        names = sorted({op for op, _ in keys})
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        told += f"; {how} were {', '.join(names[:3])}{more}" if names else ""
+    return told

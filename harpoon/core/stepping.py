@@ -9,7 +9,7 @@ from collections import deque
 from heapq import merge
 from typing import Final, TypeVar
 
-from harpoon.core.event import Closed, Ended, Event, Fired, Opened, Resumed, Started
+from harpoon.core.event import Closed, Ended, Event, Fired, Moved, Opened, Resumed, RetriedFrom, SetTo, Started
 from harpoon.core.fold import SIGNAL_KEPT_MS, fold, open_visits
 from harpoon.core.graph import Kind, Node
 from harpoon.core.items import verdict
@@ -28,7 +28,7 @@ ERROR_MAX: Final = 4096
 #: Of one step.
 EVENTS_MAX: Final = 100_000
 
-_Opening = TypeVar("_Opening", Started, Closed, Fired, Resumed)
+_Opening = TypeVar("_Opening", Started, Closed, Fired, Resumed, RetriedFrom, SetTo, Moved)
 
 
 class Step:
@@ -84,13 +84,13 @@ class Step:
         """Do what follows by itself, until the run waits for the world, or is over."""
         run = self.run
         while run.status is Status.RUNNING:
-            if run.is_broken and run.graph.spec.on_failure is OnFailed.CANCEL:
+            if run.unhandled and run.graph.spec.on_failure is OnFailed.CANCEL:
                 self.end(Status.FAILED, run.failure or "")
             elif len(self.events) > EVENTS_MAX:
                 self.end(Status.FAILED, f"it did not come to rest within {EVENTS_MAX} events of one step")
             elif self.fresh:
                 self._look(self.fresh.popleft())
-            elif run.open or run.pending:
+            elif run.open or run.pending or run.incidents:
                 return
             elif run.failure is not None:
                 self.end(Status.FAILED, run.failure)
@@ -151,7 +151,7 @@ class Step:
             # An item, or what it is one of, that was closed meanwhile.
             return
         node = run.graph.nodes[attempt.ref.op]
-        if attempt.ref.visit > node.visits:
+        if attempt.is_beyond:
             self.close(attempt, EXHAUSTED, error=f"{node.name} was fired more than {node.visits} times")
         elif attempt.error is not None:
             self.close(attempt, FAIL, error=attempt.error)
@@ -202,4 +202,4 @@ def choose(node: Node, run: Run) -> tuple[str, str]:
 
 def _may_fire(run: Run) -> bool:
     """Whether triggers fire now."""
-    return not (run.is_paused or (run.is_broken and run.graph.spec.on_failure is OnFailed.CANCEL))
+    return not (run.is_paused or (run.unhandled and run.graph.spec.on_failure is OnFailed.CANCEL))

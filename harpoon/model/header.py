@@ -12,21 +12,22 @@ from harpoon.model.sub_run import Caller
 class Header:
     """What is known of a run without reading its log.
 
-    It is written when the run is started, paused, resumed, cancelled and when it ends, never for a step in between.
+    It is written when the run is started, paused, resumed, cancelled and repaired, when a failure is parked, and when
+    it ends; never for another step in between.
     """
 
     v: int = 1
     namespace: str
     run: str
     workflow: str
-    #: Of the workflow when the run was started; it goes on by that.
+    #: Of the workflow when the run was started; it goes on by that, unless it is moved.
     generation: str
     #: Of the start as it was sent: the same start under the same id is the same run.
     body_hash: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     created_ms: int
-    #: By then it is over.
+    #: By then it is over, unless it is repaired.
     deadline_ms: int
     status: Status = Status.RUNNING
     is_paused: bool = False
@@ -41,9 +42,34 @@ class Header:
     started: tuple[Any, ...] = ()
     #: Of its records, about; told once it has ended.
     bytes: int = 0
+    #: How often it was repaired; and by when it is over since then.
+    repairs: int = 0
+    until_ms: int | None = None
+    #: Failures that are parked.
+    incidents: int = 0
+    #: Generations that it was moved to, the present one last.
+    moved: tuple[str, ...] = ()
+    #: The run that it was forked from, and when; its log begins as that one's does, which is when it was created.
+    origin: str = ""
+    forked_ms: int | None = None
     #: What has started it; None: a user.
     caller: Caller | None = None
     #: Workflow → the generation of it that calls go by, directly or not, in this run and its sub-runs.
     forms: Mapping[str, str] = field(default_factory=dict)
     #: That the URLs of its callbacks are made of; never shown. Empty: it has none.
     secret: str = field(default="", repr=False)
+
+    @property
+    def present(self) -> str:
+        """The generation that it goes by."""
+        return self.moved[-1] if self.moved else self.generation
+
+    @property
+    def ends_by_ms(self) -> int:
+        """By then it is over."""
+        return self.deadline_ms if self.until_ms is None else self.until_ms
+
+    @property
+    def begun_ms(self) -> int:
+        """When somebody asked for it."""
+        return self.created_ms if self.forked_ms is None else self.forked_ms

@@ -50,7 +50,7 @@ class RunObject:
     namespace: str
     id: str
     workflow: str
-    #: Of the workflow when the run was started; it goes on by that.
+    #: Of the workflow when the run was started; it goes on by that, unless it is moved to another one.
     generation: str
     #: ``running``, ``succeeded``, ``failed``, ``timed_out`` or ``cancelled``.
     status: str
@@ -69,6 +69,23 @@ class RunObject:
     ended_ms: int | None
     #: The run that has started it by a call; null: a user has.
     parent: str | None = None
+    #: Failures that are parked: it waits for somebody to repair them.
+    incidents: int = 0
+    #: How often it was repaired.
+    repairs: int = 0
+    #: The run that it was forked from, at ``created_ms``; empty: none.
+    forked_from: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """A failure that is parked, for no edge takes it; siblings go on."""
+
+    op: str
+    visit: int
+    label: str
+    error: str
+    since_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +351,8 @@ class RunDetail(RunObject):
     #: Visits before these.
     visits_left: int
     signals: tuple[KeptSignal, ...]
+    #: Failures that are parked, as they came; the first thousand.
+    parked: tuple[Incident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,6 +513,33 @@ class WorkflowList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Staying:
+    """Open runs that cannot go on by the present generation of their workflow, all for the same reasons."""
+
+    #: What is missing, or has changed, there where they stand.
+    because: tuple[str, ...]
+    #: How many.
+    runs: int
+    #: Ids of some of them.
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElderRuns:
+    """Open runs that are on another generation of a workflow than the present one."""
+
+    generation: str
+    #: All of them; at most 200 of a workflow are looked at.
+    runs: int
+    #: Of those that were looked at: how many could be moved, and ids of some.
+    movable: int
+    examples: tuple[str, ...]
+    staying: tuple[Staying, ...]
+    #: How many were not looked at.
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDeclared:
     """What became of the manifest of a workflow, or would."""
 
@@ -503,3 +549,5 @@ class WorkflowDeclared:
     #: From what stood to what was declared, of ``{metadata: {tags}, spec}``.
     changes: tuple[Edit, ...]
     workflow: WorkflowObject
+    #: Of one that is changed: open runs that are on other generations of it, and go on by these unless they are moved.
+    elder_runs: tuple[ElderRuns, ...] = ()

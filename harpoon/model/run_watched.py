@@ -22,7 +22,7 @@ class OpenedVisit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelledAttempt:
-    """An attempt of an item that was under way when there was no more use for it."""
+    """An attempt that was open when there was no more use for it, or when what it is part of is done anew."""
 
     op: str
     visit: int
@@ -40,8 +40,10 @@ class RunEvent:
     #: UTC milliseconds; never falls within a run.
     at_ms: int
     #: ``started``, ``claimed``, ``closed``, ``retried`` (an attempt ended, and its visit goes on), ``fired``,
-    #: ``warned``, ``signalled``, ``paused``, ``resumed``, ``cancelled`` (somebody asked for it) or ``ended``; others
-    #: may come.
+    #: ``warned``, ``signalled``, ``paused``, ``resumed``, ``cancelled`` (somebody asked for it), ``ended``,
+    #: ``retried_from`` (somebody has an operation and all that it leads to done anew), ``set`` (somebody closes a
+    #: visit) or ``moved`` (to another generation of its workflow); others may come. After ``ended`` only a repair
+    #: follows: the run goes on by it.
     kind: str
     #: Which attempt it is about.
     op: str | None = None
@@ -55,8 +57,12 @@ class RunEvent:
     retry_ms: int | None = None
     #: Visits that it opens.
     opened: tuple[OpenedVisit, ...] = ()
-    #: Attempts that it closes as cancelled: items of an operation that has failed.
+    #: Attempts that it closes as cancelled: items of an operation that has failed, or what a repair has done anew.
     cancelled: tuple[CancelledAttempt, ...] = ()
+    #: Of a repair: by then the run is over.
+    deadline_ms: int | None = None
+    #: Of ``moved``: of its workflow; it goes by that from then on.
+    generation: str | None = None
     #: Id of the signal that came, or that the closing consumed.
     signal: str | None = None
     #: Of a signal.

@@ -121,6 +121,8 @@ class ReasonCode(StrEnum):
     RUN_OVER = "run_over"
     #: Nothing of it is claimed, fired or consumed until it is resumed.
     RUN_PAUSED = "run_paused"
+    #: An operation failed, no edge takes that, and it is parked until somebody repairs it.
+    INCIDENT = "incident"
     #: A worker is at it.
     CLAIMED = "claimed"
     #: The run that it has called goes on.

@@ -30,12 +30,14 @@ NOT_YET_VALUES: Final[Mapping[str, frozenset[str]]] = {}
 
 
 class OnFailed(StrEnum):
-    """What becomes of a run when an operation fails and no edge takes the failure. Either way it ends as failed."""
+    """What becomes of a run when an operation fails and no edge takes the failure."""
 
-    #: What is open is cancelled.
+    #: What is open is cancelled; the run ends as failed.
     CANCEL = "cancel"
-    #: What does not depend on it goes on first.
+    #: What does not depend on it goes on first; then the run ends as failed.
     CONTINUE = "continue"
+    #: What does not depend on it goes on; the run waits until somebody repairs it, or for its deadline.
+    PARK = "park"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,11 @@ BODIES: dict[str, Any] = {
     "start_run": {"workflow": "flow", "id": "r9"},
     "start_batch": a_batch("b9"),
     "signal_run": {"label": "done"},
+    "retry_run": {"from": "waits"},
+    "fork_run": {"from": "waits", "id": "r9"},
+    "move_run": {},
+    "skip_in_run": {"op": "waits"},
+    "set_in_run": {"op": "waits", "label": "done"},
 }
 #: Parts of paths of operations about workflows and runs.
 OF_RUNS = ("/workflows", "/runs", "/batches", "/signals", "/bounds", "/permits", "/callbacks", "/stats")

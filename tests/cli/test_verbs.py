@@ -14,7 +14,7 @@ from tests.cli.terminal_rig import Terminal
 
 ROOT = Path(__file__).parents[2]
 GROUP = typer.main.get_command(app)
-VERBS = [verb for verbs in main.VERBS.values() for verb in verbs]
+VERBS = list(dict.fromkeys(verb for verbs in main.VERBS.values() for verb in verbs))
 
 
 def examples_of(verb: str) -> list[str]:

@@ -16,7 +16,7 @@ from harpoon.model.job import Metadata
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import WorkflowManifest, WorkflowSpec
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Put, Store
+from harpoon.store.port import Delete, Put, Store
 from tests.control.stage import Stage
 from tests.core.flow import spec, work
 from tests.faulty import Fault, FaultyStore
@@ -140,6 +140,9 @@ async def test_a_generation_goes_when_no_run_is_on_it_and_stays_as_long_as_one_i
         kept = sorted(f"refund/{generation_of(one)}" for one in (ONE, TWO))
         assert await generations(store) == kept
         await stage.do("r1", "a")
+        # It may be repaired for as long as it is kept.
+        assert await workflows.sweep(stage.reader) == 0
+        await store.commit((), [Delete(f"{stage.ledger.place.runs}shop/r1")])
         assert await workflows.sweep(stage.reader) == 1
         assert await generations(store) == [f"refund/{generation_of(TWO)}"]
         revision = await store.revision()

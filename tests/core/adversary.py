@@ -30,7 +30,10 @@ ITEMS = 5
 WORKER = "w" * (2 * ERROR_MAX)
 
 
-def any_workflow(random: Random, *, size: int, kinds: str = "wwwwsfc", items: float = 0):
+POLICIES = (OnFailed.CANCEL, *[OnFailed.CONTINUE] * 4)
+
+
+def any_workflow(random: Random, *, size: int, kinds: str = "wwwwsfc", items: float = 0, policies=POLICIES):
     """Return a compiled workflow; what is wrong with it at first is mended, or it is another one.
 
     ``items`` is the share of operations that go through items.
@@ -43,7 +46,7 @@ def any_workflow(random: Random, *, size: int, kinds: str = "wwwwsfc", items: fl
                 inputs={"pick": InputSchema(type="integer"), "items": InputSchema(type="array")},
                 start="a",
                 deadline=timedelta(days=300),
-                on_failure=random.choice([OnFailed.CANCEL, *[OnFailed.CONTINUE] * 4]),
+                on_failure=random.choice(policies),
             )
             try:
                 return compile_graph(spec)
@@ -162,19 +165,27 @@ class Play:
 
     def play(self):
         """Go on to the end; return the run."""
+        self._take(step.start(self.run, self.now))
+        while not self.run.status.is_over:
+            self.go_on()
+        return self.run
+
+    def go_on(self) -> None:
+        """Let pass what time there is before something is done, and do it."""
         run = self.run
-        self._take(step.start(run, self.now))
-        while not run.status.is_over:
-            planned = [(self._moment(attempt), key) for key, attempt in run.open.items() if key not in run.groups]
-            times = [moment for moment, _ in planned if moment is not None]
-            due = next_due_ms(run)
-            self.now = max(self.now, min([*times, due]))
-            acting = [key for moment, key in planned if moment is not None and moment <= self.now]
-            if acting:
-                self._act(self.random.choice(acting))
-            else:
-                self._take(step.tick(run, self.now))
-        return run
+        self.meddle()
+        planned = [(self._moment(attempt), key) for key, attempt in run.open.items() if key not in run.groups]
+        times = [moment for moment, _ in planned if moment is not None]
+        due = next_due_ms(run)
+        self.now = max(self.now, min([*times, *([] if due is None else [due])], default=self.now))
+        acting = [key for moment, key in planned if moment is not None and moment <= self.now]
+        if acting:
+            self._act(self.random.choice(acting))
+        else:
+            self._take(step.tick(run, self.now))
+
+    def meddle(self) -> None:
+        """Do what else may be done before anything goes on: here nothing."""
 
     def _take(self, events: list[Event]) -> None:
         if events:

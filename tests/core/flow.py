@@ -3,12 +3,13 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from harpoon.core import step
+from harpoon.core import repairing, step
 from harpoon.core.callback import Reply, call_back
 from harpoon.core.event import Closed, dump, load
 from harpoon.core.flaws import OUTPUTS, values_of
 from harpoon.core.fold import fold
 from harpoon.core.graph import Graph, compile_graph, nodes_of
+from harpoon.core.repairing import Audit, Value
 from harpoon.core.run import Ref, begin
 from harpoon.core.step import Result, Signal
 from harpoon.core.wiring import wire
@@ -124,6 +125,8 @@ class Flow:
         self.now = T0
         self.given = given or {}
         self.id = run
+        #: Those of other generations.
+        self.graphs = {}
         self.run = self._begin()
         self.log = []
         self.tokens = 0
@@ -135,9 +138,10 @@ class Flow:
             workflow="refund",
             generation="g1",
             graph=self.graph,
+            graphs=self.graphs,
             inputs=self.given,
             created_ms=T0,
-            deadline_ms=T0 + self.spec.deadline // ms(1),
+            deadline_ms=T0 + self.graph.spec.deadline // ms(1),
         )
 
     def start(self):
@@ -196,8 +200,19 @@ class Flow:
         """How everything closed so far: operation and label."""
         return [f"{event.op}.{event.label}" for event in self.log if type(event) is Closed]
 
+    def retry_from(self, op, by="ann", reason="", order=""):
+        return self.take(repairing.retry_from(self.run, op, Audit(by, reason, order), self.now))
+
+    def set_to(self, op, label=DONE, output=None, *, visit=None, order=""):
+        audit = Audit("ann", "", order)
+        return self.take(repairing.set_to(self.run, op, visit, Value(label, output), audit, self.now))
+
+    def move(self, generation, graph, order=""):
+        return self.take(repairing.move(self.run, generation, graph, Audit("ann", "", order), self.now))
+
     def again(self, upto=None):
         """The run that its log makes when it is written and read."""
+        self.graphs |= self.run.graphs
         run = self._begin()
         for event in self.log[:upto]:
             fold(run, load(dump(event)))
@@ -233,6 +248,8 @@ def story(run):
             "claimed_ms",
             "tried_ms",
             "warned",
+            "origin",
+            "is_beyond",
         )
         return tuple(getattr(one, name) for name in fields), one.last_error, claim
 
@@ -240,11 +257,14 @@ def story(run):
     told = {name: getattr(run, name) for name in plain}
     for name in ("reason", "past", "occurred", "seen", "called", "callbacks", "attempts_total", "bytes_total"):
         told[name] = getattr(run, name)
+    for name in ("unhandled", "cut", "left", "repairs", "moves", "inputs", "generation", "orders", "deadline_ms"):
+        told[name] = getattr(run, name)
     for name in ("is_warned", "scope"):
         told[name] = getattr(run, name)
+    told["reached"] = list(run.reached)
     told["open"] = [(key, attempt(one)) for key, one in run.open.items()]
     told["ready"] = list(run.ready)
-    told["ops"] = {op: (one.fired, one.attempts, one.closed, one.latest) for op, one in run.ops.items()}
+    told["ops"] = {op: (one.fired, one.used, one.attempts, one.closed, one.latest) for op, one in run.ops.items()}
     told["pending"] = list(run.pending)
     told["groups"] = run.groups
     told["roomy"] = list(run.roomy)

@@ -1,6 +1,7 @@
 """Random workflows, and whatever may be done to a run of them: what holds after every step, wherever the log ends."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -9,17 +10,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from harpoon.core import step
+from harpoon.core import repairing, step
 from harpoon.core.dues import clocks, is_at_once, next_due_ms
-from harpoon.core.event import Claimed, Closed, Ended, Fired, Paused, Resumed, Signalled, Started
+from harpoon.core.event import Claimed, Closed, Ended, Paused, Resumed, RetriedFrom, SetTo, Signalled
 from harpoon.core.fold import SIGNAL_KEPT_MS
 from harpoon.core.graph import Kind, home_of
 from harpoon.core.measure import json_bytes
+from harpoon.core.moving import objections
 from harpoon.core.outlook import outlook, skipped
+from harpoon.core.repair import REPAIRS_MAX
+from harpoon.core.repairing import Audit, Value
 from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.core.stepping import EVENTS_MAX
-from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
+from harpoon.model.label import ALWAYS_OFFERED, CANCELLED, EXHAUSTED, FAILURES
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
 from tests.core.flow import (
@@ -39,9 +43,9 @@ from tests.core.flow import (
     wired,
     work,
 )
+from tests.core.replaying import Replay, pending_of
 
 LABELS = ("done", "good", "fail")
-OPENING = (Started, Closed, Fired, Resumed)
 KEYS = (None, "k1", "k2")
 YES_OR_NO = (True, False)
 ITEMS = [{"n": number} for number in range(9)]
@@ -60,6 +64,9 @@ VERBS = (
     "beat",
     "cancel",
     "take_over",
+    *["retry_from"] * 2,
+    *["set_to"] * 2,
+    *["move"] * 2,
 )
 
 
@@ -69,11 +76,25 @@ def a_workflow(pick):
     operations = {name: an_operation(pick, names, number) for number, name in enumerate(names)}
     return spec(
         start="o0",
-        on_failure=pick([OnFailed.CANCEL, OnFailed.CONTINUE, OnFailed.CONTINUE]),
+        on_failure=pick([OnFailed.CANCEL, OnFailed.CONTINUE, OnFailed.CONTINUE, OnFailed.PARK]),
         outputs=pick([{}, {"x": "${ops.o0.output}"}]),
         deadline=pick([HOUR, 24 * HOUR, 240 * HOUR]),
+        inputs={"key": ("string",), "flag": ("boolean",)},
         **operations,
     )
+
+
+def another_like(pick, told):
+    """A workflow that is one like another, but for an operation or two."""
+    operations, names = dict(told.operations), list(told.operations)
+    for _ in range(pick([0, 1, 1, 2])):
+        name = pick([*names[2:], f"n{len(names)}"])
+        if name in operations and pick(YES_OR_NO):
+            del operations[name]
+            names = list(operations)
+        else:
+            operations[name] = an_operation(pick, names, len(names))
+    return replace(told, operations=operations, on_failure=pick([told.on_failure] * 3 + list(OnFailed)))
 
 
 def an_operation(pick, names, number):
@@ -265,6 +286,59 @@ class World:
         elif pick(range(10)) == 0:
             self.flow.cancel()
 
+    def retry_from(self, pick):
+        op, before = pick(list(self.run.graph.spec.operations)), len(self.run.orders)
+        order = pick(["", f"n{before}"])
+        left = REPAIRS_MAX - self.run.repairs
+        try:
+            self.flow.retry_from(op, order=order)
+        except Refused as error:
+            assert error.code in ("unopened", "stands") if left else error.code == "spent"
+            return
+        assert left > 0
+        if order:
+            self.answered_alike(lambda run, now: repairing.retry_from(run, op, Audit(order=order), now))
+
+    def set_to(self, pick):
+        op, label = pick(list(self.run.graph.spec.operations)), pick(LABELS)
+        visits = [key[1] for key in (*self.run.open, *self.run.unhandled, *self.run.cut) if key[0] == op]
+        visit = pick([None, *visits, 99])
+        value, is_whole = Value(label, pick([None, 1, "x" * 70_000])), visit in visits or len(visits) == 1
+        try:
+            events = repairing.set_to(self.run, op, visit, value, Audit("ann"), self.flow.now)
+        except Refused as error:
+            assert error.code in ("label", "output", "visit", "unopened", "closed", "stands")
+            assert (error.code == "visit") <= (visit is None and len(visits) > 1)
+            assert error.code not in ("unopened", "closed") or not is_whole or visit == 99
+            return
+        assert label in (self.run.graph.nodes[op].offered or ALWAYS_OFFERED)
+        self.flow.take(events)
+        assert self.run.ops[op].latest.label == label or len(events) > 1
+
+    def move(self, pick):
+        """Go on by another form of the workflow: one that is much like it, or any."""
+        told = another_like(pick, self.run.graph.spec) if pick(range(4)) else a_workflow(pick)
+        graph, generation = wired(told), f"g{self.run.moves + 2}"
+        against, before = objections(self.run, graph), dict(self.run.open)
+        at = {home_of(op) or op for op, _ in (*self.run.open, *self.run.unhandled)}
+        gone = {op for op in at if op not in told.operations}
+        for op in gone if not self.run.status.is_over else ():
+            assert any(f"operation {op}," in one for one in against)
+        try:
+            self.flow.move(generation, graph)
+        except Refused as error:
+            assert (error.code == "over") is self.run.status.is_over
+            assert error.code in ("over", "stays")
+            assert self.run.status.is_over or against
+            return
+        assert not against
+        self.flow.spec = told
+        # What was open goes on, or was closed by what follows.
+        assert {key: one.ref for key, one in before.items() if key in self.run.open} == {
+            key: one.ref for key, one in self.run.open.items() if key in before
+        }
+        assert self.run.status.is_over or self.flow.move(generation, graph) == []
+
     def take_over(self, pick):
         """Another instance reads the log, which may end within the last step of ours."""
         upto = len(self.flow.log) - pick(range(4))
@@ -292,32 +366,35 @@ class World:
         assert not closed.keys() & {attempt.ref for attempt in self.run.open.values()}
 
     def visits_and_attempts_stay_within_their_bounds(self):
+        assert self.run.attempts_total == sum(progress.attempts for progress in self.run.ops.values())
+        if self.run.moves:
+            return
         for op, progress in self.run.ops.items():
             node = self.run.graph.nodes[op]
-            assert progress.closed <= node.visits
+            epochs = 1 + self.run.repairs
+            assert node.home is not None or progress.used <= node.visits
+            assert progress.closed <= node.visits * epochs
             policy = node.spec.retry
             most = policy.fail.attempts + policy.timeout.attempts + policy.lost.attempts - 2
-            assert progress.attempts <= node.visits * (1 if node.each else most)
+            assert progress.attempts <= node.visits * (1 if node.each else most) * epochs
         for event in self.flow.log:
-            if type(event) is Closed:
+            if type(event) is Closed and not self.run.repairs:
                 is_beyond = event.visit > self.run.graph.nodes[event.op].visits
                 assert (event.label == EXHAUSTED) is is_beyond
-        assert self.run.attempts_total == sum(progress.attempts for progress in self.run.ops.values())
 
     def each_trigger_fires_once_for_what_has_occurred(self):
-        opened = [one for event in self.flow.log if type(event) in OPENING for one in event.opened]
-        fired = [one.trigger for one in opened if home_of(one.op) is None]
-        expected = firings(self.flow)
-        assert fired == expected[: len(fired)]
-        is_stopped = self.run.status.is_over or self.run.is_paused
-        assert is_stopped or len(fired) == len(expected)
-        assert self.run.status.is_over or list(self.run.pending) == [
-            -1 if one is None else one for one in expected[len(fired) :]
-        ]
+        told = Replay(self.flow.graph, self.run.graphs).take(self.flow.log)
+        assert pending_of(self.run) == told.pending
+        assert list(self.run.open) == list(told.open)
+        assert self.run.occurred == {index: has for index, has in told.occurred.items() if has}
+        assert self.run.status.is_over or self.run.is_paused or not told.pending
 
     def nothing_is_claimed_fired_or_consumed_while_paused(self):
-        is_paused = False
+        is_paused = is_over = False
         for event in self.flow.log:
+            # What is begun again goes on.
+            is_paused = is_paused and not (is_over and type(event) in (RetriedFrom, SetTo))
+            is_over = type(event) is Ended
             if is_paused and type(event) is not Resumed:
                 assert type(event) is not Claimed
                 assert not getattr(event, "opened", ())
@@ -333,7 +410,7 @@ class World:
             # Nothing that closes by itself is left open.
             assert node.kind is not Kind.CHOOSE
             assert attempt.error is None
-            assert key[1] <= node.visits
+            assert not attempt.is_beyond
         waits = {key for keys in run.waiting.values() for key in keys}
         assert waits == {key for key in run.open if self.signal_of(key[0]) is not None}
         assert {one for ids in run.kept_by.values() for one in ids} == run.kept.keys()
@@ -355,10 +432,10 @@ class World:
         opened, closed = {key: [] for key in run.groups}, {key: {} for key in run.groups}
         for event in self.flow.log:
             for one in getattr(event, "opened", ()):
-                if home_of(one.op) and (place := run.graph.nodes[one.op].group_of(one.visit))[0] in opened:
+                if home_of(one.op) and (place := self.place_of(one))[0] in opened:
                     opened[place[0]].append(place[1])
             if type(event) is Closed and event.retry_ms is None and home_of(event.op):
-                key, index = run.graph.nodes[event.op].group_of(event.visit)
+                key, index = self.place_of(event)
                 if key in closed:
                     closed[key][index] = event
         for key, group in run.groups.items():
@@ -367,19 +444,27 @@ class World:
             assert list(group.open) == [index for index in opened[key] if index not in closed[key]]
             assert all(run.graph.nodes[key[0]].member(key[1], index) in run.open for index in group.open)
             assert group.failed == sum(event.label in FAILURES for event in closed[key].values()) <= told.tolerate
-            assert len(group.open) <= told.parallel
+            assert run.moves or len(group.open) <= told.parallel
             assert group.open or group.opened < len(group.items)
             may_open = group.opened < len(group.items) and len(group.open) < told.parallel
             assert (key in run.roomy) is may_open
             assert run.is_paused or not may_open
             assert group.bytes == json_bytes(group.outputs) + (not group.outputs) * (group.bytes - 2)
 
+    def place_of(self, visit):
+        """Whose item it is, and which; of one that is there no more, nobody's."""
+        node = self.run.graph.nodes.get(visit.op)
+        return (None, 0) if node is None else node.group_of(visit.visit)
+
     def a_visit_with_items_closes_by_what_they_came_to(self):
         latest = self.run.ops
+        by_hand = {(event.op, event.visit) for event in self.flow.log if type(event) is SetTo}
         for op, node in self.run.graph.nodes.items():
             if not node.each or op not in latest or latest[op].latest is None or latest[op].latest.label != "done":
                 continue
             number = latest[op].latest.visit
+            if self.run.moves or (op, number) in by_hand:
+                continue
             items = next(one.input for event in self.flow.log for one in getattr(event, "opened", ())
                          if (one.op, one.visit) == (op, number))  # fmt: skip
             came = {}
@@ -404,7 +489,7 @@ class World:
             if kept.at_ms <= expired_ms:
                 continue
             for op, visit in self.run.waiting.get((kept.name, kept.key), ()):
-                assert kept.label not in self.flow.graph.nodes[op].offered, (op, visit)
+                assert kept.label not in self.run.graph.nodes[op].offered, (op, visit)
 
     def what_is_due_is_looked_at_in_time(self):
         due_ms = next_due_ms(self.run)
@@ -413,12 +498,14 @@ class World:
             assert due_ms <= first_ms
 
     def the_end_is_the_end(self):
-        ends = [number for number, event in enumerate(self.flow.log) if type(event) is Ended]
-        assert ends == ([len(self.flow.log) - 1] if self.run.status.is_over else [])
+        for event, after in pairwise([*self.flow.log, None]):
+            is_last = after is None or type(after) in (RetriedFrom, SetTo)
+            assert type(event) is not Ended or is_last
+        assert self.run.status.is_over is (type(self.flow.log[-1]) is Ended)
         if self.run.status.is_over:
             assert not (self.run.open or self.run.ready or self.run.waiting or self.run.pending)
         else:
-            assert self.run.open or self.run.is_paused
+            assert self.run.open or self.run.is_paused or self.run.incidents
 
     def what_is_shown_tells_of_all_that_is_open(self):
         told = outlook(self.run, self.flow.now)
@@ -450,11 +537,12 @@ class World:
             step.adopt(run, self.flow.now)
             for (op, visit), attempt in run.open.items():
                 assert not is_at_once(run.graph.nodes[op], attempt), (op, visit)
-            assert run.status.is_over or run.is_paused or (run.open and not run.pending and not run.roomy)
+            is_at_rest = (run.open or run.incidents) and not run.pending and not run.roomy
+            assert run.status.is_over or run.is_paused or is_at_rest
             step.tick(run, run.deadline_ms)
             assert run.status.is_over
         self.flow.now = T0
-        self.flow.pass_(self.run.deadline_ms - T0)
+        self.flow.pass_(max(0, self.run.deadline_ms - T0))
         assert self.run.status.is_over
 
 
@@ -465,26 +553,6 @@ def clocks_of(run):
         node = run.graph.nodes[key[0]]
         dues = [one.due_ms for one in clocks(node, attempt) if one.clock != "heartbeat"]
         told[key] = min(dues, default=run.deadline_ms)
-    return told
-
-
-def firings(flow):
-    """Work out from the log which triggers were to fire, in order: by looking at all of them each time."""
-    told = [None for _ in flow.graph.starts]
-    occurred = {trigger.index: set() for trigger in flow.graph.triggers}
-    is_broken = False
-    for event in flow.log:
-        if type(event) is not Closed or event.retry_ms is not None or is_broken or home_of(event.op):
-            continue
-        for trigger in flow.graph.triggers:
-            if (event.op, event.label) in trigger.members:
-                occurred[trigger.index].add((event.op, event.label))
-                if occurred[trigger.index] == set(trigger.members):
-                    told.append(trigger.index)
-                    occurred[trigger.index] = set()
-        takes = any((event.op, event.label) in trigger.members for trigger in flow.graph.triggers)
-        is_unhandled = event.label in FAILURES and not takes
-        is_broken = is_unhandled and flow.spec.on_failure is OnFailed.CANCEL
     return told
 
 
