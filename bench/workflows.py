@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import uvloop
@@ -33,6 +34,9 @@ from harpoon.control.takeover import Loader
 from harpoon.control.timers import Timers
 from harpoon.control.together import Together
 from harpoon.control.turns import Turns
+from harpoon.core.bounds import bounds
+from harpoon.core.drawing import picture
+from harpoon.core.drawing_shown import shown
 from harpoon.core.graph import Graph, compile_graph
 from harpoon.core.run import Attempt, Ref, Run
 from harpoon.kit.clock import SystemClock
@@ -50,6 +54,7 @@ CHAIN, RUNS = 30, 1_000
 WIDE = 1_000
 STARTS = 5_000
 OPEN = 10_000
+LARGE = 10_000
 MANY = 100_000
 
 Row = tuple[str, str, str, str]
@@ -81,11 +86,31 @@ def rows() -> list[Row]:
         ("  the loop held by it, longest", f"{found['fire_hold']:.0f} ms", "", "≤ 20 ms"),
         (f"memory of an open run, of {MANY:,}", f"{kept:,.0f} bytes", "", "≤ 5,000"),
     ]
+    told += [_graph_row(name, graph) for name, graph in (("in a row", chain(LARGE)), ("side by side", wide(LARGE - 2)))]
     if shutil.which("etcd"):
         with etcd() as url:
             found = _run(_etcd(url))
         told.append(_steps_row("sequential durable steps/s, etcd", found, ""))
     return told
+
+
+def _graph_row(name: str, spec: WorkflowSpec) -> Row:
+    """Measure what it takes to check a large workflow, to bound it and to lay it out; and to walk it once."""
+    began = time.process_time()
+    graph = compile_graph(spec)
+    checked = time.process_time()
+    bounds(graph)
+    bounded = time.process_time()
+    shown(picture("bench", graph))
+    drawn = time.process_time()
+    successors = {
+        op: [trigger.op for each in node.edges.values() for trigger in each] for op, node in graph.nodes.items()
+    }
+    tuple(TopologicalSorter(successors).static_order())
+    walked = time.process_time() - drawn
+    each = f"{checked - began:.2f} + {bounded - checked:.2f} + {drawn - bounded:.2f}"
+    what = f"{LARGE:,} operations {name}, checked, bounded, drawn, s"
+    return (what, f"{drawn - began:.2f}", f"{walked:.2f} to sort", f"{each}; ≤ 1")
 
 
 def _run(measure):

@@ -47,6 +47,8 @@ async def report_runs(request: web.Request) -> web.Response:
             tags=query.tags(),
             since_ms=read_moment(request, "since"),
             until_ms=read_moment(request, "until"),
+            # They have the tags of what has called them: counted by those, one thing done would be several.
+            has_sub_runs=by != By.TAG.value,
         ),
         by=By(by),
         key=key,

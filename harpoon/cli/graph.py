@@ -2,6 +2,7 @@
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -79,7 +80,7 @@ def graph(
         raise Invalid(f"--ascii-only is for text; drop it, or -o {form}")
     word, mark, name = what.partition("/")
     is_plain = form is Drawing.ASCII and (ascii_only or not _shows_all())
-    if mark and name and any(kind.is_called(word) for kind in _DRAWN):
+    if mark and name and any(kind.is_called(word) for kind in _DRAWN) and not Path(what).is_file():
         told = _of_server(remote, subject_of(what, namespace, others=_DRAWN), form, boxes, is_ascii=is_plain)
     else:
         told = _of_file(what, form, boxes, is_ascii=is_plain)
@@ -106,7 +107,8 @@ def _of_file(file: str, form: Drawing, boxes: int | None, *, is_ascii: bool) -> 
 
     own, _ = workflows.split(documents.read_documents([file]))
     if len(own) != 1:
-        raise Invalid(f"{file} holds {len(own) or 'no'} workflow{'s' if len(own) > 1 else ''}; one is drawn at a time")
+        many = f"{len(own)} workflows; apply them, and name one: harpoon graph workflow/NAME"
+        raise Invalid(f"{file} holds {many if own else 'no workflow'}")
     told = picture(*workflows.graph_of(own[0]))
     return drawn(told, Wish(Form(form.value), boxes, is_ascii)).decode()
 

@@ -30,7 +30,8 @@ _FAILURE: Final = (
 _HANDLER: Final = (
     Column("NAMESPACE", lambda row: str(row["namespace"])),
     Column("HANDLER", lambda row: str(row["handler"])),
-    Column("WORKERS", lambda row: str(row["workers"])),
+    # What the servers carry out themselves takes no workers.
+    Column("WORKERS", lambda row: "" if str(row["handler"]).startswith(":") else str(row["workers"])),
     Column("READY", lambda row: str(row["ready"])),
     Column("CLAIMED", lambda row: str(row["claimed"])),
 )

@@ -30,7 +30,7 @@ from harpoon.control.orders import Begun, Form, Start
 from harpoon.control.runs import Runs
 from harpoon.control.workflows import Workflows
 from harpoon.core.step import Refused
-from harpoon.kit.errors import HarpoonError, NotFound, Reused, Unavailable
+from harpoon.kit.errors import Conflict, HarpoonError, NotFound, Reused, Unavailable
 from harpoon.model.call import Call
 from harpoon.model.inputs import WrongInputs, check_inputs
 from harpoon.model.label import DONE, FAIL
@@ -97,28 +97,29 @@ class Calls:
         caller = _caller(order)
         conductor = await self._conductor(order)
         parent = conductor.runs.get(run_key(order.namespace, order.run))
-        generation = None if parent is None else parent.forms.get(call.workflow)
-        if generation is None:
-            return _failed(f"run {order.run} was not started with what calls {call.workflow}")
+        if parent is None:
+            return _failed(f"run {order.run} is over")
         await self._end_earlier(conductor, order, caller)
-        graph = await self._workflows.graph(order.namespace, call.workflow, generation)
+        try:
+            form = await self._form(parent, call.workflow)
+        except (NotFound, Conflict) as error:
+            return _failed(str(error))
         given = order.input if isinstance(order.input, dict) else {}
         try:
-            inputs = check_inputs(graph.spec.inputs, given)
+            inputs = check_inputs(form.graph.spec.inputs, given)
         except WrongInputs as error:
             return _failed(f"the inputs are not those of workflow {call.workflow}: {error}")
-        assert parent is not None, "its generation was found"
         start = Start(
             namespace=order.namespace,
             id=sub_run_id(caller),
             workflow=call.workflow,
-            body_hash=_hash(call, generation, given),
+            body_hash=_hash(call, given),
             inputs=inputs,
             tags=parent.run.tags,
             caller=caller,
             due_ms=min(order.due_ms, parent.run.deadline_ms),
         )
-        return await self._run(conductor, start, Form(generation, graph, (), parent.forms))
+        return await self._run(conductor, start, form)
 
     async def abandon(self, order: Order, reason: str) -> None:
         """Cancel the sub-run of an attempt that is over otherwise."""
@@ -134,6 +135,22 @@ class Calls:
         while (conductor := await self._runs.awaited(key, _HERE_S)) is None:
             pass
         return conductor
+
+    async def _form(self, parent: Conducted, workflow: str) -> Form:
+        """Return what a sub-run is started on: as what it calls stood when the first of its family was started.
+
+        What a run was not begun with, but has come to call since, is called as it stands now.
+
+        Raises:
+            NotFound: There is no such workflow.
+            Conflict: What that calls is not there.
+        """
+        namespace, generation = parent.run.namespace, parent.forms.get(workflow)
+        if generation is None:
+            return await self._workflows.form(namespace, workflow)
+        graph = await self._workflows.graph(namespace, workflow, generation)
+        # It is kept for as long as the family is open.
+        return Form(generation, graph, (), parent.forms)
 
     async def _end_earlier(self, conductor: Conductor, order: Order, caller: Caller) -> None:
         """End what attempts before this one have left behind: of a visit, one sub-run goes on at a time."""
@@ -197,8 +214,8 @@ def _caller(order: Order) -> Caller:
     return Caller(run=order.run, op=order.ref.op, visit=order.ref.visit, attempt=order.ref.attempt)
 
 
-def _hash(call: Call, generation: str, given: Mapping[str, object]) -> str:
-    told = orjson.dumps([call.workflow, generation, given], option=orjson.OPT_SORT_KEYS)
+def _hash(call: Call, given: Mapping[str, object]) -> str:
+    told = orjson.dumps([call.workflow, given], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(told).hexdigest()[:32]
 
 

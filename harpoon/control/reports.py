@@ -119,7 +119,8 @@ async def conducted(runs: Runs, exchange: WorkExchange) -> WorkStats:
                 await asyncio.sleep(0)
     heard = [
         HeardWorker(namespace=namespace, name=worker.name, handlers=worker.handlers)
-        for namespace in exchange.sessions.namespaces()
+        # What the engine carries out itself is of no namespace, and no worker's.
+        for namespace in filter(None, exchange.sessions.namespaces())
         for worker in roll(exchange.core, exchange.sessions, namespace, now_ms)
         if not worker.is_quiet
     ]

@@ -5,10 +5,9 @@ No workflow calls itself, by way of others either. So what a run may come to wit
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Final, NamedTuple
 
-from harpoon.core.flaws import at, names_of
+from harpoon.core.flaws import at, names_in, names_of
 from harpoon.core.graph_flaws import way
 from harpoon.core.wiring import Flaw, nearest
 from harpoon.kit.errors import Invalid, Problem
@@ -102,7 +101,6 @@ def _check_depth(op: str, names: tuple[str, ...], more: int) -> None:
 def call_flaws(spec: WorkflowSpec, known: Known) -> Iterator[Flaw]:
     """Yield what is wrong with what a workflow gives to those that it calls, as far as that is known before a run."""
     names = names_of(spec)
-    of_items = replace(names, has_item=True)
     for op, call in calls_of(spec).items():
         callee = known(call.workflow)
         if callee is None:
@@ -115,9 +113,7 @@ def call_flaws(spec: WorkflowSpec, known: Known) -> Iterator[Flaw]:
                 yield Flaw(place, f"workflow {call.workflow} has no input {name!r}; {hint}")
                 continue
             try:
-                template = compile_template(
-                    value, names if spec.operations[op].foreach is None else of_items, at(op, "call", "inputs", name)
-                )
+                template = compile_template(value, names_in(spec, names, op), at(op, "call", "inputs", name))
             except Invalid:
                 continue  # that is told with the workflow itself
             if detail := _misfit(name, callee.inputs[name], template):

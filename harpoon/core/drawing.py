@@ -254,11 +254,10 @@ _DOES: Final[Mapping[str, Callable[[Operation], str]]] = {
 
 
 def _box(graph: Graph, node: Node, seen: _Seen | None, *, is_start: bool) -> Box:
-    needed = max([len(trigger.members) for trigger in node.triggers], default=1)
-    notes, state, aside = [], None, ""
+    notes: list[str] = []
+    state, aside = None, ""
     if seen is None:
-        if needed > 1:
-            notes.append(f"needs all {needed}")
+        notes += _needs(node)
         if node.spec.visits > 1:
             notes.append(f"up to {node.spec.visits} visits")
     else:
@@ -278,9 +277,17 @@ def _box(graph: Graph, node: Node, seen: _Seen | None, *, is_start: bool) -> Box
     )
 
 
+def _needs(node: Node) -> Iterator[str]:
+    """Say that an operation needs several others, if it does."""
+    needed = max([len(trigger.members) for trigger in node.triggers], default=1)
+    if needed > 1:
+        yield f"needs all {needed}"
+
+
 def _notes(node: Node, visits: Sequence[Visit], seen: _Seen) -> Iterator[str]:
     """Say how often an operation was visited and tried, and how far its items are, as far as that says anything."""
     if not visits:
+        yield from _needs(node)
         return
     if node.spec.visits > 1:
         yield f"{len(visits)} of {node.spec.visits} visits"

@@ -57,12 +57,14 @@ def _box(number: int, box: Box) -> str:
 
 
 def _arrow(told: Picture, arc: Arc) -> str:
-    """Write an arrow with its label: a thick one where a run went, a dotted one where it never will."""
-    line = "-->" if arc.times is None else "==>"
+    """Write an arrow with its label: a thick one where a run went, a dotted one where it never will.
+
+    It ends in a dot where all of several are needed.
+    """
+    line = "--" if arc.times is None else "=="
     if arc.times is None and told.boxes[arc.target].state is State.SKIPPED:
-        line = "-.->"
-    joint = " and" if arc.group >= 0 else ""
-    return f'{line}|"{_escaped(label_of(arc))}{joint}"|'
+        line = "-.-"
+    return f'{line}{">" if arc.group < 0 else "o"}|"{_escaped(label_of(arc))}"|'
 
 
 def _escaped(text: str) -> str:

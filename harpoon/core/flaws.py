@@ -1,5 +1,6 @@
 """Everything that is wrong with a workflow, found when it is declared, and told at once."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -17,6 +18,11 @@ from harpoon.model.workflow import WorkflowSpec
 
 #: Flaws that are told at once.
 FLAWS_MAX: Final = 50
+
+#: Types of JSON that an item may be known to be of.
+_SCALARS: Final[Mapping[type, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+#: An expression that is one input.
+_INPUT: Final = re.compile(r"\$\{\s*inputs\.([a-z][a-z0-9_]*)\s*\}", re.ASCII)
 
 #: Where a value stands in a manifest.
 Place = tuple[str | int, ...]
@@ -59,11 +65,13 @@ def read(spec: WorkflowSpec) -> Read:
     wiring, found = wire(spec if spec.together is None else _gathered(spec, spec.together))
     names = names_of(spec)
     # What a run came to is shown to more people than may answer for the one who was asked.
-    at_end, of_items = replace(names, callbacks=frozenset()), replace(names, has_item=True)
+    at_end, of_items = replace(names, callbacks=frozenset()), {op: names_in(spec, names, op) for op in spec.operations}
     templates: dict[Place, Template] = {}
     for place, value, expected, is_of_item in values_of(spec):
         try:
-            template = compile_template(value, at_end if place == OUTPUTS else of_items if is_of_item else names, place)
+            template = compile_template(
+                value, at_end if place == OUTPUTS else of_items[str(place[2])] if is_of_item else names, place
+            )
         except Invalid as error:
             found += [Flaw(problem.pointer, problem.detail) for problem in error.problems]
             continue
@@ -88,6 +96,30 @@ def names_of(spec: WorkflowSpec) -> Names:
         ops=frozenset(spec.operations) if spec.together is None else frozenset({STEPS}),
         callbacks=frozenset(callbacks_of(spec)),
     )
+
+
+def names_in(spec: WorkflowSpec, names: Names, op: str) -> Names:
+    """Return what the expressions of an operation may name, given what all may; ``item`` is of a type if that is known.
+
+    Args:
+        spec: Of the workflow.
+        names: Of all its operations.
+        op: The operation.
+    """
+    told = spec.operations[op].foreach
+    return names if told is None else replace(names, has_item=True, item=_schema_of_item(spec, told.items))
+
+
+def _schema_of_item(spec: WorkflowSpec, items: Json) -> Mapping[str, Json]:
+    """Return the JSON schema of what items are, as far as it is known; empty: it is not."""
+    if isinstance(items, tuple):
+        kinds = {None if isinstance(one, str) and "${" in one else type(one) for one in items}
+        kind = kinds.pop() if len(kinds) == 1 else None
+        return {"type": _SCALARS[kind]} if kind is not None and kind in _SCALARS else {}
+    match = _INPUT.fullmatch(items)
+    schema = None if match is None else spec.inputs.get(match[1])
+    found = {} if schema is None else as_json_schema(schema).get("items", {})
+    return found if isinstance(found, dict) else {}
 
 
 def callbacks_of(spec: WorkflowSpec) -> tuple[str, ...]:

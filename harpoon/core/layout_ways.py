@@ -259,7 +259,11 @@ def _strands(
                 if box >= 0:
                     heads[crossing.net][box] = (x, end)
             if crossing.lane < 0:
-                own.append(Piece(*begins[0], *ends[0]))
+                (x, begin), (_, end) = begins[0], ends[0]
+                if own and own[-1][::2] == (x, x) and own[-1][3] == begin:
+                    # It passes a layer, and goes on straight.
+                    begin = own.pop()[1]
+                own.append(Piece(x, begin, x, end))
                 continue
             own += [Piece(x, begin, x, y) for x, begin in dict.fromkeys(begins)]
             own.append(Piece(crossing.span[0], y, crossing.span[1], y))

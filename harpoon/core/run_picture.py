@@ -146,7 +146,8 @@ def _stretches(
 ) -> Iterator[tuple[Phase, int, int | None]]:
     """Yield what a visit did when: each phase with its beginning and its end; None: it goes on."""
     tries = visit.tries if tries_max is None else visit.tries[-tries_max:]
-    if operation is not None and operation.handler is None:
+    has_items = operation is not None and operation.foreach is not None and home_of(visit.op) is None
+    if operation is not None and (has_items or operation.handler is None):
         yield Phase.WAIT, visit.opened_ms, tries[-1].ended_ms
         return
     since_ms: int | None = None

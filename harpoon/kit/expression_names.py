@@ -50,6 +50,8 @@ class Names:
     callbacks: Collection[str] = frozenset()
     #: ``item`` and ``index``.
     has_item: bool = False
+    #: JSON schema of ``item``; empty: it may be anything.
+    item: Schema = field(default_factory=dict)
     #: Expressions that have been compiled with these names.
     compiled: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -125,7 +127,7 @@ def locate(names: Names, use: Use, count_max: int) -> Place:
         case "index":
             return Place(0, Type.WHOLE)
         case _:
-            root = _ANY
+            root = names.item
     place, schema = Place(0, type_of(root)), root
     for count, part in enumerate(use.parts[:count_max], 1):
         inner = _within(schema, place.type, part)

@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 
 import orjson
 
+from harpoon.control.batch_starts import key_of, start_batch
 from harpoon.control.ledger_records import run_key
 from harpoon.control.starting import named, start_all
 from harpoon.kit import codec
@@ -23,7 +24,7 @@ from harpoon.store.sqlite import SqliteStore
 from harpoon.testing.driver import Driver
 from harpoon.testing.hands import Hand, Site, means_of
 from harpoon.testing.loop import LoopClock
-from harpoon.testing.manifests import Source, manifests_of
+from harpoon.testing.manifests import Source, batch_of, manifests_of
 from harpoon.testing.runs import Run, Span, signal_of, span_of
 from harpoon.testing.server import Server
 from harpoon.testing.stand_ins import KINDS, StandIn, StandInConnector
@@ -194,6 +195,23 @@ class Environment:
             if isinstance(told, HarpoonError):
                 raise told
             return told.id
+
+        return self.run(await self.ask(begin()))
+
+    async def batch(self, manifest: Mapping[str, Any] | Path | str) -> Run:
+        """Start a batch; return its run once all has happened that needs no time to pass.
+
+        Args:
+            manifest: As a mapping, or the path of a file of YAML or JSON.
+
+        Raises:
+            Invalid: It has flaws, all of which are told; or it has no bound.
+            Reused: Another one had its name.
+        """
+        read = batch_of(manifest, self.namespace)
+
+        async def begin() -> str:
+            return (await start_batch(self.server.workflows, self.server.conductor(key_of(read)), read)).id
 
         return self.run(await self.ask(begin()))
 

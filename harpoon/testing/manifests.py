@@ -1,4 +1,4 @@
-"""Workflows as tests name them: built in Python, as mappings, or in files; read as a server reads them."""
+"""Workflows and batches as tests name them: built in Python, as mappings, or in files; read as a server reads them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ import orjson
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.kit.yaml import load_documents, to_json
+from harpoon.model.batch_manifest import BatchManifest
 from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest
 from harpoon.worker.building import Workflow
 
@@ -28,12 +29,30 @@ def manifests_of(source: Source, namespace: str) -> list[WorkflowManifest]:
     """
     found = [_read(raw) for raw in _raw(source, namespace)]
     for manifest in found:
-        if manifest.metadata.namespace != namespace:
-            raise Invalid(
-                f"workflow {manifest.metadata.name} is of namespace {manifest.metadata.namespace}, "
-                f"and this environment is {namespace}: say Environment(namespace=…)"
-            )
+        _check_place(manifest, namespace)
     return found
+
+
+def batch_of(source: Mapping[str, Any] | Path | str, namespace: str) -> BatchManifest:
+    """Return the batch of a source, read as by a server.
+
+    Raises:
+        Invalid: It has flaws, all of which are told; or it is not one.
+    """
+    found = list(_raw(source, namespace))
+    if len(found) != 1:
+        raise Invalid(f"{source} holds {len(found)} documents; a batch is one")
+    manifest = codec.decode(BatchManifest, found[0])
+    _check_place(manifest, namespace)
+    return manifest
+
+
+def _check_place(manifest: WorkflowManifest | BatchManifest, namespace: str) -> None:
+    if manifest.metadata.namespace != namespace:
+        raise Invalid(
+            f"{manifest.kind.lower()} {manifest.metadata.name} is of namespace {manifest.metadata.namespace}, "
+            f"and this environment is {namespace}: say Environment(namespace=…)"
+        )
 
 
 def _read(raw: bytes) -> WorkflowManifest:

@@ -83,6 +83,19 @@ async def test_every_flaw_is_told_with_its_place_and_what_would_be_right() -> No
         assert (await rig.get(PATH)).status == 404
 
 
+async def test_what_is_ordered_of_jobs_is_checked_as_far_as_it_is_known() -> None:
+    async with a_runs_rig(shards=()) as rig:
+        bad = a_workflow(
+            a={"task": {"task": {"comand": ["x", "${inputs.order}"]}}},
+            b={"job": {"migrate": "web", "set": {"task": {"env": {"N": 1}}}}},
+        )
+        told = as_problem(await rig.ask("PUT", f"{WORKFLOWS}/{bad['metadata']['name']}", bad), 400, "invalid")
+        assert {one["pointer"]: one["detail"].partition(";")[0] for one in told["errors"]} == {
+            "/spec/operations/a/task/task/comand": "unknown field 'comand'",
+            "/spec/operations/b/job/set/task/env/N": "expected text, got a whole number",
+        }
+
+
 async def test_the_path_and_the_manifest_name_one_workflow() -> None:
     async with a_runs_rig(shards=()) as rig:
         told = as_problem(await rig.ask("PUT", f"{WORKFLOWS}/other", REFUND), 400, "invalid")

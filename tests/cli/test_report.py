@@ -58,12 +58,16 @@ def test_a_report_says_what_it_is_not_of(terminal: Terminal, server: FakeServer)
 
 def test_statistics_are_shown_with_who_offers_what(terminal: Terminal, server: FakeServer) -> None:
     handler = {"namespace": "default", "handler": "shop.pack", "workers": 2, "ready": 5, "claimed": 1}
+    own = {**handler, "handler": ":http", "workers": 0}
     told = {"revision": "1.7", "runs": {"running": 3}, "operations": {"ready": 5}, "workers": 2, "heard": []}
-    server.tell("GET /v1/stats", Told(body={**told, "handlers": [handler], "unanswered": ["b"]}))
+    server.tell("GET /v1/stats", Told(body={**told, "handlers": [handler, own], "unanswered": ["b"]}))
     done = terminal.run("report", "stats", server=server.url)
     assert done.code == 0, done.err
     assert "running 3" in done.out and "ready 5" in done.out
-    assert done.out.splitlines()[-1].split() == ["default", "shop.pack", "2", "5", "1"]
+    assert [line.split() for line in done.out.splitlines()[-2:]] == [
+        ["default", "shop.pack", "2", "5", "1"],
+        ["default", ":http", "-", "5", "1"],
+    ]
     assert "b did not answer" in done.err
     server.tell("GET /v1/stats", Told(body={**told, "handlers": [], "unanswered": []}))
     assert terminal.run("report", "stats", server=server.url).err == ""

@@ -17,6 +17,7 @@ from harpoon.control.ledger_records import run_key, shard_of
 from harpoon.control.metrics import Metrics
 from harpoon.control.orders import Form
 from harpoon.control.retention import Budget, Retention
+from harpoon.control.run_lists import RunChoice
 from harpoon.control.view import View
 from harpoon.control.work_floor import Nobody
 from harpoon.control.workflows import Workflows
@@ -25,6 +26,7 @@ from harpoon.core.step import Refused, Signal
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound
 from harpoon.model.foreach import Foreach
+from harpoon.model.header import Header
 from harpoon.model.job import Metadata
 from harpoon.model.sub_run import Caller, sub_run_id
 from harpoon.model.workflow import WorkflowManifest, WorkflowSpec
@@ -46,6 +48,13 @@ class Kept:
 
     def __init__(self, specs: dict[str, WorkflowSpec]) -> None:
         self.graphs = {name: compile_graph(one) for name, one in specs.items()}
+        #: Those that stand now.
+        self.present: set[str] = set()
+
+    async def form(self, _namespace: str, name: str) -> Any:
+        if name not in self.present:
+            raise NotFound(f"there is no workflow {name}")
+        return Form(f"g-{name}", self.graphs[name], ())
 
     async def graph(self, _namespace: str, name: str, generation: str) -> Any:
         assert generation == f"g-{name}"
@@ -231,13 +240,15 @@ async def test_sub_runs_are_kept_with_what_called_them_and_go_with_it() -> None:
         assert [key for key in left if f"{ONE}~a.1~a.1" in key]
 
 
-async def test_what_the_run_was_not_started_with_is_not_called() -> None:
+async def test_what_the_run_was_not_started_with_is_called_as_it_stands() -> None:
     async with a_yard() as yard:
         order, form = yard.stage.order(ONE)
+        yard.calls._workflows.present.add("middle")  # type: ignore[attr-defined]
         await yard.stage.conductor.start([(order, form)])
-        assert await yard.site.ended(ONE) == ["failed"]
-        header, _ = await yard.stage.stored(ONE)
-        assert f"run {ONE} was not started with what calls middle" in header.reason
+        assert await yard.site.ended(ONE, f"{ONE}~a.1") == ["failed", "failed"]
+        header, _ = await yard.stage.stored(f"{ONE}~a.1")
+        assert header.reason == "a closed as fail, which no edge takes: there is no workflow inner"
+        assert header.generation == "g-middle"
 
 
 @asynccontextmanager
@@ -359,3 +370,21 @@ async def test_a_further_try_ends_what_is_left_of_the_one_before() -> None:
         assert f"{ONE}~a.1" not in yard.open()
         trying.cancel()
         await asyncio.wait((trying,))
+
+
+def test_lists_leave_sub_runs_out_unless_they_are_asked_for() -> None:
+    told = {
+        "namespace": "shop",
+        "workflow": "w",
+        "generation": "g",
+        "body_hash": "h",
+        "created_ms": 1,
+        "deadline_ms": 2,
+    }
+    of_user = Header(run="o", **told)
+    called = Header(run="o~a.1", caller=Caller(run="o", op="a", visit=1, attempt=1), **told)
+    deeper = Header(run="o~a.1~a.1", caller=Caller(run="o~a.1", op="a", visit=1, attempt=1), **told)
+    every = (of_user, called, deeper)
+    assert [one for one in every if RunChoice().takes(one)] == [of_user]
+    assert [one for one in every if RunChoice(has_sub_runs=True).takes(one)] == [*every]
+    assert [one for one in every if RunChoice(parent="o").takes(one)] == [called]

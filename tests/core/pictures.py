@@ -97,6 +97,6 @@ MERMAID = re.compile(
     r"flowchart TD\n"
     r"  accTitle: [\w ,.:()/+=…-]+\n  accDescr: [\w ,.:()/+=…-]+\n"
     rf"(?:  n\d+(?:{_SHAPES})(?::::is[A-Z][a-z]+)?\n)*"
-    rf"(?:  n\d+ (?:-->|==>|-\.->)\|{_PLAIN}\| n\d+\n)*"
+    rf"(?:  n\d+ (?:--|==|-\.-)[>o]\|{_PLAIN}\| n\d+\n)*"
     r"(?:  classDef is[A-Z][a-z]+ [a-z]+:[\w# ]+(?:,[a-z-]+:[\w# ]+)*\n)*"
 )

@@ -274,6 +274,7 @@ def test_a_picture_is_told_as_data():
             box = told.boxes[end.box]
             assert box.x < end.x < box.x + box.width and end.y == box.y
         assert all(0 <= x <= told.width for x1, _, x2, _ in line.path for x in (x1, x2))
+    assert "--o|" in drawing_mermaid.write(drawn(kinds()))
     joined = shown(drawn(kinds()))
     assert [line.is_join for line in joined.lines].count(True) == 1
     assert joined.states == {}

@@ -21,6 +21,7 @@ from harpoon.core.step import Refused, Result
 from harpoon.core.stepping import EVENTS_MAX, OPENED_BYTES_MAX
 from harpoon.model.call import Call
 from harpoon.model.foreach import ITEMS_MAX, Foreach, Together
+from harpoon.model.inputs import InputSchema
 from harpoon.model.operation import Operation
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed, WorkflowSpec
@@ -471,3 +472,41 @@ def test_what_goes_together_is_bounded_with_what_it_calls():
     told = bounds(compile_graph(spec(a=each_one, inputs={"items": "array"})), None, {"ship": callee})
     assert (told.attempts, told.calls.runs) == (1 + 7 + 7 * 2, 7)
     assert bounds(compile_graph(together({"a": one}))).calls.runs == 1
+
+
+@pytest.mark.parametrize(
+    ("items_", "text", "is_right"),
+    [
+        ("${inputs.texts}", "${item + 'x'}", True),
+        ("${ inputs.texts }", "${item + 1}", False),
+        ("${inputs.orders}", "${item.n + 1}", True),
+        ("${inputs.orders}", "${item.n + 'x'}", False),
+        ("${inputs.any}", "${item + 1}", True),
+        ("${inputs.texts.map(t, size(t))}", "${item + 'x'}", True),
+        (["a", "b"], "${item + 1}", False),
+        ([1, 2], "${item + 1}", True),
+        ([1.5], "${item > 1}", False),
+        ([True], "${item && index > 0}", True),
+        (["a", 1], "${item + 1}", True),
+        (["a", "${inputs.any}"], "${item + 1}", True),
+        ([{"n": 1}], "${item.n + 1}", True),
+        ([], "${item + 1}", True),
+    ],
+)
+def test_what_items_are_is_known_where_it_can_be(items_, text, is_right):
+    schemas = {
+        "texts": InputSchema(type=("array",), items=InputSchema(type=("string",))),
+        "orders": InputSchema(
+            type=("array",), items=InputSchema(type=("object",), properties={"n": InputSchema(type=("integer",))})
+        ),
+        "any": InputSchema(type=("array",)),
+    }
+    told = WorkflowSpec(operations={"a": work(foreach=each(items_), input={"x": text})}, inputs=schemas)
+    assert [flaw.pointer for flaw in flaws(told)] == ([] if is_right else ["/spec/operations/a/input/x"])
+
+
+def test_items_of_a_known_type_are_given_as_such():
+    schemas = {"xs": InputSchema(type=("array",), items=InputSchema(type=("number",)))}
+    told = WorkflowSpec(operations={"a": work(foreach=each("${inputs.xs}"), input="${item + 0.5}")}, inputs=schemas)
+    flow = begun(told, {"xs": [1.0, 2.5]})
+    assert [flow.run.open["a[]", visit].input for visit in (1, 2)] == [1.5, 3.0]

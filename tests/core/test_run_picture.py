@@ -12,6 +12,7 @@ from harpoon.core.run_picture import attempts, measures, signals, span_ms_of, vi
 from harpoon.model.label import Member
 from harpoon.model.run import Status
 from harpoon.model.run_shown import VisitState
+from tests.core.flow import begun, each, spec, work
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED, TOKEN, a_plot, a_spec
 from tests.workflows import a_workflow
 
@@ -127,6 +128,17 @@ def test_what_a_visit_did_is_told_phase_by_phase() -> None:
     assert did(6, "pay_back") == tried
     assert did(8, "wait_human") == [("wait", 1400, None)]
     assert did(11, "wait_human") == [("wait", 1400, 1600)]
+
+
+def test_what_has_items_waits_for_them_while_they_are_worked_at() -> None:
+    flow = begun(spec(a=work("w", foreach=each([1, 2], parallel=1))))
+    flow.do("a[]")
+    shown, _ = visits(read(flow.log), Plot(operations=flow.spec.operations, most={}), flow.now)
+    assert [(one.op, [phase.phase.value for phase in one.stretches]) for one in shown if one.op == "a"] == [
+        ("a", ["wait"])
+    ]
+    told = measures(read(flow.log), Plot(operations=flow.spec.operations, most={}), (), flow.now + 500)[0]
+    assert (told.op, told.queue_ms, told.work_ms, told.wait_ms) == ("a", 500, 0, 0)
 
 
 def test_what_is_cancelled_before_it_can_be_tried_again_waited_until_then() -> None:

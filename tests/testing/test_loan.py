@@ -176,6 +176,15 @@ async def test_a_server_that_dies_at_any_step_changes_nothing() -> None:
             assert (sorted(told), came_to) == (sorted(story), outputs), (dies_at, is_made)
 
 
+async def test_a_register_that_stays_away_declines_and_tells_nothing_of_points() -> None:
+    def answer(_call: Call) -> object:
+        raise Fail("no such host")
+
+    async with Environment(loan.app, stand_ins={"http": answer}) as env:
+        ended = await (await applied(env, "ann")).result()
+        assert (ended.status, ended.outputs) == ("succeeded", {"payment": None, "points": None})
+
+
 @pytest.mark.parametrize("op", ["look_up", "pay"])
 async def test_a_server_that_dies_in_a_call_makes_it_again_under_the_same_key(op: str) -> None:
     gate, keys = asyncio.Event(), []
