@@ -16,7 +16,7 @@ class DrawnBox:
     kind: str
     #: What it does, in a few words.
     does: str
-    #: ``running``, ``retrying``, ``waiting``, ``ready``, ``failed``, ``cancelled``, ``done``, ``not yet`` or
+    #: ``running``, ``retrying``, ``waiting``, ``ready``, ``parked``, ``failed``, ``cancelled``, ``done``, ``not yet`` or
     #: ``skipped``; null: of a workflow.
     state: str | None
     note: str

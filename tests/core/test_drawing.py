@@ -16,7 +16,7 @@ from harpoon.model.foreach import Together
 from harpoon.model.http import Http
 from harpoon.model.operation import Operation, Wait
 from harpoon.model.orders import JobOrder, TaskOrder
-from harpoon.model.workflow import WorkflowSpec
+from harpoon.model.workflow import OnFailed, WorkflowSpec
 from tests.core.flow import begun, choose, each, retry, sleep, spec, work
 from tests.core.pictures import DOT, MERMAID, NASTY, box_of, drawn, drawn_run, kinds, many, nasty_run, refund
 
@@ -95,6 +95,15 @@ def test_what_is_tried_again_cancelled_or_not_opened_yet_is_said_so():
     assert drawn_run(flow, flow.now + 60_000).boxes[0].state is State.READY
     flow.cancel()
     assert [box.state for box in drawn_run(flow).boxes] == [State.CANCELLED, State.SKIPPED, State.CANCELLED]
+
+
+def test_what_is_parked_is_seen_among_what_goes_on():
+    flow = begun(spec(a=work("w"), b=work("w"), on_failure=OnFailed.PARK))
+    flow.do("a", "fail", error="no paper")
+    told = drawn_run(flow)
+    assert [(box.state, box.aside) for box in told.boxes] == [(State.PARKED, "no paper"), (State.READY, "")]
+    assert "⚠ parked" in drawing_ascii.write(told) and MERMAID.fullmatch(drawing_mermaid.write(told))
+    assert "#fed7aa" in drawing_dot.write(told) and '<g class="parked">' in drawing_svg.write(told)
 
 
 def test_items_are_counted_at_the_operation_that_they_are_of():
