@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from harpoon.core.chronicle import Chronicle, Visit
 from harpoon.core.graph import Graph, Node, home_of
 from harpoon.core.run_groups import Plot, counted, items_said
+from harpoon.model.batch_manifest import BATCH
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import ItemCounts
@@ -147,7 +148,8 @@ def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
     if course is None:
         title, description = f"workflow {name}", f"{count}; it begins with {_few(graph.starts)}."
     else:
-        title, description = f"run {course.id} of {name}: {course.status}", f"{count}: {standing(boxes)}."
+        what = f"batch {course.id}" if name == BATCH else f"run {course.id} of {name}"
+        title, description = f"{what}: {course.status}", f"{count}: {standing(boxes)}."
     return Picture(
         title=title, description=description, boxes=tuple(boxes), arcs=tuple(sorted(set(arcs), key=_order_of_arc))
     )

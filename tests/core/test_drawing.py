@@ -8,9 +8,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from harpoon.core import drawing_ascii, drawing_dot, drawing_mermaid, drawing_svg
-from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural
+from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural, picture
 from harpoon.core.drawing_folds import fold
 from harpoon.core.drawing_shown import shown
+from harpoon.model.batch_manifest import BATCH, BatchSpec, workflow_of
 from harpoon.model.call import Call
 from harpoon.model.foreach import Together
 from harpoon.model.http import Http
@@ -18,7 +19,7 @@ from harpoon.model.operation import Operation, Wait
 from harpoon.model.orders import JobOrder, TaskOrder
 from harpoon.model.workflow import OnFailed, WorkflowSpec
 from tests.core.flow import begun, choose, each, retry, sleep, spec, work
-from tests.core.pictures import DOT, MERMAID, NASTY, box_of, drawn, drawn_run, kinds, many, nasty_run, refund
+from tests.core.pictures import DOT, MERMAID, NASTY, box_of, course, drawn, drawn_run, kinds, many, nasty_run, refund
 
 SVG = "{http://www.w3.org/2000/svg}"
 #: On a machine that does other things as well.
@@ -136,6 +137,17 @@ def test_steps_of_a_batch_are_one_box():
     flow = begun(told)
     flow.do("steps[1]")
     assert [box.note for box in drawn_run(flow).boxes] == ["1 of 4 done, 2 under way"]
+
+
+def test_a_batch_is_drawn_as_what_it_is():
+    steps = BatchSpec(steps=(work("a"), work("b")))
+    flow = begun(workflow_of(steps))
+    flow.claim("steps[0]")
+    told = picture(BATCH, flow.graph, course(flow))
+    assert told.title == "batch r1: running"
+    assert [(box.does, box.state, box.note) for box in told.boxes] == [
+        ("2 steps", State.RUNNING, "0 of 2 done, 2 under way")
+    ]  # fmt: skip
 
 
 def test_long_lines_are_shortened():
