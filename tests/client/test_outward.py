@@ -232,6 +232,16 @@ async def test_what_is_packed_is_unpacked(encoding: str, packed: bytes) -> None:
         assert (await get(caller, there.at("/"))).body == b""
 
 
+@pytest.mark.parametrize("empty", [gzip.compress(b""), zlib.compress(b"")])
+async def test_streams_that_stand_for_nothing_are_not_unpacked_for_ever(empty: bytes) -> None:
+    async with outside() as there, a_caller("127.0.0.1") as caller:
+        there.reply("/", 200, empty * (outward.STREAMS_MAX - 1) + gzip.compress(b"end"), Content_Encoding="gzip")
+        assert (await get(caller, there.at("/"))).body == b"end"
+        there.reply("/", 200, empty * 50_000, Content_Encoding="gzip")
+        with pytest.raises(Unreadable, match="more than 1000 streams"):
+            await get(caller, there.at("/"))
+
+
 async def test_an_encoding_that_is_not_known_is_refused() -> None:
     async with outside() as there, a_caller("127.0.0.1") as caller:
         there.reply("/", 200, b"x", Content_Encoding="br")
