@@ -7,6 +7,7 @@ else a client brings along by itself are not used. Redirects are not followed: w
 """
 
 import asyncio
+import re
 import socket
 import ssl
 import zlib
@@ -21,6 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from harpoon.kit.destination import Address, Forbidden, Guard, literal
+from harpoon.model.http import URL_MAX
 
 #: A host has so long to be resolved, and to take a connection.
 CONNECT_S: Final = 10.0
@@ -30,6 +32,8 @@ RESOLVED_AT_ONCE: Final = 16
 KEEP_S: Final = 15.0
 #: Bytes of one line of an answer's head, and of one header.
 LINE_MAX: Final = 16 << 10
+#: Characters of a host and its port: more than any name has.
+_HOST_MAX: Final = 300
 #: Bytes that are unpacked at a time, and streams behind one another that an answer is packed as: each costs a copy of
 #: what follows it, and may stand for nothing.
 _PIECE: Final = 16 << 10
@@ -155,6 +159,11 @@ def _read(text: str) -> URL:
     Raises:
         Forbidden: It is none that may be called.
     """
+    if len(text) > URL_MAX:
+        raise Forbidden(f"the URL has {len(text)} characters; {URL_MAX} at most")
+    if len(re.split(r"[/?#]", text.partition("//")[2], maxsplit=1)[0]) > _HOST_MAX:
+        # Names of other alphabets take long to be read.
+        raise Forbidden(f"{text[:200]!r} names no host")
     if any(c < " " or c in "\\\x7f" for c in text):
         raise Forbidden("the URL holds backslashes or control characters; write them as %5C and so on")
     try:

@@ -107,6 +107,17 @@ async def test_no_way_leads_back_in(url: str) -> None:
         assert "pass@" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://a.example/" + "x" * 8192, "http://" + "\ufdfa." * 500, "http://" + "a" * 400 + "?"]
+)
+async def test_what_takes_long_to_be_read_as_a_url_is_not_read(url: str) -> None:
+    names = Names(["127.0.0.1"])
+    async with a_caller("127.0.0.1", names=names) as caller:
+        with pytest.raises(Forbidden, match=r"8192 at most|names no host"):
+            await get(caller, url)
+        assert names.asked == []
+
+
 async def test_what_an_operator_opens_is_called() -> None:
     async with outside() as there, a_caller("127.0.0.0/8", "localhost") as caller:
         there.reply("/", 200, b"hello", Content_Type="text/plain; charset=latin-1", X_A="1")
