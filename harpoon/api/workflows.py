@@ -20,13 +20,13 @@ from harpoon.control.workflow_told import (
     bounds_json,
     changes_of,
     check,
-    compiled,
     drafted,
     outcome_of,
     standing,
     standing_bounds_json,
     workflow_json,
 )
+from harpoon.control.workflows import compiled
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.job import Metadata

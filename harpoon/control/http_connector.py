@@ -7,11 +7,13 @@ Values of secrets are put in here, at the last moment, and taken out of all that
 what it was sent.
 """
 
+import asyncio
 import base64
 import codecs
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Protocol
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -28,11 +30,15 @@ from harpoon.model.sensitive import HIDDEN, Sensitive
 
 #: Calls at once.
 CALLS_MAX: Final = 500
+#: Bytes of a body that is read at once; larger ones are read beside the loop.
+SMALL_BYTES: Final = 16 << 10
 #: Of an answer's headers, how many are kept, and characters of one.
 KEPT_MAX: Final = 50
 KEPT_CHARACTERS: Final = 1024
 #: Characters of a body that an error quotes.
 QUOTED_MAX: Final = 200
+#: Numbers from here on may be secrets, such as of four digits; a status is none.
+_NUMBER_MIN: Final = 1000
 #: Statuses that another time may not be.
 _LATER: Final = frozenset({408, 425, 429})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -101,8 +107,7 @@ class HttpConnector:
             return Outcome(FAIL, None, str(error))
         except _Wrong as wrong:
             return Outcome(FAIL, None, str(wrong), is_retryable=False)
-        outcome = await self._carry_out(http, order, values)
-        return _hidden(outcome, values) if values else outcome
+        return await self._carry_out(http, order, values)
 
     async def abandon(self, order: Order, reason: str) -> None:
         """Nothing: the connection was closed, and what the other side makes of that is its own matter."""
@@ -112,10 +117,12 @@ class HttpConnector:
             request = _request(http, order, values, self._agent)
             answer = await self._follow(http, request, order.spec.output_max)
         except NotReached as error:
-            return Outcome(FAIL, None, str(error))
+            return _hidden(Outcome(FAIL, None, str(error)), values)
         except (Forbidden, Unreadable, _Wrong) as error:
-            return Outcome(FAIL, None, str(error), is_retryable=False)
-        return _outcome(http, answer, order.spec.output_max, is_quoting=not values)
+            return _hidden(Outcome(FAIL, None, str(error), is_retryable=False), values)
+        told = partial(_outcome, http, answer, order.spec.output_max, values)
+        # A large one takes long to be read, for there may be very much in it.
+        return told() if len(answer.body) <= SMALL_BYTES else await asyncio.to_thread(told)
 
     async def _follow(self, http: Http, request: Request, most: int) -> Answer:
         """Call, and call where that leads to, as often as may be."""
@@ -207,7 +214,12 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", port
 
 
-def _outcome(http: Http, answer: Answer, output_max: int, *, is_quoting: bool) -> Outcome:
+def _outcome(http: Http, answer: Answer, output_max: int, values: Mapping[str, str]) -> Outcome:
+    """Return what comes of an answer, without the values of secrets."""
+    return _hidden(_read(http, answer, output_max, is_quoting=not values), values)
+
+
+def _read(http: Http, answer: Answer, output_max: int, *, is_quoting: bool) -> Outcome:
     """Return what comes of an answer; where it may repeat a secret, no part of it is quoted."""
     status = answer.status
     output: dict[str, object] = {"status": status, "headers": _headers(answer)}
@@ -275,6 +287,8 @@ def _shapes(value: str) -> tuple[str, ...]:
 
 def _hidden(outcome: Outcome, values: Mapping[str, str]) -> Outcome:
     """Return an outcome without the values of secrets, in any of the ways in which they come back."""
+    if not values:
+        return outcome
     shapes = {shape for value in values.values() if value for shape in _shapes(value)}
     longest_first = sorted(shapes, key=len, reverse=True)
 
@@ -285,6 +299,8 @@ def _hidden(outcome: Outcome, values: Mapping[str, str]) -> Outcome:
             return told
         if isinstance(told, dict):
             return {hide(name): hide(one) for name, one in told.items()}
+        if type(told) is int and told >= _NUMBER_MIN:
+            return HIDDEN if str(told) in shapes else told
         return [hide(one) for one in told] if isinstance(told, list) else told
 
     return outcome._replace(output=hide(outcome.output), error=str(hide(outcome.error)))

@@ -15,7 +15,7 @@ from harpoon.control.ledger_records import run_key
 from harpoon.control.refolding import moves_of, refolded
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
-from harpoon.control.workflow_told import compiled
+from harpoon.control.workflows import compiled
 from harpoon.core import run_picture, run_why
 from harpoon.core.bounds import Bounds
 from harpoon.core.chronicle import Chronicle, read

@@ -8,30 +8,16 @@ import orjson
 
 from harpoon.control.callees import bounds_with, callees_of, standing_callees
 from harpoon.control.view import View, job_key
-from harpoon.control.workflows import generation_of
+from harpoon.control.workflows import generation_of, is_large
 from harpoon.core import bounds as core_bounds
 from harpoon.core.diff import diff
-from harpoon.core.graph import Graph, compile_graph
+from harpoon.core.graph import Graph
 from harpoon.kit import codec
 from harpoon.kit.ordered import check_orders
 from harpoon.model.edit import Edit
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import WorkflowManifest, WorkflowRecord, WorkflowSpec
 from harpoon.store.table import Row
-
-#: Operations beyond which a graph is compiled beside the loop: it would hold it for too long.
-_LARGE = 50
-
-
-async def compiled(spec: WorkflowSpec) -> Graph:
-    """Return the graph of a workflow.
-
-    Raises:
-        Invalid: It has flaws; all are told.
-    """
-    if len(spec.operations) <= _LARGE:
-        return compile_graph(spec)
-    return await asyncio.to_thread(compile_graph, spec)
 
 
 async def check(spec: WorkflowSpec) -> None:
@@ -40,10 +26,10 @@ async def check(spec: WorkflowSpec) -> None:
     Raises:
         Invalid: There are such; all are told.
     """
-    if len(spec.operations) <= _LARGE:
-        check_orders(spec)
-    else:
+    if is_large(spec):
         await asyncio.to_thread(check_orders, spec)
+    else:
+        check_orders(spec)
 
 
 async def bounds_json(view: View, namespace: str, name: str, graph: Graph) -> bytes:

@@ -44,8 +44,10 @@ SPEC_BYTES_MAX: Final = COMMIT_BYTES_MAX // 2 - 1024
 GRAPHS_KEPT: Final = 200
 #: Workflows that are named where several are in the way.
 _NAMED: Final = 5
-#: Operations beyond which a graph is compiled beside the loop: it would hold it for too long.
+#: Operations, and bytes of all that they say, beyond which a graph is compiled beside the loop: it would hold it for
+#: too long. One operation alone may have 10,000 items, in each of which expressions are looked for.
 _LARGE: Final = 50
+_LARGE_BYTES: Final = 16 << 10
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +105,7 @@ class Workflows:
         """
         metadata = manifest.metadata
         key = job_key(metadata.namespace, metadata.name)
-        graph = await _compiled(manifest.spec)
+        graph = await compiled(manifest.spec)
         if if_match is not None:
             await self._freshness.see(key, if_match)
         for _ in range(TRIES):
@@ -183,7 +185,7 @@ class Workflows:
         """
         generation = generation_of(spec)
         key = f"{job_key(namespace, name)}/{generation}"
-        graph = self._graphs.get(key) or await _compiled(spec)
+        graph = self._graphs.get(key) or await compiled(spec)
         await bounds_with(graph, callees_of(self._view, namespace, name, spec).specs)
         forms, called = forms_of(self._view, namespace, name, spec)
         self._keep(key, graph)
@@ -352,7 +354,7 @@ class Workflows:
     async def _graph(self, key: str, spec: WorkflowSpec) -> Graph:
         graph = self._graphs.get(key)
         if graph is None:
-            graph = await _compiled(spec)
+            graph = await compiled(spec)
             self._keep(key, graph)
         else:
             self._graphs.move_to_end(key)
@@ -369,10 +371,18 @@ def generation_of(spec: WorkflowSpec) -> str:
     return hashlib.sha256(codec.canonical(spec)).hexdigest()[:12]
 
 
-async def _compiled(spec: WorkflowSpec) -> Graph:
-    if len(spec.operations) <= _LARGE:
-        return compile_graph(spec)
-    return await asyncio.get_running_loop().run_in_executor(None, compile_graph, spec)
+def is_large(spec: WorkflowSpec) -> bool:
+    """Whether it takes long to look at all of a workflow."""
+    return len(spec.operations) > _LARGE or len(codec.dump(spec)) > _LARGE_BYTES
+
+
+async def compiled(spec: WorkflowSpec) -> Graph:
+    """Return the graph of a workflow.
+
+    Raises:
+        Invalid: It has flaws; all are told.
+    """
+    return await asyncio.to_thread(compile_graph, spec) if is_large(spec) else compile_graph(spec)
 
 
 def _dumped(record: WorkflowRecord | GraphRecord) -> bytes:

@@ -29,8 +29,8 @@ from harpoon.control.together import Together
 from harpoon.control.turns import Turns
 from harpoon.control.view import View
 from harpoon.control.work import WorkExchange
-from harpoon.control.workflow_told import bounds_json, compiled
-from harpoon.control.workflows import Workflows
+from harpoon.control.workflow_told import bounds_json
+from harpoon.control.workflows import Workflows, compiled
 from harpoon.core.step import Refused
 from harpoon.kit.clock import Clock, Random
 from harpoon.kit.errors import Conflict, NotFound

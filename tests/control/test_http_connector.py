@@ -21,6 +21,7 @@ from tests.client.outside import Got, Outside, closed, outside
 from tests.control.crewing import Site, a_site, call
 from tests.core.flow import retry, spec
 
+MIB = 1 << 20
 CANARY = "c4nary/+ä"
 
 
@@ -349,6 +350,25 @@ async def test_a_secret_is_sent_and_seen_nowhere_else(
                     _shows_nothing(f"{found} {header} {b''.join(log.values()).decode()}")
         assert {one.headers["x-key"] for one in there.got if one.path != "/b"} == {f"Bearer {CANARY}"}
         _shows_nothing(caplog.text + "".join(capsys.readouterr()))
+
+
+async def test_a_large_answer_holds_nobody_up_and_hides_secrets_as_well() -> None:
+    async with outside() as there:
+        there.reply("/", 200, [CANARY, *range(50_000)])
+        told = {"headers": {"X-Token": SecretHeader(secret="shop/token")}}
+        label, output, _ = await outcome(there, "/", told, secrets={"shop_token": b"c4nary/+\xc3\xa4"}, output_max=MIB)
+        assert label == "done"
+        assert output["body"] == ["***", *range(50_000)]
+
+
+async def test_a_secret_that_comes_back_as_a_number_is_hidden() -> None:
+    async with outside() as there:
+        there.reply("/", 200, {"pin": 492817, "echo": [492817, 4928170, True], "text": "492817"})
+        told = {"headers": {"X-Pin": SecretHeader(secret="shop/pin")}}
+        _, output, _ = await outcome(there, "/", told, secrets={"shop_pin": b"492817"})
+        assert output["body"] == {"pin": "***", "echo": ["***", 4928170, True], "text": "***"}
+        _, output, _ = await outcome(there, "/", told, secrets={"shop_pin": b"200"})
+        assert output["status"] == 200
 
 
 def _shows_nothing(text: str) -> None:

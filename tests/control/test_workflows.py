@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harpoon.control.view import GRAPHS, WORKFLOWS, View
-from harpoon.control.workflows import Workflows, generation_of
+from harpoon.control.workflows import Workflows, compiled, generation_of
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed
@@ -125,6 +125,15 @@ async def test_many_operations_are_compiled_beside_the_loop() -> None:
         large = spec(**{f"s{n}": work(next={"done": f"s{n + 1}"} if n < 99 else {}) for n in range(100)})
         await workflows.put(told(large))
         assert len((await workflows.form("shop", "refund")).graph.nodes) == 100
+
+
+@pytest.mark.parametrize(("count", "is_done"), [(10, True), (10_000, False)])
+async def test_one_operation_with_much_in_it_is_compiled_beside_the_loop(count: int, is_done: bool) -> None:
+    one = spec(a=work(input=[[number] for number in range(count)]))
+    compiling = asyncio.ensure_future(compiled(one))
+    await asyncio.sleep(0)
+    assert compiling.done() is is_done
+    assert len((await compiling).nodes) == 1
 
 
 async def test_a_generation_goes_when_no_run_is_on_it_and_stays_as_long_as_one_is() -> None:
