@@ -137,6 +137,8 @@ class HttpConnector:
                 url = urljoin(answer.url or request.url, to)
             except ValueError:
                 raise _Wrong(f"the answer ({answer.status}) leads to what is no URL") from None
+            if (answer.url or request.url).startswith("https:") and not url.lower().startswith("https:"):
+                raise _Wrong(f"the answer ({answer.status}) leads away from https, where everybody could read along")
             request = _redirected(request, answer, url, http)
             answer = await self._caller.call(request, most)
         return answer

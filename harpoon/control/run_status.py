@@ -175,7 +175,8 @@ class RunStatus:
     async def items(self, namespace: str, run: str, choice: Items) -> list[ItemObject]:
         """Return items of a run's operations, in their order; the errors are those of `existing`."""
         seen = await self.see(namespace, run)
-        return items(seen.told, seen.plot, choice, self._clock.now().wall)
+        # There may be ten thousand of each visit.
+        return await asyncio.to_thread(items, seen.told, seen.plot, choice, self._clock.now().wall)
 
     async def why(
         self, namespace: str, run: str, floor: Floor | None, revision: str, retell: Retell = _as_it_is

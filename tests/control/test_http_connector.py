@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harpoon.client.outward import OutwardCaller
+from harpoon.client.outward import Answer, OutwardCaller, Request
 from harpoon.control.http_connector import HttpConnector
 from harpoon.kit.destination import Guard, parse_opening
 from harpoon.kit.errors import NotFound
@@ -206,6 +206,40 @@ async def test_what_is_sent_on_goes_by_the_status(method: str, status: int, then
         assert (await outcome(there, "/a", {"method": method, "body": body}))[0] == "done"
         sent = there.got[1]
         assert (sent.method, bool(sent.body), "content-type" in sent.headers) == (then, is_kept, is_kept)
+
+
+class Leading:
+    """Makes no calls: it says what answers they have, and notes where they would go."""
+
+    def __init__(self, *locations: str) -> None:
+        self.locations = list(locations)
+        self.called: list[str] = []
+
+    async def call(self, request: Request, most: int) -> Answer:
+        self.called.append(request.url)
+        if not self.locations:
+            return Answer(200, (), b"", url=request.url)
+        return Answer(307, (("location", self.locations.pop(0)),), b"", url=request.url)
+
+
+@pytest.mark.parametrize(
+    ("first", "locations", "is_done"),
+    [
+        ("https://a.example/", ["HTTPS://a.example/b", "/c", "//b.example/"], True),
+        ("http://a.example/", ["https://a.example/", "/c"], True),
+        ("https://a.example/", ["http://a.example/"], False),
+        ("https://a.example/", ["/b", "ftp://a.example/"], False),
+        ("http://a.example/", ["https://a.example/", "HTTP://a.example/"], False),
+    ],
+)
+async def test_no_redirect_leads_away_from_https(first: str, locations: list[str], is_done: bool) -> None:
+    caller = Leading(*locations)
+    told = {"method": "POST", "body": {"card": 1}}
+    async with a_site(spec(a=call(first, told, retry=retry(3))), HttpConnector(caller, Shop(), "x")) as site:
+        label, _, error = await ended(site)
+    assert label == ("done" if is_done else "fail")
+    assert ("leads away from https" in error) is not is_done
+    assert len(caller.called) == len(locations) + is_done
 
 
 async def test_another_origin_is_not_told_who_calls() -> None:
