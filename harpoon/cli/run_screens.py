@@ -203,18 +203,34 @@ def does(operation: Mapping[str, Any]) -> str:
     if foreach := operation.get("foreach"):
         items = foreach["items"] if isinstance(foreach["items"], str) else f"{len(foreach['items'])} items"
         return f"{does({**operation, 'foreach': None})} for each of {items}"
-    if operation.get("worker") is not None:
-        return f"worker {operation['worker']}"
-    if operation.get("call") is not None:
-        return f"call workflow {operation['call']['workflow']}"
-    wait = operation.get("wait")
-    if wait is None:
-        return "choose " + ", ".join(str(one.get("label") or one.get("else")) for one in operation.get("choose") or ())
+    return next((say(operation[kind]) for kind, say in _DOES.items() if operation.get(kind) is not None), "")
+
+
+def _wait(wait: Mapping[str, Any]) -> str:
     if wait.get("signal") is not None:
         return f"wait for signal {wait['signal']}" + (f" with key {wait['key']}" if wait.get("key") else "")
     if wait.get("callback"):
         return "wait for a callback"
     return f"wait for {wait['for']}" if wait.get("for") is not None else f"wait until {wait.get('until')}"
+
+
+def _job(order: Mapping[str, Any]) -> str:
+    verb = next((verb for verb in _VERBS if order.get(verb) is not None), "")
+    return f"{verb} job {order.get(verb)}".strip()
+
+
+#: What may be done with a job, by the fields that say it.
+_VERBS: Final = ("schedule", "migrate", "scale", "unschedule", "promote", "undo")
+#: By the field that says what an operation does: how that is said.
+_DOES: Final[Mapping[str, Callable[[Any], str]]] = {
+    "worker": lambda handler: f"worker {handler}",
+    "wait": _wait,
+    "choose": lambda choices: "choose " + ", ".join(str(one.get("label") or one.get("else")) for one in choices),
+    "http": lambda http: f"{http.get('method', 'GET')} {http['url']}",
+    "call": lambda call: f"call workflow {call['workflow']}",
+    "task": lambda order: f"task {' '.join(map(str, (order.get('task') or {}).get('command') or ()))}".strip(),
+    "job": _job,
+}
 
 
 def _operations(operations: Mapping[str, Any], bounds: Object | None) -> Iterator[dict[str, object]]:

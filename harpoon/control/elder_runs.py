@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from harpoon.control.moves import against
 from harpoon.control.refolding import GraphOf
 from harpoon.control.reopening import again
 from harpoon.control.run_reader import RunReader
 from harpoon.core.graph import Graph
-from harpoon.core.moving import objections
 from harpoon.kit.errors import Conflict
 from harpoon.model.header import Header
 from harpoon.model.run_shown import ElderRuns, Staying
@@ -92,4 +92,4 @@ async def _against(reader: RunReader, graph_of: GraphOf, header: Header, graph: 
         run, _ = await again(reader, graph_of, header)
     except Conflict as error:
         return (str(error),)
-    return None if run.status.is_over else objections(run, graph)
+    return None if run.status.is_over else against(header, run, graph)

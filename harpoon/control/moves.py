@@ -4,11 +4,23 @@ from harpoon.control.conductor import Conductor
 from harpoon.control.ledger_records import run_key
 from harpoon.control.workflows import Workflows
 from harpoon.core import repairing
+from harpoon.core.calls import calls_of
+from harpoon.core.graph import Graph
 from harpoon.core.moving import objections
 from harpoon.core.repairing import Audit
+from harpoon.core.run import Run
 from harpoon.kit.errors import Conflict, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run_repairs import RunMoved
+
+
+def against(header: Header, run: Run, graph: Graph) -> tuple[str, ...]:
+    """Return why an open run cannot go on by another form of its workflow; empty: it can."""
+    called = {call.workflow for call in calls_of(graph.spec).values()}
+    unknown = [
+        f"it calls workflow {one}, which the run was not started with" for one in sorted(called - {*header.forms})
+    ]
+    return (*objections(run, graph), *unknown)
 
 
 async def move(
@@ -25,8 +37,8 @@ async def move(
 
     Raises:
         NotFound: It is not open.
-        Conflict: The generation is not kept.
-        Refused: It cannot be moved.
+        Conflict: The generation is not kept, or the run cannot go on by it.
+        Refused: It cannot be moved so often.
         StoreUnavailable: The store could not answer.
         Unavailable: This instance conducts it no longer.
     """
@@ -40,8 +52,10 @@ async def move(
     if conducted is None:
         raise NotFound(f"run {header.run} is not open")
     before = conducted.run.generation
+    because = () if before == generation else against(header, conducted.run, graph)
     if audit is None:
-        because = () if before == generation else objections(conducted.run, graph)
         return RunMoved(run=header.run, before=before, generation=generation, is_moved=False, because=because)
+    if because:
+        raise Conflict(f"run {header.run} stays on generation {before}: {'; '.join(because)}")
     await conductor.order(key, lambda run, now_ms: repairing.move(run, generation, graph, audit, now_ms))
     return RunMoved(run=header.run, before=before, generation=generation, is_moved=True, because=())

@@ -10,8 +10,11 @@ import orjson
 
 from harpoon.control.callback_urls import digest_of
 from harpoon.control.ledger_records import run_key
+from harpoon.control.reopening import Decide
 from harpoon.control.run_signals import check_signal_id
+from harpoon.core import repairing
 from harpoon.core.callback import Reply
+from harpoon.core.repairing import Audit, Value
 from harpoon.core.step import Signal
 from harpoon.kit.errors import Invalid
 from harpoon.model.operation import check_handler
@@ -160,6 +163,33 @@ class Run:
         """End it: what is open closes as cancelled, and so are handlers that are at it. Errors as of `signal`."""
         await self._order(lambda conductor, key: conductor.cancel(key, reason))
 
+    async def retry(self, from_: str, *, reason: str = "") -> None:
+        """Have an operation done anew, and all that it leads to, also when it is over.
+
+        Raises:
+            Invalid: The workflow has no such operation.
+            Conflict: It cannot be, such as an operation that was never opened.
+            NotFound: There is no such run.
+        """
+        await self._repair(lambda run, now_ms: repairing.retry_from(run, from_, Audit("test", reason), now_ms))
+
+    async def set(self, op: str, *, visit: int | None = None, label: str = "done", output: Any = None) -> None:
+        """Close a visit by hand: one that is open, has failed, or was cut short by the run's end.
+
+        Args:
+            op: The operation.
+            visit: Which of its visits, where there are several.
+            label: That it is closed with.
+            output: What JSON can hold.
+
+        Raises:
+            Invalid: The operation is not closed so.
+            Conflict: There is no such visit.
+            NotFound: There is no such run.
+        """
+        value = Value(label, json_of(output))
+        await self._repair(lambda run, now_ms: repairing.set_to(run, op, visit, value, Audit("test"), now_ms))
+
     async def why(self) -> Why:
         """Return what keeps it, as ``harpoon why`` tells it.
 
@@ -175,6 +205,10 @@ class Run:
     async def attempts(self) -> Sequence[AttemptObject]:
         """Return every attempt so far, with its input and output; the error is that of `why`."""
         return tuple(await self._host.ask(self._host.server.status.attempts(self._host.namespace, self.id)))
+
+    async def _repair(self, decide: Decide) -> None:
+        graph_of = self._host.server.workflows.graph
+        await self._order(lambda conductor, key: conductor.repair(key, graph_of, decide))
 
     async def _order(self, do: Do) -> None:
         await self._host.ask(self._host.server.order(self._host.namespace, self.id, do))

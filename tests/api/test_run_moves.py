@@ -130,3 +130,17 @@ async def test_what_cannot_be_moved_stays_and_says_why() -> None:
         assert (over.status, "is over" in over.body.decode()) == (409, True)
         assert (await rig.ask("POST", f"{RUNS}/o-9/move", {})).status == 404
         await declare(rig, NEW)
+
+
+async def test_a_run_is_not_moved_to_what_calls_others_than_it_was_started_with() -> None:
+    async with a_runs_rig() as rig:
+        await put(rig, OLD)
+        await paid(rig, "o-1")
+        await declare(rig, {**SHORT, "metadata": {"name": "sub"}})
+        calling = copy.deepcopy(NEW)
+        calling["spec"]["operations"]["log"] = {"call": {"workflow": "sub"}}
+        [elder] = (await put(rig, calling))["elder_runs"]
+        [staying] = elder["staying"]
+        assert staying["because"] == ["it calls workflow sub, which the run was not started with"]
+        told = await rig.ask("POST", f"{RUNS}/o-1/move", {})
+        assert (told.status, "it calls workflow sub" in told.body.decode()) == (409, True)

@@ -13,6 +13,7 @@ from harpoon.kit import codec, yaml
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Invalid
 from harpoon.model.manifest import Manifest
+from harpoon.model.workflow import WorkflowManifest
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 COLUMNS = (
@@ -81,8 +82,10 @@ def test_a_kind_that_is_none_is_refused_with_those_there_are() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_is_a_manifest(path: Path) -> None:
+    kinds: dict[str, type[Manifest | WorkflowManifest]] = {"Job": Manifest, "Workflow": WorkflowManifest}
     for document in yaml.load_documents(path.read_bytes(), path.name):
-        assert codec.decode(Manifest, yaml.to_json(document)).metadata.name
+        assert isinstance(document.value, dict)
+        assert codec.decode(kinds[document.value["kind"]], yaml.to_json(document)).metadata.name
 
 
 def test_there_are_examples() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harpoon.cli.columns import length, span
-from harpoon.cli.run_screens import bar
+from harpoon.cli.run_screens import bar, does
 from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.runs_told import BEGAN_MS, RUNS, WORKFLOWS, a_detail, a_run, a_visit, a_workflow, ended
 from tests.cli.terminal_rig import Terminal
@@ -391,3 +391,18 @@ def test_a_run_that_ended_is_described_by_how(terminal: Terminal, server: FakeSe
     assert "Took        2.5s" in done.out
     assert "…" in done.out
     assert "x" * 400 in terminal.run("describe", "run/o-17", "-o", "wide", server=server.url).out
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        ({"worker": "mail.send", "wait": None}, "worker mail.send"),
+        ({"http": {"url": "https://shop/pay", "method": "POST"}}, "POST https://shop/pay"),
+        ({"call": {"workflow": "ship"}, "foreach": {"items": [1, 2]}}, "call workflow ship for each of 2 items"),
+        ({"task": {"task": {"command": ["sh", "-c", "true"]}}}, "task sh -c true"),
+        ({"job": {"migrate": "web", "schedule": None}}, "migrate job web"),
+        ({"later": {}}, ""),
+    ],
+)
+def test_what_an_operation_does_is_said(operation: dict[str, Any], told: str) -> None:
+    assert does(operation) == told

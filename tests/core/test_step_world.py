@@ -416,10 +416,10 @@ class World:
         assert {one for ids in run.kept_by.values() for one in ids} == run.kept.keys()
         assert run.kept.keys() <= run.seen.keys() | set(run.called.values())
         for op in run.graph.callbacks:
-            most = run.graph.nodes[op].visits
-            fired = min(run.ops[op].fired, most) if op in run.ops else 0
-            seen = run.callbacks.get(op, most + 1)
-            assert seen == fired + 1 or (op, seen) in run.open
+            fired, used = (run.ops[op].fired, run.ops[op].used) if op in run.ops else (0, 0)
+            seen = run.callbacks.get(op)
+            assert (seen is not None) or used >= run.graph.nodes[op].visits
+            assert seen in (None, fired + 1) or (op, seen) in run.open
             assert run.scope["run"]["callbacks"].get(op) == (f"{op}/{seen}" if op in run.callbacks else None)
 
     def signal_of(self, op):
