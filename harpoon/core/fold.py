@@ -378,6 +378,8 @@ def _moved(run: Run, event: Moved) -> None:
     graph = run.graphs[event.generation]
     recode, joined = moving.recoder(run.graph, graph), moving.rejoin(run, graph)
     run.pending = deque([*map(recode, run.pending), *joined.complete])
+    run.went = moving.went_by(run, graph)
+    run.anew = {op: items for op, items in run.anew.items() if op in run.went}
     run.occurred = joined.occurred
     run.inputs = moving.inputs_by(run, graph)
     run.scope["inputs"] = dict(run.inputs)
