@@ -98,7 +98,8 @@ class Drawings:
             raise Gone(f"generation {header.generation} of workflow {header.workflow} is not kept any more", oldest="")
         graph = seen.run.graph
         status = "paused" if seen.told.is_paused and seen.told.ended_ms is None else seen.told.status.value
-        course = Course(run, status, seen.told, skipped(seen.run), self._clock.now().wall)
+        parked = [one.op for one in seen.run.incidents]
+        course = Course(run, status, seen.told, skipped(seen.run), self._clock.now().wall, parked)
         workflow = seen.header.workflow
         return seen.revision, await self._drawn(graph, lambda: picture(workflow, graph, course), wish)
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from harpoon.core.chronicle import Chronicle, Visit
 from harpoon.core.graph import Graph, Node, home_of
 from harpoon.core.run_groups import Plot, counted, items_said
+from harpoon.model.batch_manifest import BATCH
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import ItemCounts
@@ -35,6 +36,8 @@ class State(StrEnum):
     RETRYING = "retrying"
     WAITING = "waiting"
     READY = "ready"
+    #: It failed, and waits for somebody to repair it.
+    PARKED = "parked"
     FAILED = "failed"
     CANCELLED = "cancelled"
     DONE = "done"
@@ -52,6 +55,7 @@ SIGNS: Final[Mapping[State, str]] = {
     State.RETRYING: "↻",
     State.WAITING: "◷",
     State.READY: "○",
+    State.PARKED: "⚠",
     State.FAILED: "✗",
     State.CANCELLED: "⊘",
     State.DONE: "✓",
@@ -115,6 +119,8 @@ class Course(NamedTuple):
     skipped: Collection[str]
     #: Milliseconds, UTC.
     now_ms: int
+    #: Operations whose failures are parked.
+    parked: Collection[str] = ()
 
 
 def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
@@ -142,7 +148,8 @@ def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
     if course is None:
         title, description = f"workflow {name}", f"{count}; it begins with {_few(graph.starts)}."
     else:
-        title, description = f"run {course.id} of {name}: {course.status}", f"{count}: {standing(boxes)}."
+        what = f"batch {course.id}" if name == BATCH else f"run {course.id} of {name}"
+        title, description = f"{what}: {course.status}", f"{count}: {standing(boxes)}."
     return Picture(
         title=title, description=description, boxes=tuple(boxes), arcs=tuple(sorted(set(arcs), key=_order_of_arc))
     )
@@ -153,6 +160,7 @@ class _Seen:
     """What became of a run, operation by operation."""
 
     skipped: Collection[str]
+    parked: Collection[str]
     now_ms: int
     #: Operation → its visits.
     visits: Mapping[str, Sequence[Visit]]
@@ -177,6 +185,7 @@ def _seen(graph: Graph, course: Course) -> _Seen:
             open_items.setdefault(home, []).append(visit)
     return _Seen(
         skipped=frozenset(course.skipped),
+        parked=frozenset(course.parked),
         now_ms=course.now_ms,
         visits=visits,
         open_items=open_items,
@@ -307,6 +316,8 @@ def _state(graph: Graph, node: Node, seen: _Seen) -> State:
     found = found or [_open(node, visit, seen.now_ms) for visit in visits if not visit.is_closed]
     if found:
         return min(found, key=list(State).index)
+    if node.name in seen.parked:
+        return State.PARKED
     label = visits[-1].latest.label
     return State.FAILED if label in FAILURES else State.CANCELLED if label == CANCELLED else State.DONE
 

@@ -23,6 +23,7 @@ _ASCII: Final = "++++-|"
 _BORDERS: Final[Mapping[State | None, str]] = {
     State.RUNNING: _HEAVY,
     State.RETRYING: _HEAVY,
+    State.PARKED: _DOUBLE,
     State.FAILED: _DOUBLE,
     State.CANCELLED: _DASHED,
     State.AHEAD: _DASHED,
@@ -31,6 +32,7 @@ _BORDERS: Final[Mapping[State | None, str]] = {
 _BORDERS_ASCII: Final[Mapping[State | None, str]] = {
     State.RUNNING: "####=#",
     State.RETRYING: "####=#",
+    State.PARKED: "XXXX=X",
     State.FAILED: "XXXX=X",
     State.CANCELLED: "....." + ":",
     State.AHEAD: "....." + ":",

@@ -14,6 +14,7 @@ _LOOKS: Final[Mapping[State, tuple[str, str]]] = {
     State.RETRYING: ("#fde68a", "filled,bold"),
     State.WAITING: ("#fef3c7", "filled"),
     State.READY: ("#e0f2fe", "filled"),
+    State.PARKED: ("#fed7aa", "filled,bold"),
     State.FAILED: ("#fecaca", "filled,bold"),
     State.CANCELLED: ("#e5e7eb", "filled,dashed"),
     State.DONE: ("#bbf7d0", "filled"),

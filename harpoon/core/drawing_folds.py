@@ -18,7 +18,7 @@ _BESIDE: Final = "side by side"
 _IN_A_ROW: Final = "in a row"
 _TOGETHER: Final = "drawn together"
 #: Where states differ, the first of these is shown.
-_TELLING: Final = (State.FAILED, *(state for state in State if state is not State.FAILED))
+_TELLING: Final = (State.PARKED, State.FAILED, *State)
 
 
 def fold(whole: Picture, boxes_max: int) -> Picture:

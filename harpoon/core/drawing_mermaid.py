@@ -22,6 +22,7 @@ _LOOKS: Final[Mapping[State, tuple[str, str]]] = {
     State.RETRYING: ("isRetrying", "fill:#fde68a,stroke:#b45309,color:#111827,stroke-width:3px"),
     State.WAITING: ("isWaiting", "fill:#fef3c7,stroke:#b45309,color:#111827"),
     State.READY: ("isReady", "fill:#e0f2fe,stroke:#0369a1,color:#111827"),
+    State.PARKED: ("isParked", "fill:#fed7aa,stroke:#c2410c,color:#111827,stroke-width:3px"),
     State.FAILED: ("isFailed", "fill:#fecaca,stroke:#b91c1c,color:#111827,stroke-width:3px"),
     State.CANCELLED: ("isCancelled", "fill:#e5e7eb,stroke:#4b5563,color:#111827,stroke-dasharray:6 3"),
     State.DONE: ("isDone", "fill:#bbf7d0,stroke:#15803d,color:#111827"),
@@ -29,7 +30,7 @@ _LOOKS: Final[Mapping[State, tuple[str, str]]] = {
     State.SKIPPED: ("isSkipped", "fill:#f3f4f6,stroke:#9ca3af,color:#6b7280,stroke-dasharray:2 3"),
 }
 #: Everything but what means nothing at all in this language, nor in the HTML that comes of it.
-_SPECIAL: Final = re.compile(r"[^\w ,.:()/+=…▶↻◷○✗⊘✓·◌-]")
+_SPECIAL: Final = re.compile(r"[^\w ,.:()/+=…▶↻◷○⚠✗⊘✓·◌-]")
 
 
 def write(told: Picture) -> str:

@@ -30,6 +30,7 @@ _LOOKS: Final[Mapping[State, tuple[str, str, str, str, str]]] = {
     State.RETRYING: ("retrying", "#fde68a", "#92400e", "#78350f", "#fcd34d"),
     State.WAITING: ("waiting", "#fef3c7", "#92400e", "#451a03", "#fcd34d"),
     State.READY: ("ready", "#e0f2fe", "#0369a1", "#0c4a6e", "#7dd3fc"),
+    State.PARKED: ("parked", "#ffedd5", "#c2410c", "#7c2d12", "#fdba74"),
     State.FAILED: ("failed", "#fee2e2", "#b91c1c", "#7f1d1d", "#fca5a5"),
     State.CANCELLED: ("cancelled", "#e5e7eb", "#4b5563", "#374151", "#d1d5db"),
     State.DONE: ("done", "#dcfce7", "#15803d", "#14532d", "#86efac"),
@@ -41,7 +42,7 @@ _STYLE: Final = (
     ".hp text{fill:currentColor}.hp .t{font-weight:700}.hp .f{fill:#fff;stroke:#374151}"
     ".hp .l{fill:none;stroke:#6b7280}.hp .h{fill:#6b7280}.hp .on{stroke:#111827;stroke-width:2}"
     ".hp .h.on{fill:#111827}.hp .off{stroke:#d1d5db}.hp .h.off{fill:#d1d5db}"
-    ".hp .running .f,.hp .retrying .f{stroke-width:3}.hp .failed .f{stroke-width:3}"
+    ".hp .running .f,.hp .retrying .f{stroke-width:3}.hp .failed .f,.hp .parked .f{stroke-width:3}"
     ".hp .cancelled .f,.hp .ahead .f{stroke-dasharray:6 3}.hp .skipped .f{stroke-dasharray:2 3}"
     ".hp .skipped text{opacity:.6}"
 )

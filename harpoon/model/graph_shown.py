@@ -16,8 +16,8 @@ class DrawnBox:
     kind: str
     #: What it does, in a few words.
     does: str
-    #: ``running``, ``retrying``, ``waiting``, ``ready``, ``failed``, ``cancelled``, ``done``, ``not yet`` or
-    #: ``skipped``; null: of a workflow.
+    #: ``running``, ``retrying``, ``waiting``, ``ready``, ``parked``, ``failed``, ``cancelled``, ``done``,
+    #: ``not yet`` or ``skipped``; null: of a workflow.
     state: str | None
     note: str
     #: Such as the error that it failed with.

@@ -22,6 +22,7 @@ from harpoon.control.view import View
 from harpoon.control.work_floor import Nobody
 from harpoon.control.workflows import Workflows
 from harpoon.core.graph import compile_graph
+from harpoon.core.repairing import Audit, Value, retry_from, set_to
 from harpoon.core.step import Refused, Signal
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound
@@ -238,6 +239,21 @@ async def test_sub_runs_are_kept_with_what_called_them_and_go_with_it() -> None:
         assert not [key for key in left if f"{TWO}~" in key or ("/runs/" in key and key.endswith(TWO))]
         assert [key for key in left if "/gone/" in key and TWO in key and "~" not in key]
         assert [key for key in left if f"{ONE}~a.1~a.1" in key]
+
+
+async def test_repairs_end_what_was_called_and_call_it_anew() -> None:
+    async with a_yard() as yard:
+        await yard.start(ONE)
+        await yard.site.until(lambda: yard.open() == FAMILY)
+        again = [ONE, f"{ONE}~a.2", f"{ONE}~a.2~a.1"]
+        await yard.stage.conductor.order(f"shop/{ONE}", lambda run, now_ms: retry_from(run, "a", Audit(), now_ms))
+        await yard.site.until(lambda: yard.open() == again)
+        await yard.stage.conductor.order(
+            f"shop/{ONE}", lambda run, now_ms: set_to(run, "a", 2, Value("done", 7), Audit(), now_ms)
+        )
+        assert await yard.site.ended(ONE, *again[1:], *FAMILY[1:]) == ["succeeded", *["cancelled"] * 4]
+        header, _ = await yard.stage.stored(ONE)
+        assert header.outputs == {"told": 7}
 
 
 async def test_what_the_run_was_not_started_with_is_called_as_it_stands() -> None:

@@ -58,8 +58,8 @@ def drawn(told):
 
 
 def course(flow, now_ms=None):
-    told = read(flow.log)
-    return Course(flow.id, told.status.value, told, skipped(flow.run), flow.now if now_ms is None else now_ms)
+    told, parked = read(flow.log), [one.op for one in flow.run.incidents]
+    return Course(flow.id, told.status.value, told, skipped(flow.run), flow.now if now_ms is None else now_ms, parked)
 
 
 def drawn_run(flow, now_ms=None):
@@ -89,7 +89,7 @@ DOT = re.compile(
     r"\}\n"
 )
 #: What Mermaid takes for a text between quotes: no quote, no character of its language but as ``#35;``.
-_PLAIN = r'"(?:[\w ,.:()/+=…▶↻◷○✗⊘✓·◌-]|#\d+;|<br/>)*"'
+_PLAIN = r'"(?:[\w ,.:()/+=…▶↻◷○⚠✗⊘✓·◌-]|#\d+;|<br/>)*"'
 _SHAPES = "|".join(
     [rf"\[{_PLAIN}\]", rf"\(\[{_PLAIN}\]\)", rf"\{{{_PLAIN}\}}", rf"\{{\{{{_PLAIN}\}}\}}", rf"\[\[{_PLAIN}\]\]"]
 )

@@ -8,17 +8,18 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from harpoon.core import drawing_ascii, drawing_dot, drawing_mermaid, drawing_svg
-from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural
+from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural, picture
 from harpoon.core.drawing_folds import fold
 from harpoon.core.drawing_shown import shown
+from harpoon.model.batch_manifest import BATCH, BatchSpec, workflow_of
 from harpoon.model.call import Call
 from harpoon.model.foreach import Together
 from harpoon.model.http import Http
 from harpoon.model.operation import Operation, Wait
 from harpoon.model.orders import JobOrder, TaskOrder
-from harpoon.model.workflow import WorkflowSpec
+from harpoon.model.workflow import OnFailed, WorkflowSpec
 from tests.core.flow import begun, choose, each, retry, sleep, spec, work
-from tests.core.pictures import DOT, MERMAID, NASTY, box_of, drawn, drawn_run, kinds, many, nasty_run, refund
+from tests.core.pictures import DOT, MERMAID, NASTY, box_of, course, drawn, drawn_run, kinds, many, nasty_run, refund
 
 SVG = "{http://www.w3.org/2000/svg}"
 #: On a machine that does other things as well.
@@ -97,6 +98,15 @@ def test_what_is_tried_again_cancelled_or_not_opened_yet_is_said_so():
     assert [box.state for box in drawn_run(flow).boxes] == [State.CANCELLED, State.SKIPPED, State.CANCELLED]
 
 
+def test_what_is_parked_is_seen_among_what_goes_on():
+    flow = begun(spec(a=work("w"), b=work("w"), on_failure=OnFailed.PARK))
+    flow.do("a", "fail", error="no paper")
+    told = drawn_run(flow)
+    assert [(box.state, box.aside) for box in told.boxes] == [(State.PARKED, "no paper"), (State.READY, "")]
+    assert "⚠ parked" in drawing_ascii.write(told) and MERMAID.fullmatch(drawing_mermaid.write(told))
+    assert "#fed7aa" in drawing_dot.write(told) and '<g class="parked">' in drawing_svg.write(told)
+
+
 def test_items_are_counted_at_the_operation_that_they_are_of():
     told = spec(a=work("w", foreach=each([1, 2, 3], most=5, parallel=2)), b=work(needs=["a"]))
     assert [(box.title, box.kind, box.does) for box in drawn(told).boxes] == [
@@ -127,6 +137,17 @@ def test_steps_of_a_batch_are_one_box():
     flow = begun(told)
     flow.do("steps[1]")
     assert [box.note for box in drawn_run(flow).boxes] == ["1 of 4 done, 2 under way"]
+
+
+def test_a_batch_is_drawn_as_what_it_is():
+    steps = BatchSpec(steps=(work("a"), work("b")))
+    flow = begun(workflow_of(steps))
+    flow.claim("steps[0]")
+    told = picture(BATCH, flow.graph, course(flow))
+    assert told.title == "batch r1: running"
+    assert [(box.does, box.state, box.note) for box in told.boxes] == [
+        ("2 steps", State.RUNNING, "0 of 2 done, 2 under way")
+    ]  # fmt: skip
 
 
 def test_long_lines_are_shortened():

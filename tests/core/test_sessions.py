@@ -25,6 +25,7 @@ def test_a_session_is_known_by_its_namespace_worker_and_id() -> None:
     assert first.heard_ms == 9
     other = sessions.enter(a_session(namespace="else"), 5)
     assert sessions.find(a_session("w2")) is None
+    assert sessions.namespaces() == ["default", "else"]
     assert (sessions.of("default"), sessions.of("else"), len(sessions)) == ([first], [other], 2)
 
 
