@@ -62,12 +62,20 @@ def _gist(event: Mapping[str, Any]) -> str:
     """Say in a few words what happened."""
     parts = []
     if op := event.get("op"):
-        parts.append(f"{op} (visit {event['visit']}, attempt {event['attempt']})")
+        which = [f"{word} {event[word]}" for word in ("visit", "attempt") if event.get(word)]
+        parts.append(f"{op} ({', '.join(which)})" if which else str(op))
     if signal := event.get("name"):
         parts.append(f"signal {signal}" + (f" with key {event['key']}" if event.get("key") else ""))
     parts += [
         f"{word} {event[field]}"
-        for field, word in (("label", "as"), ("worker", "by"), ("by", "by"), ("clock", "clock"), ("status", "as"))
+        for field, word in (
+            ("label", "as"),
+            ("worker", "by"),
+            ("by", "by"),
+            ("clock", "clock"),
+            ("status", "as"),
+            ("generation", "to generation"),
+        )
         if event.get(field)
     ]
     told = " ".join(parts)

@@ -157,7 +157,7 @@ def _stands(run: Run, graph: Graph, op: str, visit: int) -> Iterator[str]:
     elif new is None:
         yield f"operation {op}, at which it stands, is gone"
     elif _does(old) != _does(new):
-        yield f"operation {op}, at which it stands, was a {_does(old)} and is a {_does(new)}"
+        yield f"operation {op}, at which it stands, is no {_does(old)} any more, but a {_does(new)}"
     elif run.ops[op].used > new.visits:
         yield f"{op} is in visit {visit}, and may have {new.visits} now"
     elif old.each is not None and new.each is not None and _kept(old.each) != _kept(new.each):
@@ -168,7 +168,7 @@ def _items(old: Node, new: Node | None) -> Iterator[str]:
     """Yield why an open item cannot go on, beside what keeps that which it is an item of."""
     if new is not None and _does(old) != _does(new):
         assert old.home is not None, "it is an item"
-        yield f"an item of {old.home.op}, at which it stands, was a {_does(old)} and is a {_does(new)}"
+        yield f"an item of {old.home.op}, at which it stands, is no {_does(old)} any more, but a {_does(new)}"
 
 
 def _kept(each: Each) -> tuple[int, bool]:
@@ -189,7 +189,7 @@ def _failures(run: Run, graph: Graph) -> Iterator[str]:
 def _does(node: Node) -> str:
     wait = node.spec.wait
     if wait is None or node.each is not None:
-        return node.kind.value if node.each is None else "operation with items"
+        return node.kind.value if node.each is None else "foreach"
     key = "" if wait.key is None else " with a key"
     if wait.callback:
         return "wait for a callback"
