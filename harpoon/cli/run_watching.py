@@ -1,14 +1,18 @@
 """Following what happens in runs, a line for each event."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from harpoon.cli import columns, output, run_waiting, terminal
 from harpoon.cli.options import Output
 from harpoon.cli.session import Session
 from harpoon.client.watch import RunSelection
 from harpoon.kit.errors import Invalid
+
+#: Characters of an output on one line.
+OUTPUT_MAX: Final = 80
 
 
 def watch(client: Session, namespace: str, run: str, after: int | None, form: Output) -> None:
@@ -79,8 +83,16 @@ def _gist(event: Mapping[str, Any]) -> str:
         if event.get(field)
     ]
     told = " ".join(parts)
+    if event["kind"] == "closed" and event.get("output") is not None:
+        told += f", {_short(event['output'])}"
     if why := event.get("error") or event.get("reason"):
         told += f": {why}"
     if opened := ", ".join(str(one["op"]) for one in event.get("opened") or ()):
         told += f" → {opened}"
     return told.strip()
+
+
+def _short(output: object) -> str:
+    """Write what an attempt came to, shortened."""
+    text = json.dumps(output, ensure_ascii=False)
+    return text if len(text) <= OUTPUT_MAX else f"{text[:OUTPUT_MAX]}…"
