@@ -139,12 +139,14 @@ def _objections(run: Run, graph: Graph) -> Iterator[str]:
 
 def _closings(run: Run, graph: Graph) -> Iterator[str]:
     """Yield why what has closed cannot have."""
+    opened = {op for op, _ in run.open}
     for op, progress in run.ops.items():
         node, latest = graph.nodes.get(op), progress.latest
         if node is not None and latest is not None and latest.label not in (CANCELLED, *possible(node.spec)):
             yield f"{op} was closed as {latest.label}, which it does not give any more"
-        each = run.graph.nodes[op].each if op in run.graph.nodes else None
-        if each is not None and node is not None and node.each is not None and node.each.most != each.most:
+        # Of an open visit that is told with it.
+        old = None if op in opened else run.graph.nodes.get(op)
+        if old is not None and node is not None and old.each and node.each and old.each.most != node.each.most:
             yield f"{op} has gone through items, which are numbered by the max of its foreach; that is another one now"
 
 

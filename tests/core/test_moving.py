@@ -243,6 +243,16 @@ def test_what_goes_through_items_goes_on_with_them_if_they_are_as_many():
         "operation p, at which it stands, is no foreach any more, but a worker"
     ]
     assert against(flow, spec(q=work())) == ["operation p, at which it stands, is gone"]
+    # What has closed has items that are numbered, too.
+    for visit in (1, 2, 3):
+        ref, token = (flow.ref("p[]", 1), "t1") if visit == 1 else flow.claim("p[]", visit)
+        flow.close(ref, token)
+    assert flow.opened() == ["q"]
+    assert against(flow, packing(range(4))) == [
+        "p has gone through items, which are numbered by the max of its foreach; that is another one now"
+    ]
+    flow.move("g9", compile_graph(packing(collect=False)))
+    assert flow.run.went == {}
     # Fewer may fail now than have.
     flow = begun(packing(tolerate=2, parallel=1))
     flow.do("p[]", "fail")
