@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from harpoon.core.graph import Each, Graph, Node, Trigger
 from harpoon.core.repair import closed_as, owner_of
-from harpoon.core.run import Run
+from harpoon.core.run import Group, Run
 from harpoon.core.wiring import possible
 from harpoon.model.inputs import WrongInputs, check_inputs
 from harpoon.model.label import CANCELLED
@@ -102,6 +102,19 @@ def inputs_by(run: Run, graph: Graph) -> Mapping[str, object]:
     return check_inputs(graph.spec.inputs, given)
 
 
+def went_by(run: Run, graph: Graph) -> dict[str, Group]:
+    """Return what is kept of items by another form, for them to be done anew: of what goes through them alike."""
+    return {
+        op: group
+        for op, group in run.went.items()
+        if (node := graph.nodes.get(op)) is not None and _is_alike(run.graph.nodes[op].each, node.each)
+    }
+
+
+def _is_alike(old: Each | None, new: Each | None) -> bool:
+    return old is not None and new is not None and _kept(old) == _kept(new)
+
+
 def _objections(run: Run, graph: Graph) -> Iterator[str]:
     for op, visit in sorted(run.open):
         yield from _stands(run, graph, op, visit)
@@ -117,14 +130,22 @@ def _objections(run: Run, graph: Graph) -> Iterator[str]:
         op = run.graph.triggers[index].op
         if op not in graph.nodes:
             yield f"operation {op} is gone, and {_joined(has)} has occurred for it"
-    for op, progress in run.ops.items():
-        node, latest = graph.nodes.get(op), progress.latest
-        if node is not None and latest is not None and latest.label not in (CANCELLED, *possible(node.spec)):
-            yield f"{op} was closed as {latest.label}, which it does not give any more"
+    yield from _closings(run, graph)
     try:
         inputs_by(run, graph)
     except WrongInputs as error:
         yield f"its inputs are not what the workflow is given: {error}"
+
+
+def _closings(run: Run, graph: Graph) -> Iterator[str]:
+    """Yield why what has closed cannot have."""
+    for op, progress in run.ops.items():
+        node, latest = graph.nodes.get(op), progress.latest
+        if node is not None and latest is not None and latest.label not in (CANCELLED, *possible(node.spec)):
+            yield f"{op} was closed as {latest.label}, which it does not give any more"
+        each = run.graph.nodes[op].each if op in run.graph.nodes else None
+        if each is not None and node is not None and node.each is not None and node.each.most != each.most:
+            yield f"{op} has gone through items, which are numbered by the max of its foreach; that is another one now"
 
 
 def _stands(run: Run, graph: Graph, op: str, visit: int) -> Iterator[str]:
