@@ -55,14 +55,14 @@ def stands_at(run: Run) -> tuple[str, ...]:
 
 def recoder(old: Graph, new: Graph) -> Callable[[int], int]:
     """Return what tells what is pending by another form, given what is by the old one; its operation is there."""
-    known = _wires(new)
+    known, starts = _wires(new), {op: index for index, op in enumerate(new.starts)}
 
     def recode(code: int) -> int:
         op = old.opens(code)
         if code >= 0:
             found = known.get(_wire(old.triggers[code]))
             return new.anew(op) if found is None else found
-        return ~new.starts.index(op) if ~code < len(old.starts) and op in new.starts else new.anew(op)
+        return ~starts[op] if ~code < len(old.starts) and op in starts else new.anew(op)
 
     return recode
 
