@@ -5,9 +5,6 @@ with a URL, the answer is the same; and who tries many that are wrong is let try
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
@@ -16,7 +13,7 @@ from harpoon.api.answer import answer
 from harpoon.api.body import read_large
 from harpoon.api.crowd import Crowd
 from harpoon.api.guesses import Guesses
-from harpoon.api.holders import at_holder, is_passed_on, status_of
+from harpoon.api.holders import at_holder, runs_of, status_of
 from harpoon.api.operation import TEXT, Operation, Parameter
 from harpoon.api.query import Query
 from harpoon.control.callback_urls import PREFIX, digest_of, is_right
@@ -52,37 +49,50 @@ async def call_back(request: web.Request) -> web.Response:
     label. Each URL is used once; the very same request again is answered alike, another one with 409. Whatever else is
     wrong with the URL is answered 404. What comes before the run waits for it is kept.
     """
-    app, origin = request.app, request.remote or ""
-    guesses = app[GUESSES]
-    guesses.check(origin)
-    with app[CALLERS].admit():
+    key, visit = await _opened(request)
+    with request.app[CALLERS].admit():
         label = Query(request).one("label") or DONE
         body = await read_large(request, BODY_MAX) if request.can_read_body else b""
         payload = _payload(body)
-        with _counted(request, guesses, origin) as told:
-            key, visit = _named(request)
-            call = Reply(request.match_info["op"], visit, digest_of(label, payload), label, payload)
+        call = Reply(request.match_info["op"], visit, digest_of(label, payload), label, payload)
 
-            async def here(conductor: Conductor) -> web.Response:
-                await _take(request, conductor, key, call)
-                return answer(request, codec.dump_full(CallbackTaken(label=label)))
+        async def here(conductor: Conductor) -> web.Response:
+            await _take(request, conductor, key, call)
+            return answer(request, codec.dump_full(CallbackTaken(label=label)))
 
-            told.append(await at_holder(request, key, here, body=body))
-        return told[0]
+        return await at_holder(request, key, here, body=body)
 
 
-@contextmanager
-def _counted(request: web.Request, guesses: Guesses, origin: str) -> Iterator[list[web.Response]]:
-    """Count a wrong URL, whichever instance found out that it is."""
-    told: list[web.Response] = []
+async def _opened(request: web.Request) -> tuple[str, int]:
+    """Return the key of the run that a URL opens, and the number of the visit; before anything else is read.
+
+    Who comes with a right one to where the run is conducted is never kept out by who guesses from the same place.
+
+    Raises:
+        NotFound: It opens nothing; that is counted.
+        Refused: Too many came from there that opened nothing.
+    """
+    part, origin, guesses = request.match_info, request.remote or "", request.app[GUESSES]
     try:
-        yield told
+        key, visit = _named(request)
+        conductor = runs_of(request).conductor_of(key)
+        conducted = None if conductor is None else conductor.runs.get(key)
+        if conducted is not None:
+            secret = conducted.secret
+        else:
+            # For who guesses, the store is not read.
+            guesses.check(origin)
+            with request.app[CALLERS].admit():
+                header = await status_of(request).reader.header(key)
+            secret = "" if header is None else header.secret
+        if is_right(key, secret, part["op"], visit, part["token"]):
+            return key, visit
     except NotFound:
-        # An instance that passes on counts for itself: this one sees many callers as one.
-        guesses.missed(origin, is_passed_on=is_passed_on(request))
-        raise
-    if told[0].status == HTTPStatus.NOT_FOUND:
-        guesses.missed(origin)
+        # It is none that there can be.
+        pass
+    guesses.check(origin)
+    guesses.missed(origin)
+    raise NotFound(_NOTHING)
 
 
 def _named(request: web.Request) -> tuple[str, int]:

@@ -12,8 +12,6 @@ from harpoon.kit.clock import Clock
 #: Wrong ones in a row that are nobody's harm, and so many a second from then on.
 BURST: Final = 50
 PER_SECOND: Final = 5.0
-#: Of what other instances pass on, which comes from many.
-PASSED_ON: Final = 20
 #: Origins that are remembered; the ones heard of last.
 ORIGINS_MAX: Final = 10_000
 
@@ -41,10 +39,9 @@ class Guesses:
             wait_s = math.ceil((over + 1) / PER_SECOND)
             raise Refused(429, "too many that were wrong; try again later", headers={hdrs.RETRY_AFTER: str(wait_s)})
 
-    def missed(self, origin: str, *, is_passed_on: bool = False) -> None:
+    def missed(self, origin: str) -> None:
         """Count a wrong one."""
-        level = self._level(origin) + (1 / PASSED_ON if is_passed_on else 1)
-        self._levels[origin] = level, self._now_s()
+        self._levels[origin] = self._level(origin) + 1, self._now_s()
         self._levels.move_to_end(origin)
         while len(self._levels) > ORIGINS_MAX:
             self._levels.popitem(last=False)

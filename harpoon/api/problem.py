@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
@@ -42,7 +43,9 @@ _SECRET_PATH: Final = re.compile(r"(/v1/callbacks/+(?:[^/]*/+){0,4}).*", re.DOTA
 
 
 def logged_path(path: str) -> str:
-    """Return what may be logged of the path of a request."""
+    """Return what may be logged of the path of a request, however it is encoded."""
+    decoded = unquote(path)
+    path = decoded if _SECRET_PATH.search(decoded) else path
     return _SECRET_PATH.sub(r"\1…", path)[:_PATH_MAX]
 
 

@@ -7,6 +7,7 @@ else a client brings along by itself are not used. Redirects are not followed: w
 """
 
 import asyncio
+import re
 import socket
 import ssl
 import zlib
@@ -21,6 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from harpoon.kit.destination import Address, Forbidden, Guard, literal
+from harpoon.model.http import URL_MAX
 
 #: A host has so long to be resolved, and to take a connection.
 CONNECT_S: Final = 10.0
@@ -30,7 +32,12 @@ RESOLVED_AT_ONCE: Final = 16
 KEEP_S: Final = 15.0
 #: Bytes of one line of an answer's head, and of one header.
 LINE_MAX: Final = 16 << 10
-_PIECE: Final = 64 << 10
+#: Characters of a host and its port: more than any name has.
+_HOST_MAX: Final = 300
+#: Bytes that are unpacked at a time, and streams behind one another that an answer is packed as: each costs a copy of
+#: what follows it, and may stand for nothing.
+_PIECE: Final = 16 << 10
+STREAMS_MAX: Final = 1000
 #: Any of gzip and zlib.
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
 _ENCODINGS: Final[Mapping[str, int]] = {
@@ -152,6 +159,11 @@ def _read(text: str) -> URL:
     Raises:
         Forbidden: It is none that may be called.
     """
+    if len(text) > URL_MAX:
+        raise Forbidden(f"the URL has {len(text)} characters; {URL_MAX} at most")
+    if len(re.split(r"[/?#]", text.partition("//")[2], maxsplit=1)[0]) > _HOST_MAX:
+        # Names of other alphabets take long to be read.
+        raise Forbidden(f"{text[:200]!r} names no host")
     if any(c < " " or c in "\\\x7f" for c in text):
         raise Forbidden("the URL holds backslashes or control characters; write them as %5C and so on")
     try:
@@ -248,24 +260,66 @@ async def _body(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, boo
     if encoding not in _ENCODINGS:
         response.close()
         raise Unreadable(f"the answer is encoded as {encoding[:40]!r}; gzip and deflate are read")
-    decoder, decoded = zlib.decompressobj(_ENCODINGS[encoding]), bytearray()
-    has_begun = False
-    async for piece in response.content.iter_any():
-        has_begun = True
-        packed = piece
-        while packed:
-            # However much a piece stands for, no more of it is made than is taken.
-            decoded += decoder.decompress(packed, most + 1 - len(decoded))
-            if len(decoded) > most:
+    unpacked = _Unpacked(_ENCODINGS[encoding], most)
+    try:
+        async for piece in response.content.iter_any():
+            if unpacked.is_more_after(piece):
                 response.close()
-                return bytes(decoded[:most]), True
-            # There may be several after one another.
-            packed = decoder.unused_data
-            if packed:
-                decoder = zlib.decompressobj(_ENCODINGS[encoding])
-    if has_begun and not decoder.eof:
-        raise zlib.error("it ends too early")
-    return bytes(decoded), False
+                return bytes(unpacked.body[:most]), True
+    except Unreadable:
+        response.close()
+        raise
+    unpacked.check_end()
+    return bytes(unpacked.body), False
+
+
+class _Unpacked:
+    """What packed pieces stand for, and no more of it than is taken and one byte.
+
+    Args:
+        wbits: How it is packed, as zlib calls it.
+        most: Bytes that are taken.
+    """
+
+    def __init__(self, wbits: int, most: int) -> None:
+        self.body = bytearray()
+        self._wbits = wbits
+        self._most = most
+        self._stream = zlib.decompressobj(wbits)
+        self._streams = 0
+
+    def is_more_after(self, piece: bytes) -> bool:
+        """Add a piece; whether it is more than is taken now.
+
+        Raises:
+            Unreadable: There are too many streams behind one another.
+            zlib.error: It is not packed so.
+        """
+        for start in range(0, len(piece), _PIECE):
+            packed = piece[start : start + _PIECE]
+            while packed:
+                if self._stream.eof or not self._streams:
+                    self._begin()
+                self.body += self._stream.decompress(packed, self._most + 1 - len(self.body))
+                if len(self.body) > self._most:
+                    return True
+                packed = self._stream.unused_data
+        return False
+
+    def check_end(self) -> None:
+        """Check that it ends where a stream does.
+
+        Raises:
+            zlib.error: It does not.
+        """
+        if self._streams and not self._stream.eof:
+            raise zlib.error("it ends too early")
+
+    def _begin(self) -> None:
+        self._streams += 1
+        if self._streams > STREAMS_MAX:
+            raise Unreadable(f"the answer is packed as more than {STREAMS_MAX} streams")
+        self._stream = zlib.decompressobj(self._wbits)
 
 
 def _what(error: BaseException) -> str:

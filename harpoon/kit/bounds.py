@@ -23,6 +23,8 @@ from harpoon.model import (
     orders,
     rebalance,
     rules,
+    run_repairs,
+    run_shown,
     secret,
     shown,
     targets,
@@ -35,6 +37,10 @@ from harpoon.model import (
 Schema = Mapping[str, Any]
 
 _NAME: Final = {"pattern": name.NAME_PATTERN}
+_TAGS: Final = {
+    "maxProperties": name.TAGS_MAX,
+    "propertyNames": {"minLength": 1, "maxLength": name.TAG_KEY_MAX},
+}
 _SCALE: Final = {"minimum": 0, "maximum": job.SCALE_MAX}
 _COUNT: Final = {"minimum": 1, "maximum": 100}
 _AMOUNT: Final = {"minimum": 0, "maximum": namespace.COUNT_MAX}
@@ -59,11 +65,9 @@ FIELDS: Final[Mapping[tuple[type, str], Schema]] = {
     (job.Update, "unavailable"): _SCALE,
     (job.Metadata, "name"): _NAME,
     (job.Metadata, "namespace"): _NAME,
-    (job.Metadata, "tags"): {
-        "maxProperties": 64,
-        "propertyNames": {"minLength": 1, "maxLength": 63},
-        "values": {"maxLength": 255},
-    },
+    (job.Metadata, "tags"): {**_TAGS, "values": {"maxLength": name.TAG_MAX}},
+    (run_shown.RunStart, "tags"): {**_TAGS, "values": {"maxLength": name.TAG_MAX}},
+    (run_repairs.RunFork, "tags"): {**_TAGS, "additionalProperties": {"maxLength": name.TAG_MAX}},
     (rules.PlacementRules, "require"): _RULES,
     (rules.PlacementRules, "prefer"): _RULES,
     (rules.PlacementRules, "spread"): _RULES,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from harpoon.model.cron import Cron
 from harpoon.model.dependency import Dependency
 from harpoon.model.lifecycle import DEFAULT_RESTART, Restart, RestartPolicy
-from harpoon.model.name import check_name
+from harpoon.model.name import check_name, check_tags
 from harpoon.model.owner import RunOwner
 from harpoon.model.parameters import Parameter, values_of
 from harpoon.model.rules import PlacementRules
@@ -301,8 +301,7 @@ class Metadata:
     def __post_init__(self) -> None:
         check_name("name", self.name)
         check_name("namespace", self.namespace)
-        if len(self.tags) > 64 or any(len(k) > 63 or len(v) > 255 or not k for k, v in self.tags.items()):
-            raise ValueError("tags holds at most 64, keys of 1 to 63 and values of at most 255 characters")
+        check_tags(self.tags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What things may be called, and the ids made from those names."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NewType
 
@@ -18,6 +19,10 @@ AgentName = NewType("AgentName", str)
 
 DEFAULT_NAMESPACE = "default"
 NAME_MAX = 63
+#: Tags of one thing, and characters of their keys and values.
+TAGS_MAX = 64
+TAG_KEY_MAX = 63
+TAG_MAX = 255
 
 
 def check_name(what: str, name: str) -> str:
@@ -42,6 +47,18 @@ def is_name(text: str) -> bool:
 @lru_cache(maxsize=4096)
 def _is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Check that something may be found by these.
+
+    Raises:
+        ValueError: They are too many, or too long.
+    """
+    if len(tags) > TAGS_MAX or any(not 0 < len(key) <= TAG_KEY_MAX or len(tags[key]) > TAG_MAX for key in tags):
+        raise ValueError(
+            f"tags holds at most {TAGS_MAX}, keys of 1 to {TAG_KEY_MAX} and values of at most {TAG_MAX} characters"
+        )
 
 
 def check_port_name(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from harpoon.model.foreach import ITEMS_MAX
 from harpoon.model.label import DONE
+from harpoon.model.name import check_tags
 
 REASON_MAX = 1_000
 BY_MAX = 200
@@ -53,6 +54,10 @@ class RunFork(RunRetry):
     inputs: Mapping[str, Any] = field(default_factory=dict)
     #: Absent: those of the run that is forked.
     tags: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        Repair.__post_init__(self)
+        check_tags(self.tags or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

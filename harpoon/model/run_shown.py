@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from harpoon.model.edit import Edit
+from harpoon.model.name import check_tags
 from harpoon.model.shown import Outcome
 from harpoon.model.units import Duration
 from harpoon.model.workflow import WorkflowSpec
@@ -29,6 +30,9 @@ class RunStart:
     tags: Mapping[str, str] = field(default_factory=dict)
     #: Complete-by of this run; the workflow's when absent, which is also the most that it may be.
     deadline: Duration | None = None
+
+    def __post_init__(self) -> None:
+        check_tags(self.tags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,17 @@ async def test_no_way_leads_back_in(url: str) -> None:
         assert "pass@" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://a.example/" + "x" * 8192, "http://" + "\ufdfa." * 500, "http://" + "a" * 400 + "?"]
+)
+async def test_what_takes_long_to_be_read_as_a_url_is_not_read(url: str) -> None:
+    names = Names(["127.0.0.1"])
+    async with a_caller("127.0.0.1", names=names) as caller:
+        with pytest.raises(Forbidden, match=r"8192 at most|names no host"):
+            await get(caller, url)
+        assert names.asked == []
+
+
 async def test_what_an_operator_opens_is_called() -> None:
     async with outside() as there, a_caller("127.0.0.0/8", "localhost") as caller:
         there.reply("/", 200, b"hello", Content_Type="text/plain; charset=latin-1", X_A="1")
@@ -230,6 +241,16 @@ async def test_what_is_packed_is_unpacked(encoding: str, packed: bytes) -> None:
         assert (answer.body, answer.is_cut) == (b"hello", False)
         there.reply("/", 200, b"", Content_Encoding=encoding)
         assert (await get(caller, there.at("/"))).body == b""
+
+
+@pytest.mark.parametrize("empty", [gzip.compress(b""), zlib.compress(b"")])
+async def test_streams_that_stand_for_nothing_are_not_unpacked_for_ever(empty: bytes) -> None:
+    async with outside() as there, a_caller("127.0.0.1") as caller:
+        there.reply("/", 200, empty * (outward.STREAMS_MAX - 1) + gzip.compress(b"end"), Content_Encoding="gzip")
+        assert (await get(caller, there.at("/"))).body == b"end"
+        there.reply("/", 200, empty * 50_000, Content_Encoding="gzip")
+        with pytest.raises(Unreadable, match="more than 1000 streams"):
+            await get(caller, there.at("/"))
 
 
 async def test_an_encoding_that_is_not_known_is_refused() -> None:

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpoon.model.name import check_name, check_port_name, check_variable
+from harpoon.model.name import check_name, check_port_name, check_tags, check_variable
+from harpoon.model.run_repairs import RunFork
+from harpoon.model.run_shown import RunStart
 from harpoon.model.task import Number, Placement, TaskState, parse_task_id, task_id
 from harpoon.model.token import Token
 
@@ -111,3 +113,20 @@ def test_later_numbers_and_tokens_are_higher() -> None:
 
 def test_a_task_is_over_when_it_runs_no_more_and_never_will() -> None:
     assert {state for state in TaskState if state.is_over} == {TaskState.FINISHED, TaskState.FAILED}
+
+
+@pytest.mark.parametrize("tags", [{}, {"k" * 63: "v" * 255}, {str(number): "" for number in range(64)}])
+def test_something_has_so_many_tags_and_no_longer_ones(tags: dict[str, str]) -> None:
+    check_tags(tags)
+
+
+@pytest.mark.parametrize("tags", [{"": "v"}, {"k" * 64: "v"}, {"k": "v" * 256}, {str(n): "" for n in range(65)}])
+def test_more_or_longer_tags_are_refused(tags: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="tags holds at most 64"):
+        check_tags(tags)
+    # What is started has them for as long as it is kept, and so has all that it calls.
+    for order in (lambda: RunStart(workflow="a", tags=tags), lambda: RunFork(from_="a", tags=tags)):
+        with pytest.raises(ValueError, match="tags holds at most 64"):
+            order()
+    with pytest.raises(ValueError, match="by has at most"):
+        RunFork(from_="a", by="x" * 201)
