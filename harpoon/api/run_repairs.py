@@ -33,14 +33,17 @@ from harpoon.model.run_shown import RunObject
 async def retry_run(request: web.Request) -> web.Response:
     """Have an operation done anew, and all that it leads to; a run that is over goes on by it.
 
-    What is open of that part closes as cancelled. Joins know of what lies outside the part by what it was closed with
+    Of an operation with ``foreach`` some of its items may be named; it keeps what the others came to. What is open of
+    that part closes as cancelled. Joins know of what lies outside the part by what it was closed with
     last. The run has its workflow's deadline anew, and may come to as much again. What its end had broken off elsewhere
     goes on, too.
     """
     body = await read_json(request)
     order = await decode(request, RunRetry, body)
     audit = _audit(request, order)
-    return await _repair(request, body, lambda run, now_ms: repairing.retry_from(run, order.from_, audit, now_ms))
+    return await _repair(
+        request, body, lambda run, now_ms: repairing.retry_from(run, order.from_, audit, now_ms, order.items)
+    )
 
 
 async def skip_in_run(request: web.Request) -> web.Response:

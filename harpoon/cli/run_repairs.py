@@ -43,13 +43,24 @@ class Audit:
     examples=(
         "harpoon run retry o-17 --from pay",
         'harpoon run retry o-17 --from pay --reason "bank was down" --by ann',
+        "harpoon run retry resize --from each --failed",
+        "harpoon run retry resize --from each --item 3 --item 17",
     ),
 )
-def retry(
+def retry(  # noqa: PLR0913 one option each
     *,
     remote: Remote,
     run: Run,
     from_: Annotated[str, typer.Option("--from", help="The operation to begin at.", metavar="OP", show_default=False)],
+    item: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Of one with foreach, or of a batch: only this item; the others are kept. May be repeated.",
+            metavar="N",
+            min=0,
+        ),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Likewise: all items that came to nothing.")] = False,
     audit: Audit,
     namespace: Namespace = DEFAULT_NAMESPACE,
     form: Format = Output.TABLE,
@@ -59,7 +70,11 @@ def retry(
     What is open of that part closes as cancelled. What lies outside it stays as it is, and joins know of it. The run
     has its workflow's deadline anew. At most 100 times a run.
     """
+    if item and failed:
+        raise Invalid("--item names items, and --failed means all that came to nothing; give one of them")
     body = {"from": from_, **audit.told()}
+    if item or failed:
+        body["items"] = item or []
     told = remote.client().post("namespaces", namespace, "runs", run, "retry", body=body).body
     tell_done(told, form, f"goes on from {from_}; to see it: harpoon describe run/{run}")
 

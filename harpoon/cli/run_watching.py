@@ -1,14 +1,18 @@
 """Following what happens in runs, a line for each event."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from harpoon.cli import columns, output, run_waiting, terminal
 from harpoon.cli.options import Output
 from harpoon.cli.session import Session
 from harpoon.client.watch import RunSelection
 from harpoon.kit.errors import Invalid
+
+#: Characters of an output on one line.
+OUTPUT_MAX: Final = 80
 
 
 def watch(client: Session, namespace: str, run: str, after: int | None, form: Output) -> None:
@@ -62,17 +66,33 @@ def _gist(event: Mapping[str, Any]) -> str:
     """Say in a few words what happened."""
     parts = []
     if op := event.get("op"):
-        parts.append(f"{op} (visit {event['visit']}, attempt {event['attempt']})")
+        which = [f"{word} {event[word]}" for word in ("visit", "attempt") if event.get(word)]
+        parts.append(f"{op} ({', '.join(which)})" if which else str(op))
     if signal := event.get("name"):
         parts.append(f"signal {signal}" + (f" with key {event['key']}" if event.get("key") else ""))
     parts += [
         f"{word} {event[field]}"
-        for field, word in (("label", "as"), ("worker", "by"), ("by", "by"), ("clock", "clock"), ("status", "as"))
+        for field, word in (
+            ("label", "as"),
+            ("worker", "by"),
+            ("by", "by"),
+            ("clock", "clock"),
+            ("status", "as"),
+            ("generation", "to generation"),
+        )
         if event.get(field)
     ]
     told = " ".join(parts)
+    if event["kind"] == "closed" and event.get("output") is not None:
+        told += f", {_short(event['output'])}"
     if why := event.get("error") or event.get("reason"):
         told += f": {why}"
     if opened := ", ".join(str(one["op"]) for one in event.get("opened") or ()):
         told += f" → {opened}"
     return told.strip()
+
+
+def _short(output: object) -> str:
+    """Write what an attempt came to, shortened."""
+    text = json.dumps(output, ensure_ascii=False)
+    return text if len(text) <= OUTPUT_MAX else f"{text[:OUTPUT_MAX]}…"

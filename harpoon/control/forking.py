@@ -186,7 +186,7 @@ def _copied(
     if not run.status.is_over:
         own += step.cancel(run, f"forked from run {header.origin} while that went on", now_ms)
     # The new run's id tells the order apart from others.
-    own += repairing.retry_from(run, asked.order.from_, asked.audit._replace(order=""), now_ms)
+    own += repairing.retry_from(run, asked.order.from_, asked.audit._replace(order=""), now_ms, asked.order.items)
     copied = orjson.dumps([dump(event) for event in events[len(header.started) :]])[1:-1]
     return _Copy(Conducted(run, header, fixed_part(header), 0, moves_of(events)), copied, own)
 

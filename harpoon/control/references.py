@@ -181,8 +181,9 @@ def _fix_of(known: AwaitedRun) -> str:
     if known.status is None:
         return f"harpoon run start{where} WORKFLOW --id {known.run}"
     if known.status.is_over:
-        again = f"harpoon run start{where} {known.workflow or 'WORKFLOW'} --id ANOTHER-ID"
-        return f"{again}, and name that in depends_on"
+        anew = f"harpoon run start{where} {known.workflow or 'WORKFLOW'} --id ANOTHER-ID, and name that in depends_on"
+        # What is not kept any more cannot be tried again.
+        return f"harpoon run retry{where} {known.run} --from OPERATION; or {anew}" if known.workflow else anew
     return ""
 
 

@@ -26,7 +26,7 @@ GROUPS_SHOWN: Final = 200
 _AT_ONCE: Final = 8
 #: What has stored more is not looked into: it would hold up all others.
 _BYTES_MAX: Final = 16 << 20
-#: Runs looked at before others get their turn.
+#: Runs looked at before others get their turn; a run of more events is looked into beside the loop.
 _SLICE: Final = 500
 _READY: Final = "ready"
 _RUNNING: Final = "running"
@@ -55,9 +55,10 @@ async def report(reader: RunReader, wanted: Wanted, clock: Clock, revision: str)
     began = clock.now().elapsed
     headers, left = await list_runs(reader, wanted.choice)
     told = Report(wanted.by, wanted.key)
-    for header in headers:
+    for place, header in enumerate(headers, 1):
         told.count(header)
-    await asyncio.sleep(0)
+        if place % _SLICE == 0:
+            await asyncio.sleep(0)
     seen = 0
     is_whole = not left
     while seen < len(headers) and clock.now().elapsed - began < wanted.within:
@@ -66,10 +67,13 @@ async def report(reader: RunReader, wanted: Wanted, clock: Clock, revision: str)
         is_whole = is_whole and len(fit) == len(some)
         logs = await asyncio.gather(*(_events(reader, header) for header in fit))
         for header, events in zip(fit, logs, strict=True):
-            told.look_into(header, read(events))
-            await asyncio.sleep(0)
+            if len(events) <= _SLICE:
+                told.look_into(header, read(events))
+                await asyncio.sleep(0)
+            else:
+                await asyncio.to_thread(lambda header, events: told.look_into(header, read(events)), header, events)
         seen += len(some)
-    groups, groups_left = told.groups(GROUPS_SHOWN)
+    groups, groups_left = await asyncio.to_thread(told.groups, GROUPS_SHOWN)
     return RunReport(
         revision=revision,
         by=wanted.by,

@@ -55,6 +55,9 @@ class Visit:
     opened: Opened
     #: In order; at least one.
     tries: list[Try]
+    #: Of an operation with ``foreach``: items that it does anew, and the visit that it keeps the others of; 0: none.
+    anew: frozenset[int] = frozenset()
+    before: int = 0
 
     @property
     def latest(self) -> Try:
@@ -83,6 +86,8 @@ class Chronicle:
 
     #: In the order in which they were opened.
     visits: dict[tuple[str, int], Visit] = field(default_factory=dict)
+    #: Operation → items that its next visit does anew.
+    anew: dict[str, tuple[int, ...]] = field(default_factory=dict)
     #: Those that are not consumed, by id.
     signals: dict[str, Signalled] = field(default_factory=dict)
     status: Status = Status.RUNNING
@@ -149,7 +154,10 @@ def _note(told: Chronicle, event: Event) -> None:
 def _open(told: Chronicle, event: Event, opened: Iterable[Opened]) -> None:
     for one in opened:
         first = Try(1, event.now_ms)
-        told.visits[one.op, one.visit] = Visit(one.op, one.visit, event.now_ms, one, [first])
+        visit = told.visits[one.op, one.visit] = Visit(one.op, one.visit, event.now_ms, one, [first])
+        anew = told.anew.pop(one.op, None)
+        if anew is not None:
+            visit.anew, visit.before = frozenset(anew), one.visit - 1
 
 
 def _close(told: Chronicle, event: Closed) -> None:
@@ -196,3 +204,5 @@ def _repair(told: Chronicle, event: RetriedFrom | SetTo) -> None:
     if isinstance(event, SetTo):
         one = told.visits[event.op, event.visit].latest
         one.ended_ms, one.label, one.error, one.output = event.now_ms, event.label, "", event.output
+    elif event.items is not None:
+        told.anew[event.op] = event.items

@@ -163,6 +163,8 @@ class RetriedFrom(NamedTuple):
     cancelled: tuple[tuple[str, int, int], ...] = ()
     #: The operation, and what the end of the run had broken off.
     opened: tuple[Opened, ...] = ()
+    #: Of an operation with ``foreach``: the items that are done anew, while it keeps the others; None: all are.
+    items: tuple[int, ...] | None = None
 
 
 class SetTo(NamedTuple):
@@ -237,6 +239,7 @@ _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 _OPENED_AT: Final = {kind: kind._fields.index("opened") for kind in _LETTERS if "opened" in kind._fields}
 #: Where a kind has attempts that it cancels.
 _CANCELLED_AT: Final = {kind: kind._fields.index("cancelled") for kind in _LETTERS if "cancelled" in kind._fields}
+_ITEMS_AT: Final = RetriedFrom._fields.index("items")
 _WIDTHS: Final = {kind: len(kind._fields) for kind in _LETTERS}
 _OPENED_WIDTH: Final = len(Opened._fields)
 
@@ -261,6 +264,8 @@ def dump(event: Event) -> list[object]:
     at = _CANCELLED_AT.get(kind)
     if at is not None:
         written[at + 1] = [list(each) for each in cast("tuple[tuple[str, int, int], ...]", event[at])]
+    if kind is RetriedFrom and event[_ITEMS_AT] is not None:
+        written[_ITEMS_AT + 1] = list(cast("tuple[int, ...]", event[_ITEMS_AT]))
     return _trim(written, _DEFAULTS[kind])
 
 
@@ -281,6 +286,8 @@ def load(written: Sequence[object]) -> Event:
     at = _CANCELLED_AT.get(kind)
     if at is not None and len(fields) > at:
         fields[at] = tuple([tuple(each[:3]) for each in cast("list[list[object]]", fields[at])])
+    if kind is RetriedFrom and len(fields) > _ITEMS_AT and fields[_ITEMS_AT] is not None:
+        fields[_ITEMS_AT] = tuple(cast("list[int]", fields[_ITEMS_AT]))
     if kind is Ended:
         fields[2:3] = [Status(cast("str", status)) for status in fields[2:3]]
     try:

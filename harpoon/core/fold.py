@@ -29,7 +29,7 @@ from harpoon.core.event import (
     Warned,
 )
 from harpoon.core.graph import Kind, Node
-from harpoon.core.items import group_of, has_room, list_of, note
+from harpoon.core.items import group_after, group_of, has_room, list_of, note
 from harpoon.core.measure import json_bytes
 from harpoon.core.run import Attempt, Claim, Cut, Incident, Kept, Latest, Progress, Ref, Run, SignalKey, VisitKey
 from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
@@ -67,7 +67,7 @@ def _open_item(run: Run, node: Node, visit: int) -> None:
     """Take note in its group that an item is under way."""
     key, index = node.group_of(visit)
     group = run.groups[key]
-    assert index == group.opened, f"item {index} of {key} is opened, but {group.opened} is next"
+    assert index == group.following, f"item {index} of {key} is opened, but {group.following} is next"
     group.opened += 1
     group.open[index] = (node.name, visit)
     _look_for_room(run, key)
@@ -114,7 +114,11 @@ def _open(run: Run, node: Node, opened: Opened, origin: int, now_ms: int) -> Non
     if is_at_once(node, attempt):
         return
     if node.each is not None:
-        run.groups[key] = group_of(node.each, cast("list[object]", opened.input))
+        anew = run.anew.pop(op, None)
+        if anew is None:
+            run.groups[key] = group_of(node.each, cast("list[object]", opened.input))
+        else:
+            run.groups[key] = group_after(run.went[op], anew)
         _look_for_room(run, key)
         return
     if node.handler is not None:
@@ -166,6 +170,7 @@ def _closed(run: Run, event: Closed) -> None:
     output = event.output if event.signal is None else _take(run, event.signal).payload
     if (group := run.groups.pop(key, None)) is not None:
         run.roomy.pop(key, None)
+        run.went[event.op] = group
         output = list_of(node, group, event.label)
         for op, visit, _ in event.cancelled:
             _close(run, run.open[op, visit], CANCELLED, None, "")
@@ -327,6 +332,8 @@ def _cancel_asked(run: Run, event: CancelAsked) -> None:
 def _retried_from(run: Run, event: RetriedFrom) -> None:
     repair.renew(run, event.order, event.deadline_ms)
     _cancel(run, event.cancelled)
+    if event.items is not None:
+        run.anew[event.op] = event.items
     repair.reset(run, event.op)
     run.point_anew()
     open_visits(run, event.opened, event.now_ms)
@@ -361,14 +368,18 @@ def _cancel(run: Run, cancelled: Iterable[tuple[str, int, int]]) -> None:
 
 def _forget_items(run: Run, key: VisitKey) -> None:
     """Forget the items of a visit that is closed otherwise than by these, if it has any."""
-    run.groups.pop(key, None)
-    run.roomy.pop(key, None)
+    group = run.groups.pop(key, None)
+    if group is not None:
+        run.went[key[0]] = group
+        run.roomy.pop(key, None)
 
 
 def _moved(run: Run, event: Moved) -> None:
     graph = run.graphs[event.generation]
     recode, joined = moving.recoder(run.graph, graph), moving.rejoin(run, graph)
     run.pending = deque([*map(recode, run.pending), *joined.complete])
+    run.went = moving.went_by(run, graph)
+    run.anew = {op: items for op, items in run.anew.items() if op in run.went}
     run.occurred = joined.occurred
     run.inputs = moving.inputs_by(run, graph)
     run.scope["inputs"] = dict(run.inputs)
@@ -408,6 +419,7 @@ def _ended(run: Run, event: Ended) -> None:
     for attempt in list(run.open.values()):
         _close(run, attempt, CANCELLED, None, "")
     run.pending.clear()
+    run.went |= {op: group for (op, _), group in run.groups.items()}
     run.groups.clear()
     run.roomy.clear()
     run.wakes.clear()

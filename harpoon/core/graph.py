@@ -5,6 +5,7 @@ and each of its visits has a *group*. The other one, `member_of` its name, does 
 items of these groups, numbered so that either tells the other. Edges lead neither to it nor from it.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -153,9 +154,12 @@ class Graph:
     outputs: Template | None
     #: Operations that wait for callbacks, in the order of the manifest.
     callbacks: tuple[str, ...] = field(init=False)
+    #: All nodes, sorted.
+    by_name: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "callbacks", callbacks_of(self.spec))
+        object.__setattr__(self, "by_name", tuple(sorted(self.nodes)))
 
     def opens(self, pending: int) -> str:
         """Return the operation that is opened by what is pending: by a trigger, or ``~i``.
@@ -166,11 +170,11 @@ class Graph:
             return self.triggers[pending].op
         if ~pending < len(self.starts):
             return self.starts[~pending]
-        return sorted(self.nodes)[~pending - len(self.starts)]
+        return self.by_name[~pending - len(self.starts)]
 
     def anew(self, op: str) -> int:
         """Return what is pending when an operation is to be opened by no trigger."""
-        return ~(len(self.starts) + sorted(self.nodes).index(op))
+        return ~(len(self.starts) + bisect_left(self.by_name, op))
 
     @property
     def operations(self) -> Mapping[str, Operation]:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from harpoon.core.graph import Each, Graph, Node, Trigger
 from harpoon.core.repair import closed_as, owner_of
-from harpoon.core.run import Run
+from harpoon.core.run import Group, Run
 from harpoon.core.wiring import possible
 from harpoon.model.inputs import WrongInputs, check_inputs
 from harpoon.model.label import CANCELLED
@@ -55,14 +55,14 @@ def stands_at(run: Run) -> tuple[str, ...]:
 
 def recoder(old: Graph, new: Graph) -> Callable[[int], int]:
     """Return what tells what is pending by another form, given what is by the old one; its operation is there."""
-    known = _wires(new)
+    known, starts = _wires(new), {op: index for index, op in enumerate(new.starts)}
 
     def recode(code: int) -> int:
         op = old.opens(code)
         if code >= 0:
             found = known.get(_wire(old.triggers[code]))
             return new.anew(op) if found is None else found
-        return ~new.starts.index(op) if ~code < len(old.starts) and op in new.starts else new.anew(op)
+        return ~starts[op] if ~code < len(old.starts) and op in starts else new.anew(op)
 
     return recode
 
@@ -102,6 +102,19 @@ def inputs_by(run: Run, graph: Graph) -> Mapping[str, object]:
     return check_inputs(graph.spec.inputs, given)
 
 
+def went_by(run: Run, graph: Graph) -> dict[str, Group]:
+    """Return what is kept of items by another form, for them to be done anew: of what goes through them alike."""
+    return {
+        op: group
+        for op, group in run.went.items()
+        if (node := graph.nodes.get(op)) is not None and _is_alike(run.graph.nodes[op].each, node.each)
+    }
+
+
+def _is_alike(old: Each | None, new: Each | None) -> bool:
+    return old is not None and new is not None and _kept(old) == _kept(new)
+
+
 def _objections(run: Run, graph: Graph) -> Iterator[str]:
     for op, visit in sorted(run.open):
         yield from _stands(run, graph, op, visit)
@@ -117,14 +130,24 @@ def _objections(run: Run, graph: Graph) -> Iterator[str]:
         op = run.graph.triggers[index].op
         if op not in graph.nodes:
             yield f"operation {op} is gone, and {_joined(has)} has occurred for it"
-    for op, progress in run.ops.items():
-        node, latest = graph.nodes.get(op), progress.latest
-        if node is not None and latest is not None and latest.label not in (CANCELLED, *possible(node.spec)):
-            yield f"{op} was closed as {latest.label}, which it does not give any more"
+    yield from _closings(run, graph)
     try:
         inputs_by(run, graph)
     except WrongInputs as error:
         yield f"its inputs are not what the workflow is given: {error}"
+
+
+def _closings(run: Run, graph: Graph) -> Iterator[str]:
+    """Yield why what has closed cannot have."""
+    opened = {op for op, _ in run.open}
+    for op, progress in run.ops.items():
+        node, latest = graph.nodes.get(op), progress.latest
+        if node is not None and latest is not None and latest.label not in (CANCELLED, *possible(node.spec)):
+            yield f"{op} was closed as {latest.label}, which it does not give any more"
+        # Of an open visit that is told with it.
+        old = None if op in opened else run.graph.nodes.get(op)
+        if old is not None and node is not None and old.each and node.each and old.each.most != node.each.most:
+            yield f"{op} has gone through items, which are numbered by the max of its foreach; that is another one now"
 
 
 def _stands(run: Run, graph: Graph, op: str, visit: int) -> Iterator[str]:
@@ -136,7 +159,7 @@ def _stands(run: Run, graph: Graph, op: str, visit: int) -> Iterator[str]:
     elif new is None:
         yield f"operation {op}, at which it stands, is gone"
     elif _does(old) != _does(new):
-        yield f"operation {op}, at which it stands, was a {_does(old)} and is a {_does(new)}"
+        yield f"operation {op}, at which it stands, is no {_does(old)} any more, but a {_does(new)}"
     elif run.ops[op].used > new.visits:
         yield f"{op} is in visit {visit}, and may have {new.visits} now"
     elif old.each is not None and new.each is not None and _kept(old.each) != _kept(new.each):
@@ -147,7 +170,7 @@ def _items(old: Node, new: Node | None) -> Iterator[str]:
     """Yield why an open item cannot go on, beside what keeps that which it is an item of."""
     if new is not None and _does(old) != _does(new):
         assert old.home is not None, "it is an item"
-        yield f"an item of {old.home.op}, at which it stands, was a {_does(old)} and is a {_does(new)}"
+        yield f"an item of {old.home.op}, at which it stands, is no {_does(old)} any more, but a {_does(new)}"
 
 
 def _kept(each: Each) -> tuple[int, bool]:
@@ -168,7 +191,7 @@ def _failures(run: Run, graph: Graph) -> Iterator[str]:
 def _does(node: Node) -> str:
     wait = node.spec.wait
     if wait is None or node.each is not None:
-        return node.kind.value if node.each is None else "operation with items"
+        return node.kind.value if node.each is None else "foreach"
     key = "" if wait.key is None else " with a key"
     if wait.callback:
         return "wait for a callback"

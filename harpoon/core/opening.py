@@ -29,7 +29,7 @@ def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
         return Opened(op, visit, trigger), _OVERHEAD
     try:
         if node.each is not None:
-            value, key, due_ms = _items(node, node.each, run.scope), None, None
+            value, key, due_ms = _items(run, node, node.each), None, None
         else:
             value, key, due_ms = _values(node, visit, run.scope, now_ms)
     except Failed as error:
@@ -41,8 +41,9 @@ def open_item(run: Run, now_ms: int) -> tuple[Opened, int]:
     """Return the next item of the first group that has room, and about how many bytes that takes."""
     name, number = key = next(iter(run.roomy))
     group = run.groups[key]
-    op, visit = run.graph.nodes[name].member(number, group.opened)
-    scope = {**run.scope, "item": group.items[group.opened], "index": group.opened}
+    index = group.following
+    op, visit = run.graph.nodes[name].member(number, index)
+    scope = {**run.scope, "item": group.items[index], "index": index}
     try:
         value, waits_for, due_ms = _values(run.graph.nodes[op], visit, scope, now_ms)
     except Failed as error:
@@ -50,8 +51,10 @@ def open_item(run: Run, now_ms: int) -> tuple[Opened, int]:
     return Opened(op, visit, None, value, None, waits_for, due_ms), json_bytes(value) + _OVERHEAD
 
 
-def _items(node: Node, each: Each, scope: Mapping[str, object]) -> object:
-    value = None if node.input is None else node.input.value(scope)
+def _items(run: Run, node: Node, each: Each) -> object:
+    if node.name in run.anew:
+        return list(run.went[node.name].items)
+    value = None if node.input is None else node.input.value(run.scope)
     if not isinstance(value, list):
         raise Failed("items came to something else than a list")
     if len(value) > each.most:

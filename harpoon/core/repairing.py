@@ -5,6 +5,7 @@ nothing when it comes again. Each repair is written down with who gave it and wh
 workflow anew, and adds at most what a run may come to; there are `core.repair.REPAIRS_MAX` of them.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -45,24 +46,51 @@ class Value(NamedTuple):
     output: object = None
 
 
-def retry_from(run: Run, op: str, audit: Audit, now_ms: int) -> list[Event]:
+def retry_from(run: Run, op: str, audit: Audit, now_ms: int, items: Sequence[int] | None = None) -> list[Event]:
     """Have an operation, and all that it leads to, done anew.
 
+    Args:
+        run: Which is repaired.
+        op: The operation.
+        audit: Who wants it, and why.
+        now_ms: When.
+        items: Of one with ``foreach``, these alone; it keeps what the others came to. None are: all that came to
+            nothing. None: all.
+
     Raises:
-        Refused: It was never opened, or a failure elsewhere would end the run at once.
+        Refused: It was never opened, or a failure elsewhere would end the run at once; it has no such items.
     """
     if audit.order and audit.order in run.orders:
         return []
     _check(run, op)
     if op not in run.ops:
         raise Refused("unopened", f"{op} was never opened in this run; retry from an operation that was")
-    part = part_of(run.graph, op)
+    part, anew = part_of(run.graph, op), None if items is None else _anew(run, op, items)
     _check_failures(run, [one for one in run.unhandled.values() if one.op not in part])
     step = Step(run, now_ms)
     cancelled = tuple([(*key, run.open[key].ref.attempt) for key in led_to(run, op)])
-    step.advance(RetriedFrom(step.seq, step.now_ms, op, _deadline_ms(step), *audit.cut(), cancelled))
+    step.advance(RetriedFrom(step.seq, step.now_ms, op, _deadline_ms(step), *audit.cut(), cancelled, (), anew))
     _settle(step)
     return step.events
+
+
+def _anew(run: Run, op: str, items: Sequence[int]) -> tuple[int, ...]:
+    """Return the items of an operation that are done anew, in their order."""
+    each = run.graph.nodes[op].each
+    latest = max([key for key in run.groups if key[0] == op], default=None)
+    group = run.went.get(op) if latest is None else run.groups[latest]
+    if each is None or group is None:
+        raise Refused("items", f"{op} has no items that could be done anew; leave them out")
+    left = [index for index, is_done in enumerate(group.done) if not is_done]
+    if any(not 0 <= index < len(group.items) for index in items):
+        raise Refused("items", f"{op} has items 0 to {len(group.items) - 1}")
+    anew = sorted(set(items)) if items else left
+    if not anew:
+        raise Refused("items", f"all {len(group.items)} items of {op} are done; say which is to be done anew")
+    others = len(left) - sum(not group.done[index] for index in anew)
+    if others > each.tolerate:
+        raise Refused("items", f"{others} other items of {op} came to nothing, too; have all of them done anew")
+    return tuple(anew)
 
 
 def set_to(run: Run, op: str, visit: int | None, value: Value, audit: Audit, now_ms: int) -> list[Event]:

@@ -159,6 +159,20 @@ class Group:
     outputs: list[object] = field(default_factory=list)
     #: Of ``outputs``, as a list in JSON.
     bytes: int = 2
+    #: 1 for each that came to something, by index.
+    done: bytearray = field(default_factory=bytearray)
+    #: Those that are to be done, in their order: the others were before; None: all.
+    anew: Sequence[int] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many are to be done."""
+        return len(self.items) if self.anew is None else len(self.anew)
+
+    @property
+    def following(self) -> int:
+        """The item that is opened next."""
+        return self.opened if self.anew is None else self.anew[self.opened]
 
 
 #: The name of a signal, and its key.
@@ -210,6 +224,10 @@ class Run:
     ready: dict[VisitKey, Attempt] = field(default_factory=dict)
     #: Of the open visits of operations with ``foreach``.
     groups: dict[VisitKey, Group] = field(default_factory=dict)
+    #: Operation with ``foreach`` → the items of that of its visits which was closed last.
+    went: dict[str, Group] = field(default_factory=dict)
+    #: Operation with ``foreach`` → the items that its next visit does anew, by virtue of a repair; it keeps the others.
+    anew: dict[str, Sequence[int]] = field(default_factory=dict)
     #: Those of them of which another item may be opened now, in this order.
     roomy: dict[VisitKey, None] = field(default_factory=dict)
     #: Operations that were ever fired.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from harpoon.core.chronicle import Chronicle, Visit
-from harpoon.core.graph import home_of, item_of
+from harpoon.core.graph import home_of, item_of, member_of
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import ItemCounts, ItemStatus
@@ -52,7 +52,24 @@ def counted(told: Chronicle, plot: Plot) -> dict[tuple[str, int], ItemCounts]:
         place = place_of(visit, plot)
         if place is not None:
             found[place[0]][status_of(visit)] += 1
+    for key, group in found.items():
+        visit = told.visits[key]
+        if visit.before:
+            kept = [index for index in range(len(items_of(visit))) if index not in visit.anew]
+            items = [item_at(told, plot, visit, index) for index in kept]
+            group.update(status_of(item) for item in items if item is not None)
     return {key: _told(told.visits[key], group) for key, group in found.items()}
+
+
+def item_at(told: Chronicle, plot: Plot, whole: Visit, index: int) -> Visit | None:
+    """Return the visit that is an item of another one, or that this one keeps the item of; None: it was not opened."""
+    operation = plot.operations[whole.op]
+    assert operation.foreach is not None, "it has items"
+    while whole.before and index not in whole.anew:
+        whole = told.visits[whole.op, whole.before]
+    if member_of(whole.op) in plot.bare:
+        return told.visits.get((member_of(whole.op), (whole.visit - 1) * operation.foreach.most + 1 + index))
+    return told.visits.get((member_of(whole.op, index), whole.visit))
 
 
 def place_of(visit: Visit, plot: Plot) -> tuple[tuple[str, int], int] | None:

@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from harpoon.core.chronicle import Chronicle, Visit
-from harpoon.core.graph import member_of
-from harpoon.core.run_groups import Plot, items_of, status_of
+from harpoon.core.run_groups import Plot, item_at, items_of, status_of
 from harpoon.core.run_picture import state_of, waits_for
 from harpoon.model.run_shown import ItemObject, ItemStatus
 
@@ -37,11 +36,8 @@ def _items(whole: Visit, told: Chronicle, plot: Plot, now_ms: int) -> Iterator[I
     operation = plot.operations.get(whole.op)
     if operation is None or operation.foreach is None:
         return
-    before = (whole.visit - 1) * operation.foreach.most + 1
-    is_of_steps = member_of(whole.op) not in plot.bare
     for index, value in enumerate(items_of(whole)):
-        key = (member_of(whole.op, index), whole.visit) if is_of_steps else (member_of(whole.op), before + index)
-        visit = told.visits.get(key)
+        visit = item_at(told, plot, whole, index)
         item = _pending(whole, index, value)
         yield item if visit is None else _begun(item, visit, told, plot, now_ms)
 

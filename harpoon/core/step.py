@@ -37,7 +37,7 @@ from harpoon.model.run import Status
 #: Characters of a reason.
 TEXT_MAX: Final = 1024
 #: What is wrong with what was said; all other refusals come of how the run stands.
-MISTAKES: Final = frozenset({"label", "output", "payload", "signal", "unknown"})
+MISTAKES: Final = frozenset({"items", "label", "output", "payload", "signal", "unknown"})
 
 
 class Refused(Exception):

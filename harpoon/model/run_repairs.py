@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harpoon.model.foreach import ITEMS_MAX
 from harpoon.model.label import DONE
 from harpoon.model.name import check_tags
 
@@ -33,6 +34,14 @@ class RunRetry(Repair):
 
     #: The operation; it was opened before.
     from_: str
+    #: Of one with ``foreach``, or of a batch: do these items anew, by their numbers, and keep what the others came to;
+    #: of an empty list: all that came to nothing. Null: all of it.
+    items: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        Repair.__post_init__(self)
+        if len(self.items or ()) > ITEMS_MAX:
+            raise ValueError(f"items holds at most {ITEMS_MAX}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,7 @@ class Workflow:
             tags: By their keys.
             inputs: JSON Schemas by the inputs' names.
             deadline: By when a run is over, such as ``24h``.
-            on_failure: ``cancel`` or ``continue``.
+            on_failure: ``cancel``, ``continue`` or ``park``.
         """
         self._metadata = _given(name=name, namespace=namespace, tags=None if tags is None else dict(tags))
         self._spec = _given(inputs=None if inputs is None else dict(inputs), deadline=deadline, on_failure=on_failure)

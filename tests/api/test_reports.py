@@ -54,6 +54,19 @@ async def test_runs_are_reported_by_workflow_operation_and_tag() -> None:
         assert (await told(rig, path="/v1/reports/runs")).runs == 5
 
 
+async def test_a_long_run_is_looked_into_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harpoon.control.reports._SLICE", 1)
+    async with a_runs_rig() as rig:
+        await declare(rig, PLAIN)
+        for number in range(3):
+            await start(rig, f"f-{number}", workflow="flow")
+        worker = Worker(rig, "shop.pack")
+        await worker.close(await worker.claim())
+        whole = await told(rig)
+        assert (whole.looked_into, whole.groups[0].visits, whole.is_whole) == (3, 3, True)
+        assert (await rig.get("/v1/stats")).json["operations"] == {"ready": 2}
+
+
 async def test_a_report_says_how_far_it_came() -> None:
     async with a_runs_rig() as rig:
         await declare(rig, PLAIN)

@@ -210,3 +210,32 @@ async def test_the_page_about_batches_shows_one_and_names_every_field() -> None:
     assert document.value == yaml.load_documents((ROOT / "examples/batches/resize.yaml").read_text(), "")[0].value
     named = set(re.findall(r"^\| `spec\.(\w+)`", text, re.MULTILINE))
     assert named == {field.name for field in fields(BatchSpec)}
+
+
+async def test_what_failed_is_done_anew_and_the_rest_is_kept() -> None:
+    async with a_runs_rig() as rig:
+        await begin(rig, a_batch(mode="in_order", collect=True))
+        worker = Worker(rig, "img.resize")
+        await worker.close(await worker.claim(), output="A")
+        await worker.close(await worker.claim(), "fail", error="no image")
+        assert (await detail(rig))["status"] == "failed"
+        as_problem(await rig.ask("POST", f"{RUNS}/resize/retry", {"from": "each", "items": [7]}), 400, "invalid")
+        as_problem(await rig.ask("POST", f"{RUNS}/resize/retry", {"from": "each", "items": [0]}), 400, "invalid")
+        told = await rig.ask("POST", f"{RUNS}/resize/retry", {"from": "each", "items": []})
+        assert (told.status, told.json["status"]) == (200, "running"), told.body
+        for item in ("b", "c"):
+            claim = await worker.claim()
+            assert claim["input"] == item
+            await worker.close(claim, output=item.upper())
+        told_ = await detail(rig)
+        assert (told_["status"], told_["outputs"]) == ("succeeded", {"results": ["A", "B", "C"]})
+        assert [one["items"]["done"] for one in told_["visits"]] == [1, 3]
+        assert [(one["status"], one["output"]) for one in await items(rig, "?visit=2")] == [
+            ("done", "A"),
+            ("done", "B"),
+            ("done", "C"),
+        ]
+        body = {"from": "each", "items": [1], "by": "ann", "reason": "a better one"}
+        assert (await rig.ask("POST", f"{RUNS}/resize/retry", body)).status == 200
+        await worker.close(await worker.claim(), output="B2")
+        assert (await detail(rig))["outputs"] == {"results": ["A", "B2", "C"]}

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+from harpoon.control.ledger_records import Place, shard_of
 from harpoon.kit import codec
+from harpoon.model.run import Status
 from harpoon.model.run_shown import RunObject
+from harpoon.model.tombstone import Tombstone
+from harpoon.store.port import Put
 from tests.api.runs_rig import RUNS, Worker, a_runs_rig, declare, start
 from tests.api.test_runs import detail, why
 from tests.workflows import a_workflow
@@ -141,3 +145,16 @@ async def test_a_run_is_forked_once_and_both_stay() -> None:
             answer = await rig.ask("POST", f"{RUNS}/o-1/fork", body)
             assert (answer.status, why_ in answer.body.decode()) == (status, True), answer.body
         assert (await rig.ask("POST", f"{RUNS}/o-9/fork", {"from": "pay"})).status == 404
+
+
+async def test_what_is_not_kept_any_more_is_refused_by_that() -> None:
+    async with a_runs_rig() as rig:
+        key = "default/o-7"
+        gone = Tombstone(body_hash="h", status=Status.FAILED, purged_ms=1)
+        await rig.store.commit((), [Put(Place.of(shard_of(key)).gone + key, codec.dump(gone))])
+        for path, body in (("retry", {"from": "a"}), ("set", {"op": "a"}), ("fork", {"from": "a"}), ("move", {})):
+            answer = await rig.ask("POST", f"{RUNS}/o-7/{path}", body)
+            assert (answer.status, "run o-7 has failed, and is not kept any more" in answer.body.decode()) == (
+                410,
+                True,
+            )

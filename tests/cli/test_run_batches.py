@@ -1,6 +1,7 @@
 """Batches at the terminal: started, listed, told item by item, waited for and cancelled."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -68,10 +69,11 @@ def test_batches_and_their_items_are_listed(terminal: Terminal, server: FakeServ
     ]
     server.tell(f"GET {RUNS}/resize/items", Told(body={"revision": "1.9", "items": found}))
     done = terminal.run("get", "items", "resize", server=server.url)
-    assert done.out.splitlines()[1:] == [
-        'each        0       done     1          w1       1.5s     {"n": 0}   {"kb": 3}',
-        'each        1       failed   1          w1       1.5s     {"n": 1}   no image',
-        done.out.splitlines()[3],
+    # How wide the column is in which an open one's time stands, goes by the clock.
+    rows = [re.split(r"\s{2,}", line) for line in done.out.splitlines()[1:]]
+    assert rows[:2] == [
+        ["each", "0", "done", "1", "w1", "1.5s", '{"n": 0}', '{"kb": 3}'],
+        ["each", "1", "failed", "1", "w1", "1.5s", '{"n": 1}', "no image"],
     ]
     assert done.out.splitlines()[3].endswith("a worker that offers img.resize")
     assert "name the run, or the batch" in terminal.run("get", "items", server=server.url).err
@@ -90,3 +92,22 @@ def test_a_batch_is_shown_explained_waited_for_and_cancelled(terminal: Terminal,
     assert terminal.run("wait", "batch/o-17", server=server.url).code == 0
     server.tell(f"DELETE {BATCHES}/resize", Told(body=a_run("resize", status="cancelled")))
     assert terminal.run("delete", "batch/resize", server=server.url).out == "batch/resize cancelled\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [(("--failed",), []), (("--item", "3", "--item", "17"), [3, 17]), ((), None)],
+)
+def test_items_are_done_anew(
+    terminal: Terminal, server: FakeServer, given: tuple[str, ...], sent: list[int] | None
+) -> None:
+    server.tell(f"POST {RUNS}/resize/retry", Told(body=a_run("resize")))
+    done = terminal.run("run", "retry", "resize", "--from", "each", *given, server=server.url)
+    assert done.code == 0, done.err
+    asked = {"from": "each"} if sent is None else {"from": "each", "items": sent}
+    assert server.of(f"POST {RUNS}/resize/retry")[0].body == asked
+
+
+def test_items_are_named_or_those_that_failed_are_meant(terminal: Terminal, server: FakeServer) -> None:
+    done = terminal.run("run", "retry", "resize", "--from", "each", "--item", "1", "--failed", server=server.url)
+    assert (done.code, "give one of them" in done.err) == (2, True)

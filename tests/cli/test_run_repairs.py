@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from harpoon.cli import run_watching
 from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.runs_told import RUNS, WORKFLOWS, a_detail, a_run, a_visit, a_workflow
 from tests.cli.terminal_rig import Terminal
@@ -132,3 +135,18 @@ def test_who_applies_a_workflow_is_told_of_open_runs(terminal: Terminal, server:
     ) in done.err
     done = terminal.run("diff", str(path), server=server.url)
     assert "4 open runs stay on generation g1" in done.out
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            {"op": "pay", "by": "ann", "reason": "bank was down", "opened": [{"op": "pay"}]},
+            "pay by ann: bank was down → pay",
+        ),
+        ({"op": "pay", "visit": 2, "label": "done", "by": "ann"}, "pay (visit 2) as done by ann"),
+        ({"generation": "g2", "by": "ann"}, "by ann to generation g2"),
+    ],
+)
+def test_repairs_are_told_in_a_line(event: dict[str, object], line: str) -> None:
+    assert run_watching._gist(event) == line

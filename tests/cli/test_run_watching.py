@@ -93,3 +93,11 @@ def test_what_cannot_be_watched_so_is_refused(given: tuple[str, ...], terminal: 
     done = terminal.run(*given, server=server.url)
     assert done.code not in (0, 130)
     assert not server.asked
+
+
+def test_what_a_visit_came_to_is_told_with_it_shortened(terminal: Terminal, server: FakeServer) -> None:
+    small, large = {**CLOSED, "output": {"kb": 3}}, {**CLOSED, "seq": 6, "output": "x" * 500}
+    server.tell(ONE, Told(lines=[a_change(small, large), {**OVER, "seq": 6}]))
+    first, second = terminal.run("run", "watch", "o-17", server=server.url).out.splitlines()
+    assert first.endswith('as done, {"kb": 3} → tell')
+    assert second.endswith('as done, "' + "x" * 79 + "… → tell")

@@ -82,7 +82,8 @@ async def test_why_names_the_run_with_evidence_and_a_way_out() -> None:
             ("timed_out: its deadline passed",),
         )
         assert slots.fix is not None
-        assert slots.fix.steps == ("harpoon run start migrate --id ANOTHER-ID, and name that in depends_on",)
+        again = "harpoon run start migrate --id ANOTHER-ID, and name that in depends_on"
+        assert slots.fix.steps == (f"harpoon run retry m-42 --from OPERATION; or {again}",)
         [cause] = [one for one in told.causes if one.evidence.get("run")]
         assert cause.sentence == "run m-42 has not succeeded: timed_out: its deadline passed"
         [dependency] = told.dependencies

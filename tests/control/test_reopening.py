@@ -14,6 +14,7 @@ from harpoon.core.step import Refused
 from harpoon.kit.errors import Conflict, Gone, Invalid, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
+from harpoon.model.sub_run import Caller
 from harpoon.model.workflow import OnFailed
 from harpoon.store.memory import MemoryStore
 from tests.control.stage import SHARD, Stage
@@ -185,3 +186,14 @@ async def test_the_part_of_a_header_that_never_changes_is_found_whatever_it_tell
     assert fixed_of_ended(record) == fixed
     with pytest.raises(Invalid, match="does not tell how the run stands"):
         fixed_of_ended(b"{}")
+
+
+@pytest.mark.parametrize("is_remembered", [True, False])
+async def test_a_sub_run_that_is_over_stays_so_for_what_called_it_has_gone_on(is_remembered: bool) -> None:
+    async with Stage(MemoryStore(), CHAIN).at_work() as stage:
+        await stage.start(R1, caller=Caller(run="r0", op="a", visit=1, attempt=1))
+        await stage.do(R1, "a", "fail")
+        if not is_remembered:
+            stage.conductor._ended.clear()
+        with pytest.raises(Conflict, match=r"was called by .* and is over; repair that one"):
+            await retry(stage, "a")

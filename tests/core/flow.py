@@ -200,8 +200,8 @@ class Flow:
         """How everything closed so far: operation and label."""
         return [f"{event.op}.{event.label}" for event in self.log if type(event) is Closed]
 
-    def retry_from(self, op, by="ann", reason="", order=""):
-        return self.take(repairing.retry_from(self.run, op, Audit(by, reason, order), self.now))
+    def retry_from(self, op, by="ann", reason="", order="", items=None):
+        return self.take(repairing.retry_from(self.run, op, Audit(by, reason, order), self.now, items))
 
     def set_to(self, op, label=DONE, output=None, *, visit=None, order=""):
         audit = Audit("ann", "", order)
@@ -268,6 +268,7 @@ def story(run):
     told["pending"] = list(run.pending)
     told["groups"] = run.groups
     told["roomy"] = list(run.roomy)
+    told["went"], told["anew"] = run.went, {op: tuple(items) for op, items in run.anew.items()}
     told["waiting"] = {name: list(keys) for name, keys in run.waiting.items()}
     told["kept"] = list(run.kept.values())
     told["kept_by"] = {name: list(ids) for name, ids in run.kept_by.items()}

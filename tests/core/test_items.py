@@ -7,7 +7,7 @@ import pytest
 from harpoon.core import step
 from harpoon.core.bounds import Share, bounds
 from harpoon.core.chronicle import read
-from harpoon.core.event import Closed, Fired, dump
+from harpoon.core.event import Closed, Fired, dump, load
 from harpoon.core.flaws import flaws
 from harpoon.core.graph import compile_graph
 from harpoon.core.items import LIST_MAX
@@ -510,3 +510,142 @@ def test_items_of_a_known_type_are_given_as_such():
     told = WorkflowSpec(operations={"a": work(foreach=each("${inputs.xs}"), input="${item + 0.5}")}, inputs=schemas)
     flow = begun(told, {"xs": [1.0, 2.5]})
     assert [flow.run.open["a[]", visit].input for visit in (1, 2)] == [1.5, 3.0]
+
+
+def failed_flow(told=None, **foreach):
+    """A run that has failed, for item 1 of 0 to 4 has, when 0 was done; 2 was under way."""
+    flow = begun(told or spec(a=work(foreach=each([10, 11, 12, 13, 14], **foreach), next={"done": "b"}), b=work(
+        input="${ops.a.output}"
+    )))  # fmt: skip
+    flow.do("a[]", output="A", visit=1)
+    flow.do("a[]", "fail", visit=2)
+    assert flow.run.status is Status.FAILED
+    return flow
+
+
+def kept_counts(flow):
+    return visits(read(flow.log), plot_of(flow), flow.now)[0][-1].items
+
+
+def test_what_came_to_nothing_is_done_anew_and_the_rest_is_kept():
+    flow = failed_flow()
+    flow.retry_from("a", items=())
+    assert flow.opened() == ["a#2", "a[]#7", "a[]#8"]
+    assert dump(flow.log[-1])[-1] == [1, 2, 3, 4]
+    assert load(dump(flow.log[-1])) == flow.log[-1]
+    assert [attempt.input for attempt in (flow.run.open["a[]", 7], flow.run.open["a[]", 8])] == [None, None]
+    told = items(read(flow.log), plot_of(flow), Items(visit=2), T0)
+    assert [(one.status.value, one.output) for one in told] == [
+        ("done", "A"), ("open", None), ("open", None), ("pending", None), ("pending", None),
+    ]  # fmt: skip
+    assert (kept_counts(flow).done, kept_counts(flow).open, kept_counts(flow).pending) == (1, 2, 2)
+    for visit in (7, 8, 9, 10):
+        flow.do("a[]", output=visit, visit=visit)
+    assert flow.run.open["b", 1].input == ["A", 7, 8, 9, 10]
+    assert story(flow.again()) == story(flow.run)
+    assert kept_counts(flow) is None
+    assert visits(read(flow.log), plot_of(flow), T0)[0][1].items.done == 5
+
+
+def test_one_item_may_be_done_anew():
+    flow = failed_flow(tolerate=0)
+    with pytest.raises(Refused, match="3 other items of a came to nothing, too"):
+        flow.retry_from("a", items=(1,))
+    flow = begun(spec(a=work(foreach=each([0, 1, 2], tolerate=1, collect=False))))
+    for visit, label in ((1, "done"), (2, "fail"), (3, "done")):
+        flow.do("a[]", label, visit=visit)
+    assert flow.run.status is Status.SUCCEEDED
+    flow.retry_from("a", items=(1, 1))
+    assert flow.opened() == ["a#2", "a[]#5"]
+    flow.do("a[]")
+    assert flow.run.status is Status.SUCCEEDED
+    flow.retry_from("a", items=(0,))
+    assert (flow.opened(), flow.run.groups["a", 3].failed) == (["a#3", "a[]#7"], 0)
+    assert [one.status.value for one in items(read(flow.log), plot_of(flow), Items(visit=3), T0)] == [
+        "open",
+        "done",
+        "done",
+    ]
+    assert story(flow.again()) == story(flow.run)
+
+
+def test_a_failure_that_is_kept_counts():
+    flow = begun(spec(a=work(foreach=each([0, 1, 2], tolerate=1, parallel=3))))
+    for visit, label in ((1, "fail"), (2, "done"), (3, "done")):
+        flow.do("a[]", label, visit=visit)
+    flow.retry_from("a", items=(1,))
+    flow.do("a[]", "fail", error="now")
+    assert flow.run.reason.endswith("2 of 3 items failed, and tolerate is 1; item 1 closed as fail: now")
+
+
+def test_items_of_what_is_open_or_was_cut_short_may_be_done_anew():
+    flow = begun(spec(a=work(foreach=each([0, 1, 2]))))
+    flow.do("a[]", visit=2, output="B")
+    flow.retry_from("a", items=())
+    assert flow.opened() == ["a#2", "a[]#4", "a[]#6"]
+    flow.cancel()
+    flow.retry_from("a", items=())
+    assert flow.opened() == ["a#3", "a[]#7", "a[]#9"]
+    flow.do("a[]", visit=7, output="A")
+    flow.do("a[]", visit=9, output="C")
+    assert flow.run.scope["ops"]["a"]["output"] == ["A", "B", "C"]
+    assert story(flow.again()) == story(flow.run)
+
+
+def test_steps_may_be_done_anew_from_where_they_stopped():
+    flow = begun(together({f"s{number}": work() for number in range(3)}, parallel=1))
+    flow.do("steps[0]")
+    flow.do("steps[1]", "fail")
+    flow.retry_from("steps", items=())
+    assert flow.opened() == ["steps#2", "steps[1]#2"]
+    flow.do("steps[1]")
+    assert [one.status.value for one in items(read(flow.log), plot_of(flow), Items(visit=2), T0)] == [
+        "done",
+        "done",
+        "open",
+    ]
+    flow.do("steps[2]")
+    assert flow.run.status is Status.SUCCEEDED
+
+
+def test_a_list_that_is_too_large_may_become_small_enough():
+    most = LIST_MAX // 3
+    flow = begun(spec(a=work(foreach=each([0, 1, 2], parallel=3), output_max=1 << 20)))
+    for visit in (1, 2):
+        flow.do("a[]", visit=visit, output="x" * most)
+    flow.do("a[]", "fail", visit=3)
+    flow.retry_from("a", items=(0, 2))
+    flow.do("a[]", visit=4, output="y")
+    flow.do("a[]", visit=6, output="x" * most)
+    assert flow.run.status is Status.SUCCEEDED
+    assert flow.run.groups == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [((5,), "a has items 0 to 4"), ((-1,), "a has items 0 to 4")],
+)
+def test_items_that_there_are_not_are_not_done_anew(asked, said):
+    with pytest.raises(Refused, match=said) as told:
+        failed_flow().retry_from("a", items=asked)
+    assert told.value.is_mistake
+
+
+def test_where_nothing_is_left_or_there_are_no_items_that_is_said():
+    flow = begun(spec(a=work(foreach=each([0])), b=work(needs=["a"])))
+    flow.do("a[]")
+    with pytest.raises(Refused, match="all 1 items of a are done"):
+        flow.retry_from("a", items=())
+    with pytest.raises(Refused, match="b has no items"):
+        flow.retry_from("b", items=())
+
+
+def test_items_wait_for_a_paused_run_to_go_on():
+    flow = begun(spec(a=work(foreach=each([0, 1])), b=await_signal("go")))
+    flow.do("a[]", visit=1)
+    flow.pause()
+    flow.retry_from("a", items=(1,))
+    assert (flow.opened(), flow.run.anew) == (["b"], {"a": (1,)})
+    assert story(flow.again()) == story(flow.run)
+    flow.resume()
+    assert (flow.opened(), flow.run.anew) == (["b", "a#2", "a[]#4"], {})

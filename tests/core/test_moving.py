@@ -12,9 +12,10 @@ from harpoon.core.repair import REPAIRS_MAX
 from harpoon.core.run_told import told
 from harpoon.core.step import Refused
 from harpoon.model.inputs import InputSchema
+from harpoon.model.operation import Operation, Wait
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
-from tests.core.flow import MINUTE, SECOND, await_signal, begun, choose, sleep, spec, story, work
+from tests.core.flow import MINUTE, SECOND, await_signal, begun, choose, each, sleep, spec, story, work
 
 OLD = spec(a=work(next={"done": "b"}), b=work(), c=work(), d=work(needs=["b", "c"]))
 
@@ -61,8 +62,8 @@ def test_clocks_are_those_of_the_new_form_but_what_is_claimed_keeps_its_own():
         (
             spec(a=work(next={"done": "b"}), b=sleep(MINUTE), c=await_signal("s"), d=work(needs=["b", "c"])),
             [
-                "operation b, at which it stands, was a worker and is a wait for a moment",
-                "operation c, at which it stands, was a worker and is a wait for a signal",
+                "operation b, at which it stands, is no worker any more, but a wait for a moment",
+                "operation c, at which it stands, is no worker any more, but a wait for a signal",
             ],
         ),
         (
@@ -183,7 +184,7 @@ def test_waits_have_what_is_kept_for_them_by_the_new_form():
     assert (flow.opened(), flow.run.ops["a"].latest.output) == (["c"], 3)
     flow = begun(spec(a=await_signal("go")))
     assert against(flow, spec(a=await_signal("go", key="k"))) == [
-        "operation a, at which it stands, was a wait for a signal and is a wait for a signal with a key"
+        "operation a, at which it stands, is no wait for a signal any more, but a wait for a signal with a key"
     ]
 
 
@@ -221,3 +222,49 @@ def test_of_many_objections_some_are_told():
     many = spec(**{f"o{number}": work() for number in range(TOLD_MAX + 5)})
     told_ = against(begun(many), spec(a=work()))
     assert (len(told_), told_[-1]) == (TOLD_MAX + 1, "and 5 more")
+
+
+def test_what_goes_through_items_goes_on_with_them_if_they_are_as_many():
+    def packing(given=(1, 2, 3), **more):
+        return spec(p=work(foreach=each(list(given), **more)), q=work())
+
+    flow = begun(packing())
+    flow.claim("p[]")
+    assert stands_at(flow.run) == ("p", "q")
+    moved(flow, packing(parallel=3))
+    assert sorted(flow.opened()) == ["p", "p[]", "p[]#2", "p[]#3", "q"]
+    assert against(flow, packing(range(4))) == [
+        "p goes through its items, and max or collect of its foreach are not what they were"
+    ]
+    assert against(flow, packing(collect=False)) != []
+    waits = spec(p=await_signal("go", foreach=each([1, 2, 3])), q=work())
+    assert against(flow, waits) == ["an item of p, at which it stands, is no worker any more, but a wait for a signal"]
+    assert against(flow, spec(p=work(), q=work())) == [
+        "operation p, at which it stands, is no foreach any more, but a worker"
+    ]
+    assert against(flow, spec(q=work())) == ["operation p, at which it stands, is gone"]
+    # What has closed has items that are numbered, too.
+    for visit in (1, 2, 3):
+        ref, token = (flow.ref("p[]", 1), "t1") if visit == 1 else flow.claim("p[]", visit)
+        flow.close(ref, token)
+    assert flow.opened() == ["q"]
+    assert against(flow, packing(range(4))) == [
+        "p has gone through items, which are numbered by the max of its foreach; that is another one now"
+    ]
+    flow.move("g9", compile_graph(packing(collect=False)))
+    assert flow.run.went == {}
+    # Fewer may fail now than have.
+    flow = begun(packing(tolerate=2, parallel=1))
+    flow.do("p[]", "fail")
+    flow.move("g2", compile_graph(packing(parallel=1)))
+    assert flow.run.status is Status.FAILED
+
+
+def test_callbacks_have_their_addresses_by_the_new_form():
+    called = Operation(wait=Wait(callback=True))
+    flow = begun(spec(a=work(), w=called))
+    moved(flow, spec(a=work(next={"done": "v"}), w=called, v=called))
+    assert flow.run.scope["run"]["callbacks"] == {"w": "w/1", "v": "v/1"}
+    assert against(flow, spec(a=work(), w=await_signal("go"))) == [
+        "operation w, at which it stands, is no wait for a callback any more, but a wait for a signal"
+    ]

@@ -14,6 +14,7 @@ from harpoon.core.run_groups import Plot
 from harpoon.core.run_told import told
 from harpoon.core.run_why import summary, why
 from harpoon.core.step import Refused
+from harpoon.model.operation import Operation, Wait
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
 from tests.core.flow import (
@@ -25,6 +26,7 @@ from tests.core.flow import (
     await_signal,
     begun,
     choose,
+    each,
     loose,
     refs,
     sleep,
@@ -330,3 +332,70 @@ def test_who_and_why_are_cut_to_a_length():
     assert (len(event.by), len(event.reason)) == (1024, 1024)
     assert Value() == ("done", None)
     assert refs("a") == ("a", 1, 1)
+
+
+def packing(**more):
+    """Each of three items is packed, two at a time; then all are sent."""
+    pack = work(foreach=each([1, 2, 3]), input="${item}", next={"done": "send"}, visits=2)
+    return begun(spec(pack=pack, send=work(input="${ops.pack.output}"), **more, on_failure=OnFailed.PARK))
+
+
+def test_what_goes_through_items_is_parked_and_done_anew_with_all_of_them():
+    flow = packing()
+    flow.do("pack[]", output="a")
+    flow.do("pack[]", "fail", error="torn")
+    [incident] = flow.run.incidents
+    assert (incident.op, incident.error) == ("pack", "item 1 closed as fail: torn")
+    flow.retry_from("pack")
+    assert flow.opened() == ["pack#2", "pack[]#4", "pack[]#5"]
+    for output in "abc":
+        flow.do("pack[]", output=output)
+    assert flow.run.open["send", 1].input == ["a", "b", "c"]
+    assert story(flow.again()) == story(flow.run)
+
+
+def test_items_that_are_under_way_are_cancelled_with_what_they_are_items_of():
+    for repair in (lambda flow: flow.retry_from("pack"), lambda flow: flow.set_to("pack")):
+        flow = packing()
+        ref, token = flow.claim("pack[]")
+        events = repair(flow)
+        assert [one[:2] for one in events[0].cancelled if one[0] == "pack[]"] == [("pack[]", 1), ("pack[]", 2)]
+        assert load(dump(events[0])) == events[0]
+        with pytest.raises(Refused, match="is closed"):
+            flow.close(ref, token)
+        assert {key for key, visit in read(flow.log).visits.items() if visit.latest.label == "cancelled"} >= {
+            ("pack[]", 1),
+            ("pack[]", 2),
+        }
+        assert story(flow.again()) == story(flow.run)
+    assert flow.opened() == ["send"]
+    assert flow.run.groups == {}
+    assert refused(flow, flow.set_to, "pack[]")[0] == "unknown"
+    flow = packing()
+    assert refused(flow, flow.set_to, "pack", output=[1])[0] == "output"
+    assert refused(flow, flow.set_to, "pack", "odd")[1] == "pack is not closed as 'odd'; it offers done, fail"
+
+
+def test_items_that_the_end_broke_off_are_gone_through_again():
+    flow = packing(other=work())
+    flow.do("pack[]", output="a")
+    flow.cancel()
+    assert list(flow.run.cut) == [("other", 1), ("pack", 1)] or list(flow.run.cut) == [("pack", 1), ("other", 1)]
+    flow.retry_from("other")
+    assert sorted(flow.opened()) == ["other#2", "pack#2", "pack[]#4", "pack[]#5"]
+
+
+def test_callbacks_have_addresses_as_long_as_they_may_be_opened():
+    flow = begun(spec(a=work(next={"done": "w"}), w=Operation(wait=Wait(callback=True))))
+    seen = flow.run.scope["run"]["callbacks"]
+    flow.do("a")
+    assert seen == {"w": "w/1"}
+    flow.call("w", label="fail")
+    assert seen == {}
+    flow.retry_from("a")
+    assert seen == {"w": "w/2"}
+    flow.do("a")
+    assert flow.run.has_visit("w", 2)
+    assert not flow.run.has_visit("w", 3)
+    flow.call("w", visit=2)
+    assert flow.run.status is Status.SUCCEEDED

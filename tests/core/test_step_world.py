@@ -290,14 +290,16 @@ class World:
         op, before = pick(list(self.run.graph.spec.operations)), len(self.run.orders)
         order = pick(["", f"n{before}"])
         left = REPAIRS_MAX - self.run.repairs
+        items = pick([None, None, (), (0,), (1, 2)])
         try:
-            self.flow.retry_from(op, order=order)
+            self.flow.retry_from(op, order=order, items=items)
         except Refused as error:
-            assert error.code in ("unopened", "stands") if left else error.code == "spent"
+            assert error.code in ("unopened", "stands", *(["items"] if items is not None else ())) or not left
+            assert left or error.code == "spent"
             return
         assert left > 0
         if order:
-            self.answered_alike(lambda run, now: repairing.retry_from(run, op, Audit(order=order), now))
+            self.answered_alike(lambda run, now: repairing.retry_from(run, op, Audit(order=order), now, items))
 
     def set_to(self, pick):
         op, label = pick(list(self.run.graph.spec.operations)), pick(LABELS)
@@ -440,13 +442,20 @@ class World:
                     closed[key][index] = event
         for key, group in run.groups.items():
             told = run.graph.nodes[key[0]].each
-            assert opened[key] == list(range(group.opened))
+            ahead = range(len(group.items)) if group.anew is None else group.anew
+            kept = [index for index in range(len(group.items)) if index not in ahead]
+            assert opened[key] == list(ahead)[: group.opened]
             assert list(group.open) == [index for index in opened[key] if index not in closed[key]]
             assert all(run.graph.nodes[key[0]].member(key[1], index) in run.open for index in group.open)
-            assert group.failed == sum(event.label in FAILURES for event in closed[key].values()) <= told.tolerate
+            failed = sum(event.label in FAILURES for event in closed[key].values())
+            failed += sum(not group.done[index] for index in kept)
+            assert group.failed == failed
+            assert run.moves or failed <= told.tolerate
+            done = {index for index, event in closed[key].items() if event.label not in FAILURES}
+            assert [index for index in ahead if group.done[index]] == sorted(done)
             assert run.moves or len(group.open) <= told.parallel
-            assert group.open or group.opened < len(group.items)
-            may_open = group.opened < len(group.items) and len(group.open) < told.parallel
+            assert group.open or group.opened < group.count
+            may_open = group.opened < group.count and len(group.open) < told.parallel
             assert (key in run.roomy) is may_open
             assert run.is_paused or not may_open
             assert group.bytes == json_bytes(group.outputs) + (not group.outputs) * (group.bytes - 2)
@@ -463,7 +472,8 @@ class World:
             if not node.each or op not in latest or latest[op].latest is None or latest[op].latest.label != "done":
                 continue
             number = latest[op].latest.visit
-            if self.run.moves or (op, number) in by_hand:
+            keeps = any(type(event) is RetriedFrom and event.op == op and event.items for event in self.flow.log)
+            if self.run.moves or keeps or (op, number) in by_hand:
                 continue
             items = next(one.input for event in self.flow.log for one in getattr(event, "opened", ())
                          if (one.op, one.visit) == (op, number))  # fmt: skip

@@ -58,7 +58,7 @@ def test_how_an_operation_is_written_is_told() -> None:
     assert operation["warn"].type == "percent"
     assert operation["end"].type == "failed"
     assert explain(TOPICS["workflow"], "spec.inputs", root="workflow").type == "mapping of InputSchema"
-    assert explain(WorkflowManifest, "spec.on_failure").type == "cancel or continue"
+    assert explain(WorkflowManifest, "spec.on_failure").type == "cancel or continue or park"
 
 
 def test_the_root_is_explained_by_its_noun_and_its_fields() -> None:

@@ -61,7 +61,7 @@ FLOWING: Final = (
         name="visits_not_bounded",
         says="An operation that is fired beyond its visits may be claimed.",
         kills=frozenset({"S9"}),
-        edits=(Edit(dues.is_at_once, " or attempt.ref.visit > node.visits", ""),),
+        edits=(Edit(dues.is_at_once, " or attempt.is_beyond", ""),),
     ),
     Variant(
         name="clocks_run_out_early",
