@@ -141,11 +141,11 @@ def test_who_applies_a_workflow_is_told_of_open_runs(terminal: Terminal, server:
     ("event", "line"),
     [
         (
-            {"op": "pay", "by": "ann", "reason": "bank was down", "opened": [{"op": "pay"}]},
+            {"kind": "retried", "op": "pay", "by": "ann", "reason": "bank was down", "opened": [{"op": "pay"}]},
             "pay by ann: bank was down → pay",
         ),
-        ({"op": "pay", "visit": 2, "label": "done", "by": "ann"}, "pay (visit 2) as done by ann"),
-        ({"generation": "g2", "by": "ann"}, "by ann to generation g2"),
+        ({"kind": "set", "op": "pay", "visit": 2, "label": "done", "by": "ann"}, "pay (visit 2) as done by ann"),
+        ({"kind": "moved", "generation": "g2", "by": "ann"}, "by ann to generation g2"),
     ],
 )
 def test_repairs_are_told_in_a_line(event: dict[str, object], line: str) -> None:
