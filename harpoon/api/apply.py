@@ -8,7 +8,7 @@ from aiohttp import web
 
 from harpoon.api.answer import answer
 from harpoon.api.body import decode, read_json
-from harpoon.api.bulk import LISTED_NOT_YET_VALUES, apply_bulk
+from harpoon.api.bulk import apply_bulk
 from harpoon.api.doors import DOORS
 from harpoon.api.idempotency import check_key, once
 from harpoon.api.operation import IDEMPOTENCY_KEY, Answer, Operation, Parameter
@@ -39,7 +39,7 @@ async def apply(request: web.Request) -> web.StreamResponse:
             raise bad_header(IDEMPOTENCY_KEY.name, "not with atomic=false: a document applied again is unchanged")
         return await apply_bulk(request)
     data = await read_json(request)
-    body = await decode(request, Documents, data, not_yet_values=LISTED_NOT_YET_VALUES)
+    body = await decode(request, Documents, data)
     if not body.documents:
         detail = "declare at least one document"
         raise Invalid(detail, [Problem(pointer="/documents", detail=detail)])

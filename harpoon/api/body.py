@@ -1,9 +1,6 @@
 """Bodies of requests: JSON only, bounded in size and in the time they take to arrive."""
 
 import asyncio
-from collections.abc import Mapping
-from functools import partial
-from types import MappingProxyType
 from typing import Final, TypeVar
 
 from aiohttp import hdrs, web
@@ -18,7 +15,6 @@ T = TypeVar("T")
 DECODING: web.AppKey[asyncio.Lock] = web.AppKey("decoding", asyncio.Lock)
 #: What is larger may take so long to be taken apart that it does not happen on the event loop.
 SMALL_BYTES: Final = 16 << 10
-_NO_VALUES: Final[Mapping[str, frozenset[str]]] = MappingProxyType({})
 
 #: The rest of a body that was not read cannot be told from the next request.
 _LAST: Final = {"Connection": "close"}
@@ -83,24 +79,16 @@ def check_type(request: web.Request, media_type: str) -> None:
         raise Refused(415, "send the body uncompressed")
 
 
-async def decode(
-    request: web.Request,
-    kind: type[T],
-    body: bytes,
-    *,
-    not_yet: frozenset[str] = frozenset(),
-    not_yet_values: Mapping[str, frozenset[str]] = _NO_VALUES,
-) -> T:
+async def decode(request: web.Request, kind: type[T], body: bytes) -> T:
     """Read a body as `codec.decode` does, without making others wait for a large one.
 
     Raises:
         Invalid: It is not JSON, or not a ``kind``.
     """
-    read = partial(codec.decode, kind, body, not_yet=not_yet, not_yet_values=not_yet_values)
     if len(body) <= SMALL_BYTES:
-        return read()
+        return codec.decode(kind, body)
     async with request.app[DECODING]:
-        return await asyncio.to_thread(read)
+        return await asyncio.to_thread(codec.decode, kind, body)
 
 
 def _too_large(limit: int) -> Refused:

@@ -27,10 +27,10 @@ from harpoon.control.bulk import PACK_MAX, Result, apply_each
 from harpoon.control.registry import Accepted
 from harpoon.control.view import job_key
 from harpoon.kit import codec, strict
-from harpoon.kit.complaint import Language, complain
+from harpoon.kit.complaint import complain
 from harpoon.kit.errors import HarpoonError, Invalid, Problem
 from harpoon.model import shown
-from harpoon.model.manifest import NOT_YET_VALUES, Manifest
+from harpoon.model.manifest import Manifest
 from harpoon.store.port import StoreUnavailable
 
 NDJSON: Final = "application/x-ndjson"
@@ -49,9 +49,6 @@ Failure = HarpoonError | StoreUnavailable | Refused
 Part = Line | Failure
 Document = tuple[Manifest | Failure, int]
 Documents = AsyncIterator[list[Document]]
-#: What a body that lists documents may not say yet.
-LISTED_NOT_YET_VALUES: Final = {"/documents/*" + pointer: values for pointer, values in NOT_YET_VALUES.items()}
-_LANGUAGE: Final = Language(kind=Manifest, not_yet_values=NOT_YET_VALUES)
 
 
 @dataclass(slots=True)
@@ -207,13 +204,13 @@ async def _parts(request: web.Request, data: bytes) -> list[bytes | Failure]:
     listed = whole.get("documents") if isinstance(whole, dict) and len(whole) == 1 else None
     if not isinstance(listed, list) or not listed or any(len(fault.location) < 2 for fault in faults):
         # What is wrong is told as for a body that is applied as a whole.
-        await decode(request, shown.Documents, data, not_yet_values=LISTED_NOT_YET_VALUES)
+        await decode(request, shown.Documents, data)
         detail = "declare at least one document"
         raise Invalid(detail, [Problem(pointer="/documents", detail=detail)])
     own: dict[object, list[strict.Fault]] = {}
     for fault in faults:
         own.setdefault(fault.location[1], []).append(strict.Fault(fault.location[2:], fault.detail))
-    return [complain(_LANGUAGE, one, own[i], None) if i in own else orjson.dumps(one) for i, one in enumerate(listed)]
+    return [complain(Manifest, one, own[i], None) if i in own else orjson.dumps(one) for i, one in enumerate(listed)]
 
 
 def _slices(parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
@@ -233,8 +230,8 @@ async def _decoded(part: Part, request: web.Request) -> Document:
         return part, 0
     try:
         if len(part) <= SMALL_BYTES:
-            return codec.decode(Manifest, part, not_yet_values=NOT_YET_VALUES), len(part)
-        manifest = await decode(request, Manifest, part, not_yet_values=NOT_YET_VALUES)
+            return codec.decode(Manifest, part), len(part)
+        manifest = await decode(request, Manifest, part)
     except Invalid as error:
         return error, len(part)
     return manifest, len(part)

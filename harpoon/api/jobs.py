@@ -22,7 +22,7 @@ from harpoon.control.status import Scene, job_scene, job_status, scene_status, w
 from harpoon.control.view import View, job_key
 from harpoon.kit.errors import Invalid, NotFound, Problem
 from harpoon.model.job import Job, Metadata
-from harpoon.model.manifest import NOT_YET_VALUES, Manifest
+from harpoon.model.manifest import Manifest
 from harpoon.model.shown import Declared, JobList, JobObject, Outcome, Scaling, Unscheduled
 from harpoon.model.status import JobStatus
 from harpoon.store.table import Row
@@ -36,7 +36,7 @@ async def put_job(request: web.Request) -> web.Response:
     if if_match is not None and is_new:
         raise Invalid("If-Match and If-None-Match: * contradict each other; send one of them")
     data = await read_json(request)
-    manifest = await decode(request, Manifest, data, not_yet_values=NOT_YET_VALUES)
+    manifest = await decode(request, Manifest, data)
     _check_path(manifest.metadata, {"namespace": namespace, "name": name})
     accepted = await doors.registry.put(manifest, if_match=if_match, is_new=is_new)
     return answer_accepted(request, accepted)

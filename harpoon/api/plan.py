@@ -10,7 +10,6 @@ from aiohttp import web
 from harpoon.api.answer import answer
 from harpoon.api.apply import answer_applied
 from harpoon.api.body import decode, read_json, read_large
-from harpoon.api.bulk import LISTED_NOT_YET_VALUES
 from harpoon.api.crowd import BULKS
 from harpoon.api.doors import DOORS
 from harpoon.api.idempotency import check_key, once
@@ -51,7 +50,7 @@ async def plan(request: web.Request) -> web.Response:
 async def _documents(request: web.Request) -> tuple[Manifest, ...]:
     """Return the documents of a request, at least one."""
     data = await read_json(request)
-    body = await decode(request, Documents, data, not_yet_values=LISTED_NOT_YET_VALUES)
+    body = await decode(request, Documents, data)
     if not body.documents:
         detail = "declare at least one document"
         raise Invalid(detail, [Problem(pointer="/documents", detail=detail)])
@@ -111,7 +110,7 @@ def _read(data: bytes) -> PlanDocument:
         detail = "this plan was changed after it was made: its digest is another; plan anew"
         raise Invalid(detail, [Problem(pointer="/digest", detail=detail)])
     documents = orjson.dumps({"documents": raw["documents"]})
-    read = codec.decode(Documents, documents, not_yet_values=LISTED_NOT_YET_VALUES)
+    read = codec.decode(Documents, documents)
     if not read.documents or len(read.documents) != len(document.jobs):
         detail = "a plan has at least one document, and a job for each"
         raise Invalid(detail, [Problem(pointer="/documents", detail=detail)])

@@ -24,7 +24,6 @@ from harpoon.model.batch_manifest import BATCH, BatchManifest
 from harpoon.model.run_shown import ItemList, RunDetail, RunList, RunObject
 from harpoon.model.run_watched import RunWatchEvent
 from harpoon.model.why import Why
-from harpoon.model.workflow import NOT_YET
 
 
 async def start(request: web.Request) -> web.Response:
@@ -33,7 +32,7 @@ async def start(request: web.Request) -> web.Response:
     Something else under that name is refused with 422. What is answered is durable.
     """
     namespace, body = path_name(request, "ns"), await read_json(request)
-    manifest = await decode(request, BatchManifest, body, not_yet=NOT_YET_SUPPORTED)
+    manifest = await decode(request, BatchManifest, body)
     if manifest.metadata.namespace != namespace:
         detail = f"the path says {namespace!r}; write the same here, or change the path"
         raise Invalid(f"/metadata/namespace: {detail}", [Problem(pointer="/metadata/namespace", detail=detail)])
@@ -106,10 +105,6 @@ async def _check(request: web.Request) -> None:
         )
 
 
-#: Fields of operations, as a batch has them.
-NOT_YET_SUPPORTED: Final = frozenset(
-    pointer.replace("/spec/operations/*", where) for pointer in NOT_YET for where in ("/spec/each", "/spec/steps/*")
-)
 _BATCHES: Final = "/v1/namespaces/{ns}/batches"
 _BATCH: Final = _BATCHES + "/{run}"
 _CHOICE: Final = (STATUS, TAG, *PAGING)

@@ -32,7 +32,7 @@ from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.job import Metadata
 from harpoon.model.run_shown import ElderRuns, WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
 from harpoon.model.shown import Outcome, Revised
-from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest, WorkflowRecord
+from harpoon.model.workflow import WorkflowManifest, WorkflowRecord
 
 
 async def list_workflows(request: web.Request) -> web.Response:
@@ -113,7 +113,7 @@ async def _bounds(request: web.Request, manifest: WorkflowManifest) -> bytes:
 
 async def _read(request: web.Request) -> WorkflowManifest:
     body = await read_json(request)
-    manifest = await decode(request, WorkflowManifest, body, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    manifest = await decode(request, WorkflowManifest, body)
     await check(manifest.spec)
     return manifest
 

@@ -71,11 +71,11 @@ def graph_of(document: Document) -> tuple[str, "Graph"]:
     # The expressions of a workflow are compiled by a library that takes longer to load than all other verbs.
     from harpoon.core.graph import compile_graph  # noqa: PLC0415
     from harpoon.kit import codec  # noqa: PLC0415
-    from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest  # noqa: PLC0415
+    from harpoon.model.workflow import WorkflowManifest  # noqa: PLC0415
 
     written = json.dumps(documents.manifest_of(document, None)).encode()
     try:
-        manifest = codec.decode(WorkflowManifest, written, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+        manifest = codec.decode(WorkflowManifest, written)
         return manifest.metadata.name, compile_graph(manifest.spec)
     except Invalid as error:
         raise documents.placed(error, documents.place_in(document)) from error

@@ -5,7 +5,6 @@ the log of a run again gives the same run, but for two things that are not in it
 claim, so that whoever takes a run over calls `core.step.adopt`; and outdated entries among its clocks.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
@@ -58,7 +57,7 @@ def open_visits(run: Run, opened: Iterable[Opened], now_ms: int) -> None:
             _open_item(run, node, each.visit)
             _open(run, node, each, _NOTHING, now_ms)
             continue
-        fired = run.pending.popleft()
+        fired = run.pending.pop(0)
         assert (fired if fired >= 0 else None) == each.trigger, f"trigger {each.trigger} fired, but {fired} is next"
         _open(run, node, each, fired, now_ms)
 
@@ -375,9 +374,11 @@ def _forget_items(run: Run, key: VisitKey) -> None:
 
 
 def _moved(run: Run, event: Moved) -> None:
+    # It may be moved back.
+    run.graphs[run.generation] = run.graph
     graph = run.graphs[event.generation]
     recode, joined = moving.recoder(run.graph, graph), moving.rejoin(run, graph)
-    run.pending = deque([*map(recode, run.pending), *joined.complete])
+    run.pending = [*map(recode, run.pending), *joined.complete]
     run.went = moving.went_by(run, graph)
     run.anew = {op: items for op, items in run.anew.items() if op in run.went}
     run.occurred = joined.occurred
@@ -387,7 +388,7 @@ def _moved(run: Run, event: Moved) -> None:
     run.graph, run.awaited = graph, None
     run.moves += 1
     if event.order:
-        run.orders.add(event.order)
+        run.orders[event.order] = None
     run.wakes, run.waiting = [], {}
     for key, attempt in run.open.items():
         node = graph.nodes[key[0]]

@@ -76,7 +76,7 @@ def renew(run: Run, order: str, deadline_ms: int, but: VisitKey | None = None) -
     """
     run.repairs += 1
     if order:
-        run.orders.add(order)
+        run.orders[order] = None
     run.deadline_ms, run.since_ms, run.is_warned = deadline_ms, run.now_ms, False
     run.scope["run"]["deadline_ms"] = deadline_ms
     if not run.status.is_over:
@@ -102,7 +102,7 @@ def reset(run: Run, op: str) -> None:
     run.unhandled = {key: incident for key, incident in run.unhandled.items() if key[0] not in part}
     run.reached = dict.fromkeys([key for key in run.reached if key[0] not in part])
     kept = [code for code in run.pending if not is_led_to(graph, part, op, code)]
-    run.pending = deque([graph.anew(op), *kept])
+    run.pending = [graph.anew(op), *kept]
     for trigger in graph.triggers:
         outside = [member for member in trigger.members if member.op not in part]
         if trigger.op not in part or len(trigger.members) == 1 or len(outside) == len(trigger.members):

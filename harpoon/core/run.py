@@ -5,7 +5,6 @@ here beside the record itself are indexes, so that no step has to look through t
 claimed, what waits for which signal, which triggers are complete, whose clock is next.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
@@ -236,7 +235,7 @@ class Run:
     occurred: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
     #: Triggers that are complete and have not fired, in this order; ``~i``: the i-th operation that the run starts at,
     #: or one that is opened by a repair (`core.graph.Graph.opens`).
-    pending: deque[int] = field(default_factory=deque)
+    pending: list[int] = field(default_factory=list)
     #: Claimed attempts that closed → the claim's token, and the label that its worker was answered for.
     past: dict[Ref, tuple[str, str]] = field(default_factory=dict)
     #: Signal and key → the open waits for it, the first opened first; under no key: all for that signal.
@@ -264,10 +263,10 @@ class Run:
     #: How often it was repaired, or moved to another generation; and by which orders, those that had an id.
     repairs: int = 0
     moves: int = 0
-    orders: set[str] = field(default_factory=set)
+    orders: dict[str, None] = field(default_factory=dict)
     #: Since then it has until its deadline.
     since_ms: int = 0
-    #: Generation → its graph, of those that it is on, was on, or may be moved to.
+    #: Generation → its graph, of those that it was moved from, or may be moved to.
     graphs: dict[str, Graph] = field(default_factory=dict)
     #: A heap of (when, operation, visit): whose clocks are to be looked at next. Some are outdated.
     wakes: list[tuple[int, str, int]] = field(default_factory=list)
@@ -301,7 +300,7 @@ class Run:
 
     def point(self, op: str, visit: int) -> None:
         """Have expressions see the address of a visit's callback, if the operation has such a visit."""
-        seen = cast("dict[str, str]", self.scope["run"]["callbacks"])
+        seen = cast("dict[str, str]", self.scope["run"].setdefault("callbacks", {}))
         if self.has_visit(op, visit):
             self.callbacks[op], seen[op] = visit, self.address(op, visit)
         else:
@@ -310,7 +309,7 @@ class Run:
 
     def point_anew(self) -> None:
         """Have expressions see the addresses of callbacks, after what may be opened has changed."""
-        cast("dict[str, str]", self.scope["run"]["callbacks"]).clear()
+        cast("dict[str, str]", self.scope["run"].get("callbacks", {})).clear()
         self.callbacks.clear()
         latest = {name: visit for name, visit in self.open if name in self.graph.callbacks}
         for op in self.graph.callbacks:
@@ -348,7 +347,6 @@ def begin(  # noqa: PLR0913 all that a run is made of
         "generation": generation,
         "started_ms": created_ms,
         "deadline_ms": deadline_ms,
-        "callbacks": {},
     }
     run = Run(
         namespace=namespace,
@@ -364,7 +362,7 @@ def begin(  # noqa: PLR0913 all that a run is made of
         address=address,
         now_ms=created_ms,
         since_ms=created_ms,
-        graphs={**(graphs or {}), generation: graph},
+        graphs=dict(graphs or {}),
     )
     for op in graph.callbacks:
         run.point(op, 1)

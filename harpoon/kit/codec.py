@@ -12,24 +12,21 @@ no faster than `kit.plain`, but drops ``kind`` with the other defaults and write
 """
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, fields
 from functools import cache
-from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, cast
 
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from harpoon.kit.complaint import Language, complain, fields_of, wire_name
+from harpoon.kit.complaint import complain, fields_of, wire_name
 from harpoon.kit.errors import Invalid
 from harpoon.kit.plain import plain, plain_full, writer_of
 from harpoon.kit.strict import DEPTH_MAX, INT_MAX, INT_MIN, TOO_LARGE, VALUES_MAX, Fault, pointer, read
 
 T = TypeVar("T")
 
-_NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 #: Documents up to here cannot hold too many values: a value takes two bytes at least.
 _PLAIN_BYTES_MAX: Final = 2 * VALUES_MAX
 #: Whether so many digits fit into 64 bits, `strict.read` tells.
@@ -39,20 +36,12 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 
 
-def decode(
-    kind: type[T],
-    data: bytes,
-    *,
-    not_yet: frozenset[str] = frozenset(),
-    not_yet_values: Mapping[str, frozenset[str]] = _NOTHING,
-) -> T:
+def decode(kind: type[T], data: bytes) -> T:
     """Read what a user wrote: unknown fields, repeated fields and near misses are refused, nothing is guessed.
 
     Args:
         kind: The noun to make.
         data: One JSON document in UTF-8.
-        not_yet: Pointers of fields (``*``: any index or key) that are refused as "not supported yet".
-        not_yet_values: Likewise for values: pointer → values.
 
     Raises:
         Invalid: It is not JSON, or not a ``kind``; ``problems`` tells all that is wrong, by JSON pointer.
@@ -62,16 +51,15 @@ def decode(
             noun = _validate(kind, "forbid", data)
             if noun is not None:
                 return cast("T", noun)
-    language = Language(kind=kind, not_yet=not_yet, not_yet_values=not_yet_values)
     document, faults = read(data)
     if document is None:
-        raise complain(language, None, faults or [Fault((), "expected a mapping, got null")], None)
+        raise complain(kind, None, faults or [Fault((), "expected a mapping, got null")], None)
     try:
         noun = _validate(kind, "forbid", orjson.dumps(document) if faults else data)
     except ValidationError as error:
-        raise complain(language, document, faults, error) from error
+        raise complain(kind, document, faults, error) from error
     if faults:
-        raise complain(language, document, faults, None)
+        raise complain(kind, document, faults, None)
     return cast("T", noun)
 
 

@@ -6,7 +6,7 @@ whole bodies never are, for they may hold secrets.
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
 from heapq import nsmallest
 from types import UnionType
@@ -54,28 +54,17 @@ def fields_of(kind: Any) -> Mapping[str, Any]:
     return {wire_name(name): hint for name, hint in get_type_hints(kind, include_extras=True).items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Language:
-    """What can be said about a kind of document, as far as its types do not tell."""
-
-    kind: Any
-    #: Pointers, with ``*`` for any index or key, of fields that the language has but this release has not.
-    not_yet: frozenset[str] = frozenset()
-    #: Likewise for values: pointer → values.
-    not_yet_values: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-
-def complain(language: Language, document: object, faults: Sequence[Fault], error: ValidationError | None) -> Invalid:
+def complain(kind: Any, document: object, faults: Sequence[Fault], error: ValidationError | None) -> Invalid:
     """Make the error that tells what both readers found, at least one fault, in the order of their pointers.
 
     ``faults`` come first where they stand: what pydantic says there is about the null put in their place.
     """
     found = error.errors(include_url=False, include_input=False) if error is not None else []
     looked_at, beyond = found[:LOOKED_AT_MAX], max(len(found) - LOOKED_AT_MAX, 0)
-    found = [details for details in looked_at if _is_meant(language.kind, document, details["loc"])]
+    found = [details for details in looked_at if _is_meant(kind, document, details["loc"])]
     nearest = nsmallest(PROBLEMS_MAX, found, key=lambda details: _order(details["loc"]))
     told = {fault.location for fault in faults}
-    explained = [_explain(language, document, details) for details in nearest]
+    explained = [_explain(kind, document, details) for details in nearest]
     own = [fault for fault in explained if not any(fault.location[:n] in told for n in range(len(fault.location) + 1))]
     ordered = sorted({*faults, *_one_each(own)}, key=lambda fault: _order(fault.location))
     problems = [Problem(pointer=pointer(fault.location), detail=fault.detail) for fault in ordered[:PROBLEMS_MAX]]
@@ -103,22 +92,11 @@ def _order(location: Location) -> list[tuple[int, str]]:
     return [(part, "") if isinstance(part, int) else (-1, part) for part in location]
 
 
-def _explain(language: Language, document: object, details: ErrorDetails) -> Fault:
-    location, parent = _resolve(language.kind, details["loc"])
+def _explain(kind: Any, document: object, details: ErrorDetails) -> Fault:
+    location, parent = _resolve(kind, details["loc"])
     if details["type"] == "unexpected_keyword_argument":
-        is_coming = any(_is_match(pattern, location) for pattern in language.not_yet)
-        return Fault(location, "not supported yet" if is_coming else _unknown(str(location[-1]), parent))
-    value = _look_up(document, location)
-    detail = _detail(details, value)
-    coming = (values for pattern, values in language.not_yet_values.items() if _is_match(pattern, location))
-    if isinstance(value, str) and any(value in values for values in coming):
-        detail = f"{value!r} is not supported yet; {detail.partition(', got ')[0]}"
-    return Fault(location, detail)
-
-
-def _is_match(pattern: str, location: Location) -> bool:
-    parts = pattern.split("/")[1:]
-    return len(parts) == len(location) and all(p in ("*", str(part)) for p, part in zip(parts, location, strict=True))
+        return Fault(location, _unknown(str(location[-1]), parent))
+    return Fault(location, _detail(details, _look_up(document, location)))
 
 
 def _resolve(kind: Any, parts: Location) -> tuple[Location, Any]:

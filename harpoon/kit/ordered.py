@@ -23,7 +23,7 @@ _UNKNOWN: Final = object()
 #: Stands where some text will.
 _SOME_TEXT: Final = "x"
 #: What is said of names, whatever the values come to.
-_OF_NAMES: Final = ("unknown field ", "not supported yet")
+_OF_NAMES: Final = ("unknown field ",)
 #: What can be said of a part of a spec without the rest of it.
 _OF_PARTS: Final = (*_OF_NAMES, "expected ")
 

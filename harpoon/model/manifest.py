@@ -1,17 +1,12 @@
 """The envelope users write: one document, one noun."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from harpoon.model.cron import CRON_NAME_MAX
 from harpoon.model.job import Metadata, Spec
 
 API_VERSION = "harpoon/v1"
-
-#: Values that the language has but this release does not: refused with "not supported yet", never ignored.
-#: JSON pointer, with ``*`` for any index or key → the values.
-NOT_YET_VALUES: Final[Mapping[str, frozenset[str]]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

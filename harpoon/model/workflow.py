@@ -22,12 +22,6 @@ DEADLINE_DEFAULT: Final = timedelta(days=7)
 DEADLINE_MIN: Final = timedelta(seconds=1)
 DEADLINE_MAX: Final = timedelta(days=365)
 
-_OPERATION: Final = "/spec/operations/*"
-#: Fields that the language has but this release does not: refused with "not supported yet", never ignored.
-NOT_YET: Final[frozenset[str]] = frozenset()
-#: Values likewise: pointer → the values of the language that this release refuses.
-NOT_YET_VALUES: Final[Mapping[str, frozenset[str]]] = {}
-
 
 class OnFailed(StrEnum):
     """What becomes of a run when an operation fails and no edge takes the failure."""

@@ -10,7 +10,7 @@ from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
 from harpoon.kit.yaml import load_documents, to_json
 from harpoon.model.batch_manifest import BatchManifest
-from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest
+from harpoon.model.workflow import WorkflowManifest
 from harpoon.worker.building import Workflow
 
 #: A text is the path of a file.
@@ -56,7 +56,7 @@ def _check_place(manifest: WorkflowManifest | BatchManifest, namespace: str) -> 
 
 
 def _read(raw: bytes) -> WorkflowManifest:
-    return codec.decode(WorkflowManifest, raw, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    return codec.decode(WorkflowManifest, raw)
 
 
 def _raw(source: Source, namespace: str) -> Iterator[bytes]:

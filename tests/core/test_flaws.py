@@ -13,7 +13,7 @@ from harpoon.core.graph import compile_graph
 from harpoon.core.graph_flaws import way
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
-from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest, WorkflowSpec
+from harpoon.model.workflow import WorkflowManifest, WorkflowSpec
 from tests.core.graphs import spec, specs
 from tests.workflows import REFUND, SEVEN
 
@@ -29,7 +29,7 @@ def told(start: str | None = None, **operations: Any) -> dict[str, str]:
 
 def read(document: dict[str, Any]) -> WorkflowSpec:
     data = orjson.dumps(document)
-    return codec.decode(WorkflowManifest, data, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES).spec
+    return codec.decode(WorkflowManifest, data).spec
 
 
 @pytest.mark.parametrize("document", [REFUND, SEVEN], ids=["refund", "seven"])

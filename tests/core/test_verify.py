@@ -630,3 +630,13 @@ def test_a_task_is_told_once_and_of_its_own_slot():
     [task] = plan.jobs[0].tasks
     assert details(change_job(plan, 0, tasks=(task, task))) == ["it is told twice, or is of another slot"]
     assert details(change_job(plan, 0, tasks=(replace(task, slot=1),))) == ["it is told twice, or is of another slot"]
+
+
+def test_of_older_tasks_of_a_slot_that_are_ready_only_the_newest_stays():
+    job = a_job(generation="g2", version=2)
+    olds = [a_placement(revision=number, generation="g1") for number in (1, 2)]
+    outset = Outset(job=job, standings=tuple(Standing(one, a_task(one, ready=True)) for one in olds))
+    plan = a_plan([outset], a_fleet(an_agent("a1"), placements=olds))
+    assert verify(plan) == ()
+    told = details(change_course(plan, 0, drops=()))
+    assert any("of several older ones that are ready only the newest is to stay" in detail for detail in told), told

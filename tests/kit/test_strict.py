@@ -12,7 +12,7 @@ from harpoon.kit import codec
 from harpoon.kit.complaint import LOOKED_AT_MAX, PROBLEMS_MAX
 from harpoon.kit.errors import Invalid
 from harpoon.kit.strict import VALUES_MAX, pointer, quote, read
-from harpoon.model.manifest import NOT_YET_VALUES, Manifest
+from harpoon.model.manifest import Manifest
 
 MIB = 1 << 20
 
@@ -28,7 +28,7 @@ def a_manifest(**spec: Any) -> dict[str, Any]:
 
 def decode(manifest: object) -> Manifest:
     data = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
-    return codec.decode(Manifest, data, not_yet_values=NOT_YET_VALUES)
+    return codec.decode(Manifest, data)
 
 
 def refused(manifest: object) -> Invalid:

@@ -7,12 +7,12 @@ import pytest
 
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid
-from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, GraphRecord, OnFailed, WorkflowManifest, WorkflowRecord
+from harpoon.model.workflow import GraphRecord, OnFailed, WorkflowManifest, WorkflowRecord
 from tests.workflows import REFUND, a_workflow
 
 
 def read(document: dict[str, Any]) -> WorkflowManifest:
-    return codec.decode(WorkflowManifest, orjson.dumps(document), not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    return codec.decode(WorkflowManifest, orjson.dumps(document))
 
 
 def refusal(document: dict[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from harpoon.kit.plain import writer_of
 from harpoon.model.inputs import InputSchema
 from harpoon.model.job import Metadata
 from harpoon.model.operation import Choice, Concurrency, Operation
-from harpoon.model.workflow import NOT_YET, NOT_YET_VALUES, WorkflowManifest, WorkflowSpec
+from harpoon.model.workflow import WorkflowManifest, WorkflowSpec
 from tests.documents import FENCED, ROOT
 from tests.workflows import REFUND
 
@@ -35,7 +35,7 @@ def test_the_example_is_the_refund_and_compiles() -> None:
     example, _ = [body for language, body in FENCED.findall(TEXT) if language == "yaml"]
     (document,) = yaml.load_documents(example, "docs/workflows.md")
     data = orjson.dumps(document.value)
-    manifest = codec.decode(WorkflowManifest, data, not_yet=NOT_YET, not_yet_values=NOT_YET_VALUES)
+    manifest = codec.decode(WorkflowManifest, data)
     assert manifest == codec.decode(WorkflowManifest, orjson.dumps(REFUND))
     assert compile_graph(manifest.spec).starts == ("pay_back",)
 
