@@ -32,6 +32,7 @@ async def follow(
     *,
     after: str | None = None,
     silence_s: float = PATIENCE_S,
+    within_s: float = PATIENCE_S,
 ) -> Followed:
     """Read up to the event that is it, through whatever lies between.
 
@@ -42,9 +43,10 @@ async def follow(
         until: The last event.
         after: From where; absent, from a snapshot.
         silence_s: A connection that tells nothing for so long is given up.
+        within_s: All of it takes no longer.
     """
     followed = Followed()
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(within_s):
         while True:
             followed.visits += 1
             cursor = followed.cursor or after

@@ -20,7 +20,6 @@ def test_a_run_in_which_nothing_happened_knows_by_what_it_was_started():
         "generation": "g1",
         "started_ms": T0,
         "deadline_ms": T0 + 7 * DAY,
-        "callbacks": {},
     }
 
 

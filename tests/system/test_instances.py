@@ -241,7 +241,10 @@ def in_background(work) -> tuple[threading.Thread, list]:
 def test_a_rolling_restart_fails_no_request_tells_each_change_once_and_moves_agents_at_once(whole: Fleet) -> None:
     clients = [Client(whole, f"load{number}") for number in range(3)]
     watching, followed = in_background(
-        lambda: follow(AnyServer(whole), QUERY, NDJSON, lambda event: ("job", "default/mark") in event.keys)
+        # As long as the restarts of all servers, one after the other, beside whatever else runs.
+        lambda: follow(
+            AnyServer(whole), QUERY, NDJSON, lambda event: ("job", "default/mark") in event.keys, within_s=80
+        )
     )
     for client in clients:
         client.start()
