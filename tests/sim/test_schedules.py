@@ -22,7 +22,7 @@ SEEDS = range(500)
 #: One whose plan has runs of workflows.
 RUNS_SEED = str(next(seed for seed in range(99) if draw(seed).hands))
 #: Every so many points of a scenario; `make soak` tries all.
-STRIDE = int(os.environ.get("HARPOON_SIM_STRIDE", "12"))
+STRIDE = int(os.environ.get("HARPOON_SIM_STRIDE", "24"))
 
 
 def check(result: Result) -> None:
