@@ -22,17 +22,15 @@ from harpoon.control.orders import Begun, Start
 from harpoon.control.refolding import graphs_of, moves_of, refolded
 from harpoon.control.reopening import unread
 from harpoon.control.run_reader import RunReader
+from harpoon.control.starting import checked_id, checked_inputs
 from harpoon.control.workflows import Workflows
 from harpoon.core import repairing, step
 from harpoon.core.event import Event, dump
 from harpoon.core.graph import Graph
 from harpoon.core.repairing import Audit
-from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, Problem
-from harpoon.kit.strict import pointer
+from harpoon.kit.errors import Conflict, HarpoonError, NotFound
 from harpoon.model.header import Header
-from harpoon.model.inputs import WrongInputs, check_inputs
 from harpoon.model.run_repairs import RunFork
-from harpoon.model.tombstone import check_run_id
 from harpoon.model.units import format_size
 from harpoon.store.port import Compare
 
@@ -146,22 +144,13 @@ async def _before(conductor: Conductor, reader: RunReader, order: Start) -> Begu
 def _header(asked: Fork, graph: Graph, now_ms: int) -> Header:
     """Return what the new run's header begins with."""
     source, order = asked.source, asked.order
-    try:
-        check_run_id(asked.id)
-    except ValueError as error:
-        raise Invalid(str(error), [Problem(pointer="/id", detail=str(error))]) from error
-    try:
-        inputs = check_inputs(graph.spec.inputs, {**source.inputs, **order.inputs})
-    except WrongInputs as error:
-        problems = [Problem(pointer=pointer(("inputs", *one.path)), detail=one.message) for one in error.problems]
-        raise Invalid(f"the inputs are not those of workflow {source.workflow}: {error}", problems) from error
     return Header(
         namespace=source.namespace,
-        run=asked.id,
+        run=checked_id(asked.id),
         workflow=source.workflow,
         generation=source.generation,
         body_hash=asked.body_hash,
-        inputs=inputs,
+        inputs=checked_inputs(source.workflow, graph.spec, {**source.inputs, **order.inputs}),
         tags=source.tags if order.tags is None else order.tags,
         created_ms=source.created_ms,
         deadline_ms=source.deadline_ms,

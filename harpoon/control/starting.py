@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from harpoon.kit.strict import pointer
 from harpoon.model.inputs import WrongInputs, check_inputs
 from harpoon.model.run_shown import RunStart
 from harpoon.model.tombstone import check_run_id
+from harpoon.model.workflow import WorkflowSpec
 
 #: Ids that mean something else in a URL.
 RESERVED: Final = frozenset({"export"})
@@ -43,6 +44,35 @@ class Named(NamedTuple):
         return {**raw, "id": self.id}
 
 
+def checked_id(id_: str) -> str:
+    """Return an id that a user has made for a run.
+
+    Raises:
+        Invalid: No run can be called so.
+    """
+    detail = f"no run is called {id_}; make another id" if id_ in RESERVED else ""
+    try:
+        check_run_id(id_)
+    except ValueError as error:
+        detail = str(error)
+    if detail:
+        raise Invalid(detail, [Problem(pointer="/id", detail=detail)])
+    return id_
+
+
+def checked_inputs(workflow: str, spec: WorkflowSpec, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a run is given, with defaults.
+
+    Raises:
+        Invalid: It is not what its workflow takes; all is told, by pointers into ``/inputs``.
+    """
+    try:
+        return check_inputs(spec.inputs, given)
+    except WrongInputs as error:
+        problems = [Problem(pointer=pointer(("inputs", *one.path)), detail=one.message) for one in error.problems]
+        raise Invalid(f"the inputs are not those of workflow {workflow}: {error}", problems) from error
+
+
 def named(order: RunStart, raw: dict[str, Any], namespace: str, key: str | None, number: int = 0) -> Named:
     """Return a start with the id of its run: its own, or one that is made.
 
@@ -59,14 +89,7 @@ def named(order: RunStart, raw: dict[str, Any], namespace: str, key: str | None,
     bare = {name: value for name, value in raw.items() if name != "id"}
     body_hash = hashlib.sha256(orjson.dumps(bare, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
     if order.id is not None:
-        try:
-            check_run_id(order.id)
-        except ValueError as error:
-            raise Invalid(str(error), [Problem(pointer="/id", detail=str(error))]) from error
-        if order.id in RESERVED:
-            detail = f"no run is called {order.id}; make another id"
-            raise Invalid(detail, [Problem(pointer="/id", detail=detail)])
-        return Named(order, order.id, body_hash, is_fresh=False)
+        return Named(order, checked_id(order.id), body_hash, is_fresh=False)
     if key is None:
         return Named(order, uuid.uuid4().hex, body_hash, is_fresh=True)
     made = hashlib.sha256(f"{namespace}\0{number}\0{key}".encode()).hexdigest()[:32]
@@ -103,11 +126,7 @@ async def start_all(
 
 def _order(namespace: str, start: Named, form: Form) -> Start:
     order, spec = start.order, form.graph.spec
-    try:
-        inputs = check_inputs(spec.inputs, order.inputs)
-    except WrongInputs as error:
-        problems = [Problem(pointer=pointer(("inputs", *one.path)), detail=one.message) for one in error.problems]
-        raise Invalid(f"the inputs are not those of workflow {order.workflow}: {error}", problems) from error
+    inputs = checked_inputs(order.workflow, spec, order.inputs)
     if order.deadline is not None and not 0 < order.deadline.total_seconds() <= spec.deadline.total_seconds():
         detail = f"a run of workflow {order.workflow} has at most its deadline; leave it out, or make it shorter"
         raise Invalid(detail, [Problem(pointer="/deadline", detail=detail)])

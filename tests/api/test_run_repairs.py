@@ -140,6 +140,7 @@ async def test_a_run_is_forked_once_and_both_stay() -> None:
             ({"from": "pay", "id": "o-1"}, 422, "was started by another request"),
             ({"from": "check"}, 409, "check was never opened"),
             ({"from": "pay", "id": "a~b"}, 400, "/id"),
+            ({"from": "pay", "id": "export"}, 400, "/id"),
             ({"from": "pay", "inputs": {"n": "x"}}, 400, "/inputs/n"),
         ):
             answer = await rig.ask("POST", f"{RUNS}/o-1/fork", body)
