@@ -90,20 +90,26 @@ class Site:
         await self.until(lambda: self.stage.ledger.is_idle)
         return [str((await self.stage.stored(run))[0].status) for run in runs]
 
+    @asynccontextmanager
+    async def at_work(self, hold: Any = None) -> AsyncIterator[None]:
+        """Conduct the shard, with the crew; whatever that ended by is raised at the end of the block."""
+        working = asyncio.ensure_future(self.crew.run())
+        try:
+            async with self.stage.at_work(hold):
+                yield
+                working.cancel()
+                await asyncio.wait((working,))
+        finally:
+            working.cancel()
+            await asyncio.wait((working,))
+            if not working.cancelled():
+                working.result()
+
 
 @asynccontextmanager
 async def a_site(
     told: Any, *connectors: Any, store: MemoryStore | None = None, hold: Any = None, name: str = "me"
 ) -> AsyncIterator[Site]:
     site = Site(store or MemoryStore(), told, connectors, name)
-    working = asyncio.ensure_future(site.crew.run())
-    try:
-        async with site.stage.at_work(hold):
-            yield site
-            working.cancel()
-            await asyncio.wait((working,))
-    finally:
-        working.cancel()
-        await asyncio.wait((working,))
-        if not working.cancelled():
-            working.result()
+    async with site.at_work(hold):
+        yield site

@@ -137,20 +137,10 @@ async def a_yard(
     store: MemoryStore | None = None, hold: Any = None, name: str = "me", specs: dict[str, WorkflowSpec] | None = None
 ):
     yard = Yard(store or MemoryStore(), name, specs or SPECS)
-    site = yard.site
-    working = asyncio.ensure_future(site.crew.run())
-    try:
-        async with site.stage.at_work(hold):
-            site.stage.conductor.ends = yard.calls
-            yard.calls.adopted(site.stage.conductor)
-            yield yard
-            working.cancel()
-            await asyncio.wait((working,))
-    finally:
-        working.cancel()
-        await asyncio.wait((working,))
-        if not working.cancelled():
-            working.result()
+    async with yard.site.at_work(hold):
+        yard.stage.conductor.ends = yard.calls
+        yard.calls.adopted(yard.stage.conductor)
+        yield yard
 
 
 #: Ids of runs that live in the shard.
