@@ -77,9 +77,11 @@ async def test_homes_that_are_closed_are_told_as_metrics() -> None:
 
 async def test_a_report_that_waits_gives_way_to_a_later_one() -> None:
     async with two(None) as (here, _):
-        await here.write(Instance(name="s9", url="", version="1", since_ms=1))
+        revision = await here.write(Instance(name="s9", url="", version="1", since_ms=1))
+        await here.view.mirror.reached(revision)
         waiting = asyncio.ensure_future(here.ask("POST", "/v1/permits", {"instance": "s9", "number": 1, "wait": "9s"}))
         while "s9" not in here.doors.sharing._open:  # type: ignore[union-attr]
+            assert not waiting.done(), waiting.result()
             await asyncio.sleep(0.001)
         later = await here.ask("POST", "/v1/permits", {"instance": "s9", "number": 2})
         assert [(one.status, one.json) for one in (await waiting, later)] == [
