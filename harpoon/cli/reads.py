@@ -192,6 +192,7 @@ def _read(
     if kind is columns.ITEM:
         if name is None:
             raise Invalid("name the run, or the batch, whose items you want: harpoon get items NAME")
+        name = name.removeprefix("run/").removeprefix("batch/")
         answer = read_list(client, ("namespaces", scope.namespace, "runs", name, "items"))
         return answer, answer["items"]
     if kind is columns.WORKER:
