@@ -146,6 +146,16 @@ def test_nothing_is_declared_before_all_is_a_manifest(terminal: Terminal, server
     assert not server.asked
 
 
+@pytest.mark.parametrize(("kind", "told"), [("http", "3"), ("task", "3"), ("call", "3"), ("wait", "-"), ("each", "-")])
+def test_attempts_are_told_of_all_that_is_tried_again(
+    terminal: Terminal, server: FakeServer, kind: str, told: str
+) -> None:
+    server.tell(f"GET {RUNS}/o-17", Told(body=a_detail(visits=[a_visit(kind=kind, attempts=3)])))
+    done = terminal.run("describe", "run/o-17", server=server.url)
+    row = next(line.split() for line in done.out.splitlines() if line.startswith("pay_back"))
+    assert row[3] == told
+
+
 def test_a_workflow_is_described_with_its_bounds_and_its_latest_runs(terminal: Terminal, server: FakeServer) -> None:
     server.tell(f"GET {WORKFLOWS}/refund", Told(body=a_workflow()))
     server.tell(f"GET {RUNS}", page(a_run()))
