@@ -172,6 +172,8 @@ def move(  # noqa: PLR0913 one option each
     else:
         for one in told:
             terminal.show(f"run/{one['run']}" + ("" if form is Output.NAME else f" {_fate(one, is_dry=is_dry)}"))
+    if not names:
+        terminal.say(f"no run of workflow {query['workflow']} is open in namespace {namespace}")
     if missing:
         raise NotFound("; ".join(map(str, missing)))
     staying = [one["run"] for one in told if one["because"]]

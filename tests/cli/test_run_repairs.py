@@ -105,6 +105,13 @@ def test_a_run_that_is_not_there_keeps_no_other_from_being_moved(terminal: Termi
     assert "there is no run nope" in done.err
 
 
+def test_that_no_run_is_there_to_be_moved_is_said(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}", Told(body={"revision": "1.2", "items": []}))
+    done = terminal.run("run", "move", "--workflow", "refund", "--all", server=server.url)
+    assert (done.code, done.out) == (0, "")
+    assert "no run of workflow refund is open in namespace default" in done.err
+
+
 def test_all_open_runs_of_a_workflow_are_looked_at(terminal: Terminal, server: FakeServer) -> None:
     server.tell(f"GET {RUNS}", Told(body={"revision": "1.2", "items": [a_run()]}))
     server.tell(f"POST {RUNS}/o-17/move", Told(body=moved("o-17", "operation b is gone", is_moved=False)))
