@@ -77,6 +77,8 @@ def test_batches_and_their_items_are_listed(terminal: Terminal, server: FakeServ
     ]
     assert done.out.splitlines()[3].endswith("a worker that offers img.resize")
     assert "name the run, or the batch" in terminal.run("get", "items", server=server.url).err
+    named = terminal.run("get", "items", "resize", "-o", "name", server=server.url)
+    assert (named.code, named.out, "items have no names" in named.err) == (2, "", True)
 
 
 def test_a_batch_is_shown_explained_waited_for_and_cancelled(terminal: Terminal, server: FakeServer) -> None:
