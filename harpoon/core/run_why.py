@@ -19,7 +19,7 @@ from harpoon.core.run_groups import Plot, counted, items_said, place_of
 from harpoon.core.run_picture import EACH, is_claimed, joined, kind_of, moment, open_visits, sub_run_of
 from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
-from harpoon.model.run_shown import ItemCounts
+from harpoon.model.visit_shown import ItemCounts
 from harpoon.model.why import Evidence, Reason, ReasonCode
 
 #: Visits that one answer explains, and joins.
