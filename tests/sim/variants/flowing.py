@@ -208,7 +208,7 @@ FLOWING: Final = (
         name="tokens_begin_anew",
         says="Each conductor counts its claims from one, and says nothing else of them.",
         kills=frozenset({"S7"}),
-        edits=(Edit(conductor.Conductor.__init__, "{incarnation}.{ledger.hold.sealed}.", "{incarnation}."),),
+        edits=(Edit(conductor._token_begin, "{incarnation}.{ledger.hold.sealed}.", "{incarnation}."),),
     ),
     Variant(
         name="adopted_without_a_heartbeat",
