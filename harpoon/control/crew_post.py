@@ -15,7 +15,7 @@ from harpoon.control.orders import BeatOrder, ClaimOrder, CloseOrder
 from harpoon.control.work_told import Subject
 from harpoon.core.exchange import Asker
 from harpoon.core.offers import AttemptId, Offer, SessionId
-from harpoon.core.run import Ref
+from harpoon.core.visit import Ref
 
 #: What claims of the crew say who has them.
 WORKER: Final = "harpoon"

@@ -25,7 +25,8 @@ from harpoon.control.waits_port import Waits
 from harpoon.core import step
 from harpoon.core.dues import next_due_ms
 from harpoon.core.event import CancelAsked, Ended, Event, Moved, Paused, Resumed, RetriedFrom, SetTo, dump
-from harpoon.core.run import Ref, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Ref
 from harpoon.kit.clock import Clock
 
 #: Runs that ended last, which are kept for closings that come again.

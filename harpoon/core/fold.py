@@ -30,7 +30,8 @@ from harpoon.core.event import (
 )
 from harpoon.core.items import list_of
 from harpoon.core.measure import json_bytes
-from harpoon.core.run import Claim, Cut, Kept, Latest, Run
+from harpoon.core.run import Kept, Run
+from harpoon.core.visit import Claim, Cut, Latest
 from harpoon.core.visiting import (
     cancel,
     close_item,

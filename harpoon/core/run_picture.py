@@ -8,8 +8,8 @@ from typing import Final
 from harpoon.core.chronicle import Chronicle, Try, Visit
 from harpoon.core.graph import home_of
 from harpoon.core.run import Address, Run, callback_key
-from harpoon.core.run import Incident as Raised
 from harpoon.core.run_groups import Plot, counted, items_said
+from harpoon.core.visit import Incident as Raised
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
 from harpoon.model.run_shown import Incident, KeptSignal, OperationMeasure, RunCallback

@@ -14,7 +14,8 @@ from harpoon.core.fold import SIGNAL_KEPT_MS, fold
 from harpoon.core.graph import Kind, Node
 from harpoon.core.items import verdict
 from harpoon.core.opening import open_item, open_next
-from harpoon.core.run import Attempt, Kept, Run, VisitKey
+from harpoon.core.run import Kept, Run
+from harpoon.core.visit import Attempt, VisitKey
 from harpoon.core.visiting import open_visits
 from harpoon.kit.expression import Failed
 from harpoon.model.label import DONE, EXHAUSTED, FAIL

@@ -12,7 +12,8 @@ from harpoon.core.event import Closed, Opened
 from harpoon.core.graph import Each, Kind, Node
 from harpoon.core.items import group_after, group_of, has_room, note
 from harpoon.core.measure import json_bytes
-from harpoon.core.run import Attempt, Incident, Latest, Progress, Ref, Run, SignalKey, VisitKey
+from harpoon.core.run import Run, SignalKey
+from harpoon.core.visit import Attempt, Incident, Latest, Progress, Ref, VisitKey
 from harpoon.model.label import CANCELLED, EXHAUSTED, FAILURES
 
 #: What opens an item: room in its group.
