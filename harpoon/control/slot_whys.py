@@ -17,8 +17,8 @@ from harpoon.control.rollouts import brake_after
 from harpoon.control.running import lingering
 from harpoon.control.standings import standings_of
 from harpoon.control.view import View
+from harpoon.core.case import Case
 from harpoon.core.rebalance import heeded
-from harpoon.core.waits import Case
 from harpoon.core.why import explain, explain_on
 from harpoon.model.agent import Agent
 from harpoon.model.instant import Instant
