@@ -16,7 +16,8 @@ from harpoon.core.opening import KEY_MAX
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem, Unavailable
 from harpoon.model.label import OF_THE_ENGINE, check_word
-from harpoon.model.run_shown import KeptSignal, KeptSignals, SignalDelivery, SignalOrder
+from harpoon.model.run_orders import SignalDelivery, SignalOrder
+from harpoon.model.run_shown import KeptSignal, KeptSignals
 
 #: A run that waits already has the signal within milliseconds, whichever instance conducts it; this is waited for.
 DELIVERED_WITHIN_S: Final = 0.25

@@ -158,6 +158,8 @@ def move(  # noqa: PLR0913 one option each
     if workflow is not None:
         query = {"workflow": workflow.removeprefix("workflow/"), "status": "running"}
         names = [one["id"] for one in read_list(client, ("namespaces", namespace, "runs"), query)["items"]]
+        if not names:
+            terminal.say(f"no run of workflow {query['workflow']} is open in namespace {namespace}")
     order = {**audit.told(), **({} if to is None else {"generation": to})}
     told: list[Mapping[str, Any]] = []
     missing: list[NotFound] = []
@@ -172,8 +174,6 @@ def move(  # noqa: PLR0913 one option each
     else:
         for one in told:
             terminal.show(f"run/{one['run']}" + ("" if form is Output.NAME else f" {_fate(one, is_dry=is_dry)}"))
-    if not names:
-        terminal.say(f"no run of workflow {query['workflow']} is open in namespace {namespace}")
     if missing:
         raise NotFound("; ".join(map(str, missing)))
     staying = [one["run"] for one in told if one["because"]]
