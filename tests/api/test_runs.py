@@ -91,6 +91,20 @@ async def test_the_same_start_is_one_run_and_another_under_its_id_is_refused() -
         assert (await start(rig)).json["status"] == "cancelled"
 
 
+async def test_the_same_start_is_one_run_however_it_is_spelled() -> None:
+    async with a_runs_rig() as rig:
+        await declare(rig, PLAIN)
+        spellings: list[dict[str, Any]] = [
+            {"deadline": "60m"},
+            {"deadline": "1h", "inputs": {}},
+            {"deadline": "3600s", "tags": {}, "generation": None},
+        ]
+        told = [await rig.ask("POST", RUNS, {"workflow": "flow", "id": "o-1", **one}) for one in spellings]
+        assert [one.status for one in told] == [201, 200, 200]
+        other = await rig.ask("POST", RUNS, {"workflow": "flow", "id": "o-1", "deadline": "59m"})
+        as_problem(other, 422, "id_reused")
+
+
 async def test_an_idempotency_key_makes_the_id_of_a_start_that_has_none() -> None:
     async with a_runs_rig() as rig:
         await declare(rig)
