@@ -216,6 +216,22 @@ async def put_many(rig: Rig, count: int) -> list[Header]:
     return made
 
 
+async def test_a_span_that_holds_nothing_is_refused_with_what_is_right() -> None:
+    async with a_runs_rig(shards=()) as rig:
+        for query, where, said in (
+            ("since=-1h&until=-2h", "?until", "it is not after since, so there is nothing between them"),
+            (
+                "since=yesterday",
+                "?since",
+                "write a time such as 2026-01-31T12:00:00Z, or how long ago, such as -10m; got",
+            ),
+            ("until=1.42", "?until", "write a time such as 2026-01-31T12:00:00Z, or how long ago, such as -10m; got"),
+        ):
+            told = as_problem(await rig.get(f"{RUNS}?{query}"), 400, "invalid")
+            (fault,) = told["errors"]
+            assert (fault["pointer"], fault["detail"].startswith(said)) == (where, True), fault
+
+
 async def test_among_many_runs_those_that_are_asked_for_are_found() -> None:
     async with a_runs_rig(shards=()) as rig:
         made = await put_many(rig, 3_000)
