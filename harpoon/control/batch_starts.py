@@ -17,6 +17,7 @@ from harpoon.control.workflows import Workflows
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
 from harpoon.model.batch_manifest import BATCH, BatchManifest, pointer_of, workflow_of
+from harpoon.model.workflow import WorkflowSpec
 
 
 def key_of(manifest: BatchManifest) -> str:
@@ -52,7 +53,7 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     told: Begun | HarpoonError = Conflict("others keep changing this batch; try again")
     for _ in range(TRIES):
         try:
-            spec = workflow_of(manifest.spec)
+            spec = _spec_of(manifest)
             await check(spec)
             form = await workflows.kept(metadata.namespace, BATCH, spec)
         except Invalid as error:
@@ -66,6 +67,18 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     if isinstance(told, HarpoonError):
         raise told
     return told
+
+
+def _spec_of(manifest: BatchManifest) -> WorkflowSpec:
+    """Return the workflow that a batch is a run of.
+
+    Raises:
+        Invalid: A number of it is out of its bounds.
+    """
+    try:
+        return workflow_of(manifest.spec)
+    except ValueError as error:
+        raise Invalid(f"/spec: {error}", [Problem(pointer="/spec", detail=str(error))]) from error
 
 
 def _hash_of(manifest: BatchManifest) -> str:
