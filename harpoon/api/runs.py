@@ -15,6 +15,7 @@ from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_o
 from harpoon.api.operation import FLAG, TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
 from harpoon.api.pages import PAGE_MAX, PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
+from harpoon.api.run_selection import STATUS, WORKFLOW, statuses_of
 from harpoon.api.run_waits import run_changed, runs_changed
 from harpoon.api.run_watch import (
     AFTER_RUNS,
@@ -36,20 +37,11 @@ from harpoon.core.run_items import Items
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
-from harpoon.model.name import NAME_PATTERN
 from harpoon.model.operation import VISITS_MAX
-from harpoon.model.run import Status
 from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.why import Why
 
-STATUS: Final = Parameter(
-    "status",
-    {"type": "string", "enum": [one.value for one in Status]},
-    "Only runs that stand so; any of these.",
-    many=True,
-)
-WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
 _PARKED: Final = Parameter("parked", FLAG, "Only runs in which a failure is parked, until somebody repairs it.")
 _PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
 _SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
@@ -102,19 +94,6 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         return Listed(revision=revision, items=runs, encode=run_lists.listed_json, more=more)
 
     return await answer_pages(request, gather)
-
-
-def statuses_of(query: Query) -> frozenset[str]:
-    """Return how the runs stand that are wanted; empty: in any way.
-
-    Raises:
-        Invalid: Runs do not stand so.
-    """
-    statuses = query.many("status")
-    for status in statuses:
-        if status not in {one.value for one in Status}:
-            raise bad_parameter("status", f"one of {', '.join(one.value for one in Status)}; got {status[:80]!r}")
-    return frozenset(statuses)
 
 
 async def get_run(request: web.Request) -> web.StreamResponse:

@@ -86,6 +86,11 @@ class Stream:
         await self._part(fault)
         return self._response
 
+    async def begin(self) -> None:
+        """Write what comes before all events: to a browser, how soon to come back."""
+        if self._encoding is Encoding.SSE:
+            await self.write(b"retry: 1000\n\n")
+
     async def write(self, data: bytes, *, is_whole: bool = True) -> None:
         """Write events; wait while the reader has not taken enough of the former ones.
 
