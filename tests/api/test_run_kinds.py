@@ -12,10 +12,11 @@ from harpoon.api import run_traits
 from harpoon.api.limits import Limits
 from harpoon.api.run_feed import RUN_FEED
 from harpoon.control.ledger_records import RUNS as LEDGER
+from harpoon.control.ledger_records import prefix_of, shard_of
 from harpoon.kit import codec
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Page, Store
+from harpoon.store.port import Delete, Page, Put, Store
 from tests.api.rig import Rig
 from tests.api.runs_rig import RUNS, WORKFLOWS, Worker, a_runs_rig, declare, start
 from tests.api.telling import as_problem
@@ -144,6 +145,24 @@ async def test_runs_are_chosen_by_their_workflow_and_their_tags_whoever_heard_of
             async with rig.watch(f"kinds=runs&{query}") as reader:
                 snapshot, _ = await reader.until_type("synced")
                 assert all(one["kind"] == "run" for one in snapshot["items"])
+
+
+async def test_what_happened_in_a_run_that_is_not_kept_any_more_is_told_to_whoever_may_have_chosen_it() -> None:
+    async with a_runs_rig() as rig:
+        await put(rig, "one")
+        for run in ("a", "b", "c"):
+            await start(rig, run, workflow="one")
+        begin = rig.view.external(await rig.store.revision())
+        await end(rig, "a", "b", "c")
+        await rig.store.commit((), [Delete(prefix_of(LEDGER, shard_of("default/a")) + "default/a")])
+        await rig.store.commit((), [Put(prefix_of(LEDGER, shard_of("default/b")) + "default/b", b"nonsense")])
+        async with rig.watch(f"kinds=runs&workflow=two&after={begin}") as reader:
+            told = await reader.until(has("ended", "b"))
+            await start(rig, "d", workflow="one")
+            await put(rig, "two")
+            await start(rig, "e", workflow="two")
+            told += await reader.until(has("started", "e"))
+        assert {event["run"] for event in events_of(told)} == {"a", "b", "e"}
 
 
 async def test_a_channel_that_others_listen_to_already_knows_runs_for_one_who_chooses_by_them() -> None:

@@ -8,7 +8,9 @@ import pytest
 from tests.conformance import refusals
 from tests.conformance.conftest import in_a_loop
 from tests.conformance.events import ENCODINGS, NDJSON, Event, Violation
+from tests.conformance.following import follow
 from tests.conformance.judge import changes_of, judge_equal, judge_order
+from tests.conformance.proxy import FAULTS, Proxy
 from tests.conformance.runs import (
     AllEnded,
     RunStir,
@@ -21,6 +23,8 @@ from tests.conformance.wire import Address
 
 pytestmark = pytest.mark.system
 
+#: A connection that is silent for so long is given up.
+SILENCE_S = 0.2
 BAD = {
     "kinds=runs,jobs": "kinds",
     "kinds=tasks,attempts": "kinds",
@@ -74,6 +78,17 @@ async def test_resumed_after_any_revision_exactly_the_rest_is_told(
         async with address.watch(stir.query, encoding, last_id=one.revision) as stream:
             rest = await stream.until(lambda event: event.revision == changes[-1].revision)
         judge_resumed(told, rest, one.revision, stir.runs)
+
+
+@pytest.mark.parametrize(("number", "fault"), list(enumerate(FAULTS)))
+async def test_who_comes_back_through_whatever_lies_between_is_told_exactly_the_rest(
+    address: Address, told: list[Event], stir: RunStir, number: int, fault: str
+) -> None:
+    last = changes_of(told)[-1].revision
+    async with Proxy(address.host, address.port, fault, number).run() as proxy:
+        way = address.by(proxy.port), stir.query, ENCODINGS[number % 2], lambda event: event.revision == last
+        followed = await follow(*way, after=told[0].revision, silence_s=SILENCE_S)
+    judge_resumed(told, followed.events, told[0].revision, stir.runs)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
