@@ -38,8 +38,9 @@ from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.operation import VISITS_MAX
-from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallbacks, RunDetail, RunList
+from harpoon.model.run_shown import RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
+from harpoon.model.visit_shown import AttemptList, ItemList, ItemStatus
 from harpoon.model.why import Why
 
 _PARKED: Final = Parameter("parked", FLAG, "Only runs in which a failure is parked, until somebody repairs it.")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from harpoon.cli import columns, output, run_waiting, terminal
+from harpoon.cli import cells, output, run_waiting, terminal
 from harpoon.cli.options import Output
 from harpoon.cli.session import Session
 from harpoon.client.watch import RunSelection, Selection
@@ -43,7 +43,7 @@ def follow(client: Session, selection: Selection | RunSelection, form: Output, *
 
 def _show_one(message: Mapping[str, Any], run: str | None) -> None:
     if message.get("type") == "snapshot":
-        terminal.say(f"run/{run} {columns.run_status(message['run'])}, {message['seq']} events so far")
+        terminal.say(f"run/{run} {cells.run_status(message['run'])}, {message['seq']} events so far")
     _show_events(message, is_one=True)
 
 
@@ -61,7 +61,7 @@ def _show_item(item: Mapping[str, Any], word: str) -> None:
     """Write a line for a run in a snapshot, or a workflow there or in a change."""
     shown = item.get("object") or {}
     if item["kind"] == "run":
-        told = f"{item['key']}  {columns.run_status(shown)}, of {shown['workflow']}"
+        told = f"{item['key']}  {cells.run_status(shown)}, of {shown['workflow']}"
     else:
         metadata = shown.get("metadata")
         version = f"  version {metadata['version']}, generation {metadata['generation']}" if metadata else ""

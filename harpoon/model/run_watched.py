@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harpoon.model.run_shown import RunDetail, RunObject, WorkflowObject
+from harpoon.model.run_shown import RunDetail, RunObject
 from harpoon.model.watched import Bookmark, Bye, StreamError, Synced
+from harpoon.model.workflow_shown import WorkflowObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
