@@ -24,6 +24,8 @@ from harpoon.model.run_watched import RunEvent
 from harpoon.model.workflow import WorkflowRecord
 
 _ENDED: Final = "ended"
+#: Records up to here have no output that is too large to be listed, however its numbers are written.
+_SMALL_BYTES: Final = LISTED_BYTES_MAX // 2
 
 _log = structlog.get_logger(__name__)
 
@@ -111,9 +113,10 @@ def lines_of_many(records: Sequence[Record]) -> list[Line]:
     """
     lines: list[Line] = []
     for record in records:
+        output_max = None if len(record.value) <= _SMALL_BYTES else LISTED_BYTES_MAX
         try:
             for one in happened((record,), None):
-                lines += [_line(one.key, event) for event in _listed(one)]
+                lines += [_line(one.key, event) for event in _listed(one, output_max)]
         except Invalid as error:
             _log.warning("run_unreadable", run=record.key, reason=str(error))
     return lines
@@ -195,9 +198,9 @@ def _line(key: str, event: RunEvent) -> Line:
     )
 
 
-def _listed(one: Happened) -> list[RunEvent]:
+def _listed(one: Happened, output_max: int | None) -> list[RunEvent]:
     namespace, _, run = one.key.partition("/")
-    events = [told(namespace, run, event, LISTED_BYTES_MAX) for event in one.events]
+    events = [told(namespace, run, event, output_max) for event in one.events]
     if one.header is None or not events:
         return events
     begun = replace(events[0], object=shown_header(one.header, is_listed=True))

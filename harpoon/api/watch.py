@@ -11,6 +11,7 @@ it has been written, nothing after it.
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -246,8 +247,8 @@ ROUTES = (
             Parameter("name", _NAMED, "Only what belongs to this job, or this agent; or the one run of `namespace`."),
             Parameter("after", _POSITION, _AFTER_TEXT),
             TAG,
-            WORKFLOW,
-            STATUS,
+            replace(WORKFLOW, description="Of kinds of runs: only this workflow, and runs of it."),
+            replace(STATUS, description="Of kinds of runs: only what leaves a run so; any of these."),
         ),
         headers=(Parameter("Last-Event-ID", _POSITION, "As `after`, which it overrides: how an SSE client resumes."),),
         answers={200: Answer(events=WatchEvent | RunsWatchEvent | RunWatchEvent)},
