@@ -224,6 +224,8 @@ class RunsWatch(Following):
         return self.doors.view.external(revision)
 
     async def _lose(self, error: Gone) -> None:
+        if self.stream.is_torn:
+            raise error  # within a snapshot no other event can be told
         await self.write(gone_frame(self.stream.encoding, error.oldest))
 
 

@@ -70,6 +70,11 @@ class Stream:
         """How it is written; known once the headers are sent."""
         return Form(self.encoding, hdrs.TRANSFER_ENCODING in self._response.headers)
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether what was written last is not whole, so that nothing else may follow it."""
+        return self._is_torn
+
     async def serve(self, work: Callable[[], Awaitable[None]]) -> web.StreamResponse:
         """Send the headers, do ``work``, which writes, and say the last word; for HEAD, send the headers only."""
         await self._response.prepare(self._request)

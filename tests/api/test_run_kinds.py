@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import ClientPayloadError
 
 from harpoon.api import run_traits
 from harpoon.api.limits import Limits
@@ -16,7 +17,7 @@ from harpoon.control.ledger_records import prefix_of, shard_of
 from harpoon.kit import codec
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.store.memory import MemoryStore
-from harpoon.store.port import Delete, Page, Put, Store
+from harpoon.store.port import Compacted, Delete, Page, Put, Store
 from tests.api.rig import Rig
 from tests.api.runs_rig import RUNS, WORKFLOWS, Worker, a_runs_rig, declare, start
 from tests.api.telling import as_problem
@@ -299,6 +300,23 @@ async def test_bookmarks_of_merged_kinds_go_on_with_the_store() -> None:
         assert {one["type"] for one in told} == {"bookmark"}
         await put(rig, "flow")
         await reader.until(is_workflow("put", "flow"))
+
+
+class ForgetfulStore(MemoryStore):
+    """Forgets a revision at which runs are read, before all of them were."""
+
+    async def list(self, prefix: str) -> AsyncIterator[Page]:
+        async for page in super().list(prefix):
+            yield page
+            if prefix == LEDGER:
+                raise Compacted(9)
+
+
+async def test_a_snapshot_that_cannot_be_told_to_its_end_is_broken_off_and_not_ended_as_if_it_were_whole() -> None:
+    async with a_runs_rig(store=ForgetfulStore()) as rig, rig.watch(MANY) as reader:
+        with pytest.raises((ClientPayloadError, asyncio.IncompleteReadError)):
+            await reader.rest()
+        assert not any(b"gone" in line for line in reader.raw)
 
 
 class BusyStore(MemoryStore):
