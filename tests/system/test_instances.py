@@ -268,7 +268,7 @@ def test_a_rolling_restart_fails_no_request_tells_each_change_once_and_moves_age
     for client in clients:
         client.join(30)
     until = whole.put_job("mark", 0)["revision"]
-    watching.join(30)
+    watching.join(60)
     assert [client.problems for client in clients] == [[], [], []]
     assert all(client.asked > 100 for client in clients)
     [found] = followed
