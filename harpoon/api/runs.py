@@ -27,7 +27,7 @@ from harpoon.api.run_watch import (
     watch_run,
     watch_runs,
 )
-from harpoon.api.sight import read_moment
+from harpoon.api.sight import read_span
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
@@ -74,14 +74,15 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
     if is_watch(request):
         return await watch_runs(request, namespace)
+    since_ms, until_ms = read_span(request)
     choice = run_lists.RunChoice(
         namespace=namespace,
         workflow=query.name("workflow"),
         statuses=statuses_of(query),
         tags=query.tags(),
         is_parked=query.flag("parked"),
-        since_ms=read_moment(request, "since"),
-        until_ms=read_moment(request, "until"),
+        since_ms=since_ms,
+        until_ms=until_ms,
         parent=query.one("parent"),
         has_sub_runs=query.flag("sub_runs"),
     )
