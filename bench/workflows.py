@@ -43,7 +43,7 @@ from harpoon.core.visit import Attempt, Ref
 from harpoon.kit.clock import SystemClock
 from harpoon.model.operation import Operation
 from harpoon.model.workflow import WorkflowSpec
-from harpoon.service import GC_THRESHOLDS
+from harpoon.service.server import GC_THRESHOLDS
 from harpoon.store.etcd.store import EtcdStore
 from harpoon.store.hold import acquire_all
 from harpoon.store.port import Compare, Put, Store
