@@ -65,11 +65,11 @@ class _Crossing:
     """What a net does between two layers."""
 
     net: int
+    #: Passes beside all, there.
+    rail: int | None
     #: Where it comes from above, and where it goes to below; ports and boxes by number, -1: neither.
     uppers: list[tuple[int, int]] = field(default_factory=list)
     lowers: list[tuple[int, int]] = field(default_factory=list)
-    #: Passes beside all, there.
-    rail: int | None = None
     #: -1: it goes straight down.
     lane: int = -1
     #: From where to where it goes across.
@@ -78,27 +78,36 @@ class _Crossing:
     def is_straight(self) -> bool:
         """Whether it goes straight down; otherwise find out how far it goes across."""
         uppers, lowers = self.uppers, self.lowers
-        if self.rail is None and len(uppers) == 1 and len(lowers) == 1 and uppers[0][0] == lowers[0][0]:
-            return True
-        across = [end[0] for end in uppers] + [end[0] for end in lowers]
         if self.rail is not None:
-            across.append(self.rail)
-        self.span = (min(across), max(across))
+            # That is on the right of everything.
+            self.span = (min(uppers + lowers)[0], self.rail)
+            return False
+        if len(uppers) == 1 and len(lowers) == 1 and uppers[0][0] == lowers[0][0]:
+            return True
+        across = uppers + lowers
+        self.span = (min(across)[0], max(across)[0])
         return False
+
+
+class _Gap(NamedTuple):
+    """What is between two layers."""
+
+    crossings: list[_Crossing]
+    #: Those of them that come to boxes.
+    coming: list[_Crossing]
 
 
 def ways(frame: Frame, nets: Sequence[Net]) -> Ways:
     """Return the ways of nets, and where the layers are that they run between."""
     layers = max(frame.ranks) + 1
     #: Gap n is above layer n.
-    gaps: list[list[_Crossing]] = [[] for _ in range(layers + 1)]
+    gaps = [_Gap([], []) for _ in range(layers + 1)]
     for number, net in enumerate(nets):
-        for gap, crossing in _crossings(frame, net, number):
-            gaps[gap].append(crossing)
+        _cross(frame, net, number, gaps)
     lanes = []
-    for crossings in gaps:
-        _enter(frame, crossings)
-        lanes.append(_assign(crossings))
+    for gap in gaps:
+        _enter(frame, gap)
+        lanes.append(_assign(gap.crossings))
     tall = [0] * layers
     for box, rank in enumerate(frame.ranks):
         tall[rank] = max(tall[rank], frame.heights[box])
@@ -106,55 +115,69 @@ def ways(frame: Frame, nets: Sequence[Net]) -> Ways:
     for box in frame.port_box:
         has_label[frame.ranks[box] + 1] = True
     tops, first_lanes, y = [], [], 0
-    for gap in range(layers + 1):
-        y += frame.label if has_label[gap] else 0
+    for layer in range(layers + 1):
+        y += frame.label if has_label[layer] else 0
         first_lanes.append(y)
         # Below the lanes there is room for the heads of arrows.
-        y += lanes[gap] + (1 if gap < layers and (gap or lanes[gap]) else 0)
-        if gap < layers:
+        y += lanes[layer] + (1 if layer < layers and (layer or lanes[layer]) else 0)
+        if layer < layers:
             tops.append(y)
-            y += tall[gap]
+            y += tall[layer]
     return Ways(tuple(_strands(frame, nets, gaps, tops, first_lanes)), tuple(tops), y)
 
 
-def _crossings(frame: Frame, net: Net, number: int) -> list[tuple[int, _Crossing]]:
-    """Return what a net does between layers, by the number of the layer below."""
+def _cross(frame: Frame, net: Net, number: int, gaps: Sequence[_Gap]) -> None:
+    """Take note of what a net does between layers."""
+    ranks, port_box, port_x = frame.ranks, frame.port_box, frame.port_x
+    rail = frame.right + net.rail * frame.beside if net.rail >= 0 else None
     found: dict[int, _Crossing] = {}
-
-    def at(gap: int) -> _Crossing:
-        crossing = found.get(gap)
-        if crossing is None:
-            crossing = found[gap] = _Crossing(number)
-            if net.rail >= 0:
-                crossing.rail = frame.right + net.rail * frame.beside
-        return crossing
-
     for port in net.feeds:
-        at(frame.ranks[frame.port_box[port]] + 1).uppers.append((frame.port_x[port], port))
+        layer = ranks[port_box[port]] + 1
+        crossing = found.get(layer)
+        if crossing is None:
+            crossing = found[layer] = _Crossing(number, rail)
+            gaps[layer].crossings.append(crossing)
+        crossing.uppers.append((port_x[port], port))
     for box in net.drops:
+        layer = ranks[box]
+        crossing = found.get(layer)
+        if crossing is None:
+            crossing = found[layer] = _Crossing(number, rail)
+            gaps[layer].crossings.append(crossing)
+        if not crossing.lowers:
+            gaps[layer].coming.append(crossing)
         # Where it comes to the box is found when it is known where it comes from.
-        at(frame.ranks[box]).lowers.append((-1, box))
-    if net.rail < 0:
-        bends = frame.bends[frame.first_bend[number] : frame.first_bend[number] + net.last - net.first + 1]
-        for layer, x in enumerate(bends, net.first):
-            at(layer + 1).uppers.append((x, -1))
-            at(layer).lowers.append((x, -1))
-    return list(found.items())
+        crossing.lowers.append((-1, box))
+    if rail is None and net.first <= net.last:
+        _pass(frame, net, number, gaps, found)
 
 
-def _enter(frame: Frame, crossings: Sequence[_Crossing]) -> None:
+def _pass(frame: Frame, net: Net, number: int, gaps: Sequence[_Gap], found: dict[int, _Crossing]) -> None:
+    """Take note of where a net passes layers; ``found`` is what it does between them, by the layer below."""
+    for layer in range(net.first, net.last + 2):
+        if layer not in found:
+            found[layer] = _Crossing(number, None)
+            gaps[layer].crossings.append(found[layer])
+    first = frame.first_bend[number]
+    for layer, x in enumerate(frame.bends[first : first + net.last - net.first + 1], net.first):
+        found[layer].lowers.append((x, -1))
+        found[layer + 1].uppers.append((x, -1))
+
+
+def _enter(frame: Frame, gap: _Gap) -> None:
     """Find where nets come to boxes: straight down if that can be, each at a place of its own."""
-    above = _comes(crossings)
     wanted: dict[int, list[tuple[int, _Crossing, int]]] = {}
-    for crossing in crossings:
+    for crossing in gap.coming:
         fixed = [x for x, _ in crossing.uppers] + [x for x, box in crossing.lowers if box < 0]
         for place, (_, box) in enumerate(crossing.lowers):
             if box >= 0:
-                left, middle = frame.lefts[box], frame.lefts[box] + frame.widths[box] // 2
+                left, width = frame.lefts[box], frame.widths[box]
+                middle, right = left + width // 2, left + width - 1
                 # Straight down from where it comes, if that is above the box.
-                over = [x for x in fixed if left < x < left + frame.widths[box] - 1]
+                over = [x for x in fixed if left < x < right]
                 at = min(over, key=lambda x: abs(x - middle)) if over else middle
                 wanted.setdefault(box, []).append((at, crossing, place))
+    above = _comes(gap.crossings) if wanted else {}
     for box, ends in wanted.items():
         low, high = frame.lefts[box] + 1, frame.lefts[box] + frame.widths[box] - 2
         # So far apart, all fit.
@@ -228,7 +251,8 @@ def _free_lane(lanes: list[list[tuple[int, int]]], first: int, span: tuple[int, 
 def _assign_fast(across: Sequence[_Crossing]) -> int:
     free: list[tuple[int, int]] = []
     count = 0
-    for (low, high), _, crossing in sorted([(each.span, each.net, each) for each in across], key=lambda one: one[:2]):
+    # No two of them are of one net, so they themselves are never compared.
+    for (low, high), _, crossing in sorted([(each.span, each.net, each) for each in across]):
         if free and free[0][0] < low - 1:
             crossing.lane = heappop(free)[1]
         else:
@@ -240,38 +264,36 @@ def _assign_fast(across: Sequence[_Crossing]) -> int:
 def _strands(
     frame: Frame,
     nets: Sequence[Net],
-    gaps: Sequence[Sequence[_Crossing]],
+    gaps: Sequence[_Gap],
     tops: Sequence[int],
     first_lanes: Sequence[int],
 ) -> list[Strand]:
     pieces: list[list[Piece]] = [[] for _ in nets]
     heads: list[dict[int, tuple[int, int]]] = [{} for _ in nets]
-    rails: dict[int, list[tuple[int, int]]] = {}
-    for gap, crossings in enumerate(gaps):
-        for crossing in crossings:
-            own, y = pieces[crossing.net], first_lanes[gap] + crossing.lane
-            begins = [
-                (x, tops[gap - 1] + (frame.heights[frame.port_box[port]] if port >= 0 else 0))
-                for x, port in crossing.uppers
-            ]
-            ends = [(x, tops[gap] - (box >= 0)) for x, box in crossing.lowers]
-            for (x, end), (_, box) in zip(ends, crossing.lowers, strict=True):
+    rails: dict[int, list[int]] = {}
+    begins = [tops[rank] + height for rank, height in zip(frame.ranks, frame.heights, strict=True)]
+    for layer, gap in enumerate(gaps):
+        above = tops[layer - 1]
+        for crossing in gap.crossings:
+            net, lane, own = crossing.net, crossing.lane, pieces[crossing.net]
+            ups = [(x, begins[frame.port_box[port]] if port >= 0 else above) for x, port in crossing.uppers]
+            downs = []
+            for x, box in crossing.lowers:
                 if box >= 0:
-                    heads[crossing.net][box] = (x, end)
-            if crossing.lane < 0:
-                (x, begin), (_, end) = begins[0], ends[0]
-                if own and own[-1][::2] == (x, x) and own[-1][3] == begin:
-                    # It passes a layer, and goes on straight.
-                    begin = own.pop()[1]
-                own.append(Piece(x, begin, x, end))
+                    heads[net][box] = (x, tops[layer] - 1)
+                downs.append((x, tops[layer] - (box >= 0)))
+            if lane < 0:
+                _lengthen(own, *ups[0], downs[0][1])
                 continue
-            own += [Piece(x, begin, x, y) for x, begin in dict.fromkeys(begins)]
+            y = first_lanes[layer] + lane
+            own += [Piece(x, begin, x, y) for x, begin in (dict.fromkeys(ups) if len(ups) > 1 else ups)]
             own.append(Piece(crossing.span[0], y, crossing.span[1], y))
-            own += [Piece(x, y, x, end) for x, end in dict.fromkeys(ends)]
+            own += [Piece(x, y, x, end) for x, end in (dict.fromkeys(downs) if len(downs) > 1 else downs)]
             if crossing.rail is not None:
-                rails.setdefault(crossing.net, []).append((crossing.rail, y))
-    for net, turns in rails.items():
-        pieces[net].append(Piece(turns[0][0], turns[0][1], turns[0][0], turns[-1][1]))
+                rails.setdefault(net, []).append(y)
+    for number, turns in rails.items():
+        x = frame.right + nets[number].rail * frame.beside
+        pieces[number].append(Piece(x, turns[0], x, turns[-1]))
     return [
         Strand(
             tuple(net.feeds),
@@ -282,3 +304,10 @@ def _strands(
         )
         for number, (net, own) in enumerate(zip(nets, pieces, strict=True))
     ]
+
+
+def _lengthen(pieces: list[Piece], x: int, begin: int, end: int) -> None:
+    """Go on straight down: where a line passes a layer so, it is one piece."""
+    if pieces and pieces[-1][::2] == (x, x) and pieces[-1].y2 == begin:
+        begin = pieces.pop().y1
+    pieces.append(Piece(x, begin, x, end))
