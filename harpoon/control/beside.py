@@ -22,8 +22,11 @@ def is_large(spec: WorkflowSpec) -> bool:
 
 
 def has_many(spec: WorkflowSpec) -> bool:
-    """Whether a workflow has so many operations that it is large."""
-    return len(spec.operations) > _LARGE
+    """Whether a workflow has so many operations, or items that are written in it, that it is large."""
+    return len(spec.operations) > _LARGE or any(
+        op.foreach is not None and isinstance(op.foreach.items, tuple) and len(op.foreach.items) > _LARGE
+        for op in spec.operations.values()
+    )
 
 
 async def beside(work: Callable[[], T], *specs: WorkflowSpec) -> T:

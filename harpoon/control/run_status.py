@@ -138,7 +138,9 @@ class RunStatus:
     async def standing(self, namespace: str, run: str) -> Standing:
         """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
         seen = await self.see(namespace, run)
-        return Standing(seen.revision, seen.told.seq, self._detail(seen))
+        is_small = len(seen.told.visits) + len(seen.plot.operations) <= _SLICE
+        detail = self._detail(seen) if is_small else await asyncio.to_thread(self._detail, seen)
+        return Standing(seen.revision, seen.told.seq, detail)
 
     def _detail(self, seen: Seen) -> RunDetail:
         told, plot, now_ms = seen.told, seen.plot, self._clock.now().wall

@@ -1,6 +1,6 @@
 """Workflows as they are shown, and what would come of a manifest that is not declared."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -13,9 +13,13 @@ from harpoon.core.diff import diff
 from harpoon.core.graph import Graph
 from harpoon.kit import codec
 from harpoon.kit.ordered import check_orders
+from harpoon.kit.plain import plain, plain_full
 from harpoon.model.edit import Edit
 from harpoon.model.workflow import WorkflowManifest, WorkflowRecord, WorkflowSpec
 from harpoon.store.table import Row
+
+#: Any value that JSON has.
+Json = Any
 
 
 async def check(spec: WorkflowSpec) -> None:
@@ -91,12 +95,18 @@ async def changes_json(row: Row[WorkflowRecord] | None, manifest: WorkflowManife
 
 
 def _changes(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> tuple[Edit, ...]:
-    old: Mapping[str, Any] = {}
+    old: Json = {}
     if row is not None:
-        old = _form(row.value.tags, codec.dump_full(row.value.spec))
-        return diff(old, _form(manifest.metadata.tags, codec.dump_full(manifest.spec)))
-    return diff(old, _form(manifest.metadata.tags, codec.dump(manifest.spec)))
+        old = _form(row.value.tags, row.value.spec, plain_full)
+        return diff(old, _form(manifest.metadata.tags, manifest.spec, plain_full))
+    return diff(old, _form(manifest.metadata.tags, manifest.spec, plain))
 
 
-def _form(tags: Mapping[str, str], spec: bytes) -> dict[str, Any]:
-    return {"metadata": {"tags": dict(tags)}, "spec": orjson.loads(spec)}
+def _form(tags: Mapping[str, str], spec: WorkflowSpec, make_plain: Callable[[object], dict[str, object]]) -> Json:
+    def told(value: object) -> Json:
+        return orjson.loads(orjson.dumps(value, default=make_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS))
+
+    # One by one: the interpreter reads JSON without a pause, and others have to wait for that.
+    operations = {name: told(operation) for name, operation in spec.operations.items()}
+    rest = {name: told(value) for name, value in make_plain(spec).items() if name != "operations"}
+    return {"metadata": {"tags": dict(tags)}, "spec": {**rest, "operations": operations}}

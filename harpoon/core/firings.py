@@ -166,7 +166,13 @@ class _Reckoning:
         if len(trigger.members) == 1:
             return self._of_member(trigger.members[0], trigger)
         if self._is_certain:
-            return min([self._often(op, label) for op, label in trigger.members]), 0
+            after = self._after
+            # Mostly all of them occur once.
+            each = [
+                1 if after[op][0] == 1 and label != EXHAUSTED else self._often(op, label)
+                for op, label in trigger.members
+            ]
+            return min(each), 0
         count = ENDLESS
         branches: int | None = None
         told: list[tuple[Member, int]] = []

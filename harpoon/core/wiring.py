@@ -73,6 +73,8 @@ def offered(op: Operation) -> frozenset[str]:
         return frozenset(choice.given for choice in op.choose)
     if op.wait is not None and op.wait.awaited is None:
         return frozenset({DONE})
+    if not op.labels and op.next.keys() <= ALWAYS_OFFERED:
+        return ALWAYS_OFFERED
     return frozenset(op.labels) | (op.next.keys() - OF_THE_ENGINE) | ALWAYS_OFFERED
 
 
