@@ -38,7 +38,8 @@ from harpoon.core.bounds import bounds
 from harpoon.core.drawing import picture
 from harpoon.core.drawing_shown import shown
 from harpoon.core.graph import Graph, compile_graph
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Attempt, Ref
 from harpoon.kit.clock import SystemClock
 from harpoon.model.operation import Operation
 from harpoon.model.workflow import WorkflowSpec

@@ -26,7 +26,7 @@ from harpoon.kit import codec, strict
 from harpoon.kit.errors import Conflict, Invalid, NotFound, Problem
 from harpoon.model.label import DONE
 from harpoon.model.name import check_name
-from harpoon.model.run_shown import CallbackTaken
+from harpoon.model.run_orders import CallbackTaken
 from harpoon.model.sub_run import check_any_run
 
 #: Bytes of what a callback brings.

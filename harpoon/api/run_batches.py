@@ -21,8 +21,9 @@ from harpoon.control.conductor import Conductor
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, NotFound, Problem
 from harpoon.model.batch_manifest import BATCH, BatchManifest
-from harpoon.model.run_shown import ItemList, RunDetail, RunList, RunObject
+from harpoon.model.run_shown import RunDetail, RunList, RunObject
 from harpoon.model.run_watched import RunWatchEvent
+from harpoon.model.visit_shown import ItemList
 from harpoon.model.why import Why
 
 

@@ -24,7 +24,8 @@ from harpoon.control.starting import Named, named, placed, start_all
 from harpoon.control.workflows import Workflows
 from harpoon.kit import codec, strict
 from harpoon.kit.errors import HarpoonError, Unavailable
-from harpoon.model.run_shown import RunObject, RunsStarted, RunStart, RunStarts
+from harpoon.model.run_orders import RunsStarted, RunStart, RunStarts
+from harpoon.model.run_shown import RunObject
 from harpoon.store.port import StoreUnavailable
 
 _MANY: Final = "runs"

@@ -39,8 +39,9 @@ from harpoon.kit.errors import HarpoonError
 from harpoon.model.name import NAME_PATTERN
 from harpoon.model.operation import VISITS_MAX
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallbacks, RunDetail, RunList
+from harpoon.model.run_shown import RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
+from harpoon.model.visit_shown import AttemptList, ItemList, ItemStatus
 from harpoon.model.why import Why
 
 STATUS: Final = Parameter(

@@ -15,7 +15,8 @@ from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.core.opening import KEY_MAX
 from harpoon.kit import codec
 from harpoon.kit.errors import Unavailable
-from harpoon.model.run_shown import KeptSignal, KeptSignals, SignalDelivery, SignalOrder
+from harpoon.model.run_orders import SignalDelivery, SignalOrder
+from harpoon.model.run_shown import KeptSignal, KeptSignals
 
 #: A run that waits already has the signal within milliseconds, whichever instance conducts it; this is waited for.
 DELIVERED_WITHIN_S: Final = 0.25

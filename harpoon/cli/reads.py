@@ -7,7 +7,7 @@ import typer
 
 from harpoon import __version__
 from harpoon.cli import at as looking
-from harpoon.cli import columns, fields, offers, output, run_lists, terminal
+from harpoon.cli import cells, columns, fields, figures, offers, output, run_lists, terminal
 from harpoon.cli.columns import Kind
 from harpoon.cli.follow import Changing, follow
 from harpoon.cli.listing import read_list
@@ -144,7 +144,7 @@ def status(remote: Remote, form: Format = Output.TABLE) -> None:
         for line in fields.lines(told):
             terminal.show(line)
         # Of one that is alone and well, all has been said.
-        if len(instances) > 1 or form is Output.WIDE or any(columns.note(one) for one in instances):
+        if len(instances) > 1 or form is Output.WIDE or any(cells.note(one) for one in instances):
             terminal.show("")
             output.write_table(columns.INSTANCE, instances, form)
 
@@ -153,7 +153,7 @@ def store_line(kind: str, health: Mapping[str, Any]) -> str:
     """Say in a line what the store is, and how it does."""
     where = f"{kind} at {health['at']}" if health["at"] else kind
     if health["trouble"]:
-        since = columns.age(health["since_ms"])
+        since = figures.age(health["since_ms"])
         reason = health["reason"].removeprefix(f"{where}: ")
         return f"{where}: {health['trouble']}{f' for {since}' if since else ''}; {reason}"
     gauges = health["gauges"]
@@ -167,7 +167,7 @@ def store_line(kind: str, health: Mapping[str, Any]) -> str:
 
 
 def _size(amount: float) -> str:
-    return columns.rounded(str(int(amount)))
+    return figures.rounded(str(int(amount)))
 
 
 def _path(kind: Kind, name: str | None, namespace: str | None) -> tuple[str, ...]:

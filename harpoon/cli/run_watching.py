@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from harpoon.cli import columns, output, run_waiting, terminal
+from harpoon.cli import cells, output, run_waiting, terminal
 from harpoon.cli.options import Output
 from harpoon.cli.session import Session
 from harpoon.client.watch import RunSelection
@@ -27,7 +27,7 @@ def watch(client: Session, namespace: str, run: str, after: int | None, form: Ou
         if form is Output.JSON:
             output.write_one(message, form)
         elif message.get("type") == "snapshot":
-            terminal.say(f"run/{run} {columns.run_status(message['run'])}, {message['seq']} events so far")
+            terminal.say(f"run/{run} {cells.run_status(message['run'])}, {message['seq']} events so far")
         else:
             _show_events(message, is_one=True)
         if message.get("type") == "over":
@@ -42,7 +42,7 @@ def watch_all(client: Session, namespace: str | None, after: str | None, form: O
             output.write_one(message, form)
             continue
         for run in message.get("items") or () if message.get("type") == "snapshot" else ():
-            what = f"{run['namespace']}/{run['id']}  {columns.run_status(run)}, of {run['workflow']}"
+            what = f"{run['namespace']}/{run['id']}  {cells.run_status(run)}, of {run['workflow']}"
             terminal.show(terminal.plain(what))
         if message.get("type") == "synced":
             terminal.say(f"{message['revision']}  these are open; what happens follows")

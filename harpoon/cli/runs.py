@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 import typer
 
-from harpoon.cli import columns, documents, offers, output, run_waiting, run_watching, screens, terminal
+from harpoon.cli import documents, figures, offers, output, run_waiting, run_watching, screens, terminal
 from harpoon.cli.options import Format, Output, Remote, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.table import Column
@@ -290,7 +290,7 @@ def _tell(run: Mapping[str, Any], form: Output, done: str, *, is_over: bool) -> 
     elif form is Output.NAME or not is_over:
         terminal.show(f"run/{run['id']}" + ("" if form is Output.NAME else f" {done}"))
     else:
-        took = columns.span(run["created_ms"], run["ended_ms"])
+        took = figures.span(run["created_ms"], run["ended_ms"])
         terminal.show(f"run/{run['id']} {run['status']} after {took}")
         if run.get("outputs"):
             terminal.show(json.dumps(run["outputs"], indent=2, ensure_ascii=False))

@@ -15,7 +15,7 @@ from harpoon.core.chronicle import read
 from harpoon.core.event import Event
 from harpoon.core.report import Report
 from harpoon.core.roll import roll
-from harpoon.core.run import Attempt
+from harpoon.core.visit import Attempt
 from harpoon.kit.clock import Clock
 from harpoon.model.header import Header
 from harpoon.model.report_shown import By, HandlerWorkers, HeardWorker, RunReport, WorkStats

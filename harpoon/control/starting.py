@@ -15,7 +15,7 @@ from harpoon.control.workflows import Workflows
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
 from harpoon.kit.strict import pointer
 from harpoon.model.inputs import WrongInputs, check_inputs
-from harpoon.model.run_shown import RunStart
+from harpoon.model.run_orders import RunStart
 from harpoon.model.tombstone import check_run_id
 from harpoon.model.workflow import WorkflowSpec
 

@@ -14,10 +14,11 @@ from harpoon.core.graph import Graph, Kind, Node
 from harpoon.core.measure import json_bytes
 from harpoon.core.moving import objections
 from harpoon.core.repair import REPAIRS_MAX, led_to, owner_of, part_of
-from harpoon.core.run import Incident, Run, VisitKey
+from harpoon.core.run import Run
 from harpoon.core.signalling import consume_kept
 from harpoon.core.step import TEXT_MAX, Refused
 from harpoon.core.stepping import Step
+from harpoon.core.visit import Incident, VisitKey
 from harpoon.model.label import ALWAYS_OFFERED, DONE
 from harpoon.model.workflow import OnFailed
 

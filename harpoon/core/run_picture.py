@@ -8,23 +8,13 @@ from typing import Final
 from harpoon.core.chronicle import Chronicle, Try, Visit
 from harpoon.core.graph import home_of
 from harpoon.core.run import Address, Run, callback_key
-from harpoon.core.run import Incident as Raised
 from harpoon.core.run_groups import Plot, counted, items_said
+from harpoon.core.visit import Incident as Raised
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
-from harpoon.model.run_shown import (
-    AttemptObject,
-    Incident,
-    ItemCounts,
-    KeptSignal,
-    OperationMeasure,
-    Phase,
-    RunCallback,
-    Stretch,
-    VisitObject,
-    VisitState,
-)
+from harpoon.model.run_shown import Incident, KeptSignal, OperationMeasure, RunCallback
 from harpoon.model.sub_run import Caller, sub_run_id
+from harpoon.model.visit_shown import AttemptObject, ItemCounts, Phase, Stretch, VisitObject, VisitState
 
 #: Visits that one answer tells; the latest ones.
 VISITS_SHOWN: Final = 1_000

@@ -14,12 +14,12 @@ from harpoon.core.crew import Wait, Waiting
 from harpoon.core.homes import Standing
 from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
-from harpoon.core.run import Incident
 from harpoon.core.run_groups import Plot, counted, items_said, place_of
 from harpoon.core.run_picture import EACH, is_claimed, joined, kind_of, moment, open_visits, sub_run_of
+from harpoon.core.visit import Incident
 from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
-from harpoon.model.run_shown import ItemCounts
+from harpoon.model.visit_shown import ItemCounts
 from harpoon.model.why import Evidence, Reason, ReasonCode
 
 #: Visits that one answer explains, and joins.

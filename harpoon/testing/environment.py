@@ -16,7 +16,7 @@ from harpoon.control.starting import named, start_all
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError, Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE, check_name
-from harpoon.model.run_shown import RunStart
+from harpoon.model.run_orders import RunStart
 from harpoon.model.units import format_duration
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Store

@@ -17,7 +17,8 @@ from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.loop import Pace
 from harpoon.model.keyed_signal import DeliveredSignal, KeyedSignal
-from harpoon.model.run_shown import KeptSignals, SignalDelivery
+from harpoon.model.run_orders import SignalDelivery
+from harpoon.model.run_shown import KeptSignals
 from harpoon.store.port import Delete, Put, Store
 from tests.api.rig import PATIENCE_S, Rig
 from tests.api.runs_rig import NAMESPACE, RUNS, a_runs_rig, conducting, declare, start

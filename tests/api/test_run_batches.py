@@ -9,7 +9,8 @@ import pytest
 
 from harpoon.kit import codec, yaml
 from harpoon.model.batch_manifest import BatchSpec
-from harpoon.model.run_shown import ItemList, RunDetail, RunList, RunObject
+from harpoon.model.run_shown import RunDetail, RunList, RunObject
+from harpoon.model.visit_shown import ItemList
 from tests.api.rig import Answer, Rig
 from tests.api.runs_rig import NAMESPACE, RUNS, Worker, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem

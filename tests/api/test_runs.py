@@ -13,15 +13,9 @@ from harpoon.control.ledger_records import fixed_part, header_record, prefix_of,
 from harpoon.kit import codec
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import (
-    AttemptList,
-    RunDetail,
-    RunList,
-    RunObject,
-    RunsStarted,
-    SignalDelivery,
-    SignalTaken,
-)
+from harpoon.model.run_orders import RunsStarted, SignalDelivery, SignalTaken
+from harpoon.model.run_shown import RunDetail, RunList, RunObject
+from harpoon.model.visit_shown import AttemptList
 from harpoon.model.why import Why
 from harpoon.store.port import Put
 from tests.api.rig import Rig

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harpoon.cli.columns import length, span
+from harpoon.cli.figures import length, span
 from harpoon.cli.run_screens import bar, does
 from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.runs_told import BEGAN_MS, RUNS, WORKFLOWS, a_detail, a_run, a_visit, a_workflow, ended

@@ -11,7 +11,7 @@ from harpoon.core.run_groups import UNKNOWN, Most, Plot
 from harpoon.core.run_picture import attempts, measures, signals, span_ms_of, visits
 from harpoon.model.label import Member
 from harpoon.model.run import Status
-from harpoon.model.run_shown import VisitState
+from harpoon.model.visit_shown import VisitState
 from tests.core.flow import begun, each, spec, work
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED, TOKEN, a_plot, a_spec
 from tests.workflows import a_workflow

@@ -60,7 +60,7 @@ MENDING: Final = (
         name="set_and_not_followed",
         says="A visit that is closed by hand fires nothing.",
         kills=frozenset({"S8"}),
-        edits=(Edit(fold._set_to, '_follow(run, key, event.label, "")', "pass"),),
+        edits=(Edit(fold._set_to, 'follow(run, key, event.label, "")', "pass"),),
     ),
     # How it is done.
     Variant(
