@@ -13,7 +13,8 @@ from harpoon.api.holders import runs_of
 from harpoon.api.operation import DURATION, TAG, TEXT, Operation, Parameter, choice
 from harpoon.api.pages import PASSED_ON
 from harpoon.api.query import Query, bad_parameter, path_name
-from harpoon.api.runs import SINCE, UNTIL, WORKFLOW
+from harpoon.api.run_selection import WORKFLOW
+from harpoon.api.runs import SINCE, UNTIL
 from harpoon.api.sight import read_span
 from harpoon.control import reports
 from harpoon.control.run_lists import RunChoice

@@ -15,6 +15,7 @@ from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_o
 from harpoon.api.operation import FLAG, TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
 from harpoon.api.pages import PAGE_MAX, PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
+from harpoon.api.run_selection import STATUS, WORKFLOW, statuses_of
 from harpoon.api.run_waits import run_changed, runs_changed
 from harpoon.api.run_watch import (
     AFTER_RUNS,
@@ -36,21 +37,16 @@ from harpoon.core.run_items import Items
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
-from harpoon.model.name import NAME_PATTERN
 from harpoon.model.operation import VISITS_MAX
-from harpoon.model.run import Status
 from harpoon.model.run_shown import RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.visit_shown import AttemptList, ItemList, ItemStatus
 from harpoon.model.why import Why
 
-STATUS: Final = Parameter(
-    "status",
-    {"type": "string", "enum": [one.value for one in Status]},
-    "Only runs that stand so; any of these.",
-    many=True,
-)
-WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
+#: Visits and operations of a run that are written on the loop; of more, it would be held for too long.
+_SMALL: Final = 500
+#: Likewise of what it was given, and came to.
+_SMALL_BYTES: Final = 64 << 10
 _PARKED: Final = Parameter("parked", FLAG, "Only runs in which a failure is parked, until somebody repairs it.")
 _PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
 _SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
@@ -106,19 +102,6 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
     return await answer_pages(request, gather)
 
 
-def statuses_of(query: Query) -> frozenset[str]:
-    """Return how the runs stand that are wanted; empty: in any way.
-
-    Raises:
-        Invalid: Runs do not stand so.
-    """
-    statuses = query.many("status")
-    for status in statuses:
-        if status not in {one.value for one in Status}:
-            raise bad_parameter("status", f"one of {', '.join(one.value for one in Status)}; got {status[:80]!r}")
-    return frozenset(statuses)
-
-
 async def get_run(request: web.Request) -> web.StreamResponse:
     """Show a run with all that happened in it; wait for it to begin, end, pause or resume, if asked to.
 
@@ -134,7 +117,9 @@ async def get_run(request: web.Request) -> web.StreamResponse:
         await run_changed(request, namespace, run, header)
     revision = await doors.store.revision()
     detail = await status_of(request).detail(namespace, run)
-    return answer(request, codec.dump_full(detail), revision=revision)
+    is_small = len(detail.visits) + len(detail.operations) <= _SMALL and detail.measures.bytes.actual <= _SMALL_BYTES
+    shown = codec.dump_full(detail) if is_small else await asyncio.to_thread(codec.dump_full, detail)
+    return answer(request, shown, revision=revision)
 
 
 async def list_attempts(request: web.Request) -> web.Response:
