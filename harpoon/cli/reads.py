@@ -130,7 +130,8 @@ def get(  # noqa: PLR0913 one parameter an option
     if form in (Output.JSON, Output.YAML):
         output.write(answer, form)
     else:
-        output.write_rows(asked, rows, form, has_namespaces=has_namespaces)
+        shown = columns.of_items(rows) if asked is columns.ITEM else asked
+        output.write_rows(shown, rows, form, has_namespaces=has_namespaces)
 
 
 @verb("status", examples=("harpoon status", "harpoon status -o json"))
