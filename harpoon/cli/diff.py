@@ -10,7 +10,7 @@ import typer
 from harpoon.cli import at as looking
 from harpoon.cli import documents, namespaces, output, run_batches, terminal, workflows
 from harpoon.cli.options import Format, NamespaceOfFile, Output, Remote
-from harpoon.cli.plan import ask, end, told_difference, write_names
+from harpoon.cli.plan import ask, end, told_difference, told_namespaces, write_names
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
 from harpoon.core.diff import diff as difference_of
@@ -65,7 +65,7 @@ def diff(
     if to is not None and at is None:
         raise Invalid("--to ends what --at begins; give --at as well")
     client, versions = remote.client(), () if at is not None else _versions(what)
-    defined: list[workflows.Outcome] = []
+    beside: list[str] = []
     if at is not None:
         answer = _compare_times(client, namespace or DEFAULT_NAMESPACE, what, at, to)
         differing, found = [answer], bool(answer["changes"])
@@ -73,23 +73,14 @@ def diff(
         answer = _compare(client, namespace or DEFAULT_NAMESPACE, versions)
         differing, found = [answer], bool(answer["changes"])
     else:
-        rest = namespaces.split(documents.read_documents(what))[1]
-        run_batches.check_none(rest)
-        flows, read = workflows.split(rest)
-        defined = workflows.declare(client, flows, namespace, is_dry=True)
-        told = ask(client, read, namespace) if read or not flows else {"plans": []}
-        differing = [{key: one[key] for key in _DIFFERENCE if key in one} for one in told["plans"]]
-        answer = {**told, "plans": differing}
-        if defined:
-            answer["workflows"] = [one._asdict() for one in defined]
-        found = any(one["changes"] or one["action"] != "unchanged" for one in differing)
-        found = found or any(one.outcome != "unchanged" for one in defined)
+        answer, beside, found = _compare_files(client, namespace, what)
+        differing = answer["plans"]
     if form in (Output.JSON, Output.YAML):
         output.write(answer, form)
     elif form is Output.NAME and not versions and at is None:
         write_names(answer)
     else:
-        for line in workflows.lines(defined, is_terse=False):
+        for line in beside:
             terminal.show(line)
         for one in differing:
             for line in told_difference(one):
@@ -99,6 +90,32 @@ def diff(
 
 #: What of a plan is its difference.
 _DIFFERENCE: Final = ("namespace", "job", "action", "is_new_generation", "changes")
+
+
+def _compare_files(
+    client: Session, namespace: str | None, files: Sequence[str]
+) -> tuple[dict[str, Any], list[str], bool]:
+    """Return what differs between manifests and what is there; what is told of those of no jobs; and whether it does.
+
+    Raises:
+        Invalid: They cannot be declared so, or there are batches among them.
+    """
+    own, rest = namespaces.split(documents.read_documents(files))
+    run_batches.check_none(rest)
+    flows, read = workflows.split(rest)
+    declared = namespaces.declare(client, own, is_dry=True)
+    defined = workflows.declare(client, flows, namespace, is_dry=True)
+    told = ask(client, read, namespace) if read else {"plans": []}
+    differing = [{key: one[key] for key in _DIFFERENCE if key in one} for one in told["plans"]]
+    answer = {**told, "plans": differing}
+    if declared:
+        answer["namespaces"] = [one._asdict() for one in declared]
+    if defined:
+        answer["workflows"] = [one._asdict() for one in defined]
+    outcomes = [*(one.outcome for one in declared), *(one.outcome for one in defined)]
+    found = any(one["changes"] or one["action"] != "unchanged" for one in differing)
+    lines = [*told_namespaces(declared), *workflows.lines(defined, is_terse=False)]
+    return answer, lines, found or any(outcome != "unchanged" for outcome in outcomes)
 
 
 def _versions(words: Sequence[str]) -> list[_Version]:

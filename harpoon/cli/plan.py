@@ -133,7 +133,7 @@ def _show(
     elif form is Output.NAME:
         write_names(answer)
     else:
-        for line in (*_namespaces(declared), *workflows.lines(defined, is_terse=form is not Output.WIDE)):
+        for line in (*told_namespaces(declared), *workflows.lines(defined, is_terse=form is not Output.WIDE)):
             terminal.show(line)
         for one in answer["plans"]:
             for line in _told(one, is_wide=form is Output.WIDE):
@@ -188,7 +188,10 @@ def ask(
 
 
 def write_names(answer: Mapping[str, Any]) -> None:
-    """Write the workflows and the jobs that would change."""
+    """Write the namespaces, the workflows and the jobs that would change."""
+    for one in answer.get("namespaces") or ():
+        if one["outcome"] != "unchanged":
+            terminal.show(f"namespace/{one['namespace']}")
     for flow in answer.get("workflows") or ():
         if flow["outcome"] != "unchanged":
             terminal.show(f"workflow/{flow['workflow']}")
@@ -233,7 +236,7 @@ def _told(one: Mapping[str, Any], *, is_wide: bool) -> Iterator[str]:
         yield f"  and so on: only the first {one['waves']} waves are shown"
 
 
-def _namespaces(declared: Sequence[namespaces.Outcome]) -> Iterator[str]:
+def told_namespaces(declared: Sequence[namespaces.Outcome]) -> Iterator[str]:
     """Yield what would become of namespaces."""
     for one in declared:
         action = _ACTIONS[one.outcome]

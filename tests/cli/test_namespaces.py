@@ -93,6 +93,18 @@ def test_a_plan_of_namespaces_alone_differs_or_not(terminal: Terminal, server: F
     assert codes == [10, 0]
 
 
+def test_a_difference_is_that_of_namespaces_too(terminal: Terminal, server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(NAMESPACE)
+    server.tell(f"PUT {SHOP}", declared("changed"), declared("changed"), declared("unchanged"))
+    done = terminal.run("diff", str(path), server=server.url)
+    assert (done.code, done.out) == (10, "namespace/shop: change\n"), done.err
+    assert terminal.run("diff", str(path), "-o", "name", server=server.url).out == "namespace/shop\n"
+    done = terminal.run("diff", str(path), server=server.url)
+    assert (done.code, done.out) == (0, "namespace/shop: unchanged\n"), done.err
+    assert {asked.method for asked in server.asked} == {"PUT"}
+
+
 def test_namespaces_are_listed_with_what_is_used_of_each_limit(terminal: Terminal, server: FakeServer) -> None:
     items = [a_namespace(created_ms=None), a_namespace("tasks 5 of 3", tasks=3, memory="16Gi")]
     server.tell("GET /v1/namespaces", Told(body={"revision": "1.2", "items": items}))
