@@ -100,7 +100,10 @@ async def _check(request: web.Request) -> None:
         NotFound: It is none.
     """
     namespace, name = path_name(request, "ns"), path_run(request)
-    header = await status_of(request).existing(namespace, name)
+    try:
+        header = await status_of(request).existing(namespace, name)
+    except NotFound as error:
+        raise NotFound(f"there is no batch {name} in namespace {namespace}") from error
     if header.workflow != BATCH:
         raise NotFound(
             f"there is no batch {name} in namespace {namespace}; run {name} is of workflow {header.workflow}"

@@ -138,6 +138,7 @@ async def test_batches_are_listed_apart_from_other_runs() -> None:
         assert len((await rig.get(RUNS)).json["items"]) == 3
         for path in ("o-1", "o-1/items", "o-1/why", "none"):
             assert (await rig.get(f"{BATCHES}/{path}")).status == 404
+        assert (await rig.get(f"{BATCHES}/none")).json["detail"] == "there is no batch none in namespace default"
         assert (await rig.ask("DELETE", f"{BATCHES}/o-1")).status == 404
 
 
