@@ -99,6 +99,7 @@ def _hint(error: HarpoonError) -> str:
         return "name the file that holds the token: --token-file FILE, or HARPOON_TOKEN_FILE"
     if isinstance(error, Gone) and error.gaps is not None:
         return "what is kept tells: harpoon history show"
-    if isinstance(error, Gone):
-        return f"start again without --after, or from {error.oldest}" if error.oldest else "start again without --after"
+    # Of what is not there to be begun at, nothing would help: a run that is not kept any more, for one.
+    if isinstance(error, Gone) and error.oldest:
+        return f"start again without --after, or from {error.oldest}"
     return ""

@@ -197,3 +197,9 @@ def test_a_run_that_is_not_there_is_3_and_one_that_is_over_is_4(terminal: Termin
     assert terminal.run("run", "pause", "x", server=server.url).code == 3
     server.tell(f"POST {RUNS}/x/pause", problem(409, "run x is over"))
     assert terminal.run("run", "pause", "x", "-n", "default", server=server.url).code == 4
+
+
+def test_of_a_run_that_is_not_kept_no_way_back_is_told(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}/o-17", problem(410, "run o-17 has failed, and is not kept any more", oldest=""))
+    done = terminal.run("describe", "run/o-17", server=server.url)
+    assert (done.code, done.err) == (1, "error: run o-17 has failed, and is not kept any more\n")
