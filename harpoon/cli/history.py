@@ -125,9 +125,9 @@ def serve(
     or that of a server; it is not written.
     """
     where = listen_of(listen)
-    from harpoon import service  # noqa: PLC0415 the other verbs do without it
+    from harpoon.service import process  # noqa: PLC0415 the other verbs do without it
 
-    raise typer.Exit(service.run_history(directory, where))
+    raise typer.Exit(process.run_history(directory, where))
 
 
 def _write(pieces: Iterator[bytes], write: Callable[[bytes], object]) -> Reading:
