@@ -149,6 +149,10 @@ async def _take(request: web.Request, conductor: Conductor, key: str, call: Repl
             raise NotFound(_NOTHING) from None
         if error.code == "used":
             raise Conflict(_used(call)) from None
+        if error.is_mistake:
+            # The label is a parameter here, and the payload the whole body.
+            place = "?label" if error.code == "label" else ""
+            raise Invalid(error.message, [Problem(pointer=place, detail=error.message)]) from error
         raise refusal(error) from error
 
 

@@ -111,6 +111,8 @@ def get(  # noqa: PLR0913 one parameter an option
         )
     if at is not None and asked in _PRESENT:
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
+    if asked is columns.ITEM and form is Output.NAME:
+        raise Invalid("items have no names; write them as table, wide, json or yaml")
     if asked is columns.RUN and name is None:
         if watch and span.limit is not None:
             raise Invalid("what is watched is watched whole; drop -w, or --limit")
@@ -192,6 +194,7 @@ def _read(
     if kind is columns.ITEM:
         if name is None:
             raise Invalid("name the run, or the batch, whose items you want: harpoon get items NAME")
+        name = name.removeprefix("run/").removeprefix("batch/")
         answer = read_list(client, ("namespaces", scope.namespace, "runs", name, "items"))
         return answer, answer["items"]
     if kind is columns.WORKER:

@@ -16,6 +16,8 @@ JSON_MAX: Final = 300
 _ANY: Final = "additionalProperties"
 #: What a stretch of a bar is drawn with: while it could be claimed, while a worker had it, while it waited.
 _STROKES: Final = {"queue": ".", "work": "=", "wait": "-"}
+#: Kinds of operations that are never tried again; those with items are, item by item.
+_TRIED_ONCE: Final = ("", "wait", "choose", "each")
 
 
 def _items(visit: Object) -> str:
@@ -31,7 +33,7 @@ VISIT: Final = (
     Column("OPERATION", lambda row: str(row["op"])),
     Column("VISIT", lambda row: str(row["visit"])),
     Column("STATE", lambda row: str(row["state"]), is_state=True),
-    Column("ATTEMPTS", lambda row: str(row["attempts"]) if row["kind"] == "worker" else ""),
+    Column("ATTEMPTS", lambda row: "" if row["kind"] in _TRIED_ONCE else str(row["attempts"])),
     Column("LABEL", lambda row: str(row["label"] or "")),
     Column("WORKER", lambda row: str(row.get("run") or row["worker"] or "")),
     Column("STARTED", lambda row: figures.age(row["started_ms"])),

@@ -15,6 +15,7 @@ from harpoon.cli.session import Session
 from harpoon.cli.table import Column
 from harpoon.cli.values import mapping_of
 from harpoon.cli.verb import verb, verbs
+from harpoon.client.watch import RunSelection
 from harpoon.kit.errors import Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 from harpoon.model.units import format_duration
@@ -144,7 +145,8 @@ def watch(
     It goes on over lost connections. Exit code 7: the run did not succeed. With -o json, each line is one message of
     the API: snapshot, change, bookmark or over.
     """
-    run_watching.watch(remote.client(), namespace, run, after, form)
+    selection = RunSelection(namespace=namespace, run=run, after=None if after is None else str(after))
+    run_watching.follow(remote.client(), selection, form, run=run)
 
 
 @verb(

@@ -3,8 +3,10 @@
 It is kept for as long as the run is: what a batch came to is told by it, also when it is over.
 """
 
+import asyncio
 import hashlib
 from dataclasses import replace
+from typing import Final
 
 import orjson
 
@@ -17,6 +19,10 @@ from harpoon.control.workflows import Workflows
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
 from harpoon.model.batch_manifest import BATCH, BatchManifest, pointer_of, workflow_of
+from harpoon.model.workflow import WorkflowSpec
+
+#: Items, or steps, of a batch that is looked at beside the loop: it would hold it for too long.
+_LARGE: Final = 50
 
 
 def key_of(manifest: BatchManifest) -> str:
@@ -41,18 +47,19 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     if metadata.name in RESERVED:
         detail = f"no batch is called {metadata.name}; make another name"
         raise Invalid(detail, [Problem(pointer="/metadata/name", detail=detail)])
+    is_large = manifest.spec.count > _LARGE
+    spec, body_hash = await asyncio.to_thread(_made_of, manifest) if is_large else _made_of(manifest)
     start = Start(
         namespace=metadata.namespace,
         id=metadata.name,
         workflow=BATCH,
-        body_hash=_hash_of(manifest),
+        body_hash=body_hash,
         inputs={},
         tags=metadata.tags,
     )
     told: Begun | HarpoonError = Conflict("others keep changing this batch; try again")
     for _ in range(TRIES):
         try:
-            spec = workflow_of(manifest.spec)
             await check(spec)
             form = await workflows.kept(metadata.namespace, BATCH, spec)
         except Invalid as error:
@@ -68,7 +75,7 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     return told
 
 
-def _hash_of(manifest: BatchManifest) -> str:
-    """Return a hash of what a batch does: the same, however it was spelled."""
+def _made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
+    """Return what a batch does, and a hash of that: the same, however it was spelled."""
     told = orjson.dumps(dict(manifest.metadata.tags), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]
+    return workflow_of(manifest.spec), hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]

@@ -189,7 +189,7 @@ class Environment:
         async def begin() -> str:
             called = id or await self._fresh(workflow)
             body = _json({**order, "id": called})
-            start = named(codec.decode(RunStart, body), orjson.loads(body), self.namespace, None)
+            start = named(codec.decode(RunStart, body), self.namespace, None)
             conductor = self.server.conductor(start.key(self.namespace))
             [told] = await start_all(self.server.workflows, conductor, self.namespace, [start])
             if isinstance(told, HarpoonError):
