@@ -191,8 +191,8 @@ def _wanted(frame: Frame, gap: _Gap) -> dict[int, list[tuple[int, int, int, _Cro
                 at = middle = left + width // 2
                 if fixed:
                     # Straight down from where it comes, if that is above the box.
-                    over = [x for x in fixed if left < x < left + width - 1]
-                    at = min(over, key=lambda x, middle=middle: abs(x - middle)) if over else middle
+                    over = [(abs(x - middle), x) for x in fixed if left < x < left + width - 1]
+                    at = min(over)[1] if over else middle
                 found.setdefault(box, []).append((at, crossing.net, place, crossing))
     return found
 
