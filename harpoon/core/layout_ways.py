@@ -192,7 +192,8 @@ def _wanted(frame: Frame, gap: _Gap) -> dict[int, list[tuple[int, int, int, _Cro
                 if fixed:
                     # Straight down from where it comes, if that is above the box.
                     over = [x for x in fixed if left < x < left + width - 1]
-                    at = min(over, key=lambda x, middle=middle: abs(x - middle)) if over else middle
+                    away = [abs(x - middle) for x in over]
+                    at = over[away.index(min(away))] if over else middle
                 found.setdefault(box, []).append((at, crossing.net, place, crossing))
     return found
 
