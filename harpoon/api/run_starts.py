@@ -24,7 +24,8 @@ from harpoon.control.starting import Named, named, placed, start_all
 from harpoon.control.workflows import Workflows
 from harpoon.kit import codec, strict
 from harpoon.kit.errors import HarpoonError, Unavailable
-from harpoon.model.run_shown import RunObject, RunsStarted, RunStart, RunStarts
+from harpoon.model.run_orders import RunsStarted, RunStart, RunStarts
+from harpoon.model.run_shown import RunObject
 from harpoon.store.port import StoreUnavailable
 
 _MANY: Final = "runs"
@@ -47,9 +48,8 @@ async def start_run(request: web.Request) -> web.Response:
     key = check_key(request)
 
     def name() -> tuple[Named, bytes]:
-        raw = orjson.loads(body)
-        start = named(order, raw, namespace, key)
-        return start, orjson.dumps(start.sent(raw))
+        start = named(order, namespace, key)
+        return start, orjson.dumps(start.sent(orjson.loads(body)))
 
     start, sent = await asyncio.to_thread(name) if is_large else name()
 
@@ -83,7 +83,7 @@ async def _start_many(request: web.Request, namespace: str, body: bytes) -> web.
     starts: dict[int, Named] = {}
     for number, order in enumerate(orders):
         try:
-            starts[number] = named(order, raw[number], namespace, key, number)
+            starts[number] = named(order, namespace, key, number)
         except HarpoonError as error:
             told[number] = _problem(request, placed(error, number))
     shares = await _shared_out(request, namespace, starts, told)

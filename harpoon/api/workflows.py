@@ -31,9 +31,9 @@ from harpoon.core.graph import Graph
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.job import Metadata
-from harpoon.model.run_shown import ElderRuns, WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
 from harpoon.model.shown import Outcome, Revised
 from harpoon.model.workflow import WorkflowManifest, WorkflowRecord
+from harpoon.model.workflow_shown import ElderRuns, WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
 
 
 async def list_workflows(request: web.Request) -> web.Response:

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from harpoon.core.graph import Graph
-from harpoon.core.run import Progress, Run, VisitKey
+from harpoon.core.run import Run
+from harpoon.core.visit import Progress, VisitKey
 from harpoon.model.run import Status
 
 #: Of one run, and likewise its moves to other generations: each adds as much as a run may come to, at most.
@@ -101,6 +102,7 @@ def reset(run: Run, op: str) -> None:
         run.ops[name].used = 0
     run.unhandled = {key: incident for key, incident in run.unhandled.items() if key[0] not in part}
     run.reached = dict.fromkeys([key for key in run.reached if key[0] not in part])
+    run.anew = {name: items for name, items in run.anew.items() if name not in part}
     kept = [code for code in run.pending if not is_led_to(graph, part, op, code)]
     run.pending = [graph.anew(op), *kept]
     for trigger in graph.triggers:
