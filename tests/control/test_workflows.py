@@ -5,18 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from harpoon.control.beside import compiled
+from harpoon.control.beside import compiled, spec_kept
 from harpoon.control.generations import Generations, generation_of
 from harpoon.control.view import GRAPHS, WORKFLOWS, View
-from harpoon.control.workflows import Workflows
+from harpoon.control.workflow_told import bounds_json, changes_json, large_workflow_json
+from harpoon.control.workflows import Workflows, drafted
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from harpoon.model.job import Metadata
 from harpoon.model.shown import Outcome
-from harpoon.model.workflow import WorkflowManifest, WorkflowSpec
+from harpoon.model.workflow import GraphRecord, WorkflowManifest, WorkflowSpec
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, Store
 from tests.control.stage import Stage
@@ -136,6 +138,30 @@ async def test_one_operation_with_much_in_it_is_compiled_beside_the_loop(count: 
     await asyncio.sleep(0)
     assert compiling.done() is is_done
     assert len((await compiling).nodes) == 1
+
+
+@pytest.mark.parametrize(("count", "is_done"), [(2, True), (1_000, False)])
+async def test_all_of_a_large_workflow_is_looked_at_beside_the_loop(count: int, is_done: bool) -> None:
+    manifest = told(spec(**{f"s{n}": work() for n in range(count)}))
+    async with declaring(MemoryStore()) as workflows:
+        done = await workflows.put(manifest)
+        row, view = workflows.get("shop", "refund"), workflows._view
+        graph = await compiled(manifest.spec)
+        looking = [
+            asyncio.ensure_future(one)
+            for one in (
+                drafted(row, manifest, 0),
+                changes_json(row, manifest),
+                bounds_json(view, "shop", "refund", graph),
+                large_workflow_json(view, done.workflow, done.revision),
+                spec_kept(codec.dump(GraphRecord(namespace="", name="", generation="", spec=manifest.spec, at_ms=0))),
+            )
+        ]
+        await asyncio.sleep(0)
+        assert [one.done() for one in looking] == [is_done] * 5
+        record, changes, bounds, shown, kept = await asyncio.gather(*looking)
+        assert (record is row.value, changes, kept) == (True, b"[]", manifest.spec)
+        assert len(orjson.loads(bounds)["operations"]) == len(orjson.loads(shown)["spec"]["operations"]) == count
 
 
 async def test_a_generation_goes_when_no_run_is_on_it_and_stays_as_long_as_one_is() -> None:
