@@ -61,7 +61,7 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     for _ in range(TRIES):
         try:
             await check(spec)
-            form = await workflows.kept(metadata.namespace, BATCH, spec)
+            form = await workflows.generations.kept(metadata.namespace, BATCH, spec)
         except Invalid as error:
             problems = [replace(one, pointer=pointer_of(one.pointer)) for one in error.problems]
             said = f"{problems[0].pointer}: {problems[0].detail}" if problems else str(error)

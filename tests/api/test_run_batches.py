@@ -148,7 +148,7 @@ async def test_what_it_is_made_of_is_kept_for_as_long_as_its_run() -> None:
         await rig.ask("DELETE", f"{BATCHES}/resize")
         assert rig.doors.workflows is not None
         assert rig.doors.runs is not None
-        assert await rig.doors.workflows.sweep(rig.doors.runs.reader) == 0
+        assert await rig.doors.workflows.generations.sweep(rig.doors.runs.reader) == 0
         assert len(await items(rig)) == 3
         assert (await begin(rig, a_batch("again"))).status == 201
 
