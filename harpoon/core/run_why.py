@@ -20,6 +20,7 @@ from harpoon.core.run_picture import EACH, is_claimed, joined, kind_of, moment, 
 from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
 from harpoon.model.run_shown import ItemCounts
+from harpoon.model.sub_run import parent_of
 from harpoon.model.why import Evidence, Reason, ReasonCode
 
 #: Visits that one answer explains, and joins.
@@ -75,7 +76,7 @@ def why(  # noqa: PLR0913, PLR0917 all that decides it
     """
     if told.status is not Status.RUNNING:
         return (_over(told),)
-    reasons = [_paused(told)] if told.is_paused else []
+    reasons = [_paused(told, run)] if told.is_paused else []
     reasons += map(_why_parked, incidents[:EXPLAINED_MAX])
     visits = open_visits(told)
     groups = counted(told, plot)
@@ -118,11 +119,19 @@ def _over(told: Chronicle) -> Reason:
     return _reason(ReasonCode.RUN_OVER, ended, status=told.status.value, ended_ms=told.now_ms)
 
 
-def _paused(told: Chronicle) -> Reason:
+def _paused(told: Chronicle, run: str) -> Reason:
+    parent = parent_of(run) if told.is_held else None
+    if parent is None:
+        paused, until = "it is paused", "it is resumed"
+    elif told.is_stopped:
+        paused, until = f"it is paused, and run {parent}, which called it, is, too", "both are resumed"
+    else:
+        paused, until = f"run {parent}, which called it, is paused, and so it is itself", "that one is resumed"
     return _reason(
         ReasonCode.RUN_PAUSED,
-        "it is paused: nothing is claimed, fired or consumed until it is resumed; its clocks run on",
+        f"{paused}: nothing is claimed, fired or consumed until {until}; its clocks run on",
         open=len(open_visits(told)),
+        **({} if parent is None else {"parent": parent}),
     )
 
 
