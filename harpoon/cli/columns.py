@@ -11,6 +11,7 @@ from harpoon.cli.nearest import did_you_mean
 from harpoon.cli.table import Column, Object
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Invalid
+from harpoon.model.name import BATCH as OF_BATCH
 from harpoon.model.units import parse_size
 
 
@@ -138,6 +139,11 @@ def _came_to(item: Object) -> str:
     said = item.get("waits_for") or item.get("error")
     output = item.get("output")
     return str(said) if said or output is None else json.dumps(output, ensure_ascii=False)
+
+
+def flow_said(name: str) -> str:
+    """Say of which workflow a run is, or an operation; of a batch, which has none, that it is one."""
+    return f"(batch){name.removeprefix(OF_BATCH)}" if name.startswith(OF_BATCH) else name
 
 
 def span(began_ms: object, ended_ms: object = None) -> str:
@@ -351,7 +357,7 @@ RUN: Final = Kind(
     watched=(),
     columns=(
         Column("RUN", name_of),
-        Column("WORKFLOW", _text("workflow")),
+        Column("WORKFLOW", lambda row: flow_said(str(row.get("workflow") or ""))),
         Column("STATUS", run_status, is_state=True),
         Column("AGE", lambda row: age(row.get("created_ms"))),
         Column("TOOK", lambda row: span(row.get("created_ms"), row.get("ended_ms"))),

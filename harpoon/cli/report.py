@@ -114,6 +114,8 @@ def stats(remote: Remote, form: Format = Output.TABLE) -> None:
 
 def _lines(told: Object, by: By, *, is_wide: bool) -> Iterator[str]:
     groups = told["groups"]
+    if by is not By.TAG:
+        groups = [{**group, "key": columns.flow_said(str(group["key"]))} for group in groups]
     if not groups:
         terminal.say("no runs" if not told["runs"] else "nothing to tell of these runs")
         return

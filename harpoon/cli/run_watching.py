@@ -42,7 +42,7 @@ def watch_all(client: Session, namespace: str | None, after: str | None, form: O
             output.write_one(message, form)
             continue
         for run in message.get("items") or () if message.get("type") == "snapshot" else ():
-            what = f"{run['namespace']}/{run['id']}  {columns.run_status(run)}, of {run['workflow']}"
+            what = f"{run['namespace']}/{run['id']}  {columns.run_status(run)}, of {columns.flow_said(run['workflow'])}"
             terminal.show(terminal.plain(what))
         if message.get("type") == "synced":
             terminal.say(f"{message['revision']}  these are open; what happens follows")

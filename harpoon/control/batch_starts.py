@@ -4,6 +4,8 @@ It is kept for as long as the run is: what a batch came to is told by it, also w
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import orjson
@@ -16,7 +18,8 @@ from harpoon.control.workflow_told import check
 from harpoon.control.workflows import Workflows
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
-from harpoon.model.batch_manifest import BATCH, BatchManifest, pointer_of, workflow_of
+from harpoon.model.batch_manifest import BatchManifest, pointer_of, workflow_of
+from harpoon.model.name import BATCH
 
 
 def key_of(manifest: BatchManifest) -> str:
@@ -38,27 +41,21 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
         StoreUnavailable: The store could not answer.
     """
     metadata = manifest.metadata
-    if metadata.name in RESERVED:
-        detail = f"no batch is called {metadata.name}; make another name"
-        raise Invalid(detail, [Problem(pointer="/metadata/name", detail=detail)])
+    check_named(manifest)
     start = Start(
         namespace=metadata.namespace,
         id=metadata.name,
         workflow=BATCH,
-        body_hash=_hash_of(manifest),
+        body_hash=hash_of(manifest),
         inputs={},
         tags=metadata.tags,
     )
     told: Begun | HarpoonError = Conflict("others keep changing this batch; try again")
     for _ in range(TRIES):
-        try:
+        with of_batch():
             spec = workflow_of(manifest.spec)
             await check(spec)
             form = await workflows.kept(metadata.namespace, BATCH, spec)
-        except Invalid as error:
-            problems = [replace(one, pointer=pointer_of(one.pointer)) for one in error.problems]
-            said = f"{problems[0].pointer}: {problems[0].detail}" if problems else str(error)
-            raise Invalid(said, problems) from error
         (told,) = await conductor.start([(start, form)])
         # What it is made of was about to be deleted, since nothing was on it.
         if type(told) is not Conflict:
@@ -68,7 +65,33 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     return told
 
 
-def _hash_of(manifest: BatchManifest) -> str:
+def check_named(manifest: BatchManifest) -> None:
+    """Refuse a name that no batch can have.
+
+    Raises:
+        Invalid: It has one.
+    """
+    if manifest.metadata.name in RESERVED:
+        detail = f"no batch is called {manifest.metadata.name}; make another name"
+        raise Invalid(detail, [Problem(pointer="/metadata/name", detail=detail)])
+
+
+@contextmanager
+def of_batch() -> Iterator[None]:
+    """Have what is wrong with the workflow of a batch told with its places in the batch.
+
+    Raises:
+        Invalid: Something is.
+    """
+    try:
+        yield
+    except Invalid as error:
+        problems = [replace(one, pointer=pointer_of(one.pointer)) for one in error.problems]
+        said = f"{problems[0].pointer}: {problems[0].detail}" if problems else str(error)
+        raise Invalid(said, problems) from error
+
+
+def hash_of(manifest: BatchManifest) -> str:
     """Return a hash of what a batch does: the same, however it was spelled."""
     told = orjson.dumps(dict(manifest.metadata.tags), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]

@@ -29,7 +29,7 @@ from harpoon.core.graph import Graph, compile_graph
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed, Unavailable
-from harpoon.model.batch_manifest import BATCH
+from harpoon.model.name import workflow_said
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import GraphRecord, WorkflowManifest, WorkflowRecord, WorkflowSpec
 from harpoon.store import settle
@@ -213,7 +213,7 @@ class Workflows:
         key = f"{job_key(namespace, name)}/{generation}"
         row = self._view.graphs.rows.get(key)
         if row is None:
-            raise NotFound(f"generation {generation} of workflow {name} is not kept")
+            raise NotFound(f"generation {generation} of {workflow_said(name)} is not kept")
         return await self._graph(key, row.value.spec)
 
     async def pin(self, namespace: str, name: str, generation: str) -> Graph:
@@ -388,7 +388,7 @@ async def compiled(spec: WorkflowSpec) -> Graph:
 def _dumped(record: WorkflowRecord | GraphRecord) -> bytes:
     dumped = codec.dump(record)
     if len(dumped) > SPEC_BYTES_MAX:
-        what = "the batch" if record.name == BATCH else f"workflow {record.name}"
+        what = workflow_said(record.name)
         raise Invalid(f"{what} takes {len(dumped)} bytes; at most {SPEC_BYTES_MAX} fit: move data into inputs")
     return dumped
 
