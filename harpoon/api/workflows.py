@@ -84,11 +84,11 @@ async def put_workflow(request: web.Request) -> web.Response:
     if Query(request).flag("dry_run"):
         record = drafted(row, manifest, doors.clock.now().wall)
         shown = workflow_json(doors.view, record, 0 if row is None else row.mod_revision, bounds)
-        elder = await _elder_runs(request, record) if outcome_of(row, manifest) is Outcome.CHANGED else ()
+        elder = await elders_of(request, record) if outcome_of(row, manifest) is Outcome.CHANGED else ()
         return _declared(request, outcome_of(row, manifest).value, doors.view.revision, changes, shown, elder)
     done = await workflows.put(manifest, if_match=if_match, is_new=is_new)
     shown = workflow_json(doors.view, done.workflow, done.revision, bounds)
-    elder = await _elder_runs(request, done.workflow) if done.outcome is Outcome.CHANGED else ()
+    elder = await elders_of(request, done.workflow) if done.outcome is Outcome.CHANGED else ()
     return _declared(request, done.outcome.value, done.revision, changes, shown, elder, tag=done.revision)
 
 
@@ -106,6 +106,15 @@ async def bound_workflow(request: web.Request) -> web.Response:
     return answer(request, await _bounds(request, manifest))
 
 
+async def elders_of(request: web.Request, record: WorkflowRecord) -> tuple[ElderRuns, ...]:
+    """Return the open runs that are on other generations of a workflow that is, or would be, declared."""
+    doors, workflows = request.app[DOORS], workflows_of(request)
+    if doors.runs is None:
+        return ()
+    present = record.generation, await compiled(record.spec)
+    return await elder_runs(doors.runs.reader, workflows.graph, record.namespace, record.name, present)
+
+
 async def _bounds(request: web.Request, manifest: WorkflowManifest) -> bytes:
     metadata, graph = manifest.metadata, await compiled(manifest.spec)
     return await bounds_json(request.app[DOORS].view, metadata.namespace, metadata.name, graph)
@@ -116,15 +125,6 @@ async def _read(request: web.Request) -> WorkflowManifest:
     manifest = await decode(request, WorkflowManifest, body)
     await check(manifest.spec)
     return manifest
-
-
-async def _elder_runs(request: web.Request, record: WorkflowRecord) -> tuple[ElderRuns, ...]:
-    """Return the open runs that are on other generations of a workflow that is, or would be, declared."""
-    doors, workflows = request.app[DOORS], workflows_of(request)
-    if doors.runs is None:
-        return ()
-    present = record.generation, await compiled(record.spec)
-    return await elder_runs(doors.runs.reader, workflows.graph, record.namespace, record.name, present)
 
 
 def _declared(  # noqa: PLR0913 what is told

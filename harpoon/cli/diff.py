@@ -65,7 +65,6 @@ def diff(
     if to is not None and at is None:
         raise Invalid("--to ends what --at begins; give --at as well")
     client, versions = remote.client(), () if at is not None else _versions(what)
-    defined: list[workflows.Outcome] = []
     if at is not None:
         answer = _compare_times(client, namespace or DEFAULT_NAMESPACE, what, at, to)
         differing, found = [answer], bool(answer["changes"])
@@ -74,26 +73,24 @@ def diff(
         differing, found = [answer], bool(answer["changes"])
     else:
         rest = namespaces.split(documents.read_documents(what))[1]
-        run_batches.check_none(rest)
         flows, read = workflows.split(rest)
-        defined = workflows.declare(client, flows, namespace, is_dry=True)
-        told = ask(client, read, namespace) if read or not flows else {"plans": []}
+        told = ask(client, [*flows, *read], namespace)
         differing = [{key: one[key] for key in _DIFFERENCE if key in one} for one in told["plans"]]
         answer = {**told, "plans": differing}
-        if defined:
-            answer["workflows"] = [one._asdict() for one in defined]
-        found = any(one["changes"] or one["action"] != "unchanged" for one in differing)
-        found = found or any(one.outcome != "unchanged" for one in defined)
+        found = told["has_changes"] or any(one["changes"] for one in differing)
+        found = found or any(one["action"] != "unchanged" for one in told.get("batches") or ())
     if form in (Output.JSON, Output.YAML):
         output.write(answer, form)
     elif form is Output.NAME and not versions and at is None:
         write_names(answer)
     else:
-        for line in workflows.lines(defined, is_terse=False):
+        for line in workflows.lines(workflows.planned(answer), is_terse=False):
             terminal.show(line)
         for one in differing:
             for line in told_difference(one):
                 terminal.show(line)
+        for line in run_batches.lines(answer.get("batches") or (), is_terse=True):
+            terminal.show(line)
     end(has_changes=found)
 
 
