@@ -140,7 +140,7 @@ class Conductor:
                 found.append((self.ledger.proof(), over(order.run)))
                 continue
             try:
-                result = Result(order.label, order.output, order.error, order.is_retryable)
+                result = Result(order.label, order.output, order.error, order.is_retryable, order.after_ms)
                 events = step.close(conducted.run, order.ref, order.token, result, now_ms)
             except Refused as error:
                 # Another instance may conduct the run by now, and may have given out what is refused here.

@@ -443,4 +443,5 @@ def _closing(held: _Held) -> CloseOrder:
         outcome.output,
         outcome.error,
         outcome.is_retryable,
+        outcome.after_ms,
     )

@@ -27,6 +27,8 @@ from harpoon.model.why import Evidence, Reason, ReasonCode
 EXPLAINED_MAX: Final = 200
 #: Items of one visit.
 ITEMS_MAX: Final = 10
+#: Characters of why an attempt failed.
+ERROR_TOLD: Final = 200
 _CODES: Final = {
     Wait.LIMIT: ReasonCode.LIMIT,
     Wait.NO_WORKER: ReasonCode.NO_WORKER,
@@ -184,7 +186,9 @@ def _why_visit(visit: Visit, plot: Plot, floor: Floor | None, now_ms: int, run: 
         return _why_wait(name, where, visit, operation)
     if visit.latest.ready_ms > now_ms:
         at, condition = moment(visit.latest.ready_ms), visit.condition or ""
-        told = f"{name} waits for its attempt {visit.latest.attempt}, at {at}, after {condition}"
+        error = visit.failed_by
+        because = f": {error if len(error) <= ERROR_TOLD else error[:ERROR_TOLD] + '…'}" if error else ""
+        told = f"{name} waits for its attempt {visit.latest.attempt}, at {at}, after {condition}{because}"
         return _reason(ReasonCode.RETRY, told, **where, ready_ms=visit.latest.ready_ms, condition=condition)
     return _why_queued(name, where, operation, None if floor is None else floor.get((visit.op, visit.visit)))
 

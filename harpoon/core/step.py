@@ -70,6 +70,8 @@ class Result(NamedTuple):
     error: str = ""
     #: Of a failure: whether trying again may help.
     retryable: bool = True
+    #: Of a failure: it is not tried again for so long, but no longer than the longest pause of its ``retry``.
+    after_ms: int = 0
 
 
 class Signal(NamedTuple):
@@ -132,7 +134,7 @@ def close(run: Run, ref: Ref, token: str, result: Result, now_ms: int) -> list[E
     if size > node.spec.output_max:
         raise Refused("output", f"the output has {size} bytes, and output_max of {ref.op} is {node.spec.output_max}")
     step = Step(run, now_ms)
-    conclude(step, attempt, *result[:3], retryable=result.retryable)
+    conclude(step, attempt, *result[:3], after_ms=result.after_ms if result.retryable else None)
     step.settle()
     return step.events
 

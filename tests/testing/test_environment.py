@@ -70,7 +70,9 @@ async def test_retries_wait_for_their_backoff(env: Environment) -> None:
         one("fail", {"times": 2}, retry={"fail": {"attempts": 3}, "backoff": {"initial": "10s", "jitter": 0}})
     )
     run = await env.start("flow")
-    assert (await run.why()).reasons == ("a (visit 1) waits for its attempt 2, at 2026-01-01T00:00:10Z, after fail",)
+    assert (await run.why()).reasons == (
+        "a (visit 1) waits for its attempt 2, at 2026-01-01T00:00:10Z, after fail: 1 of 2",
+    )
     await env.advance("10s")
     assert [one.label for one in await run.attempts()] == ["fail", "fail", None]
     ended = await run.result(within="1m")
