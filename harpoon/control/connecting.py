@@ -86,7 +86,7 @@ class _Post:
     def __init__(self, connector: Connector, session: SessionId, claim: Callable[["_Post"], None]) -> None:
         self.connector = connector
         self.session = session
-        self.asker = Asker(session, (connector.handler,), connector.most)
+        self.asker = Asker(session, (connector.handler,), connector.most, connector.most)
         self.is_asking = False
         #: Until then nothing is asked for: what was dealt could not be claimed.
         self.is_resting = False
@@ -168,6 +168,7 @@ class Connecting:
         held = post.held[offer.id] = _Held(offer)
         held.token = token
         held.order = _order(offer, is_resumed=True)
+        self._floor.core.take_place(offer.id)
         if self._group is not None:
             self._begin(post, held)
 
@@ -215,7 +216,8 @@ class Connecting:
         if self._group is None or not room or post.is_resting:
             return
         post.asker.want = min(room, DEALT_AT_ONCE)
-        if not post.is_asking:
+        # What waits while it is asked for is of workflows that had their share of the places: it is looked at again.
+        if not post.is_asking or self._floor.core.ready(post.asker.lanes[0]):
             post.is_asking = True
             self._floor.ask_for(post.asker, post)
 

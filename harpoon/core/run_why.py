@@ -34,6 +34,7 @@ _CODES: Final = {
     Wait.NO_WORKER: ReasonCode.NO_WORKER,
     Wait.UNREACHABLE: ReasonCode.WORKERS_UNREACHABLE,
     Wait.BUSY: ReasonCode.WORKERS_BUSY,
+    Wait.SHARE: ReasonCode.WORKFLOW_SHARE,
 }
 _SENTENCES: Final = {
     ReasonCode.LIMIT: "waits for its turn: {limit}",
@@ -49,6 +50,8 @@ _OWN_SENTENCES: Final = {
     ReasonCode.WORKERS_UNREACHABLE: "waits for a server that carries out {handler}",
     ReasonCode.WORKERS_BUSY: "waits for its turn: the server is at {held}, as many as it carries out at once",
     ReasonCode.WORKERS_FREE: "is about to be taken up by the server, in its turn",
+    ReasonCode.WORKFLOW_SHARE: "waits for others of its workflow to end, which has its share: the server is at {held}, "
+    "and keeps room for other workflows",
 }
 
 
