@@ -39,7 +39,6 @@ from bench.crowd import EFFECT_S, HEARTBEAT_S, Crowd
 from bench.doors import free_port
 from bench.system import quantile
 from bench.world import quiet
-from harpoon import service
 from harpoon.api.app import make_app
 from harpoon.api.site import run_site
 from harpoon.client.peer import PeerClient
@@ -59,6 +58,7 @@ from harpoon.model.name import TaskId
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.template import Resources, TaskTemplate
 from harpoon.model.token import Token
+from harpoon.service import server
 from harpoon.store.opening import open_store
 from harpoon.store.port import Put, Store
 from harpoon.store.table import RowChange
@@ -165,7 +165,7 @@ class Fleet:
         controller = await Controller.open(means, Metrics())
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*service.GC_THRESHOLDS)
+        gc.set_threshold(*server.GC_THRESHOLDS)
         async with asyncio.TaskGroup() as group:
             following = group.create_task(controller.follow())
             running = group.create_task(controller.run())
@@ -234,7 +234,7 @@ class Fleet:
 
 async def _serve(controller: Controller, means: Means, port: int) -> None:
     async with aiohttp.ClientSession() as session:
-        doors = service._doors(SimpleNamespace(token=None), means, controller, PeerClient(session))
+        doors = server._doors(SimpleNamespace(token=None), means, controller, PeerClient(session))
         await run_site(make_app(doors), "127.0.0.1", port, on_ready=lambda _: None)
 
 

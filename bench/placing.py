@@ -16,12 +16,12 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
+from harpoon.core.case import Case
 from harpoon.core.fleet import Fleet
 from harpoon.core.foretold import Outset
 from harpoon.core.place import place
 from harpoon.core.plan import foretell
 from harpoon.core.rollout import rollout
-from harpoon.core.waits import Case
 from harpoon.core.why import explain
 from harpoon.model.agent import Agent, Capacity, Link, LinkState, PortRange
 from harpoon.model.instant import Instant

@@ -14,8 +14,9 @@ from harpoon.core import step
 from harpoon.core.event import dump, load
 from harpoon.core.fold import fold
 from harpoon.core.graph import Graph, compile_graph
-from harpoon.core.run import Ref, Run, begin
+from harpoon.core.run import Run, begin
 from harpoon.core.step import Result
+from harpoon.core.visit import Ref
 from harpoon.model.operation import Operation
 from harpoon.model.workflow import WorkflowSpec
 

@@ -12,9 +12,10 @@ from datetime import timedelta
 from bench.world import quiet
 from harpoon.core.blockers import sentence
 from harpoon.core.board import Board
+from harpoon.core.case import Case
 from harpoon.core.fix import nearest_fix
 from harpoon.core.fleet import Fleet
-from harpoon.core.waits import CASES_MAX, Case
+from harpoon.core.waits import CASES_MAX
 from harpoon.core.why import explain, group
 from harpoon.model.agent import Agent, Capacity, Link, LinkState, PortRange
 from harpoon.model.instant import Instant

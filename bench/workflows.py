@@ -38,11 +38,12 @@ from harpoon.core.bounds import bounds
 from harpoon.core.drawing import picture
 from harpoon.core.drawing_shown import shown
 from harpoon.core.graph import Graph, compile_graph
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Attempt, Ref
 from harpoon.kit.clock import SystemClock
 from harpoon.model.operation import Operation
 from harpoon.model.workflow import WorkflowSpec
-from harpoon.service import GC_THRESHOLDS
+from harpoon.service.server import GC_THRESHOLDS
 from harpoon.store.etcd.store import EtcdStore
 from harpoon.store.hold import acquire_all
 from harpoon.store.port import Compare, Put, Store

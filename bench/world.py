@@ -25,7 +25,7 @@ from harpoon.model.command import CommandResult
 from harpoon.model.job import Job, Spec, Version
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.template import Resources, TaskTemplate
-from harpoon.service import GC_THRESHOLDS
+from harpoon.service.server import GC_THRESHOLDS
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Put
 

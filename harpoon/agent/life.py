@@ -13,11 +13,10 @@ from typing import Final, assert_never
 
 import structlog
 
+from harpoon.agent.account import Account
 from harpoon.agent.drivers.driver import Handle
 from harpoon.agent.drivers.shimfile import Exit
-from harpoon.agent.health import Standing
 from harpoon.agent.launch import explain_failure, prepare, prepare_check
-from harpoon.agent.logs import Log
 from harpoon.agent.means import Means
 from harpoon.agent.probes import Target
 from harpoon.agent.record import Place, Record
@@ -35,35 +34,18 @@ _RUNS: Final = "runs"
 _log = structlog.get_logger(__name__)
 
 
-class Life:
+class Life(Account):
     """One task, as long as the agent knows it."""
 
     def __init__(self, means: Means, place: Place, record: Record) -> None:
-        self.record = record
-        #: The boot that the record on disk tells.
-        self._kept_boot = record.boot
-        self.place = place
-        self.logs = {stream: Log(place.log(stream)) for stream in ("stdout", "stderr")}
-        #: As it is told.
-        self.task = record.task(means.whereabouts.agent, means.whereabouts.address)
-        self._means = means
+        super().__init__(means, place, record)
         self._driver = means.driver_of(record.template)
         self._process: Handle | None = None
         #: What its driver had to tell of it last.
         self._note = ""
-        self._standings: tuple[Standing, ...] = ()
         self._wake = asyncio.Event()
         #: Why it must not go on; empty: it may.
         self._overfull = ""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing of it runs any more, or will."""
-        return self.record.state.is_over
-
-    @property
-    def _is_stopping(self) -> bool:
-        return self.record.state is TaskState.STOPPING
 
     def adopt(self) -> None:
         """Find what an earlier daemon left of this task. To be called before `run`, if at all.
@@ -258,18 +240,6 @@ class Life:
         self._overfull = await self._means.supplier.watch(self.record, self.place)
         self._wake.set()
 
-    def _take_limits(self, process: Handle) -> None:
-        """Take over which limits are enforced; it is told with what comes next."""
-        self.record = replace(self.record, limits=process.limits)
-        self.task = replace(self.task, limits=process.limits)
-
-    def _begin_checks(self, *, is_ready: bool) -> None:
-        checks, now_ms = self.record.template.checks, self._means.clock.now().wall
-        self._standings = tuple(Standing(check, is_passing=is_ready, begun_ms=now_ms) for check in checks)
-        self.task = replace(self.task, checks=tuple(standing.result for standing in self._standings))
-        if not self._is_stopping:
-            self.task = replace(self.task, ready=all(standing.is_passing for standing in self._standings))
-
     def _heard(self) -> None:
         """Take note that something is told of the process, or of why there is none."""
         process = self._process
@@ -282,15 +252,7 @@ class Life:
         self._wake.set()
 
     def _check_changed(self) -> None:
-        is_ready = all(standing.is_passing for standing in self._standings)
-        if is_ready != self.record.is_ready:
-            self._keep(is_ready=is_ready)
-        self._show(
-            self.task.state,
-            self.task.reason,
-            ready=is_ready and self.task.state is TaskState.RUNNING,
-            checks=tuple(standing.result for standing in self._standings),
-        )
+        self._note_checks()
         self._wake.set()
 
     async def _bring_down(self, process: Handle) -> None:
@@ -356,42 +318,6 @@ class Life:
                 )
             case _:
                 assert_never(decision)
-
-    def _end(self, state: TaskState, reason: str, code: int | None) -> None:
-        now = self._means.clock.now()
-        self._keep(state=state, reason=reason, since_ms=now.wall, exit_code=code, due_ms=None, is_ready=False)
-        self._means.ports.give_back(self.record.ports)
-        self._means.vault.drop(self.record.id)
-        self._show(state, reason, ready=False, pid=None, checks=(), exit_code=code)
-        _log.info("task_ended", task=self.record.id, state=state, reason=reason)
-
-    def _keep(self, **changes: object) -> None:
-        """Change the record. A disk that cannot take it makes a later daemon decide anew, and nothing worse."""
-        self.record = replace(self.record, **changes)  # type: ignore[arg-type]
-        try:
-            self.place.save(self.record)
-            self._kept_boot = self.record.boot
-        except OSError as error:
-            _log.warning("record_not_saved", task=self.record.id, reason=str(error))
-
-    def _keep_boot(self) -> None:
-        """See to it that a later daemon finds what is started now: of another boot it takes everything for ended.
-
-        Raises:
-            OSError: The disk cannot take it.
-        """
-        if self._kept_boot != self.record.boot:
-            self.place.save(self.record)
-            self._kept_boot = self.record.boot
-
-    def _show(self, state: TaskState, reason: str, **changes: object) -> None:
-        """Change what is told, if it is not told already."""
-        if state is not self.task.state:
-            changes.setdefault("since_ms", self._means.clock.now().wall)
-        shown = replace(self.task, state=state, reason=reason, **changes)  # type: ignore[arg-type]
-        if shown != self.task:
-            self.task = shown
-            self._means.tell(shown.id, shown)
 
     async def _until(self, condition: Callable[[], bool], span: timedelta | None = None) -> bool:
         """Wait until something is so, but no longer than ``span``; return whether it is."""

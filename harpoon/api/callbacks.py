@@ -26,7 +26,7 @@ from harpoon.kit import codec, strict
 from harpoon.kit.errors import Conflict, Invalid, NotFound, Problem
 from harpoon.model.label import DONE
 from harpoon.model.name import check_name
-from harpoon.model.run_shown import CallbackTaken
+from harpoon.model.run_orders import CallbackTaken
 from harpoon.model.sub_run import check_any_run
 
 #: Bytes of what a callback brings.
@@ -149,6 +149,10 @@ async def _take(request: web.Request, conductor: Conductor, key: str, call: Repl
             raise NotFound(_NOTHING) from None
         if error.code == "used":
             raise Conflict(_used(call)) from None
+        if error.is_mistake:
+            # The label is a parameter here, and the payload the whole body.
+            place = "?label" if error.code == "label" else ""
+            raise Invalid(error.message, [Problem(pointer=place, detail=error.message)]) from error
         raise refusal(error) from error
 
 

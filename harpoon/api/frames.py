@@ -60,6 +60,11 @@ def error_frame(encoding: Encoding, body: bytes) -> bytes:
     return frame(encoding, "error", "", body)
 
 
+def gone_frame(encoding: Encoding, oldest: str) -> bytes:
+    """Write the event that tells that the history is gone which comes next, and from which revision on it is kept."""
+    return error_frame(encoding, b'{"type":"error","code":"gone","oldest":"%s"}' % oldest.encode())
+
+
 def bye_frame(encoding: Encoding) -> bytes:
     """Write the last word of an instance that drains; a reader may come back at once, elsewhere or here."""
     return b'{"type":"bye"}\n' if encoding is Encoding.NDJSON else b": bye\n\n"

@@ -9,7 +9,7 @@ from harpoon.api.doors import Doors
 from harpoon.control.peers import Peer
 from harpoon.control.view import AGENT_HOLDS, View
 from harpoon.model.instance import Instance
-from harpoon.model.shown import LiveInstance
+from harpoon.model.instance_shown import LiveInstance
 from harpoon.model.token import Token
 from harpoon.store.hold import SCHEDULER
 

@@ -13,8 +13,9 @@ from harpoon.api.holders import runs_of
 from harpoon.api.operation import DURATION, TAG, TEXT, Operation, Parameter, choice
 from harpoon.api.pages import PASSED_ON
 from harpoon.api.query import Query, bad_parameter, path_name
-from harpoon.api.runs import SINCE, UNTIL, WORKFLOW
-from harpoon.api.sight import read_moment
+from harpoon.api.run_selection import WORKFLOW
+from harpoon.api.runs import SINCE, UNTIL
+from harpoon.api.sight import read_span
 from harpoon.control import reports
 from harpoon.control.run_lists import RunChoice
 from harpoon.kit import codec
@@ -40,13 +41,14 @@ async def report_runs(request: web.Request) -> web.Response:
     key = query.one("key") or ""
     if bool(key) is not (by == By.TAG):
         raise bad_parameter("key", "by=tag says by which tag: by=tag&key=team" if not key else "it goes with by=tag")
+    since_ms, until_ms = read_span(request)
     wanted = reports.Wanted(
         choice=RunChoice(
             namespace=path_name(request, "ns") if "ns" in request.match_info else None,
             workflow=query.name("workflow"),
             tags=query.tags(),
-            since_ms=read_moment(request, "since"),
-            until_ms=read_moment(request, "until"),
+            since_ms=since_ms,
+            until_ms=until_ms,
             # They have the tags of what has called them: counted by those, one thing done would be several.
             has_sub_runs=by != By.TAG.value,
         ),

@@ -12,9 +12,10 @@ from harpoon.api.operation import TAG, WAIT, Answer, Operation
 from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, path_name, path_run
 from harpoon.api.run_orders import cancelled
+from harpoon.api.run_selection import STATUS, statuses_of
 from harpoon.api.run_starts import shown_begun, workflows_of
 from harpoon.api.run_watch import RESUMED_RUN, WATCH_RUN
-from harpoon.api.runs import ITEMS, STATUS, get_run, get_run_why, list_items, statuses_of
+from harpoon.api.runs import ITEMS, get_run, get_run_why, list_items
 from harpoon.control import run_lists
 from harpoon.control.batch_starts import key_of, start_batch
 from harpoon.control.conductor import Conductor
@@ -22,8 +23,9 @@ from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, NotFound, Problem
 from harpoon.model.batch_manifest import BatchManifest
 from harpoon.model.name import BATCH
-from harpoon.model.run_shown import ItemList, RunDetail, RunList, RunObject
+from harpoon.model.run_shown import RunDetail, RunList, RunObject
 from harpoon.model.run_watched import RunWatchEvent
+from harpoon.model.visit_shown import ItemList
 from harpoon.model.why import Why
 
 

@@ -15,11 +15,11 @@ from typing import Final
 
 from harpoon.api.doors import Doors
 from harpoon.api.frames import frame
+from harpoon.api.run_channel import Channel, Follower, Heard
 from harpoon.api.run_events import End, Told
-from harpoon.api.run_feed import Channel, Follower, Heard, RunFeed
+from harpoon.api.run_feed import RunFeed
 from harpoon.api.stay import Stay
 from harpoon.api.stream import Stream
-from harpoon.control.run_changes import records_of
 from harpoon.store.port import SlowWatcher
 
 #: As much is written together.
@@ -49,11 +49,10 @@ class Following(ABC):
         self._stay = stay
         self._follower = follower
         self._run = run
-        self._channel: Channel | None = None
 
     @abstractmethod
-    async def begin(self) -> None:
-        """Write what comes first, and set the cursor and the position."""
+    async def begin(self, channel: Channel) -> None:
+        """Write what comes first, and set the cursor and the position; the channel hears what comes after."""
 
     @abstractmethod
     def bookmark(self, heard: int) -> bytes:
@@ -67,8 +66,10 @@ class Following(ABC):
             StoreUnavailable: The store was closed.
             Invalid: A record cannot be read.
         """
-        async with self._feed.channel(self._run) as channel:
-            await self.begin()
+        async with self._feed.channel(self._run, self._follower.selection) as channel:
+            if self._follower.selection.is_by_traits:
+                await channel.know()
+            await self.begin(channel)
             try:
                 while self.end is None and not await self._catch_up(channel):
                     await self._read_history(channel)
@@ -119,7 +120,7 @@ class Following(ABC):
         try:
             async with asyncio.timeout(bookmark_s) as quiet:
                 async for revision, changes in store.watch(prefix, after=self.cursor):
-                    self._take(written, Heard(revision, await records_of(store, changes)), channel)
+                    self._take(written, await channel.hear(revision, changes), channel)
                     if self.end is not None or channel.covers(self.cursor):
                         break
                     if len(written) >= PIECE_BYTES:
@@ -135,14 +136,15 @@ class Following(ABC):
 
     def _take(self, written: bytearray, heard: Heard, channel: Channel) -> None:
         """Add how a revision is told, if it is, and go on to it."""
-        told = channel.told(heard, self._follower.namespace)
+        told = channel.told(heard, self._follower.selection)
         if told is not None:
             self.add(written, told)
         self.cursor = heard.revision
 
     def add(self, written: bytearray, told: Told) -> None:
-        """Add what is told."""
-        written += frame(self.stream.encoding, "change", told.position, told.body)
+        """Add what is told; perhaps nothing of it was selected."""
+        if told.body:
+            written += frame(self.stream.encoding, "change", told.position, told.body)
         self.position, self.end = told.position, told.end
 
     async def write(self, data: bytes) -> None:

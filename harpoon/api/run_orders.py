@@ -22,7 +22,8 @@ from harpoon.core.step import Refused, Signal
 from harpoon.kit import codec
 from harpoon.kit.errors import NotFound
 from harpoon.model.run import Status
-from harpoon.model.run_shown import RunCancel, RunObject, SignalOrder, SignalTaken
+from harpoon.model.run_orders import RunCancel, SignalOrder, SignalTaken
+from harpoon.model.run_shown import RunObject
 from harpoon.model.shown import Empty
 
 Do = Callable[[Conductor, str], Awaitable[object]]

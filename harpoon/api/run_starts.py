@@ -24,7 +24,8 @@ from harpoon.control.starting import Named, named, placed, start_all
 from harpoon.control.workflows import Workflows
 from harpoon.kit import codec, strict
 from harpoon.kit.errors import HarpoonError, Unavailable
-from harpoon.model.run_shown import RunObject, RunsStarted, RunStart, RunStarts
+from harpoon.model.run_orders import RunsStarted, RunStart, RunStarts
+from harpoon.model.run_shown import RunObject
 from harpoon.store.port import StoreUnavailable
 
 _MANY: Final = "runs"
@@ -43,7 +44,7 @@ async def start_run(request: web.Request) -> web.Response:
     if isinstance(raw, dict) and _MANY in raw:
         return await _start_many(request, namespace, body)
     order = await decode(request, RunStart, body)
-    start = named(order, orjson.loads(body), namespace, check_key(request))
+    start = named(order, namespace, check_key(request))
 
     async def here(conductor: Conductor) -> web.Response:
         told = (await start_all(workflows_of(request), conductor, namespace, [start]))[0]
@@ -75,7 +76,7 @@ async def _start_many(request: web.Request, namespace: str, body: bytes) -> web.
     starts: dict[int, Named] = {}
     for number, order in enumerate(orders):
         try:
-            starts[number] = named(order, raw[number], namespace, key, number)
+            starts[number] = named(order, namespace, key, number)
         except HarpoonError as error:
             told[number] = _problem(request, placed(error, number))
     shares = await _shared_out(request, namespace, starts, told)

@@ -15,6 +15,7 @@ from harpoon.api.holders import is_passed_on, pass_on, runs_of, status_of, url_o
 from harpoon.api.operation import FLAG, TAG, TEXT, WAIT, Answer, Operation, Parameter, whole
 from harpoon.api.pages import PAGE_MAX, PAGING, Listed, answer_pages
 from harpoon.api.query import Query, bad_parameter, path_name, path_run
+from harpoon.api.run_selection import STATUS, WORKFLOW, statuses_of
 from harpoon.api.run_waits import run_changed, runs_changed
 from harpoon.api.run_watch import (
     AFTER_RUNS,
@@ -26,7 +27,7 @@ from harpoon.api.run_watch import (
     watch_run,
     watch_runs,
 )
-from harpoon.api.sight import read_moment
+from harpoon.api.sight import read_span
 from harpoon.api.stay import STAYS
 from harpoon.api.stream import Stream
 from harpoon.control import run_lists
@@ -36,20 +37,12 @@ from harpoon.core.run_items import Items
 from harpoon.core.run_why import Floor
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError
-from harpoon.model.name import NAME_PATTERN
 from harpoon.model.operation import VISITS_MAX
-from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptList, ItemList, ItemStatus, RunCallbacks, RunDetail, RunList
+from harpoon.model.run_shown import RunCallbacks, RunDetail, RunList
 from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
+from harpoon.model.visit_shown import AttemptList, ItemList, ItemStatus
 from harpoon.model.why import Why
 
-STATUS: Final = Parameter(
-    "status",
-    {"type": "string", "enum": [one.value for one in Status]},
-    "Only runs that stand so; any of these.",
-    many=True,
-)
-WORKFLOW: Final = Parameter("workflow", {"type": "string", "pattern": NAME_PATTERN}, "Only runs of this workflow.")
 _PARKED: Final = Parameter("parked", FLAG, "Only runs in which a failure is parked, until somebody repairs it.")
 _PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
 _SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
@@ -81,14 +74,15 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
     if is_watch(request):
         return await watch_runs(request, namespace)
+    since_ms, until_ms = read_span(request)
     choice = run_lists.RunChoice(
         namespace=namespace,
         workflow=query.name("workflow"),
         statuses=statuses_of(query),
         tags=query.tags(),
         is_parked=query.flag("parked"),
-        since_ms=read_moment(request, "since"),
-        until_ms=read_moment(request, "until"),
+        since_ms=since_ms,
+        until_ms=until_ms,
         parent=query.one("parent"),
         has_sub_runs=query.flag("sub_runs"),
     )
@@ -102,19 +96,6 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
         return Listed(revision=revision, items=runs, encode=run_lists.listed_json, more=more)
 
     return await answer_pages(request, gather)
-
-
-def statuses_of(query: Query) -> frozenset[str]:
-    """Return how the runs stand that are wanted; empty: in any way.
-
-    Raises:
-        Invalid: Runs do not stand so.
-    """
-    statuses = query.many("status")
-    for status in statuses:
-        if status not in {one.value for one in Status}:
-            raise bad_parameter("status", f"one of {', '.join(one.value for one in Status)}; got {status[:80]!r}")
-    return frozenset(statuses)
 
 
 async def get_run(request: web.Request) -> web.StreamResponse:

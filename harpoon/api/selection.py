@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from harpoon.api.query import Query, Tags, bad_parameter
+from harpoon.api.run_selection import RUN_PLURALS, STATUS, WORKFLOW
 
 
 class Kind(StrEnum):
@@ -64,7 +65,11 @@ def read_selection(query: Query) -> Selection:
     kinds = list(PLURALS) if names is None else names.split(",")
     for kind in kinds:
         if kind not in PLURALS:
-            raise bad_parameter("kinds", f"these can be watched: {','.join(PLURALS)}; got {kind[:80]!r}")
+            these = f"{','.join(PLURALS)}, or of runs: {','.join(RUN_PLURALS)}"
+            raise bad_parameter("kinds", f"these can be watched: {these}; got {kind[:80]!r}")
+    for parameter in (WORKFLOW.name, STATUS.name):
+        if query.many(parameter) if parameter == STATUS.name else query.one(parameter):
+            raise bad_parameter(parameter, f"it goes with kinds={','.join(RUN_PLURALS)}, or some of them")
     return Selection(
         kinds=frozenset(PLURALS[kind] for kind in kinds),
         namespace=query.name("namespace"),

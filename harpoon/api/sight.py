@@ -116,8 +116,8 @@ def headers_at() -> dict[str, str]:
     return {} if moment is None else {"Harpoon-At": format_time(moment.now.wall)}
 
 
-def read_point(parameter: str, text: str, now_ms: int) -> Point:
-    """Read a point in the past.
+def read_point(parameter: str, text: str, now_ms: int, forms: str = _FORMS) -> Point:
+    """Read a point in the past; ``forms`` says how it may be written.
 
     Raises:
         Invalid: It is none.
@@ -125,7 +125,7 @@ def read_point(parameter: str, text: str, now_ms: int) -> Point:
     try:
         return _point(text, now_ms)
     except (ValueError, OverflowError) as error:
-        detail = str(error) if isinstance(error, _Unclear) else f"write {_FORMS}; got {text[:80]!r}"
+        detail = str(error) if isinstance(error, _Unclear) else f"write {forms}; got {text[:80]!r}"
         raise bad_parameter(parameter, detail) from error
 
 
@@ -138,10 +138,22 @@ def read_moment(request: web.Request, parameter: str) -> int | None:
     text = Query(request).one(parameter)
     if text is None:
         return None
-    point = read_point(parameter, text, request.app[DOORS].clock.now().wall)
+    point = read_point(parameter, text, request.app[DOORS].clock.now().wall, _MOMENTS)
     if not isinstance(point, Time):
         raise bad_parameter(parameter, f"write {_MOMENTS}; got {text[:80]!r}")
     return point.at_ms
+
+
+def read_span(request: web.Request) -> tuple[int | None, int | None]:
+    """Return the moments that ``since`` and ``until`` name, UTC milliseconds; None: it is absent.
+
+    Raises:
+        Invalid: One names none, or nothing lies between them.
+    """
+    since_ms, until_ms = read_moment(request, "since"), read_moment(request, "until")
+    if since_ms is not None and until_ms is not None and until_ms <= since_ms:
+        raise bad_parameter("until", "it is not after since, so there is nothing between them; swap them")
+    return since_ms, until_ms
 
 
 class _Unclear(ValueError):

@@ -14,8 +14,10 @@ from harpoon.api.run_orders import signal_of
 from harpoon.control.keyed_signals import KeyedSignals
 from harpoon.core.opening import KEY_MAX
 from harpoon.kit import codec
-from harpoon.kit.errors import Unavailable
-from harpoon.model.run_shown import KeptSignal, KeptSignals, SignalDelivery, SignalOrder
+from harpoon.kit.errors import Invalid, Problem, Unavailable
+from harpoon.model.label import OF_THE_ENGINE, check_word
+from harpoon.model.run_orders import SignalDelivery, SignalOrder
+from harpoon.model.run_shown import KeptSignal, KeptSignals
 
 #: A run that waits already has the signal within milliseconds, whichever instance conducts it; this is waited for.
 DELIVERED_WITHIN_S: Final = 0.25
@@ -33,7 +35,9 @@ async def signal_key(request: web.Request) -> web.Response:
     key = Query(request).one("key")
     if not key or len(key) > KEY_MAX:
         raise bad_parameter("key", f"say for which key the runs wait, 1 to {KEY_MAX} characters")
-    signal = signal_of(request, await decode(request, SignalOrder, await read_json(request)), key)
+    order = await decode(request, SignalOrder, await read_json(request))
+    _check_label(order.label)
+    signal = signal_of(request, order, key)
     keyed = _keyed(request)
     await keyed.send(namespace, signal)
     run = await keyed.receiver(namespace, signal, DELIVERED_WITHIN_S)
@@ -52,6 +56,21 @@ async def list_signals(request: web.Request) -> web.Response:
         return Listed(revision=revision, items=shown, encode=codec.dump_full)
 
     return await answer_pages(request, gather)
+
+
+def _check_label(label: str) -> None:
+    """Refuse a label that no wait can offer, whatever workflows there will be.
+
+    Raises:
+        Invalid: It is one.
+    """
+    detail = f"{label} is a label that the engine alone gives; send another" if label in OF_THE_ENGINE else ""
+    try:
+        check_word("label", label)
+    except ValueError as error:
+        detail = str(error)
+    if detail:
+        raise Invalid(detail, [Problem(pointer="/label", detail=detail)])
 
 
 def _keyed(request: web.Request) -> KeyedSignals:

@@ -18,8 +18,8 @@ from harpoon.api.doors import DOORS
 from harpoon.api.live import leader, live_instances
 from harpoon.api.operation import Answer, Operation
 from harpoon.model.agent import LinkState
+from harpoon.model.instance_shown import Health, InstanceStatus
 from harpoon.model.instant import Instant
-from harpoon.model.shown import Health, InstanceStatus
 from harpoon.model.task import TaskState
 from harpoon.store.port import StoreHealth
 

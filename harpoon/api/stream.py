@@ -70,6 +70,11 @@ class Stream:
         """How it is written; known once the headers are sent."""
         return Form(self.encoding, hdrs.TRANSFER_ENCODING in self._response.headers)
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether what was written last is not whole, so that nothing else may follow it."""
+        return self._is_torn
+
     async def serve(self, work: Callable[[], Awaitable[None]]) -> web.StreamResponse:
         """Send the headers, do ``work``, which writes, and say the last word; for HEAD, send the headers only."""
         await self._response.prepare(self._request)
@@ -85,6 +90,11 @@ class Stream:
             self._stay.end(Ending.GONE)
         await self._part(fault)
         return self._response
+
+    async def begin(self) -> None:
+        """Write what comes before all events: to a browser, how soon to come back."""
+        if self._encoding is Encoding.SSE:
+            await self.write(b"retry: 1000\n\n")
 
     async def write(self, data: bytes, *, is_whole: bool = True) -> None:
         """Write events; wait while the reader has not taken enough of the former ones.

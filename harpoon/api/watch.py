@@ -11,6 +11,7 @@ it has been written, nothing after it.
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -18,25 +19,42 @@ from aiohttp import web
 
 from harpoon.api.doors import DOORS, Doors
 from harpoon.api.feed import FEED, Feed, Replay, Watcher
-from harpoon.api.frames import Encoding, event_json, frame, frame_head, frame_tail, negotiate
+from harpoon.api.frames import Encoding, event_json, frame, frame_head, frame_tail, gone_frame, negotiate
 from harpoon.api.history import History, gone
 from harpoon.api.items import Scene, item_json, object_of, records_of, tables_of, traits_of
-from harpoon.api.operation import NAME, REVISION, TAG, Answer, Operation, Parameter
-from harpoon.api.query import Query, bad_parameter
-from harpoon.api.revision import parse_revision
+from harpoon.api.operation import NAME, TAG, Answer, Operation, Parameter
+from harpoon.api.query import Query
+from harpoon.api.resuming import ahead, asked_revision
+from harpoon.api.run_selection import RUN_PLURALS, STATUS, WORKFLOW, asks_for_runs
+from harpoon.api.run_watch import watch_kinds
 from harpoon.api.selection import PLURALS, Selection, read_selection
 from harpoon.api.stay import STAYS, Stay
 from harpoon.api.stream import Stream
 from harpoon.kit.errors import Gone, Unavailable
+from harpoon.model.name import NAME_PATTERN
+from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
+from harpoon.model.sub_run import ANY_RUN_PATTERN
 from harpoon.model.watched import WatchEvent
 from harpoon.store.port import Compacted, SlowWatcher
 
-#: Kinds with commas between them.
+#: Kinds with commas between them, either of these or of those.
 _KINDS: Final = {
     "type": "string",
-    "pattern": "^({0})(,({0}))*$".format("|".join(PLURALS)),
+    "pattern": "^({})$".format("|".join("({0})(,({0}))*".format("|".join(of)) for of in (PLURALS, RUN_PLURALS))),
     "default": ",".join(PLURALS),
 }
+#: A revision, or the number of an event of the one run that is watched.
+_POSITION: Final = {"type": "string", "pattern": r"^\d{1,18}(\.\d{1,18})?$"}
+#: A name, or the id of a run.
+_NAMED: Final = {"type": "string", "pattern": f"{NAME_PATTERN}|{ANY_RUN_PATTERN}"}
+_KINDS_TEXT: Final = (
+    "What to tell of, separated by commas: some of jobs, placements, tasks, agents, which is all of them when absent; "
+    "or some of workflows, runs, attempts. The two are not told together."
+)
+_AFTER_TEXT: Final = (
+    "Every change after this revision; of one run, every event after this one, by its number. When absent, a snapshot "
+    "comes first."
+)
 #: Objects or changes encoded before others get their turn on the event loop: some 2 ms.
 _SLICE = 200
 #: As much of the store's history is written together.
@@ -58,8 +76,7 @@ class Watch:
 
     async def run(self, after: int | None) -> None:
         """Write events until cancelled; from the revision ``after``, or from a snapshot."""
-        if self._encoding is Encoding.SSE:
-            await self._stream.write(b"retry: 1000\n\n")
+        await self._stream.begin()
         if after is None:
             await self._snapshot()
         else:
@@ -156,8 +173,7 @@ class Watch:
         await self._stream.write(frame(self._encoding, type_, self._doors.view.external(revision), body))
 
     async def _lose(self, error: Gone) -> None:
-        body = b'{"type":"error","code":"gone","oldest":"%s"}' % error.oldest.encode()
-        await self._stream.write(frame(self._encoding, "error", "", body))
+        await self._stream.write(gone_frame(self._encoding, error.oldest))
 
 
 def _parts(scene: Scene, selection: Selection) -> Iterator[list[bytes]]:
@@ -174,12 +190,18 @@ def _parts(scene: Scene, selection: Selection) -> Iterator[list[bytes]]:
 
 
 async def watch(request: web.Request) -> web.StreamResponse:
-    """Tell what is, and what changes."""
+    """Tell what is, and what changes: of jobs, placements, tasks and agents, or of workflows, runs and attempts.
+
+    Both are not watched together. Of runs, those that are open are the snapshot, then each thing that happens in any is
+    told; or in one, which ``namespace`` and ``name`` name, until it is over.
+    """
     doors, feed = request.app[DOORS], request.app[FEED]
     query = Query(request)
+    if asks_for_runs(query):
+        return await watch_kinds(request, query)
     selection = read_selection(query)
     encoding = Encoding(negotiate(request, among=(Encoding.NDJSON, Encoding.SSE)))
-    after = await _after(request, query)
+    after = await _after(request)
     with request.app[STAYS].admit(request) as stay:
         stream = Stream(request, stay, encoding)
         watcher = Watcher(stay, stream, selection, doors.limits)
@@ -187,7 +209,7 @@ async def watch(request: web.Request) -> web.StreamResponse:
         return await stream.serve(lambda: one.run(after))
 
 
-async def _after(request: web.Request, query: Query) -> int | None:
+async def _after(request: web.Request) -> int | None:
     """Return the revision after which the watch begins, if the client named one.
 
     Raises:
@@ -196,28 +218,21 @@ async def _after(request: web.Request, query: Query) -> int | None:
     """
     doors = request.app[DOORS]
     view, limits = doors.view, doors.limits
-    text = request.headers.get("Last-Event-ID") or query.one("after")
-    if text is None:
+    asked = asked_revision(request, view, view.mirror.oldest)
+    if asked is None:
         return None
-    try:
-        asked = parse_revision(text)
-    except ValueError as error:
-        raise bad_parameter("after", str(error)) from error
-    oldest = view.external(view.mirror.oldest)
-    if asked.incarnation != view.incarnation:
-        other = f"{text} is of incarnation {asked.incarnation} of the store, which is at {view.incarnation}"
-        raise Gone(f"{other}; start afresh, with a snapshot", oldest=oldest)
-    if asked.number > view.revision:
-        if asked.number > await doors.store.revision():
-            raise Gone(f"{text} is ahead of the store, which was perhaps rolled back; start afresh", oldest=oldest)
+    if asked > view.revision:
+        if asked > await doors.store.revision():
+            raise ahead(view, asked, view.mirror.oldest)
         try:
             async with asyncio.timeout(limits.history_s):
-                await view.mirror.reached(asked.number)
+                await view.mirror.reached(asked)
         except TimeoutError as error:
-            raise Unavailable(f"this instance has not caught up with {text} yet; try again") from error
-    if view.mirror.since(asked.number) is None:
-        await History(doors.store, view).check(asked.number, within_s=limits.history_s)
-    return asked.number
+            shown = view.external(asked)
+            raise Unavailable(f"this instance has not caught up with {shown} yet; try again") from error
+    if view.mirror.since(asked) is None:
+        await History(doors.store, view).check(asked, within_s=limits.history_s)
+    return asked
 
 
 ROUTES = (
@@ -227,14 +242,16 @@ ROUTES = (
         watch,
         tag="watch",
         query=(
-            Parameter("kinds", _KINDS, "What to tell of, separated by commas; everything when absent."),
+            Parameter("kinds", _KINDS, _KINDS_TEXT),
             Parameter("namespace", NAME, "Only what is of this namespace, and agents, which are of none."),
-            Parameter("name", NAME, "Only what belongs to this job, or this agent."),
-            Parameter("after", REVISION, "Every change after this revision; when absent, a snapshot comes first."),
+            Parameter("name", _NAMED, "Only what belongs to this job, or this agent; or the one run of `namespace`."),
+            Parameter("after", _POSITION, _AFTER_TEXT),
             TAG,
+            replace(WORKFLOW, description="Of kinds of runs: only this workflow, and runs of it."),
+            replace(STATUS, description="Of kinds of runs: only what leaves a run so; any of these."),
         ),
-        headers=(Parameter("Last-Event-ID", REVISION, "As `after`, which it overrides: how an SSE client resumes."),),
-        answers={200: Answer(events=WatchEvent)},
+        headers=(Parameter("Last-Event-ID", _POSITION, "As `after`, which it overrides: how an SSE client resumes."),),
+        answers={200: Answer(events=WatchEvent | RunsWatchEvent | RunWatchEvent)},
         refuses=(410,),
     ),
 )

@@ -30,9 +30,9 @@ from harpoon.control.workflows import compiled
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.job import Metadata
-from harpoon.model.run_shown import ElderRuns, WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
 from harpoon.model.shown import Outcome, Revised
 from harpoon.model.workflow import WorkflowManifest, WorkflowRecord
+from harpoon.model.workflow_shown import ElderRuns, WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
 
 
 async def list_workflows(request: web.Request) -> web.Response:

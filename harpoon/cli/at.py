@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, terminal
+from harpoon.cli import figures, terminal
 from harpoon.cli.ending import at_end
 
 if TYPE_CHECKING:  # verbs that ask no server start without it
@@ -43,5 +43,5 @@ def note(answer: "Answer") -> None:
     seen = answer.headers.get("harpoon-at", "")
     terminal.say(f"as of revision {answer.revision}, seen {seen}")
     if seen:
-        token = columns.NOW_MS.set(round(datetime.fromisoformat(seen).timestamp() * 1000))
-        at_end(lambda: columns.NOW_MS.reset(token))
+        token = figures.NOW_MS.set(round(datetime.fromisoformat(seen).timestamp() * 1000))
+        at_end(lambda: figures.NOW_MS.reset(token))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, gathering, offers, output, terminal
+from harpoon.cli import cells, gathering, offers, output, terminal
 from harpoon.cli.gathering import LeftOut, Outcome
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Namespace, Output, Remote, span_of
@@ -192,7 +192,7 @@ def _why_not(agent: Object) -> str:
     if agent["link"]["state"] != "connected":
         reason = agent["link"].get("reason")
         return f"it is not connected ({agent['link']['state']}{f': {reason}' if reason else ''})"
-    if (state := columns.scheduling(agent)) == "yes":
+    if (state := cells.scheduling(agent)) == "yes":
         return ""
     reason = agent["cordon"].get("reason")
     return f"it is {state}" + (f": {reason}" if reason else "")

@@ -40,7 +40,7 @@ def bounds(
         raise Invalid("bounds have no name; write them as table, wide, json or yaml")
     own, others = workflows.split(documents.read_documents(files))
     if not own:
-        raise Invalid(f"there is no workflow in {', '.join(files)}")
+        raise workflows.missing(files, others)
     known: dict[str, Bounds] = {}
     told = [_bounds_of(document, known) for document in own]
     if form in (Output.JSON, Output.YAML):

@@ -1,28 +1,16 @@
 """Verbs that change what is wanted: apply, schedule, migrate, scale, rollback, unschedule, delete."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import (
-    columns,
-    documents,
-    namespaces,
-    offers,
-    output,
-    planfile,
-    run_batches,
-    terminal,
-    waiting,
-    workflows,
-)
+from harpoon.cli import columns, declaring, documents, offers, output, planfile, terminal, waiting
+from harpoon.cli.declaring import Accepted
 from harpoon.cli.options import Arguments, Format, JobName, Namespace, NamespaceOfFile, Output, Patience, Remote
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
 from harpoon.client.answer import Answer
-from harpoon.config import APPLY_DOCUMENTS_MAX
 from harpoon.kit.errors import Invalid, NotFound
 from harpoon.kit.yaml import Document
 from harpoon.model.name import DEFAULT_NAMESPACE
@@ -30,27 +18,6 @@ from harpoon.model.name import DEFAULT_NAMESPACE
 _DELETED: Final = (columns.JOB, columns.AGENT, columns.NAMESPACES, columns.WORKFLOW, columns.BATCH)
 
 File = Annotated[str, typer.Argument(help="A manifest of one job; - reads standard input.", show_default=False)]
-
-
-class _Beside(NamedTuple):
-    """What became of the documents that declare no jobs."""
-
-    declared: Sequence[namespaces.Outcome] = ()
-    defined: Sequence[workflows.Outcome] = ()
-    started: Sequence[run_batches.Outcome] = ()
-
-
-_NOTHING: Final = _Beside()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Accepted:
-    """A mutation that the server took."""
-
-    namespace: str
-    job: str
-    change: str
-    outcome: str
 
 
 @verb(
@@ -90,22 +57,10 @@ def apply(
     client = remote.client()
     if plan is not None:
         answer = client.post("plan", "apply", body=planfile.read(plan))
-        _finish(client, _results(answer), patience, form)
+        _finish(client, declaring.results(answer), patience, form)
         return
-    own, rest = namespaces.split(documents.read_documents(file or ()))
-    batches, rest = run_batches.split(rest)
-    flows, read = workflows.split(rest)
-    declared = namespaces.declare(client, own)
-    defined = workflows.declare(client, flows, namespace)
-    manifests = [documents.manifest_of(document, namespace) for document in read]
-    accepted: list[_Accepted] = []
-    for start in range(0, len(manifests), APPLY_DOCUMENTS_MAX):
-        part = slice(start, start + APPLY_DOCUMENTS_MAX)
-        accepted += _apply_some(client, manifests[part], read[part])
-        if len(manifests) > APPLY_DOCUMENTS_MAX:
-            terminal.say(f"{len(accepted)} of {len(manifests)} documents accepted")
-    started = run_batches.start(client, batches, namespace)
-    _finish(client, accepted, patience, form, _Beside(declared, defined, started))
+    accepted, beside = declaring.declare(client, documents.read_documents(file or ()), namespace, form)
+    _finish(client, accepted, patience, form, beside)
 
 
 @verb(
@@ -246,8 +201,11 @@ def delete(
         _unschedule(remote.client(), namespace, name, patience, form)
         return
     where = ("namespaces", namespace) if kind in (columns.WORKFLOW, columns.BATCH) else ()
-    answer = remote.client().delete(*where, kind.plural, name)
-    done = answer.body["status"] if kind is columns.BATCH else "deleted"
+    told = remote.client().delete(*where, kind.plural, name).body
+    if form in (Output.JSON, Output.YAML):
+        output.write(told, form)
+        return
+    done = told["status"] if kind is columns.BATCH else "deleted"
     terminal.show(f"{kind.name}/{name}" if form is Output.NAME else f"{kind.name}/{name} {done}")
 
 
@@ -263,21 +221,6 @@ def take_back(client: Session, namespace: str, name: str, to: int | None, patien
 def _unschedule(client: Session, namespace: str, name: str, patience: Patience, form: Output) -> None:
     answer = client.delete("namespaces", namespace, "jobs", name)
     _finish(client, [_accepted(namespace, name, answer, "unscheduled")], patience, form)
-
-
-def _apply_some(client: Session, manifests: Sequence[object], read: Sequence[Document]) -> list[_Accepted]:
-    try:
-        answer = client.post("apply", body={"documents": manifests})
-    except Invalid as error:
-        raise documents.placed(error, documents.place_in_many(read)) from error
-    return _results(answer)
-
-
-def _results(answer: Answer) -> list[_Accepted]:
-    return [
-        _Accepted(namespace=one["namespace"], job=one["job"], change=one["change"], outcome=one["outcome"])
-        for one in answer.body["results"]
-    ]
 
 
 def _put(
@@ -300,35 +243,19 @@ def _where(manifest: Mapping[str, Any]) -> tuple[str, str]:
     return str(metadata.get("namespace") or DEFAULT_NAMESPACE), str(metadata["name"])
 
 
-def _accepted(namespace: str, name: str, answer: Answer, outcome: str) -> _Accepted:
+def _accepted(namespace: str, name: str, answer: Answer, outcome: str) -> Accepted:
     done = "unchanged" if answer.status == 200 else outcome
-    return _Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome=done)
+    return Accepted(namespace=namespace, job=name, change=answer.body["change"], outcome=done)
 
 
 def _finish(
     client: Session,
-    accepted: Sequence[_Accepted],
+    accepted: Sequence[Accepted],
     patience: Patience,
     form: Output,
-    beside: _Beside = _NOTHING,
+    beside: declaring.Beside = declaring.NOTHING,
 ) -> None:
     """Write what was accepted, which is durable whatever becomes of the wait; then wait."""
-    if form in (Output.JSON, Output.YAML):
-        declared, defined, started = beside
-        told: dict[str, Any] = {"namespaces": [one._asdict() for one in declared]} if declared else {}
-        told |= {"workflows": [one.told() for one in defined]} if defined else {}
-        told |= {"batches": [one._asdict() for one in started]} if started else {}
-        output.write({**told, "results": [asdict(one) for one in accepted]}, form)
-    else:
-        for named in beside.declared:
-            terminal.show(f"namespace/{named.namespace}" + (f" {named.outcome}" if form is not Output.NAME else ""))
-        for flow in beside.defined:
-            terminal.show(f"workflow/{flow.workflow}" + (f" {flow.outcome}" if form is not Output.NAME else ""))
-        for one in accepted:
-            terminal.show(f"job/{one.job}" if form is Output.NAME else f"job/{one.job} {one.outcome}")
-        for batch in beside.started:
-            terminal.show(f"batch/{batch.batch}" + (f" {batch.outcome}" if form is not Output.NAME else ""))
-    for line in (*namespaces.warnings(beside.declared), *workflows.elder_lines(beside.defined)):
-        terminal.say(line)
+    declaring.tell(accepted, form, beside)
     if patience.wait and accepted:
         waiting.wait_changes(client, [one.change for one in accepted], patience.span)

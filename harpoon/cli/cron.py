@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, documents, offers, output, terminal, waiting
+from harpoon.cli import columns, documents, figures, offers, output, terminal, waiting
 from harpoon.cli.options import Arguments, Format, JobName, Namespace, Output, Patience, Remote
 from harpoon.cli.session import Session
 from harpoon.cli.subject import subject_of
@@ -204,7 +204,7 @@ def _dues(at: str, zone: str, after_ms: int, count: int) -> Iterator[_Due]:
     due_ms = next_due(at, zone, after_ms)
     while due_ms is not None and count > 0:
         local = local_of(zone, due_ms)
-        utc = columns.until(due_ms)
+        utc = figures.until(due_ms)
         shown = f"{local:%a %Y-%m-%d %H:%M} {_offset(local)}"
         yield _Due(local=shown, utc=utc, due_ms=due_ms, note=peculiarity(at, zone, due_ms))
         due_ms, count = next_due(at, zone, due_ms), count - 1

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from harpoon.cli import terminal
+from harpoon.cli.nearest import did_you_mean
 from harpoon.kit.errors import Invalid, Problem
+from harpoon.kit.strict import quote
 from harpoon.kit.yaml import SIZE_MAX, Document, load_documents, locate
 
 _WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,18}\.\d{1,18}", re.ASCII)
 #: Kinds of manifests that ``apply`` alone takes.
 _APPLIED: Final = ("Workflow", "Namespace", "Batch")
+_KINDS: Final = ("Job", *_APPLIED)
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
@@ -58,7 +61,8 @@ def manifest_of(document: Document, namespace: str | None) -> dict[str, Any]:
     """Return the document as an object, with the namespace filled in where it names none.
 
     Raises:
-        Invalid: It is no object with metadata, or names another namespace than the one asked for.
+        Invalid: It is no object with metadata, of no kind that there is, or names another namespace than the one asked
+            for.
     """
     value = document.value
     metadata = value.get("metadata") if isinstance(value, dict) else None
@@ -73,10 +77,27 @@ def manifest_of(document: Document, namespace: str | None) -> dict[str, Any]:
         )
     if not isinstance(metadata.get("name"), str):
         raise fault(document, "/metadata", "metadata.name is missing")
+    _check_kind(document, value.get("kind"))
     if namespace is not None and metadata.get("namespace", namespace) != namespace:
         where = f"the manifest says namespace {metadata['namespace']!r}, the command line {namespace!r}"
         raise fault(document, "/metadata/namespace", f"{where}; drop one of them")
     return value if namespace is None else {**value, "metadata": {"namespace": namespace, **metadata}}
+
+
+def _check_kind(document: Document, kind: object) -> None:
+    """Refuse what is no kind of manifest.
+
+    Raises:
+        Invalid: It is none; with the one that was perhaps meant.
+    """
+    if kind not in _KINDS:
+        listed = f"{', '.join(_KINDS[:-1])} or {_KINDS[-1]}"
+        near = next((one for one in _KINDS if isinstance(kind, str) and kind.lower() == one.lower()), None)
+        hint = f"; did you mean {near}?" if near else did_you_mean(kind, _KINDS) if isinstance(kind, str) else ""
+        found = (
+            f"{quote(kind)} is none" if isinstance(kind, str) else "it is missing" if kind is None else "got no text"
+        )
+        raise fault(document, "/kind", f"kind: write {listed}; {found}{hint}")
 
 
 def with_arguments(document: Document, manifest: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def explain_field(
 ) -> None:
     """Explain a field of a manifest: its type, its default and the fields in it. Needs no server.
 
+    Manifests are those of a job, a workflow, a batch and a namespace.
     Lists and maps are passed through: job.spec.task.checks.every is that of each check.
     """
     if form is Output.NAME:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harpoon.cli import columns, terminal
+from harpoon.cli import figures, terminal
 
 
 def lines(value: Mapping[str, Any]) -> Iterator[str]:
@@ -37,5 +37,5 @@ def _word(key: str) -> str:
 
 def _field(key: str, value: Any) -> str:
     if key.endswith("_ms"):
-        return f"{columns.age(value) or '-'} ago"
+        return f"{figures.age(value) or '-'} ago"
     return inline(value)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from harpoon.cli import columns, output, terminal
+from harpoon.cli import cells, output, terminal
 from harpoon.cli.columns import Kind
 from harpoon.cli.options import Output
 from harpoon.cli.session import Session
@@ -56,7 +56,7 @@ class Changing:
 
     def show(self, rows: Sequence[Object]) -> None:
         """Show what of these rows differs from the ones before."""
-        now = {(columns.namespace_of(row) or str(row.get("kind", "")), columns.name_of(row)): row for row in rows}
+        now = {(cells.namespace_of(row) or str(row.get("kind", "")), cells.name_of(row)): row for row in rows}
         written = {key: json.dumps(row, sort_keys=True) for key, row in now.items()}
         before, self._shown = self._shown, written
         changed = [now[key] for key, text in written.items() if (before or {}).get(key) != text]

@@ -105,10 +105,11 @@ def _of_file(file: str, form: Drawing, boxes: int | None, *, is_ascii: bool) -> 
     from harpoon.control.drawings import Form, Wish, drawn  # noqa: PLC0415
     from harpoon.core.drawing import picture  # noqa: PLC0415
 
-    own, _ = workflows.split(documents.read_documents([file]))
+    own, others = workflows.split(documents.read_documents([file]))
+    if not own:
+        raise workflows.missing([file], others)
     if len(own) != 1:
-        many = f"{len(own)} workflows; apply them, and name one: harpoon graph workflow/NAME"
-        raise Invalid(f"{file} holds {many if own else 'no workflow'}")
+        raise Invalid(f"{file} holds {len(own)} workflows; apply them, and name one: harpoon graph workflow/NAME")
     told = picture(*workflows.graph_of(own[0]))
     return drawn(told, Wish(Form(form.value), boxes, is_ascii)).decode()
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, output, screens, terminal
+from harpoon.cli import figures, output, screens, terminal
 from harpoon.cli.at import METAVAR
 from harpoon.cli.backup import check_goes_on, replaced, whole_lines
 from harpoon.cli.options import Format, Output, Remote, directory_of
@@ -34,15 +34,15 @@ _LISTEN: Final = "127.0.0.1:4452"
 _KEPT: Final = (
     Column("FROM", lambda row: str(row["start"])),
     Column("TO", lambda row: str(row["end"])),
-    Column("SEEN FROM", lambda row: columns.until(row["start_ms"])),
-    Column("SEEN TO", lambda row: columns.until(row["end_ms"])),
-    Column("SIZE", lambda row: columns.rounded(str(row["bytes"]))),
+    Column("SEEN FROM", lambda row: figures.until(row["start_ms"])),
+    Column("SEEN TO", lambda row: figures.until(row["end_ms"])),
+    Column("SIZE", lambda row: figures.rounded(str(row["bytes"]))),
 )
 _GAPS: Final = (
     Column("AFTER", lambda row: str(row["after"])),
     Column("BEFORE", lambda row: str(row["before"])),
-    Column("SEEN FROM", lambda row: columns.until(row["after_ms"])),
-    Column("SEEN TO", lambda row: columns.until(row["before_ms"])),
+    Column("SEEN FROM", lambda row: figures.until(row["after_ms"])),
+    Column("SEEN TO", lambda row: figures.until(row["before_ms"])),
     Column("WHY", lambda row: str(row["reason"]), is_sentence=True),
 )
 
@@ -125,9 +125,9 @@ def serve(
     or that of a server; it is not written.
     """
     where = listen_of(listen)
-    from harpoon import service  # noqa: PLC0415 the other verbs do without it
+    from harpoon.service import process  # noqa: PLC0415 the other verbs do without it
 
-    raise typer.Exit(service.run_history(directory, where))
+    raise typer.Exit(process.run_history(directory, where))
 
 
 def _write(pieces: Iterator[bytes], write: Callable[[bytes], object]) -> Reading:
@@ -162,7 +162,7 @@ def _lines(told: Mapping[str, Any], *, is_wide: bool) -> Iterator[str]:
         return
     budget = told["budget"]
     allowed = "" if budget is None else f" of {_budget(budget)}"
-    yield f"  {columns.rounded(str(told['bytes']))}{allowed} in {terminal.plain(str(told['directory']))}"
+    yield f"  {figures.rounded(str(told['bytes']))}{allowed} in {terminal.plain(str(told['directory']))}"
     if told["through"]:
         yield f"  up to revision {told['through']}; the registry is at {told['revision']}"
     for title, shown, rows in (("Kept", _KEPT, told["kept"]), ("Gaps", _GAPS, told["gaps"])):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from harpoon.cli import columns, documents, screens, terminal
+from harpoon.cli import cells, columns, documents, figures, screens, terminal
 from harpoon.cli.session import Session
 from harpoon.cli.table import Object
 from harpoon.kit.errors import Invalid
@@ -60,10 +60,10 @@ def screen(value: Object, jobs: Sequence[Object], *, is_wide: bool) -> Iterator[
     is_declared, over = value["metadata"]["created_ms"] is not None, value["status"]["over"]
     state = "over its quota" if over else "within its quota" if is_declared else "not declared"
     sentence = ", ".join(over) if is_declared else "its jobs may reserve as much as they like"
-    yield screens.headline(f"namespace/{columns.name_of(value)}", state, sentence)
+    yield screens.headline(f"namespace/{cells.name_of(value)}", state, sentence)
     for field in ("jobs", "tasks", "cpu", "memory"):
         yield f"  {field.capitalize().ljust(12)}{_used(value, field)}"
-    if changed := columns.age(value["metadata"]["updated_ms"]):
+    if changed := figures.age(value["metadata"]["updated_ms"]):
         yield f"  {'Changed'.ljust(12)}{changed} ago"
     if jobs:
         yield ""

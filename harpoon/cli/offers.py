@@ -33,6 +33,8 @@ KINDS: Final = (
 )
 #: What ``watch`` takes several of at once.
 WATCHED: Final = ("jobs", "placements", "tasks", "agents")
+#: Likewise, and not together with those.
+WATCHED_OF_RUNS: Final = ("workflows", "runs", "attempts")
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -88,9 +90,12 @@ def awaited(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def watched(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over
-    """Complete what ``watch`` takes: kinds with commas between them, or ``runs`` alone."""
+    """Complete what ``watch`` takes: kinds with commas between them, or ``run`` for one by its name."""
     before, comma, _ = incomplete.rpartition(",")
-    return [f"{before}{comma}{kind}" for kind in (WATCHED if comma else (*WATCHED, "runs"))]
+    if not comma:
+        return [*WATCHED, *WATCHED_OF_RUNS, "run"]
+    among = WATCHED_OF_RUNS if before.partition(",")[0] in WATCHED_OF_RUNS else WATCHED
+    return [f"{before},{kind}" for kind in among]
 
 
 def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 the library hands it over

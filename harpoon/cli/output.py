@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from harpoon.cli import columns, terminal
+from harpoon.cli import cells, columns, terminal
 from harpoon.cli.options import Output
 from harpoon.cli.table import Column, Object, Table
 
@@ -30,7 +30,7 @@ def write_one(value: Any, output: Output) -> None:
 
 def write_name(kind: columns.Kind, row: Object) -> None:
     """Write an object's ``kind/name``; for a group, those of all in it."""
-    names = row.get("subjects") or () if kind is columns.WAITING else (f"{kind.name}/{columns.name_of(row)}",)
+    names = row.get("subjects") or () if kind is columns.WAITING else (f"{kind.name}/{cells.name_of(row)}",)
     for name in names:
         terminal.show(terminal.plain(name))
 

@@ -7,7 +7,7 @@ import typer
 
 from harpoon import __version__
 from harpoon.cli import at as looking
-from harpoon.cli import columns, fields, offers, output, run_lists, terminal
+from harpoon.cli import cells, columns, fields, figures, offers, output, run_lists, terminal
 from harpoon.cli.columns import Kind
 from harpoon.cli.follow import Changing, follow
 from harpoon.cli.listing import read_list
@@ -111,6 +111,8 @@ def get(  # noqa: PLR0913 one parameter an option
         )
     if at is not None and asked in _PRESENT:
         raise Invalid(f"of {asked.plural} no history is kept; drop --at")
+    if asked is columns.ITEM and form is Output.NAME:
+        raise Invalid("items have no names; write them as table, wide, json or yaml")
     if asked is columns.RUN and name is None:
         if watch and span.limit is not None:
             raise Invalid("what is watched is watched whole; drop -w, or --limit")
@@ -144,7 +146,7 @@ def status(remote: Remote, form: Format = Output.TABLE) -> None:
         for line in fields.lines(told):
             terminal.show(line)
         # Of one that is alone and well, all has been said.
-        if len(instances) > 1 or form is Output.WIDE or any(columns.note(one) for one in instances):
+        if len(instances) > 1 or form is Output.WIDE or any(cells.note(one) for one in instances):
             terminal.show("")
             output.write_table(columns.INSTANCE, instances, form)
 
@@ -153,7 +155,7 @@ def store_line(kind: str, health: Mapping[str, Any]) -> str:
     """Say in a line what the store is, and how it does."""
     where = f"{kind} at {health['at']}" if health["at"] else kind
     if health["trouble"]:
-        since = columns.age(health["since_ms"])
+        since = figures.age(health["since_ms"])
         reason = health["reason"].removeprefix(f"{where}: ")
         return f"{where}: {health['trouble']}{f' for {since}' if since else ''}; {reason}"
     gauges = health["gauges"]
@@ -167,7 +169,7 @@ def store_line(kind: str, health: Mapping[str, Any]) -> str:
 
 
 def _size(amount: float) -> str:
-    return columns.rounded(str(int(amount)))
+    return figures.rounded(str(int(amount)))
 
 
 def _path(kind: Kind, name: str | None, namespace: str | None) -> tuple[str, ...]:
@@ -192,6 +194,7 @@ def _read(
     if kind is columns.ITEM:
         if name is None:
             raise Invalid("name the run, or the batch, whose items you want: harpoon get items NAME")
+        name = name.removeprefix("run/").removeprefix("batch/")
         answer = read_list(client, ("namespaces", scope.namespace, "runs", name, "items"))
         return answer, answer["items"]
     if kind is columns.WORKER:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import columns, fields, offers, output, screens, terminal
+from harpoon.cli import cells, fields, figures, offers, output, screens, terminal
 from harpoon.cli.options import Format, Output, Remote, Scope
 from harpoon.cli.run_lists import moment
 from harpoon.cli.table import Column, Object
@@ -115,7 +115,7 @@ def stats(remote: Remote, form: Format = Output.TABLE) -> None:
 def _lines(told: Object, by: By, *, is_wide: bool) -> Iterator[str]:
     groups = told["groups"]
     if by is not By.TAG:
-        groups = [{**group, "key": columns.flow_said(str(group["key"]))} for group in groups]
+        groups = [{**group, "key": cells.flow_said(str(group["key"]))} for group in groups]
     if not groups:
         terminal.say("no runs" if not told["runs"] else "nothing to tell of these runs")
         return
@@ -133,7 +133,7 @@ def _lines(told: Object, by: By, *, is_wide: bool) -> Iterator[str]:
 def _short_of(told: Object) -> str:
     """Say what a report is not of."""
     said = f"counted are the latest {told['counted']} of {told['runs']} runs"
-    since = columns.until(told["looked_into_since_ms"])
+    since = figures.until(told["looked_into_since_ms"])
     looked = f"the attempts of {told['looked_into']} were looked at" + (f", of those since {since}" if since else "")
     return f"{said}; {looked}; more: --within 20s, or a shorter span"
 
@@ -142,7 +142,7 @@ def _columns(by: By) -> Sequence[Column]:
     return (
         Column(_TITLES[by], lambda row: str(row["key"])),
         Column("RUNS", lambda row: str(row["runs"])),
-        Column("VISITS" if by is By.OPERATION else "STATUS", lambda row: columns.pairs(row["counts"])),
+        Column("VISITS" if by is By.OPERATION else "STATUS", lambda row: figures.pairs(row["counts"])),
         Column("TOOK P50", lambda row: _span(row["took"], "p50_ms")),
         Column("P95", lambda row: _span(row["took"], "p95_ms")),
         Column("MAX", lambda row: _span(row["took"], "max_ms")),
@@ -157,4 +157,4 @@ def _columns(by: By) -> Sequence[Column]:
 
 
 def _span(told: Mapping[str, Any] | None, which: str) -> str:
-    return "" if told is None else columns.length(told[which])
+    return "" if told is None else figures.length(told[which])

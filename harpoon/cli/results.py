@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from harpoon.cli import columns, terminal
+from harpoon.cli import figures, terminal
 from harpoon.cli.table import Column, Object, Table
 
 #: Results that one screen has room for.
@@ -17,7 +17,7 @@ RESULT: Final = (
     Column("EXIT", lambda row: "" if row.get("exit_code") is None else str(row["exit_code"])),
     Column("ATTEMPTS", lambda row: str(row["attempts"])),
     Column("AGENT", lambda row: str(row["agent"])),
-    Column("ENDED", lambda row: columns.age(row.get("at_ms"))),
+    Column("ENDED", lambda row: figures.age(row.get("at_ms"))),
     Column("TASK", lambda row: str(row["task"])),
     Column("REASON", lambda row: str(row.get("reason") or ""), is_sentence=True),
 )
@@ -46,12 +46,12 @@ def arguments(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def run(batch: Mapping[str, Any]) -> str:
     """Say when a batch job began, and what will end it, or has."""
-    told = [f"declared {columns.age(batch['since_ms']) or 'a moment'} ago"]
+    told = [f"declared {figures.age(batch['since_ms']) or 'a moment'} ago"]
     if batch["ended_ms"] is not None:
-        told.append(f"{batch['outcome']} {columns.age(batch['ended_ms'])} ago")
-        told.append(f"removed at {columns.until(batch['removed_ms'])}")
+        told.append(f"{batch['outcome']} {figures.age(batch['ended_ms'])} ago")
+        told.append(f"removed at {figures.until(batch['removed_ms'])}")
     elif batch["deadline_ms"] is not None:
-        told.append(f"fails at {columns.until(batch['deadline_ms'])}")
+        told.append(f"fails at {figures.until(batch['deadline_ms'])}")
     return ", ".join(told)
 
 

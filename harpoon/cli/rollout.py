@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from harpoon.cli import at as looking
-from harpoon.cli import columns, output, screens, terminal, waiting
+from harpoon.cli import figures, output, screens, terminal, waiting
 from harpoon.cli.changes import take_back
 from harpoon.cli.options import Format, JobName, Namespace, Output, Patience, Remote
 from harpoon.cli.outcome import EndedInFailure
@@ -110,7 +110,7 @@ def _screen(told: Object) -> Iterator[str]:
             ("Healthy", f"{told['healthy']} of {told['wanted']}"),
             ("Canaries", _canaries(told)),
             ("Paused by", str(told["paused_by"] or "")),
-            ("Fails", columns.until(told["deadline_ms"])),
+            ("Fails", figures.until(told["deadline_ms"])),
         ]
     )
     yield from screens.waits_of(told)
@@ -128,7 +128,7 @@ def _failure(failure: dict[str, Any]) -> Iterator[str]:
     back = failure["reverted_by"]
     fate = f"; version {back} took it back" if back is not None else ""
     yield ""
-    yield f"Version {failure['version']} failed at {columns.until(failure['at_ms'])}{fate}:"
+    yield f"Version {failure['version']} failed at {figures.until(failure['at_ms'])}{fate}:"
     yield f"  {terminal.plain(failure['reason'])}"
     witness = failure["witness"]
     if witness is None:

@@ -49,9 +49,9 @@ def server(
 
         raise typer.Exit(several.run(options, instances))
     settings = options.settings()
-    from harpoon import service  # noqa: PLC0415 the other verbs do without it
+    from harpoon.service import process  # noqa: PLC0415 the other verbs do without it
 
-    raise typer.Exit(service.run_server(settings))
+    raise typer.Exit(process.run_server(settings))
 
 
 @verb(
@@ -133,9 +133,9 @@ def agent(  # noqa: PLR0913, PLR0917 one parameter an option
     token_file: TokenFile = None,
 ) -> None:
     """Run the agent of this host until SIGTERM or Ctrl-C. Its tasks run on, and are found again."""
-    from harpoon import service  # noqa: PLC0415 the other verbs do without it
     from harpoon.agent.drivers.docker_rules import DockerRules  # noqa: PLC0415
     from harpoon.agent.settings import AgentSettings  # noqa: PLC0415
+    from harpoon.service import process  # noqa: PLC0415 the other verbs do without it
 
     called = name or instance_name(socket.gethostname())
     host, port = told(lambda: parse_listen(listen))
@@ -166,4 +166,4 @@ def agent(  # noqa: PLR0913, PLR0917 one parameter an option
             ),
         )
     )
-    raise typer.Exit(service.run_agent(settings))
+    raise typer.Exit(process.run_agent(settings))

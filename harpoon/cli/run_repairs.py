@@ -13,7 +13,7 @@ from harpoon.cli.options import Format, Output, Remote
 from harpoon.cli.runs import Given, Namespace, Run, inputs_of, json_of, runs, tell_done
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
-from harpoon.kit.errors import Conflict, Invalid
+from harpoon.kit.errors import Conflict, Invalid, NotFound
 from harpoon.model.name import BATCH, DEFAULT_NAMESPACE
 
 _Op = Annotated[str, typer.Argument(help="The operation.", metavar="OP", show_default=False)]
@@ -160,13 +160,24 @@ def move(  # noqa: PLR0913 one option each
     if workflow is not None:
         query = {"workflow": workflow.removeprefix("workflow/"), "status": "running"}
         names = [one["id"] for one in read_list(client, ("namespaces", namespace, "runs"), query)["items"]]
+        if not names:
+            terminal.say(f"no run of workflow {query['workflow']} is open in namespace {namespace}")
     order = {**audit.told(), **({} if to is None else {"generation": to})}
-    told = [_moved(client, namespace, name, order, is_dry=is_dry) for name in names]
+    told: list[Mapping[str, Any]] = []
+    missing: list[NotFound] = []
+    for name in names:
+        try:
+            told.append(_moved(client, namespace, name, order, is_dry=is_dry))
+        except NotFound as error:
+            # Those that are named after it are looked at all the same.
+            missing.append(error)
     if form in (Output.JSON, Output.YAML):
         output.write({"runs": told}, form)
     else:
         for one in told:
             terminal.show(f"run/{one['run']}" + ("" if form is Output.NAME else f" {_fate(one, is_dry=is_dry)}"))
+    if missing:
+        raise NotFound("; ".join(map(str, missing)))
     staying = [one["run"] for one in told if one["because"]]
     if staying:
         raise Conflict(f"{len(staying)} of {len(told)} {'would stay' if is_dry else 'stay'} as they are")

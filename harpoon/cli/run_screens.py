@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from harpoon.cli import columns, screens, terminal
+from harpoon.cli import cells, columns, figures, screens, terminal
 from harpoon.cli.table import Column, Object
 from harpoon.model.at_most import size_at_most, span_at_most
 
@@ -16,6 +16,8 @@ JSON_MAX: Final = 300
 _ANY: Final = "additionalProperties"
 #: What a stretch of a bar is drawn with: while it could be claimed, while a worker had it, while it waited.
 _STROKES: Final = {"queue": ".", "work": "=", "wait": "-"}
+#: Kinds of operations that are never tried again; those with items are, item by item.
+_TRIED_ONCE: Final = ("", "wait", "choose", "each")
 
 
 def _items(visit: Object) -> str:
@@ -31,12 +33,12 @@ VISIT: Final = (
     Column("OPERATION", lambda row: str(row["op"])),
     Column("VISIT", lambda row: str(row["visit"])),
     Column("STATE", lambda row: str(row["state"]), is_state=True),
-    Column("ATTEMPTS", lambda row: str(row["attempts"]) if row["kind"] == "worker" else ""),
+    Column("ATTEMPTS", lambda row: "" if row["kind"] in _TRIED_ONCE else str(row["attempts"])),
     Column("LABEL", lambda row: str(row["label"] or "")),
     Column("WORKER", lambda row: str(row.get("run") or row["worker"] or "")),
-    Column("STARTED", lambda row: columns.age(row["started_ms"])),
-    Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
-    Column("DUE", lambda row: "" if row["ended_ms"] else columns.until(row["due_ms"]), is_wide=True),
+    Column("STARTED", lambda row: figures.age(row["started_ms"])),
+    Column("TOOK", lambda row: figures.span(row["opened_ms"], row["ended_ms"])),
+    Column("DUE", lambda row: "" if row["ended_ms"] else figures.until(row["due_ms"]), is_wide=True),
     Column("WHY", lambda row: str(row["waits_for"] or row["error"] or _items(row)), is_sentence=True),
 )
 OPERATION: Final = (
@@ -52,35 +54,35 @@ _VISITED: Final = (
     Column("OPERATION", lambda row: str(row["op"])),
     Column("VISITS", lambda row: _of(row["visits"], row["visits_max"])),
     Column("ATTEMPTS", lambda row: _of(row["attempts"], row["attempts_max"])),
-    Column("QUEUED", lambda row: columns.length(row["queue_ms"])),
-    Column("WORKED", lambda row: columns.length(row["work_ms"])),
-    Column("WAITED", lambda row: columns.length(row["wait_ms"])),
-    Column("LATEST", lambda row: columns.length(row["latest_ms"] or 0)),
+    Column("QUEUED", lambda row: figures.length(row["queue_ms"])),
+    Column("WORKED", lambda row: figures.length(row["work_ms"])),
+    Column("WAITED", lambda row: figures.length(row["wait_ms"])),
+    Column("LATEST", lambda row: figures.length(row["latest_ms"] or 0)),
     Column("AT MOST", lambda row: "" if row["span_max_ms"] is None else span_at_most(row["span_max_ms"])),
 )
 
 
 def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
     """Yield the screen of a run."""
-    status = columns.run_status(value)
+    status = cells.run_status(value)
     yield screens.headline(f"run/{value['id']}", status, str(value["reason"]))
     measures = value["measures"]
     yield from screens.pairs_of(
         [
             ("Namespace", value["namespace"]),
             ("Called by", f"run/{value['parent']}" if value.get("parent") else ""),
-            ("Workflow", f"{columns.flow_said(value['workflow'])}, generation {value['generation']}"),
+            ("Workflow", f"{cells.flow_said(value['workflow'])}, generation {value['generation']}"),
             ("Forked from", str(value.get("forked_from") or "")),
             ("Repaired", _times(value.get("repairs"))),
-            ("Tags", columns.pairs(value["tags"])),
-            ("Started", f"{columns.age(value['created_ms']) or 'a moment'} ago"),
-            ("Took" if value["ended_ms"] else "So far", columns.span(value["created_ms"], value["ended_ms"])),
+            ("Tags", figures.pairs(value["tags"])),
+            ("Started", f"{figures.age(value['created_ms']) or 'a moment'} ago"),
+            ("Took" if value["ended_ms"] else "So far", figures.span(value["created_ms"], value["ended_ms"])),
             ("Deadline", _deadline(value)),
             ("Inputs", _json(value["inputs"], is_wide=is_wide)),
             ("Outputs", _json(value["outputs"], is_wide=is_wide)),
             ("Attempts", _measure(measures["attempts"], str, str)),
-            ("Time", _measure(measures["ends_after_ms"], columns.length, span_at_most)),
-            ("Data", _measure(measures["bytes"], lambda size: columns.rounded(str(size)), size_at_most)),
+            ("Time", _measure(measures["ends_after_ms"], figures.length, span_at_most)),
+            ("Data", _measure(measures["bytes"], lambda size: figures.rounded(str(size)), size_at_most)),
         ]
     )
     visits = value["visits"]
@@ -109,7 +111,7 @@ def _parked(value: Object) -> Iterator[str]:
         yield ""
         yield "Parked, until somebody repairs them:"
     for one in incidents:
-        told = f"{one['op']} (visit {one['visit']}) {one['label']}, {columns.age(one['since_ms']) or 'a moment'} ago"
+        told = f"{one['op']} (visit {one['visit']}) {one['label']}, {figures.age(one['since_ms']) or 'a moment'} ago"
         error = f": {one['error']}" if one["error"] else ""
         yield f"  {terminal.plain(told + error)}"
     if incidents:
@@ -124,12 +126,12 @@ def timeline(value: Object, *, is_wide: bool) -> Iterator[str]:
     now_ms = _end_of(value)
     span = max(1, now_ms - began)
     rows = [
-        {**one, "bar": bar(one, began, span), "after": columns.length(max(0, one["opened_ms"] - began))}
+        {**one, "bar": bar(one, began, span), "after": figures.length(max(0, one["opened_ms"] - began))}
         for one in value["visits"]
     ]
     bound = value["measures"]["ends_after_ms"]["bound"]
     at_most = "" if bound is None else f" of at most {span_at_most(bound)}"
-    yield from screens.table(_timeline_columns(columns.length(span) + at_most), rows, is_wide=is_wide)
+    yield from screens.table(_timeline_columns(figures.length(span) + at_most), rows, is_wide=is_wide)
     yield "  . waits to be claimed   = is worked at   - waits for a signal, a time, its items or the next attempt"
     if visited := [one for one in value["operations"] if one.get("visits") and "queue_ms" in one]:
         yield ""
@@ -138,14 +140,14 @@ def timeline(value: Object, *, is_wide: bool) -> Iterator[str]:
 
 def bar(visit: Mapping[str, Any], began_ms: int, span_ms: int) -> str:
     """Draw one visit within a run's time: where it stood, and what it did there."""
-    cells = [" "] * BAR
+    strokes = [" "] * BAR
     until = began_ms + span_ms
     for one in visit.get("stretches") or ():
         start, end = one["from_ms"], until if one["to_ms"] is None else min(until, one["to_ms"])
         if start <= end:
             first, last = (min(BAR - 1, max(0, (at - began_ms) * BAR // span_ms)) for at in (start, end))
-            cells[first : last + 1] = _STROKES[one["phase"]] * (last + 1 - first)
-    return "".join(cells)
+            strokes[first : last + 1] = _STROKES[one["phase"]] * (last + 1 - first)
+    return "".join(strokes)
 
 
 def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is_wide: bool) -> Iterator[str]:
@@ -156,9 +158,9 @@ def workflow(value: Object, bounds: Object | None, runs: Sequence[Object], *, is
     yield from screens.pairs_of(
         [
             ("Namespace", metadata["namespace"]),
-            ("Tags", columns.pairs(metadata["tags"])),
+            ("Tags", figures.pairs(metadata["tags"])),
             ("Generation", metadata["generation"]),
-            ("Changed", f"{columns.age(metadata['updated_ms']) or '-'} ago"),
+            ("Changed", f"{figures.age(metadata['updated_ms']) or '-'} ago"),
             *(("Inputs", f"{name}: {_schema(one)}") for name, one in (spec.get("inputs") or {}).items()),
             ("Deadline", str(spec["deadline"])),
             ("On failure", str(spec.get("on_failure") or "")),
@@ -256,7 +258,7 @@ def _timeline_columns(title: str) -> Sequence[Column]:
         Column("OPERATION", lambda row: f"{row['op']} {row['visit']}"),
         Column("AFTER", lambda row: str(row["after"])),
         Column(f"0 … {title}", lambda row: f"|{row['bar']}|"),
-        Column("TOOK", lambda row: columns.span(row["opened_ms"], row["ended_ms"])),
+        Column("TOOK", lambda row: figures.span(row["opened_ms"], row["ended_ms"])),
         Column("AT MOST", lambda row: "" if row.get("span_max_ms") is None else span_at_most(row["span_max_ms"])),
         Column("LABEL", lambda row: str(row["label"] or row["state"])),
         Column("WAITS FOR", lambda row: str(row["waits_for"]), is_sentence=True),
@@ -284,16 +286,16 @@ def _of(count: int, most: int | None) -> str:
 
 def _deadline(value: Object) -> str:
     """Write when a run is over at the latest; of one that goes on, also how far away that is."""
-    told = columns.until(value["deadline_ms"])
+    told = figures.until(value["deadline_ms"])
     if value["ended_ms"] is not None:
         return told
     left_ms = value["deadline_ms"] - value["created_ms"] - value["measures"]["ends_after_ms"]["actual"]
-    return f"{told}, in {columns.length(left_ms)}" if left_ms > 0 else told
+    return f"{told}, in {figures.length(left_ms)}" if left_ms > 0 else told
 
 
 def _signal(one: Mapping[str, Any]) -> str:
     key = f" with key {one['key']}" if one["key"] is not None else ""
-    return f"{one['name']}{key}, label {one['label']}, sent {columns.age(one['sent_ms'])} ago ({one['id']})"
+    return f"{one['name']}{key}, label {one['label']}, sent {figures.age(one['sent_ms'])} ago ({one['id']})"
 
 
 def _json(value: object, *, is_wide: bool) -> str:

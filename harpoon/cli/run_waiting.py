@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from harpoon.cli import columns, terminal
+from harpoon.cli import cells, figures, terminal
 from harpoon.cli.outcome import EndedInFailure
 from harpoon.cli.session import Session
 from harpoon.cli.waiting import Standing, blocked, wait_until
@@ -37,7 +37,7 @@ def wait_run(client: Session, namespace: str, run: str, timeout: timedelta | Non
         waits = [one["waits_for"] for one in told["visits"] if one["state"] != "closed" and one["waits_for"]]
         return Standing(
             is_done=told["ended_ms"] is not None,
-            phase=columns.run_status(told),
+            phase=cells.run_status(told),
             summary=_summary(told),
             waiting=[
                 *(f"{one['op']} is parked: {one['label']} {one['error']}" for one in told.get("parked", ())),
@@ -61,7 +61,7 @@ def end(run: Mapping[str, Any]) -> None:
         EndedInFailure: The run did not succeed.
     """
     judge(run)
-    terminal.say(f"run/{run['id']} {run['status']} after {columns.span(run['created_ms'], run['ended_ms'])}")
+    terminal.say(f"run/{run['id']} {run['status']} after {figures.span(run['created_ms'], run['ended_ms'])}")
 
 
 def judge(run: Mapping[str, Any]) -> None:

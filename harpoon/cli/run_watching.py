@@ -5,53 +5,68 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from harpoon.cli import columns, output, run_waiting, terminal
+from harpoon.cli import cells, output, run_waiting, terminal
 from harpoon.cli.options import Output
 from harpoon.cli.session import Session
-from harpoon.client.watch import RunSelection
+from harpoon.client.watch import RunSelection, Selection
 from harpoon.kit.errors import Invalid
 
 #: Characters of an output on one line.
 OUTPUT_MAX: Final = 80
 
 
-def watch(client: Session, namespace: str, run: str, after: int | None, form: Output) -> None:
-    """Show how a run stands, and what happens in it, until it is over.
+def follow(client: Session, selection: Selection | RunSelection, form: Output, *, run: str | None) -> None:
+    """Show how things stand, and what happens: in many runs for ever, in one until it is over.
+
+    Args:
+        client: Tells.
+        selection: What is watched.
+        form: How it is written.
+        run: The id of the one run, if it is one.
 
     Raises:
-        EndedInFailure: The run did not succeed.
+        EndedInFailure: The one run did not succeed.
+        Invalid: A watch is not written so.
     """
-    _check(form)
-    selection = RunSelection(namespace=namespace, run=run, after=None if after is None else str(after))
+    if form in (Output.YAML, Output.NAME):
+        raise Invalid("a watch is written as table, wide or json")
     for message in client.watch(selection, lost=terminal.tell_loss):
         if form is Output.JSON:
             output.write_one(message, form)
-        elif message.get("type") == "snapshot":
-            terminal.say(f"run/{run} {columns.run_status(message['run'])}, {message['seq']} events so far")
+        elif "seq" in message:
+            _show_one(message, run)
         else:
-            _show_events(message, is_one=True)
+            _show_many(message)
         if message.get("type") == "over":
             run_waiting.judge({"id": run, "status": message["status"], "reason": message.get("reason")})
 
 
-def watch_all(client: Session, namespace: str | None, after: str | None, form: Output) -> None:
-    """Show which runs are open, and what happens in any, for ever."""
-    _check(form)
-    for message in client.watch(RunSelection(namespace=namespace, after=after), lost=terminal.tell_loss):
-        if form is Output.JSON:
-            output.write_one(message, form)
-            continue
-        for run in message.get("items") or () if message.get("type") == "snapshot" else ():
-            what = f"{run['namespace']}/{run['id']}  {columns.run_status(run)}, of {columns.flow_said(run['workflow'])}"
-            terminal.show(terminal.plain(what))
-        if message.get("type") == "synced":
-            terminal.say(f"{message['revision']}  these are open; what happens follows")
-        _show_events(message, is_one=False)
+def _show_one(message: Mapping[str, Any], run: str | None) -> None:
+    if message.get("type") == "snapshot":
+        terminal.say(f"run/{run} {cells.run_status(message['run'])}, {message['seq']} events so far")
+    _show_events(message, is_one=True)
 
 
-def _check(form: Output) -> None:
-    if form in (Output.YAML, Output.NAME):
-        raise Invalid("a watch is written as table, wide or json")
+def _show_many(message: Mapping[str, Any]) -> None:
+    for item in message.get("items") or ():
+        _show_item(item, "is")
+    if message.get("type") == "synced":
+        terminal.say(f"{message['revision']}  that was everything; what happens follows")
+    for change in message.get("changes") or ():
+        _show_item(change, str(change["type"]))
+    _show_events(message, is_one=False)
+
+
+def _show_item(item: Mapping[str, Any], word: str) -> None:
+    """Write a line for a run in a snapshot, or a workflow there or in a change."""
+    shown = item.get("object") or {}
+    if item["kind"] == "run":
+        told = f"{item['key']}  {cells.run_status(shown)}, of {cells.flow_said(shown['workflow'])}"
+    else:
+        metadata = shown.get("metadata")
+        version = f"  version {metadata['version']}, generation {metadata['generation']}" if metadata else ""
+        told = f"{item['key']}  {word}  workflow{version}"
+    terminal.show(terminal.plain(told))
 
 
 def _show_events(message: Mapping[str, Any], *, is_one: bool) -> None:

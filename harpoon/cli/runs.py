@@ -9,12 +9,13 @@ from urllib.parse import urljoin
 
 import typer
 
-from harpoon.cli import columns, documents, offers, output, run_waiting, run_watching, screens, terminal
+from harpoon.cli import documents, figures, offers, output, run_waiting, run_watching, screens, terminal
 from harpoon.cli.options import Format, Output, Remote, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.table import Column
 from harpoon.cli.values import mapping_of
 from harpoon.cli.verb import verb, verbs
+from harpoon.client.watch import RunSelection
 from harpoon.kit.errors import Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE
 from harpoon.model.units import format_duration
@@ -144,7 +145,8 @@ def watch(
     It goes on over lost connections. Exit code 7: the run did not succeed. With -o json, each line is one message of
     the API: snapshot, change, bookmark or over.
     """
-    run_watching.watch(remote.client(), namespace, run, after, form)
+    selection = RunSelection(namespace=namespace, run=run, after=None if after is None else str(after))
+    run_watching.follow(remote.client(), selection, form, run=run)
 
 
 @verb(
@@ -294,7 +296,7 @@ def _tell(run: Mapping[str, Any], form: Output, done: str, *, is_over: bool) -> 
     elif form is Output.NAME or not is_over:
         terminal.show(f"run/{run['id']}" + ("" if form is Output.NAME else f" {done}"))
     else:
-        took = columns.span(run["created_ms"], run["ended_ms"])
+        took = figures.span(run["created_ms"], run["ended_ms"])
         terminal.show(f"run/{run['id']} {run['status']} after {took}")
         if run.get("outputs"):
             terminal.show(json.dumps(run["outputs"], indent=2, ensure_ascii=False))

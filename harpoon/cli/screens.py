@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from harpoon.cli import columns, results, terminal
+from harpoon.cli import cells, columns, figures, results, terminal
 from harpoon.cli.fields import inline
 from harpoon.cli.table import STATE_COLOURS, Column, Object, Table
 from harpoon.model.job import PRIORITY
@@ -17,11 +17,11 @@ def job(value: Object, *, is_wide: bool) -> Iterator[str]:
     task_template, tasks = spec["task"], status.get("tasks") or []
     batch = status.get("batch")
     yield headline(f"job/{metadata['name']}", status["state"], status["summary"])
-    created, changed = columns.age(metadata.get("created_ms")), columns.age(metadata.get("updated_ms"))
+    created, changed = figures.age(metadata.get("created_ms")), figures.age(metadata.get("updated_ms"))
     yield from pairs_of(
         [
             ("Namespace", metadata["namespace"]),
-            ("Tags", columns.pairs(metadata.get("tags"))),
+            ("Tags", figures.pairs(metadata.get("tags"))),
             ("Version", f"{metadata['version']}, generation {metadata['generation']}"),
             ("Changed", f"{changed or '-'} ago by {status['change']}; created {created or '-'} ago"),
             *_cron(spec, status, metadata.get("owner")),
@@ -31,8 +31,8 @@ def job(value: Object, *, is_wide: bool) -> Iterator[str]:
             ("Actual", "" if spec.get("cron") else _actual(status)),
             ("Image", str(task_template.get("image") or "")),
             ("Command", " ".join(task_template.get("command") or ())),
-            ("Parameters", columns.pairs(results.arguments(spec))),
-            ("Ports", columns.pairs(task_template.get("ports"))),
+            ("Parameters", figures.pairs(results.arguments(spec))),
+            ("Ports", figures.pairs(task_template.get("ports"))),
             *(("Placement", line) for line in _placement(spec.get("placement") or {})),
             ("Priority", _priority(spec)),
             ("Update", "" if spec.get("type") == "batch" else _update(spec)),
@@ -62,8 +62,8 @@ def task(value: Object) -> Iterator[str]:
     """Yield the screen of a task."""
     readiness = "ready" if value.get("ready") else "not ready"
     reason = f": {value['reason']}" if value.get("reason") else ""
-    since = columns.age(value.get("since_ms"))
-    yield headline(f"task/{columns.name_of(value)}", str(value["state"]), readiness + reason)
+    since = figures.age(value.get("since_ms"))
+    yield headline(f"task/{cells.name_of(value)}", str(value["state"]), readiness + reason)
     yield from pairs_of(
         [
             ("Since", f"{since} ago" if since else ""),
@@ -71,7 +71,7 @@ def task(value: Object) -> Iterator[str]:
             ("Version", _version(value)),
             ("Agent", str(value.get("agent") or "")),
             ("Placed", str(value.get("placement_reason") or "")),
-            ("Address", columns.addresses(value)),
+            ("Address", cells.addresses(value)),
             ("Process", f"pid {value['pid']}" if value.get("pid") else ""),
             ("Restarts", str(value.get("restarts") or 0)),
             ("Last exit", exit_of(value.get("exit_code"))),
@@ -87,19 +87,19 @@ def task(value: Object) -> Iterator[str]:
 def agent(value: Object, tasks: Sequence[Object], *, is_wide: bool) -> Iterator[str]:
     """Yield the screen of an agent and of the tasks on it."""
     link = value.get("link") or {}
-    since = columns.age(link.get("since_ms"))
+    since = figures.age(link.get("since_ms"))
     told = (f"for {since}" if since else "", str(link.get("reason") or ""))
     yield headline(f"agent/{value['name']}", str(link.get("state")), ": ".join(filter(None, told)))
     capacity, reserved = value.get("capacity") or {}, value.get("reserved") or {}
     yield from pairs_of(
         [
             ("Endpoint", str(value.get("endpoint") or "")),
-            ("Tags", columns.pairs(value.get("tags"))),
-            ("Facts", columns.pairs(value.get("facts"))),
+            ("Tags", figures.pairs(value.get("tags"))),
+            ("Facts", figures.pairs(value.get("facts"))),
             ("Drivers", ", ".join(value.get("drivers") or ())),
             ("Cpu", f"{reserved.get('cpu', '0')} reserved of {capacity.get('cpu', '0')}"),
             ("Memory", f"{_size(reserved)} reserved of {_size(capacity)}"),
-            ("Resources", columns.resources(value)),
+            ("Resources", cells.resources(value)),
             ("Task ports", f"{value['ports']['low']}-{value['ports']['high']}" if value.get("ports") else ""),
             ("Host paths", _host_paths(value)),
             ("Scheduling", _cordon(value)),
@@ -185,7 +185,7 @@ def _cron(spec: Object, status: Object, owner: Object | None) -> Pairs:
     """Say when a cron job is due and what came of its dues; of a child, whose it is."""
     if owner:
         what = "triggered at" if owner["is_triggered"] else "due at"
-        return [("Made by", f"job/{owner['job']}, {what} {columns.until(owner['due_ms'])}")]
+        return [("Made by", f"job/{owner['job']}, {what} {figures.until(owner['due_ms'])}")]
     if not spec.get("cron"):
         return []
     cron, told = spec["cron"], status["cron"]
@@ -193,12 +193,12 @@ def _cron(spec: Object, status: Object, owner: Object | None) -> Pairs:
     zone = cron["timezone"]
     return [
         ("Schedule", f"{cron['at']} in {zone}, overlap {cron['overlap']}, catch_up {cron['catch_up']}"),
-        ("Next", columns.in_zone(told["next_ms"], zone)),
-        ("Paused", f"since {columns.in_zone(told['paused_ms'], zone)}" if told["paused_ms"] else ""),
+        ("Next", figures.in_zone(told["next_ms"], zone)),
+        ("Paused", f"since {figures.in_zone(told['paused_ms'], zone)}" if told["paused_ms"] else ""),
         ("Running", ", ".join(f"job/{child}" for child in told["running"])),
-        ("Last", f"{columns.in_zone(fired['due_ms'], zone)}: job/{fired['job']}" if fired else ""),
-        ("Triggered", f"{columns.in_zone(triggered['due_ms'], zone)}: job/{triggered['job']}" if triggered else ""),
-        ("Skipped", f"{columns.in_zone(skipped['due_ms'], zone)}: {skipped['reason']}" if skipped else ""),
+        ("Last", f"{figures.in_zone(fired['due_ms'], zone)}: job/{fired['job']}" if fired else ""),
+        ("Triggered", f"{figures.in_zone(triggered['due_ms'], zone)}: job/{triggered['job']}" if triggered else ""),
+        ("Skipped", f"{figures.in_zone(skipped['due_ms'], zone)}: {skipped['reason']}" if skipped else ""),
         ("Missed", f"{told['missed']} in all" if told["missed"] else ""),
     ]
 
@@ -239,16 +239,16 @@ def _cordon(value: Object) -> str:
     cordon, drain = value.get("cordon") or {}, value.get("drain") or {}
     if not cordon:
         return "yes"
-    told = f"{columns.scheduling(value)} for {columns.age(cordon.get('since_ms'))}"
+    told = f"{cells.scheduling(value)} for {figures.age(cordon.get('since_ms'))}"
     if drain:
         told += ", no task left" if drain["is_done"] else f", {drain['left']} tasks left"
-    if due := columns.until(cordon.get("deadline_ms")):
+    if due := figures.until(cordon.get("deadline_ms")):
         told += f", until {due} at the latest"
     return told + (f": {cordon['reason']}" if cordon.get("reason") else "")
 
 
 def _size(resources: Mapping[str, Any]) -> str:
-    return columns.rounded(str(resources.get("memory") or "0"))
+    return figures.rounded(str(resources.get("memory") or "0"))
 
 
 def _version(value: Object) -> str:
@@ -264,7 +264,7 @@ def waits_of(status: Object) -> Iterator[str]:
         yield from (f"  - {terminal.plain(sentence)}" for sentence in sentences)
     if pending := status.get("pending") or {}:
         slots = ", ".join(map(str, pending.get("slots") or ()))
-        yield f"Not placed: slots {slots}, for {columns.age(pending.get('since_ms')) or 'a moment'}"
+        yield f"Not placed: slots {slots}, for {figures.age(pending.get('since_ms')) or 'a moment'}"
         yield from (f"  - {terminal.plain(text)}" for text in blockers(pending.get("blockers") or ()))
 
 
@@ -280,7 +280,7 @@ def checks_of(tasks: Iterable[Object]) -> Iterator[str]:
     if results:
         yield from ("", "Checks:")
     for task_, check in results:
-        yield f"  {check_line(check)}" + f"   ({columns.name_of(task_)})"
+        yield f"  {check_line(check)}" + f"   ({cells.name_of(task_)})"
 
 
 def check_line(check: Mapping[str, Any]) -> str:

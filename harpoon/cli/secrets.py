@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from harpoon.cli import at as looking
-from harpoon.cli import columns, offers, output, screens, terminal
+from harpoon.cli import columns, figures, offers, output, screens, terminal
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Output, Remote
 from harpoon.cli.table import Column, Object
@@ -253,8 +253,8 @@ def _screen(told: Object) -> Iterator[str]:
     yield from screens.pairs_of(
         [
             ("Namespace", told["namespace"]),
-            ("Created", f"{columns.age(told['created_ms'])} ago"),
-            ("Changed", f"{columns.age(told['updated_ms'])} ago"),
+            ("Created", f"{figures.age(told['created_ms'])} ago"),
+            ("Changed", f"{figures.age(told['updated_ms'])} ago"),
             ("Used by", ", ".join(_users(told)) or "no job and no workflow"),
         ]
     )
@@ -271,12 +271,12 @@ _COLUMNS: Final = (
     Column("NAME", lambda row: str(row["name"])),
     Column("KEYS", lambda row: ", ".join(one["key"] for one in row["keys"])),
     Column("VERSION", lambda row: str(row["version"])),
-    Column("CHANGED", lambda row: columns.age(row["updated_ms"])),
+    Column("CHANGED", lambda row: figures.age(row["updated_ms"])),
     Column("USED BY", lambda row: ", ".join(_users(row) if row.get("used_by_workflows") else row["used_by"])),
 )
 _KEYS: Final = (
     Column("KEY", lambda row: str(row["key"])),
     Column("SET IN VERSION", lambda row: str(row["version"])),
-    Column("AGE", lambda row: columns.age(row["set_ms"])),
+    Column("AGE", lambda row: figures.age(row["set_ms"])),
     Column("ENCRYPTED WITH", lambda row: str(row["encrypted_with"])),
 )

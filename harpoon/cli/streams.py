@@ -1,4 +1,4 @@
-"""Verbs that follow something: watch, wait, logs."""
+"""Verbs that follow something to an end: wait, logs."""
 
 import sys
 from collections.abc import Mapping
@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from harpoon.cli import offers, output, run_waiting, run_watching, terminal, waiting
-from harpoon.cli.options import Format, Namespace, Output, Remote, Scope, span_of
+from harpoon.cli import offers, run_waiting, terminal, waiting
+from harpoon.cli.options import Namespace, Remote, span_of
 from harpoon.cli.session import Session
 from harpoon.cli.verb import verb
-from harpoon.client.watch import Selection
 from harpoon.kit.errors import Invalid, NotFound
 from harpoon.model.name import DEFAULT_NAMESPACE
 
@@ -30,52 +29,6 @@ class Stream(StrEnum):
 
     STDOUT = "stdout"
     STDERR = "stderr"
-
-
-@verb(
-    "watch",
-    examples=(
-        "harpoon watch",
-        "harpoon watch jobs,tasks -n shop -o json",
-        "harpoon watch tasks -A --after 1.42",
-        "harpoon watch runs -n shop",
-    ),
-)
-def watch(
-    remote: Remote,
-    scope: Scope,
-    kinds: Annotated[
-        str,
-        typer.Argument(
-            help="Some of jobs, placements, tasks, agents; or runs.", metavar="KINDS", autocompletion=offers.watched
-        ),
-    ] = "jobs,placements,tasks,agents",
-    after: Annotated[
-        str | None, typer.Option(help="Only changes after this revision, as shown before.", metavar="REVISION")
-    ] = None,
-    form: Format = Output.TABLE,
-) -> None:
-    """Show every change once and in order, after a snapshot; go on over lost connections until interrupted.
-
-    With -o json, each line is one message of the API: snapshot, synced, change (one whole revision) or bookmark. Of
-    runs, those that are open are shown first, then each thing that happens in any.
-    """
-    if form in (Output.YAML, Output.NAME):
-        raise Invalid("a watch is written as table, wide or json")
-    if "runs" in kinds.split(","):
-        _watch_runs(remote.client(), scope, kinds, after, form)
-        return
-    selection = Selection(
-        kinds=tuple(kinds.split(",")),
-        namespace=None if scope.all_namespaces else scope.namespace,
-        tags=scope.tags,
-        after=after,
-    )
-    for message in remote.client().watch(selection, lost=terminal.tell_loss):
-        if form is Output.JSON:
-            output.write_one(message, form)
-        else:
-            _show(message)
 
 
 @verb(
@@ -182,43 +135,3 @@ def _slot_of(task: Mapping[str, Any]) -> int:
     """Return the number of a task's slot; -1: it is of a system job, and has none."""
     place = str(task["id"]).split(".")[2]
     return int(place) if place.isdigit() else -1
-
-
-def _watch_runs(client: Session, scope: Scope, kinds: str, after: str | None, form: Output) -> None:
-    if kinds != "runs" or scope.tags:
-        raise Invalid("runs are watched by themselves, and not by tags: harpoon watch runs, of a namespace or with -A")
-    run_watching.watch_all(client, None if scope.all_namespaces else scope.namespace, after, form)
-
-
-def _show(message: Mapping[str, Any]) -> None:
-    """Write a line for each object of a message; a bookmark says only that the stream lives."""
-    revision = message.get("revision", "")
-    match message.get("type"):
-        case "snapshot":
-            for item in message["items"]:
-                terminal.show(_line(revision, "is", item))
-        case "synced":
-            terminal.say(f"{revision}  that was everything; changes follow")
-        case "change":
-            for item in message["changes"]:
-                terminal.show(_line(revision, str(item["type"]), item))
-        case _:
-            pass
-
-
-def _line(revision: object, verb_: str, item: Mapping[str, Any]) -> str:
-    told = f"{item['key']}  {_gist(item.get('object') or {})}".rstrip()
-    return f"{revision}  {verb_:<6}  {item['kind']:<9}  {terminal.plain(told)}"
-
-
-def _gist(value: Mapping[str, Any]) -> str:
-    """Say in a few words how an object stands."""
-    state = value.get("state") or (value.get("status") or {}).get("state") or (value.get("link") or {}).get("state")
-    parts = [str(state)] if state else []
-    if value.get("ready"):
-        parts.append("ready")
-    if scale := (value.get("spec") or {}).get("scale"):
-        parts.append(f"scale {scale}")
-    if reason := value.get("reason"):
-        parts.append(str(reason))
-    return ", ".join(parts)

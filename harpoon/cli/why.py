@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from harpoon.cli import at as looking
-from harpoon.cli import columns, output, screens, terminal
+from harpoon.cli import columns, figures, output, screens, terminal
 from harpoon.cli.describe import log_of
 from harpoon.cli.options import Format, Namespace, Output, Remote, What
 from harpoon.cli.session import Session
@@ -105,7 +105,7 @@ def _slots(one: Mapping[str, Any], told: Sequence[str]) -> Iterator[str]:
 
 
 def _task(task: Mapping[str, Any]) -> Iterator[str]:
-    since = columns.age(task.get("since_ms"))
+    since = figures.age(task.get("since_ms"))
     state = f"{task['state']}{f' for {since}' if since else ''}"
     count = task.get("restarts")
     restarts = f", restarted {'once' if count == 1 else f'{count} times'}" if count else ""

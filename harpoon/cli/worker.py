@@ -104,6 +104,8 @@ def _found(place: str) -> "Worker":
     from harpoon.worker import Worker  # noqa: PLC0415 see above
 
     name, _, app = place.partition(":")
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise Invalid(f"write the name of a module, such as shop or shop.payments:app, and no file; got {place!r}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

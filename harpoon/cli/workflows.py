@@ -70,6 +70,13 @@ def planned(answer: Mapping[str, Any]) -> list[Outcome]:
     ]
 
 
+def missing(files: Sequence[str], others: Sequence[Document]) -> Invalid:
+    """Return what is told where files hold no workflow, given what they hold."""
+    documents.manifest_of(others[0], None)
+    kind = _kind(others[0])
+    return documents.fault(others[0], "/kind", f"there is no workflow in {', '.join(files)}; this is a {kind}")
+
+
 def graph_of(document: Document) -> tuple[str, "Graph"]:
     """Return the name of the workflow of a document, and its graph, compiled here.
 

@@ -179,7 +179,9 @@ class Client:
         query = {"stream": stream, "tail": None if tail is None else str(tail)}
         return self.read_text("tasks", task, "logs", query={**query, "follow": "true" if is_followed else None})
 
-    async def watch(self, selection: Selection, *, lost: Lost | None = None) -> AsyncGenerator["Message", None]:
+    async def watch(
+        self, selection: Selection | RunSelection, *, lost: Lost | None = None
+    ) -> AsyncGenerator["Message", None]:
         """Yield what `follow` tells, typed, message by message; types of message that are not known are left out."""
         from harpoon.client.messages import message_of  # noqa: PLC0415 see above
 

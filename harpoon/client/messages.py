@@ -5,13 +5,22 @@ a busy registry tells tens of thousands of changes a second.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
 from harpoon.client.caller import noun_of
 from harpoon.client.watch import Told
 from harpoon.kit.errors import HarpoonError
+from harpoon.model.run_watched import (
+    RunBookmark,
+    RunChange,
+    RunOver,
+    RunsChange,
+    RunSnapshot,
+    RunsSnapshot,
+    RunSynced,
+)
 from harpoon.model.watched import (
     AgentItem,
     Bookmark,
@@ -25,13 +34,28 @@ from harpoon.model.watched import (
 )
 
 #: What a watch yields; how it ends is told by errors.
-Message = Snapshot | Synced | Changes | Bookmark
+Message = (
+    Snapshot | Synced | Changes | Bookmark
+    | RunsSnapshot | RunsChange
+    | RunSnapshot | RunSynced | RunChange | RunBookmark | RunOver
+)  # fmt: skip
 
 _KINDS: Final[Mapping[str, Any]] = {
     "job": JobItem,
     "placement": PlacementItem,
     "task": TaskItem,
     "agent": AgentItem,
+}
+_RUN_ITEMS: Final = frozenset({"run", "workflow"})
+#: Of a watch of many runs: they have members of their own.
+_OF_RUNS: Final[Mapping[str, Any]] = {"snapshot": RunsSnapshot, "change": RunsChange}
+#: Of a watch of one run, which is told by the numbers of its events.
+_OF_ONE_RUN: Final[Mapping[str, Any]] = {
+    "snapshot": RunSnapshot,
+    "synced": RunSynced,
+    "change": RunChange,
+    "bookmark": RunBookmark,
+    "over": RunOver,
 }
 
 
@@ -44,6 +68,12 @@ def message_of(told: Told, url: str) -> Message | None:
     message = told.message
     try:
         match message.get("type"):
+            case str() as type_ if "seq" in message:
+                return (
+                    None if (kind := _OF_ONE_RUN.get(type_)) is None else cast("Message", noun_of(kind, told.data, url))
+                )
+            case "change" | "snapshot" as type_ if _is_of_runs(message):
+                return cast("Message", noun_of(_OF_RUNS[type_], told.data, url))
             case "change":
                 changes = _items(message["changes"], url)
                 return Changes(type="change", revision=str(message["revision"]), changes=changes)
@@ -57,6 +87,11 @@ def message_of(told: Told, url: str) -> Message | None:
                 return None
     except (KeyError, TypeError) as error:
         raise HarpoonError(f"{url} tells a message that lacks something: {error}") from error
+
+
+def _is_of_runs(message: Mapping[str, Any]) -> bool:
+    items = message.get("items") or message.get("changes") or ()
+    return "events" in message or any(item["kind"] in _RUN_ITEMS for item in items[:1])
 
 
 def _items(items: Sequence[Mapping[str, Any]], url: str) -> tuple[Item, ...]:

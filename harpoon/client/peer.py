@@ -13,7 +13,7 @@ from yarl import URL
 
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, Invalid, Unavailable
-from harpoon.model.shown import Health
+from harpoon.model.instance_shown import Health
 
 #: How it stands is told within so long and in so many bytes.
 HEALTH_WITHIN_S: Final = 1.0

@@ -22,13 +22,18 @@ RESUME_AFTER: Final = (timedelta(milliseconds=100), timedelta(seconds=5))
 class Selection:
     """What a watch is to tell of."""
 
-    #: ``jobs``, ``placements``, ``tasks``, ``agents``.
+    #: Some of ``jobs``, ``placements``, ``tasks``, ``agents``; or some of ``workflows``, ``runs``, ``attempts``.
     kinds: tuple[str, ...]
     namespace: str | None = None
+    #: Of a job, an agent or a workflow; or the id of the one run of the namespace that is watched until it is over.
     name: str | None = None
     #: ``key=value``; all must hold.
     tags: tuple[str, ...] = ()
-    #: Changes after this revision only; without it a snapshot comes first.
+    #: Of which runs are to be.
+    workflow: str | None = None
+    #: How runs are to stand after what is told; any of these, or in any way.
+    statuses: tuple[str, ...] = ()
+    #: Changes after this revision only (of one run: the number of an event); without it a snapshot comes first.
     after: str | None = None
 
     @property
@@ -43,6 +48,8 @@ class Selection:
             "namespace": self.namespace,
             "name": self.name,
             "tag": self.tags,
+            "workflow": self.workflow,
+            "status": self.statuses,
             "after": after,
         }
 

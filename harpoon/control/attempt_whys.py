@@ -7,7 +7,8 @@ from typing import Final
 from harpoon.control.attempt_jobs import job_name
 from harpoon.control.status import job_status
 from harpoon.control.view import View, job_key
-from harpoon.core.run import Attempt, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Attempt
 from harpoon.model.operation import Operation
 from harpoon.model.owner import RunOwner
 from harpoon.model.why import Reason, ReasonCode

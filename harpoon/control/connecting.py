@@ -10,33 +10,26 @@ An attempt that is over otherwise is cancelled and abandoned. One whose run goes
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from enum import Enum, auto
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Final
 
 import orjson
 import structlog
 
 from harpoon.control.connector_port import Connector, Order, Outcome
-from harpoon.control.ledger_records import run_key
-from harpoon.control.orders import MOVED, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
+from harpoon.control.crew_post import Held, Post, State
+from harpoon.control.crew_pulse import Pulse
+from harpoon.control.orders import MOVED, Granted, Refusal
 from harpoon.control.work_floor import Floor, crew_session
 from harpoon.control.work_sent import ConductorOf, Sent, send
-from harpoon.control.work_told import Subject
-from harpoon.core.exchange import Asker
-from harpoon.core.offers import AttemptId, Offer, SessionId
-from harpoon.core.run import Ref
+from harpoon.core.offers import AttemptId, Offer
 from harpoon.kit.errors import HarpoonError
 from harpoon.model.label import FAIL
 from harpoon.model.work import PROGRESS_MAX
 from harpoon.store.port import StoreUnavailable
 
-#: What claims of the crew say who has them.
-WORKER: Final = "harpoon"
 #: Wait before what could not be told a conductor is told again, or more is asked for.
 RETRY_S: Final = 0.2
-#: Heartbeats in the time after which a claim is lost.
-BEATS: Final = 3
 #: Codes of refusals after which an attempt may be claimed all the same, if not now.
 _TO_BE_HAD: Final = frozenset({"early", MOVED})
 #: Codes of refusals of what a connector said: the attempt is open, and is to be closed otherwise.
@@ -50,62 +43,6 @@ _DEEPER: Final = 8
 _FRAMES: Final = 8
 
 _log = structlog.get_logger(__name__)
-
-
-class _State(Enum):
-    """How far an attempt is that the crew has."""
-
-    #: It was dealt, and its claim is on its way.
-    CLAIMING = auto()
-    #: The connector is at it.
-    BEGUN = auto()
-    #: What came of it is on its way.
-    CLOSING = auto()
-    #: It is not the crew's any more.
-    OVER = auto()
-
-
-class _Held:
-    """An attempt that the crew has; it equals itself alone."""
-
-    __slots__ = ("id", "offer", "order", "outcome", "state", "task", "token")
-
-    def __init__(self, offer: Offer) -> None:
-        self.id = offer.id
-        self.offer = offer
-        self.state = _State.CLAIMING
-        self.token = ""
-        self.order: Order | None = None
-        self.outcome = Outcome()
-        self.task: asyncio.Task[None] | None = None
-
-
-class _Post:
-    """One connector, and what it has; it is who takes what is dealt for it."""
-
-    def __init__(self, connector: Connector, session: SessionId, claim: Callable[["_Post"], None]) -> None:
-        self.connector = connector
-        self.session = session
-        self.asker = Asker(session, (connector.handler,), connector.most, connector.most)
-        self.is_asking = False
-        #: Until then nothing is asked for: what was dealt could not be claimed.
-        self.is_resting = False
-        self.held: dict[AttemptId, _Held] = {}
-        #: Dealt, and not looked at.
-        self.dealt: list[Offer] = []
-        self._claim = claim
-
-    @property
-    def room(self) -> int:
-        """How many more it takes."""
-        return max(0, self.connector.most - len(self.held) - len(self.dealt))
-
-    def take(self, offers: tuple[Offer, ...]) -> None:
-        """Take what was dealt."""
-        self.is_asking = False
-        if not self.dealt:
-            asyncio.get_running_loop().call_soon(self._claim, self)
-        self.dealt += offers
 
 
 class Connecting:
@@ -123,13 +60,12 @@ class Connecting:
         self._conductor_of = conductor_of
         self._instance = instance
         self._posts = {
-            one.handler: _Post(one, crew_session(one.handler, instance), self._claim_soon) for one in connectors
+            one.handler: Post(one, crew_session(one.handler, instance), self._claim_soon) for one in connectors
         }
         #: Runs all that is begun; None: the crew is not at work.
         self._group: asyncio.TaskGroup | None = None
-        self._finished: list[_Held] = []
-        #: Milliseconds of a heartbeat → what has to be kept so.
-        self._kept: dict[int, dict[AttemptId, _Held]] = {}
+        self._finished: list[Held] = []
+        self._pulse = Pulse(conductor_of, self._spawn, self.lose)
         #: Attempts that were closed by label, and errors of connectors, by handler, since it began.
         self.closed: Counter[tuple[str, str]] = Counter()
         self.errors: Counter[str] = Counter()
@@ -165,9 +101,8 @@ class Connecting:
         post = self._posts.get(offer.handler)
         if post is None or not post.connector.resumes:
             return
-        held = post.held[offer.id] = _Held(offer)
-        held.token = token
-        held.order = _order(offer, is_resumed=True)
+        held = post.held[offer.id] = Held(offer)
+        held.claimed(token, is_resumed=True)
         self._floor.core.take_place(offer.id)
         if self._group is not None:
             self._begin(post, held)
@@ -175,9 +110,9 @@ class Connecting:
     def lose(self, id_: AttemptId, reason: str) -> None:
         """End an attempt that is over otherwise, and abandon it."""
         post, held = self._find(id_)
-        if post is None or held is None or held.state is _State.OVER:
+        if post is None or held is None or held.state is State.OVER:
             return
-        is_begun = held.state is _State.BEGUN
+        is_begun = held.state is State.BEGUN
         task = held.task
         self._let_go(post, held)
         if is_begun and self._group is not None:
@@ -189,7 +124,7 @@ class Connecting:
         if post is not None and held is not None:
             self._let_go(post, held)
 
-    def _find(self, id_: AttemptId) -> tuple[_Post | None, _Held | None]:
+    def _find(self, id_: AttemptId) -> tuple[Post | None, Held | None]:
         for post in self._posts.values():
             held = post.held.get(id_)
             if held is not None:
@@ -198,7 +133,7 @@ class Connecting:
 
     # Claims.
 
-    def _enter(self, post: _Post) -> None:
+    def _enter(self, post: Post) -> None:
         """Have those who ask what an attempt waits for find the crew."""
         floor = self._floor
         session = floor.sessions.enter(post.session, floor.now_ms())
@@ -207,7 +142,7 @@ class Connecting:
         session.under_way = 1
         session.want = post.room
 
-    def _ask(self, post: _Post) -> None:
+    def _ask(self, post: Post) -> None:
         """Ask for as much as there is room for."""
         room = post.room
         session = self._floor.sessions.find(post.session)
@@ -221,7 +156,7 @@ class Connecting:
             post.is_asking = True
             self._floor.ask_for(post.asker, post)
 
-    def _claim_soon(self, post: _Post) -> None:
+    def _claim_soon(self, post: Post) -> None:
         dealt, post.dealt = tuple(post.dealt), []
         core = self._floor.core
         if self._group is None:
@@ -229,23 +164,21 @@ class Connecting:
             return
         # What was withdrawn since may be offered anew, and be another's.
         offers = core.dealt(post.session, dealt)
-        held = [_Held(offer) for offer in offers]
+        held = [Held(offer) for offer in offers]
         post.held |= {one.id: one for one in held}
         if held:
             # It is decided here and now, so that it goes with what else is decided in this turn.
-            claims = [
-                ClaimOrder(run_key(*id_[:2]), Ref(*id_[2:]), WORKER, self._instance) for id_ in (one.id for one in held)
-            ]
+            claims = [one.claim(self._instance) for one in held]
             sent = send(claims, self._conductor_of, lambda one, own: one.claim(own))
             self._spawn(self._told_claims(post, held, sent))
         self._ask(post)
 
-    async def _told_claims(self, post: _Post, held: Sequence[_Held], sent: Sent[Granted | Refusal]) -> None:
+    async def _told_claims(self, post: Post, held: Sequence[Held], sent: Sent[Granted | Refusal]) -> None:
         core, is_moved = self._floor.core, False
         for one, answer in zip(held, await sent.told(_MOVED), strict=True):
             if isinstance(answer, Granted):
-                if one.state is _State.CLAIMING:
-                    one.token, one.order = answer.token, _order(one.offer, is_resumed=False)
+                if one.state is State.CLAIMING:
+                    one.claimed(answer.token, is_resumed=False)
                     self._begin(post, one)
                 continue
             self._let_go(post, one)
@@ -259,7 +192,7 @@ class Connecting:
             self._rest(post)
         self._ask(post)
 
-    def _rest(self, post: _Post) -> None:
+    def _rest(self, post: Post) -> None:
         """Ask for nothing for a moment: what is dealt now could not be claimed."""
         post.is_resting = True
 
@@ -273,21 +206,21 @@ class Connecting:
 
     # Carrying out.
 
-    def _begin(self, post: _Post, held: _Held) -> None:
+    def _begin(self, post: Post, held: Held) -> None:
         order = held.order
         assert order is not None, "it is claimed"
-        held.state = _State.BEGUN
-        self._keep(held)
+        held.state = State.BEGUN
+        self._pulse.keep(held)
         held.task = self._spawn(self._carry_out(post.connector, held, order))
 
-    async def _carry_out(self, connector: Connector, held: _Held, order: Order) -> None:
+    async def _carry_out(self, connector: Connector, held: Held, order: Order) -> None:
         try:
             outcome = await connector.carry_out(order, lambda progress: self._report(held, progress))
             _check(outcome)
         except Exception as error:  # noqa: BLE001 whatever it is, the attempt is to end by it
             outcome = self._failed(connector.handler, order, error)
-        if held.state is _State.BEGUN:
-            held.outcome, held.state = outcome, _State.CLOSING
+        if held.state is State.BEGUN:
+            held.outcome, held.state = outcome, State.CLOSING
             self._close_soon((held,))
 
     def _failed(self, handler: str, order: Order, error: BaseException) -> Outcome:
@@ -301,7 +234,7 @@ class Connecting:
         )  # fmt: skip
         return Outcome(FAIL, None, f"the server failed to carry it out ({kind}); its log tells where")
 
-    async def _abandon(self, post: _Post, held: _Held, task: asyncio.Task[None] | None, reason: str) -> None:
+    async def _abandon(self, post: Post, held: Held, task: asyncio.Task[None] | None, reason: str) -> None:
         if task is not None:
             await asyncio.wait((task,))
         order = held.order
@@ -311,36 +244,34 @@ class Connecting:
         except Exception as error:  # noqa: BLE001 nobody else could do anything about it
             self._failed(post.connector.handler, order, error)
 
-    def _report(self, held: _Held, progress: object) -> None:
-        if held.state is _State.BEGUN and len(orjson.dumps(progress)) <= PROGRESS_MAX:
+    def _report(self, held: Held, progress: object) -> None:
+        if held.state is State.BEGUN and len(orjson.dumps(progress)) <= PROGRESS_MAX:
             self._floor.core.advance(held.id, progress)
 
-    def _let_go(self, post: _Post, held: _Held) -> None:
+    def _let_go(self, post: Post, held: Held) -> None:
         """Have an attempt no longer, and end what goes on of it."""
-        held.state = _State.OVER
+        held.state = State.OVER
         if post.held.get(held.id) is held:
             del post.held[held.id]
-        for kept in self._kept.values():
-            if kept.get(held.id) is held:
-                del kept[held.id]
+        self._pulse.leave(held)
         if held.task is not None and not held.task.done():
             held.task.cancel()
         self._ask(post)
 
     # Closings.
 
-    def _close_soon(self, held: Iterable[_Held]) -> None:
+    def _close_soon(self, held: Iterable[Held]) -> None:
         """Tell the conductors what came of attempts, with all that is to be told in this turn."""
         if not self._finished:
             asyncio.get_running_loop().call_soon(self._close)
         self._finished += held
 
     def _close(self) -> None:
-        finished = [one for one in self._finished if one.state is _State.CLOSING]
+        finished = [one for one in self._finished if one.state is State.CLOSING]
         self._finished = []
         if not finished or self._group is None:
             return
-        floor, orders = self._floor, [_closing(one) for one in finished]
+        floor, orders = self._floor, [one.close() for one in finished]
         floor.closing = frozenset(one.id for one in finished)
         try:
             sent = send(orders, self._conductor_of, lambda one, own: one.close(own))
@@ -348,9 +279,9 @@ class Connecting:
             floor.closing = frozenset()
         self._spawn(self._told_closings(finished, sent))
 
-    async def _told_closings(self, finished: Sequence[_Held], sent: Sent[Refusal | None]) -> None:
+    async def _told_closings(self, finished: Sequence[Held], sent: Sent[Refusal | None]) -> None:
         over: list[AttemptId] = []
-        again: list[_Held] = []
+        again: list[Held] = []
         try:
             refusals = await sent.told(_MOVED)
         except (HarpoonError, StoreUnavailable):
@@ -358,7 +289,7 @@ class Connecting:
             refusals = [_MOVED] * len(finished)
         for one, refusal in zip(finished, refusals, strict=True):
             post = self._posts[one.offer.handler]
-            if one.state is not _State.CLOSING:
+            if one.state is not State.CLOSING:
                 continue
             if refusal is not None and refusal.code in _NOT_SO:
                 one.outcome = Outcome(FAIL, None, refusal.message, is_retryable=False)
@@ -375,36 +306,6 @@ class Connecting:
         if again:
             asyncio.get_running_loop().call_later(RETRY_S, self._close_soon, again)
 
-    # Heartbeats.
-
-    def _keep(self, held: _Held) -> None:
-        subject = _subject(held.offer)
-        beat_ms = subject.run.graph.nodes[held.id.op].pace.heartbeat_ms
-        kept = self._kept.get(beat_ms)
-        if kept is None:
-            kept = self._kept[beat_ms] = {}
-            self._beat_later(beat_ms)
-        kept[held.id] = held
-
-    def _beat_later(self, beat_ms: int) -> None:
-        asyncio.get_running_loop().call_later(beat_ms / BEATS / 1000, self._beat, beat_ms)
-
-    def _beat(self, beat_ms: int) -> None:
-        held = list(self._kept[beat_ms].values())
-        if not held or self._group is None:
-            del self._kept[beat_ms]
-            return
-        orders = [BeatOrder(run_key(*one.id[:2]), Ref(*one.id[2:]), one.token) for one in held]
-        sent = send(orders, self._conductor_of, lambda one, own: one.beat(own))
-        self._spawn(self._told_beats(held, sent))
-        self._beat_later(beat_ms)
-
-    async def _told_beats(self, held: Sequence[_Held], sent: Sent[bool]) -> None:
-        # What is not known is not denied.
-        for one, is_held in zip(held, await sent.told(True), strict=True):
-            if not is_held and one.state is _State.BEGUN:
-                self.lose(one.id, "it is not this server's any more")
-
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         assert self._group is not None, "the crew is at work"
         return self._group.create_task(work)
@@ -420,30 +321,3 @@ def _check(outcome: Outcome) -> None:
     for _ in range(_DEEPER):
         written = [written]
     orjson.dumps([written, outcome.label, outcome.error])
-
-
-def _subject(offer: Offer) -> Subject:
-    assert isinstance(offer.subject, Subject), "what is offered here has a subject"
-    return offer.subject
-
-
-def _order(offer: Offer, *, is_resumed: bool) -> Order:
-    id_, (run, attempt) = offer.id, _subject(offer)
-    spec = run.graph.nodes[id_.op].spec
-    due_ms = attempt.ready_ms + spec.timeout_ms if attempt.claim is None else attempt.claim.due_ms
-    key = f"{id_.namespace}/{id_.run}/{id_.op}/{id_.visit}"
-    return Order(id_.namespace, id_.run, offer.workflow, attempt.ref, spec, attempt.input, key, due_ms, is_resumed)
-
-
-def _closing(held: _Held) -> CloseOrder:
-    id_, outcome = held.id, held.outcome
-    return CloseOrder(
-        run_key(*id_[:2]),
-        Ref(*id_[2:]),
-        held.token,
-        outcome.label,
-        outcome.output,
-        outcome.error,
-        outcome.is_retryable,
-        outcome.after_ms,
-    )

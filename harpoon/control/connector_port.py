@@ -8,7 +8,7 @@ A connector only does what there is to be done, and says what came of it.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from harpoon.core.run import Ref
+from harpoon.core.visit import Ref
 from harpoon.model.label import DONE
 from harpoon.model.operation import Operation
 

@@ -8,7 +8,7 @@ from harpoon.control.controller import Controller
 from harpoon.control.http_connector import Caller, HttpConnector
 from harpoon.control.job_connector import JobConnector
 from harpoon.control.means import Means
-from harpoon.control.secrets import value_of
+from harpoon.control.secret_values import value_of
 from harpoon.control.task_connector import TaskConnector
 
 

@@ -11,7 +11,7 @@ from harpoon.control.run_reader import RunReader
 from harpoon.core.graph import Graph
 from harpoon.kit.errors import Conflict
 from harpoon.model.header import Header
-from harpoon.model.run_shown import ElderRuns, Staying
+from harpoon.model.workflow_shown import ElderRuns, Staying
 from harpoon.store.port import Compacted
 
 #: Runs of one workflow whose logs are read.

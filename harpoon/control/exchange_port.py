@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from harpoon.control.draft import Draft
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Attempt, Ref
 
 
 class Exchange(Protocol):

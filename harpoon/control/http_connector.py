@@ -21,7 +21,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import orjson
 
-from harpoon.client.outward import Answer, NotReached, Request, Unreadable
+from harpoon.client.outward import Answer, NotReached, Request
+from harpoon.client.unpacking import Unreadable
 from harpoon.control.connector_port import Order, Outcome, Report
 from harpoon.kit import codec
 from harpoon.kit.destination import Forbidden

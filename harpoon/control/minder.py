@@ -15,7 +15,7 @@ from harpoon.control.denial import record_denials
 from harpoon.control.means import Means
 from harpoon.control.metrics import Metrics
 from harpoon.control.outbox import Outbox
-from harpoon.control.secrets import deliver
+from harpoon.control.secret_values import deliver
 from harpoon.control.view import ACTUAL, AGENTS, DISOWNED, LINKS, View
 from harpoon.core import machine, signals
 from harpoon.kit import codec

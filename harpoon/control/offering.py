@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from harpoon.control.draft import Draft
 from harpoon.control.exchange_port import Exchange
 from harpoon.core.event import Closed, Event, Moved, Opened, Paused, Resumed, RetriedFrom, SetTo
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Attempt, Ref
 from harpoon.model.label import CANCELLED
 
 

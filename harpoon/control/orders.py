@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from harpoon.core.graph import Graph
-from harpoon.core.run import Ref
+from harpoon.core.visit import Ref
 from harpoon.model.run import Status
 from harpoon.model.sub_run import Caller
 from harpoon.store.port import Compare

@@ -12,7 +12,7 @@ from harpoon.control.bookings import Bookings
 from harpoon.control.references import bindings, replacing, unmet
 from harpoon.control.running import lingering
 from harpoon.control.view import View
-from harpoon.core.batch import roll_batch
+from harpoon.core.batch_roll import roll_batch
 from harpoon.core.fleet import Fleet, reservation
 from harpoon.core.forms import by_form, join, keep_room
 from harpoon.core.held import hold_back

@@ -15,7 +15,7 @@ from harpoon.core.chronicle import read
 from harpoon.core.event import Event
 from harpoon.core.report import Report
 from harpoon.core.roll import roll
-from harpoon.core.run import Attempt
+from harpoon.core.visit import Attempt
 from harpoon.kit.clock import Clock
 from harpoon.model.header import Header
 from harpoon.model.report_shown import By, HandlerWorkers, HeardWorker, RunReport, WorkStats
@@ -82,8 +82,8 @@ async def report(reader: RunReader, wanted: Wanted, clock: Clock, revision: str)
         runs=len(headers) + left,
         counted=len(headers),
         looked_into=seen,
-        counted_since_ms=headers[-1].created_ms if headers else None,
-        looked_into_since_ms=headers[seen - 1].created_ms if seen else None,
+        counted_since_ms=headers[-1].begun_ms if headers else None,
+        looked_into_since_ms=headers[seen - 1].begun_ms if seen else None,
         is_whole=is_whole and seen == len(headers),
         groups=groups,
         groups_left=groups_left,

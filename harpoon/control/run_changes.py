@@ -1,4 +1,4 @@
-"""What commits wrote of runs: changes of the store, read as what happened in which run, whoever conducts it.
+"""What commits wrote of runs and workflows: changes of the store, read as what happened to which, whoever conducts it.
 
 A run is heard of by two kinds of records: its header when it begins, which has its first events, and the records of its
 log. All that one revision has of a run is in the order of its events.
@@ -19,6 +19,7 @@ from harpoon.control.ledger_records import (
     shard_of,
     whole,
 )
+from harpoon.control.view import WORKFLOWS
 from harpoon.core.event import Event, load
 from harpoon.kit.errors import Invalid
 from harpoon.model.header import Header
@@ -37,6 +38,15 @@ class Record(NamedTuple):
     #: Of a record of its log; empty: it is the header, and the run has just begun.
     name: str
     value: bytes
+
+
+class Declaration(NamedTuple):
+    """What one commit made of a workflow."""
+
+    #: ``<namespace>/<workflow>``.
+    key: str
+    #: Its record; None: it was taken away.
+    entry: Entry | None
 
 
 class Happened(NamedTuple):
@@ -68,6 +78,16 @@ async def records_of(store: Store, changes: Sequence[Change]) -> tuple[Record, .
         if value is not None:
             records.append(Record(*place, value))
     return tuple(sorted(records))
+
+
+def declarations_of(changes: Sequence[Change]) -> tuple[Declaration, ...]:
+    """Return what the changes of one revision make of workflows, sorted by their keys."""
+    return tuple(
+        sorted(
+            [Declaration(key.removeprefix(WORKFLOWS), entry) for key, entry in changes if key.startswith(WORKFLOWS)],
+            key=lambda one: one.key,
+        )
+    )
 
 
 def happened(records: Sequence[Record], namespace: str | None) -> Iterator[Happened]:

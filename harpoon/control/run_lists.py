@@ -17,6 +17,8 @@ _BEGINS: Final = re.compile(
     rb'\{(?:"v":\d+,)?"namespace":"[^"]*","run":"[^"]*","workflow":"([^"]*)","generation":"[^"]*","body_hash":"[^"]*",'
     rb'"created_ms":(\d+),'
 )
+#: Stands in the record of a run that was forked.
+_FORKED: Final = b'"forked_ms":'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,10 @@ class RunChoice:
             created_ms = int(begins[2])
             if self.workflow is not None and begins[1] != self.workflow.encode():
                 return False
-            if created_ms < (self.since_ms or 0) or (self.until_ms is not None and created_ms >= self.until_ms):
+            if self.until_ms is not None and created_ms >= self.until_ms:
+                return False
+            # A fork was created when the run was that it goes back to, and begun later.
+            if created_ms < (self.since_ms or 0) and _FORKED not in record:
                 return False
         # Wherever else these words stand, of its status they stand so.
         return not self.statuses or any(b'"status":"%b"' % status.encode() in record for status in self.statuses)

@@ -21,9 +21,9 @@ from harpoon.model.batch_manifest import BatchManifest, Mode, workflow_of
 from harpoon.model.name import BATCH
 from harpoon.model.run import Status
 from harpoon.model.run_plan import BatchAction, BatchPlan, WorkflowPlan
-from harpoon.model.run_shown import ElderRuns
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import WorkflowManifest, WorkflowRecord, WorkflowSpec
+from harpoon.model.workflow_shown import ElderRuns
 
 #: Workflows and batches in one plan: for each of them all that stand are looked through.
 PLANNED_MAX: Final = 200

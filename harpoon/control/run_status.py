@@ -33,16 +33,9 @@ from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import (
-    AttemptObject,
-    ItemObject,
-    Measure,
-    RunCallbacks,
-    RunDetail,
-    RunMeasures,
-    RunObject,
-)
+from harpoon.model.run_shown import Measure, RunCallbacks, RunDetail, RunMeasures, RunObject
 from harpoon.model.sub_run import parent_of
+from harpoon.model.visit_shown import AttemptObject, ItemObject
 from harpoon.model.why import Reason, Why
 from harpoon.model.workflow import GraphRecord, WorkflowSpec
 from harpoon.store.port import Store

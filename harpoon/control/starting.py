@@ -16,8 +16,9 @@ from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
 from harpoon.kit.strict import pointer
 from harpoon.model.inputs import WrongInputs, check_inputs
 from harpoon.model.name import workflow_said
-from harpoon.model.run_shown import RunStart
+from harpoon.model.run_orders import RunStart
 from harpoon.model.tombstone import check_run_id
+from harpoon.model.units import format_duration
 from harpoon.model.workflow import WorkflowSpec
 
 #: Ids that mean something else in a URL.
@@ -31,7 +32,7 @@ class Named(NamedTuple):
 
     order: RunStart
     id: str
-    #: Of what was sent, without the id.
+    #: Of what was asked for, without the id.
     body_hash: str
     #: The id was made here just now.
     is_fresh: bool
@@ -74,12 +75,11 @@ def checked_inputs(workflow: str, spec: WorkflowSpec, given: Mapping[str, Any]) 
         raise Invalid(f"the inputs are not those of {workflow_said(workflow)}: {error}", problems) from error
 
 
-def named(order: RunStart, raw: dict[str, Any], namespace: str, key: str | None, number: int = 0) -> Named:
+def named(order: RunStart, namespace: str, key: str | None, number: int = 0) -> Named:
     """Return a start with the id of its run: its own, or one that is made.
 
     Args:
         order: What is asked for.
-        raw: As it was sent.
         namespace: Of the run.
         key: The idempotency key of the request: the same request again has the same id.
         number: Of the start among those of its request.
@@ -87,14 +87,21 @@ def named(order: RunStart, raw: dict[str, Any], namespace: str, key: str | None,
     Raises:
         Invalid: No run can be called so.
     """
-    bare = {name: value for name, value in raw.items() if name != "id"}
-    body_hash = hashlib.sha256(orjson.dumps(bare, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    body_hash = _hash_of(order)
     if order.id is not None:
         return Named(order, checked_id(order.id), body_hash, is_fresh=False)
     if key is None:
         return Named(order, uuid.uuid4().hex, body_hash, is_fresh=True)
     made = hashlib.sha256(f"{namespace}\0{number}\0{key}".encode()).hexdigest()[:32]
     return Named(order, made, body_hash, is_fresh=False)
+
+
+def _hash_of(order: RunStart) -> str:
+    """Return a hash of what is to be started, whatever it is called: the same, however it was spelled."""
+    told: dict[str, Any] = {"workflow": order.workflow, "inputs": order.inputs, "tags": order.tags}
+    told |= {"generation": order.generation, "deadline": order.deadline and format_duration(order.deadline)}
+    bare = {name: value for name, value in told.items() if value}
+    return hashlib.sha256(orjson.dumps(bare, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 async def start_all(

@@ -21,7 +21,7 @@ from harpoon.core.event import Event, dump
 from harpoon.core.run import begin
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem, Reused
 from harpoon.model.header import Header
-from harpoon.model.name import workflow_said
+from harpoon.model.name import BATCH, workflow_said
 from harpoon.model.tombstone import check_run_id
 from harpoon.store.port import Compare, Entry
 
@@ -154,4 +154,7 @@ async def _mended(
 
 
 def _reused(order: Start) -> Reused:
+    if order.workflow == BATCH:
+        said = f"something else was started under the name {order.id} before; give this batch another metadata.name"
+        return Reused(said, reused=order.id)
     return Reused(f"run {order.id} was started by another request; make a new id", reused=order.id)

@@ -16,9 +16,10 @@ from harpoon.core.crew import waits_for
 from harpoon.core.exchange import Asker, Exchange
 from harpoon.core.homes import Homes
 from harpoon.core.offers import EVERY_NAMESPACE, AttemptId, Limit, Offer, SessionId
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run import Run
 from harpoon.core.run_why import EXPLAINED_MAX
 from harpoon.core.sessions import Sessions
+from harpoon.core.visit import Attempt, Ref
 from harpoon.kit.clock import Clock
 from harpoon.model.operation import OF_ENGINE
 

@@ -9,8 +9,8 @@ from harpoon.control.work_errand import Errand
 from harpoon.control.work_sent import Sent
 from harpoon.core.exchange import Asker
 from harpoon.core.offers import AttemptId, Offer, SessionId
-from harpoon.core.run import Ref
 from harpoon.core.sessions import Session
+from harpoon.core.visit import Ref
 from harpoon.kit.errors import Conflict
 from harpoon.model.work import ERROR_MAX, Closing, Heartbeat, WorkRequest
 

@@ -7,7 +7,8 @@ import orjson
 
 from harpoon.control.orders import MOVED, OVER, Refusal
 from harpoon.core.offers import AttemptId, Offer
-from harpoon.core.run import Attempt, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Attempt
 from harpoon.model.work import Closing
 
 #: Code of a refusal → the status of the closing; any other is a conflict.

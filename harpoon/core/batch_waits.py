@@ -1,12 +1,13 @@
-"""What slots of a batch job wait for that `core.batch` does not want placed yet: its answer, turned into sentences."""
+"""What slots of a batch job wait for that `core.batch_roll` does not want placed yet, in sentences."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
-from harpoon.core.batch import Batched, roll_batch
+from harpoon.core.batch_roll import Batched, roll_batch
+from harpoon.core.case import Case
 from harpoon.core.standing import Standing
-from harpoon.core.waits import LISTED, NAMED, Case, held, kept, waits_for_agents
+from harpoon.core.waits import LISTED, NAMED, held, kept, waits_for_agents
 from harpoon.model.batch import BatchRecord, SlotResult
 from harpoon.model.task import TaskState
 from harpoon.model.why import Fix, ReasonCode, SlotsWhy

@@ -79,11 +79,6 @@ class Visit:
         """Why its present attempt is not the first."""
         return self.tries[-2].label if len(self.tries) > 1 else None
 
-    @property
-    def failed_by(self) -> str:
-        """What is known of why the attempt before its present one failed."""
-        return self.tries[-2].error if len(self.tries) > 1 else ""
-
 
 @dataclass(slots=True)
 class Chronicle:

@@ -17,8 +17,8 @@ from harpoon.core.run_groups import Plot, counted, items_said
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.name import BATCH
 from harpoon.model.operation import Operation
-from harpoon.model.run_shown import ItemCounts
 from harpoon.model.units import format_duration
+from harpoon.model.visit_shown import ItemCounts
 
 #: Characters of a line in a box, and of what is told beside it.
 LINE_MAX: Final = 40

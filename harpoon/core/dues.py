@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from harpoon.core.graph import Kind, Node
 from harpoon.core.pace import WARN
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Attempt, Ref
 from harpoon.model.lifecycle import Backoff
 
 #: Outdated entries of a heap that are let be.

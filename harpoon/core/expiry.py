@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from harpoon.core.dues import Clock, Running, clocks, longest_pause_ms, look_again, retry_after_ms
 from harpoon.core.event import Warned
-from harpoon.core.run import Attempt
 from harpoon.core.stepping import Step
+from harpoon.core.visit import Attempt
 from harpoon.model.label import DONE, FAIL, LOST, RETRIED, TIMEOUT
 from harpoon.model.operation import Retry, Wait
 from harpoon.model.units import format_duration

@@ -8,7 +8,7 @@ from typing import Final
 
 from harpoon.core.graph import Each, Node
 from harpoon.core.measure import json_bytes
-from harpoon.core.run import Group
+from harpoon.core.visit import Group
 from harpoon.model.label import DONE, FAIL, FAILURES
 from harpoon.model.operation import OUTPUT_LARGEST
 from harpoon.model.units import format_size

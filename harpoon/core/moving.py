@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 
 from harpoon.core.graph import Each, Graph, Node, Trigger
 from harpoon.core.repair import closed_as, owner_of
-from harpoon.core.run import Group, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Group
 from harpoon.core.wiring import possible
 from harpoon.model.inputs import WrongInputs, check_inputs
 from harpoon.model.label import CANCELLED

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from harpoon.core.dues import Clock, clocks
 from harpoon.core.graph import Kind, Node
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run import Run
+from harpoon.core.visit import Attempt, Ref
 from harpoon.model.label import Member
 
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from harpoon.core.batch import roll_batch
+from harpoon.core.batch_roll import roll_batch
 from harpoon.core.eviction import UNLIMITED
 from harpoon.core.exclusive import revoked
 from harpoon.core.fleet import Fleet, reservation

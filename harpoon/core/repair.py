@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from harpoon.core.graph import Graph
-from harpoon.core.run import Progress, Run, VisitKey
+from harpoon.core.run import Run
+from harpoon.core.visit import Progress, VisitKey
 from harpoon.model.run import Status
 
 #: Of one run, and likewise its moves to other generations: each adds as much as a run may come to, at most.

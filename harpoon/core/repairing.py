@@ -14,10 +14,12 @@ from harpoon.core.graph import Graph, Kind, Node
 from harpoon.core.measure import json_bytes
 from harpoon.core.moving import objections
 from harpoon.core.repair import REPAIRS_MAX, led_to, owner_of, part_of
-from harpoon.core.run import Incident, Run, VisitKey
+from harpoon.core.run import Run
 from harpoon.core.signalling import consume_kept
 from harpoon.core.step import TEXT_MAX, Refused
 from harpoon.core.stepping import Step
+from harpoon.core.visit import Incident, VisitKey
+from harpoon.core.wiring import listed, nearest
 from harpoon.model.label import ALWAYS_OFFERED, DONE
 from harpoon.model.workflow import OnFailed
 
@@ -175,7 +177,10 @@ def _is_of(run: Run, item: VisitKey, key: VisitKey) -> bool:
 
 def _check(run: Run, op: str) -> None:
     if op not in run.graph.operations:
-        raise Refused("unknown", f"workflow {run.workflow} has no operation {op[:80]!r}")
+        short = op[:80]
+        near = nearest(short, run.graph.operations)
+        hint = f"did you mean {near!r}?" if near is not None else listed(run.graph.operations)
+        raise Refused("unknown", f"workflow {run.workflow} has no operation {short!r}; {hint}")
     if run.repairs >= REPAIRS_MAX:
         raise Refused(
             "spent", f"the run was repaired {run.repairs} times, and {REPAIRS_MAX} is the most; start another"

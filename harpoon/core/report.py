@@ -89,7 +89,7 @@ class Report:
         group.runs += 1
         group.counts[header.status.value] += 1
         if header.ended_ms is not None:
-            group.took.append(max(0, header.ended_ms - header.created_ms))
+            group.took.append(max(0, header.ended_ms - header.begun_ms))
         if header.status in (Status.FAILED, Status.TIMED_OUT):
             group.fail(header.reason, header.run)
 

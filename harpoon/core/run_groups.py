@@ -9,7 +9,7 @@ from harpoon.core.chronicle import Chronicle, Visit
 from harpoon.core.graph import home_of, item_of, member_of
 from harpoon.model.label import CANCELLED, FAILURES
 from harpoon.model.operation import Operation
-from harpoon.model.run_shown import ItemCounts, ItemStatus
+from harpoon.model.visit_shown import ItemCounts, ItemStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

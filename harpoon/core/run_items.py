@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from harpoon.core.chronicle import Chronicle, Visit
 from harpoon.core.run_groups import Plot, item_at, items_of, status_of
 from harpoon.core.run_picture import state_of, waits_for
-from harpoon.model.run_shown import ItemObject, ItemStatus
+from harpoon.model.visit_shown import ItemObject, ItemStatus
 
 
 class Items(NamedTuple):

@@ -8,26 +8,18 @@ from typing import Final
 from harpoon.core.chronicle import Chronicle, Try, Visit
 from harpoon.core.graph import home_of
 from harpoon.core.run import Address, Run, callback_key
-from harpoon.core.run import Incident as Raised
 from harpoon.core.run_groups import Plot, counted, items_said
+from harpoon.core.visit import Incident as Raised
 from harpoon.model.label import Member
 from harpoon.model.operation import Operation
-from harpoon.model.run_shown import (
-    AttemptObject,
-    Incident,
-    ItemCounts,
-    KeptSignal,
-    OperationMeasure,
-    Phase,
-    RunCallback,
-    Stretch,
-    VisitObject,
-    VisitState,
-)
+from harpoon.model.run_shown import Incident, KeptSignal, OperationMeasure, RunCallback
 from harpoon.model.sub_run import Caller, sub_run_id
+from harpoon.model.visit_shown import AttemptObject, ItemCounts, Phase, Stretch, VisitObject, VisitState
 
 #: Visits that one answer tells; the latest ones.
 VISITS_SHOWN: Final = 1_000
+#: Characters of an error where it stands within a sentence.
+ERROR_SHOWN: Final = 200
 #: Attempts of a visit that are told apart there; the latest ones.
 _TRIES_SHOWN: Final = 20
 
@@ -267,6 +259,13 @@ def state_of(one: Try, visit: Visit, operation: Operation | None, now_ms: int) -
     return VisitState.RETRYING if one is not visit.tries[0] and one.ready_ms > now_ms else VisitState.READY
 
 
+def after(visit: Visit) -> str:
+    """Say after what a visit is tried again: how the attempt before ended, and why."""
+    error = visit.tries[-2].error
+    short = error if len(error) <= ERROR_SHOWN else f"{error[:ERROR_SHOWN]}…"
+    return f"after {visit.condition}: {short}" if short else f"after {visit.condition}"
+
+
 def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, is_paused: bool) -> str:
     """Say in a sentence what an open visit waits for; empty: for nothing, or a worker is at it."""
     if state in (VisitState.CLOSED, VisitState.RUNNING):
@@ -274,7 +273,7 @@ def waits_for(visit: Visit, operation: Operation | None, state: VisitState, *, i
     if is_paused:
         return "the run to be resumed"
     if state is VisitState.RETRYING:
-        return f"its attempt {visit.latest.attempt}, at {moment(visit.latest.ready_ms)}, after {visit.condition}"
+        return f"its attempt {visit.latest.attempt}, at {moment(visit.latest.ready_ms)}, {after(visit)}"
     if operation is None or (operation.worker is not None and operation.foreach is None):
         handler = "its handler" if operation is None else operation.worker
         return f"a worker that offers {handler}"

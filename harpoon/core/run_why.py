@@ -14,21 +14,19 @@ from harpoon.core.crew import Wait, Waiting
 from harpoon.core.homes import Standing
 from harpoon.core.offers import Limit
 from harpoon.core.outlook import Join
-from harpoon.core.run import Incident
 from harpoon.core.run_groups import Plot, counted, items_said, place_of
-from harpoon.core.run_picture import EACH, is_claimed, joined, kind_of, moment, open_visits, sub_run_of
+from harpoon.core.run_picture import EACH, after, is_claimed, joined, kind_of, moment, open_visits, sub_run_of
+from harpoon.core.visit import Incident
 from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
-from harpoon.model.run_shown import ItemCounts
 from harpoon.model.sub_run import parent_of
+from harpoon.model.visit_shown import ItemCounts
 from harpoon.model.why import Evidence, Reason, ReasonCode
 
 #: Visits that one answer explains, and joins.
 EXPLAINED_MAX: Final = 200
 #: Items of one visit.
 ITEMS_MAX: Final = 10
-#: Characters of why an attempt failed.
-ERROR_TOLD: Final = 200
 _CODES: Final = {
     Wait.LIMIT: ReasonCode.LIMIT,
     Wait.NO_WORKER: ReasonCode.NO_WORKER,
@@ -187,12 +185,11 @@ def _why_visit(visit: Visit, plot: Plot, floor: Floor | None, now_ms: int, run: 
         )
     if operation is not None and not is_claimed(operation):
         return _why_wait(name, where, visit, operation)
-    if visit.latest.ready_ms > now_ms:
-        at, condition = moment(visit.latest.ready_ms), visit.condition or ""
-        error = visit.failed_by
-        because = f": {error if len(error) <= ERROR_TOLD else error[:ERROR_TOLD] + '…'}" if error else ""
-        told = f"{name} waits for its attempt {visit.latest.attempt}, at {at}, after {condition}{because}"
-        return _reason(ReasonCode.RETRY, told, **where, ready_ms=visit.latest.ready_ms, condition=condition)
+    if visit.condition is not None and visit.latest.ready_ms > now_ms:
+        ready_ms, before = visit.latest.ready_ms, visit.tries[-2]
+        told = f"{name} waits for its attempt {visit.latest.attempt}, at {moment(ready_ms)}, {after(visit)}"
+        evidence = {"condition": before.label or "", "error": before.error}
+        return _reason(ReasonCode.RETRY, told, **where, ready_ms=ready_ms, **evidence)
     return _why_queued(name, where, operation, None if floor is None else floor.get((visit.op, visit.visit)))
 
 

@@ -29,9 +29,10 @@ from harpoon.core.dues import Clock, deadline_warned_from, look_again, look_due
 from harpoon.core.event import CancelAsked, Claimed, Event, Paused, Resumed, Signalled, Started, Warned
 from harpoon.core.expiry import conclude, expire
 from harpoon.core.measure import json_bytes
-from harpoon.core.run import Attempt, Ref, Run
+from harpoon.core.run import Run
 from harpoon.core.signalling import consume, consume_kept, objection
 from harpoon.core.stepping import Step
+from harpoon.core.visit import Attempt, Ref
 from harpoon.model.label import DONE
 from harpoon.model.run import Status
 

@@ -10,11 +10,13 @@ from heapq import merge
 from typing import Final, TypeVar
 
 from harpoon.core.event import Closed, Ended, Event, Fired, Moved, Opened, Resumed, RetriedFrom, SetTo, Started
-from harpoon.core.fold import SIGNAL_KEPT_MS, fold, open_visits
+from harpoon.core.fold import SIGNAL_KEPT_MS, fold
 from harpoon.core.graph import Kind, Node
 from harpoon.core.items import verdict
 from harpoon.core.opening import open_item, open_next
-from harpoon.core.run import Attempt, Kept, Run, VisitKey
+from harpoon.core.run import Kept, Run
+from harpoon.core.visit import Attempt, VisitKey
+from harpoon.core.visiting import open_visits
 from harpoon.kit.expression import Failed
 from harpoon.model.label import DONE, EXHAUSTED, FAIL
 from harpoon.model.operation import CALLBACK

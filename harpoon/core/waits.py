@@ -5,23 +5,21 @@ rollout is asked (`_LIFTED`), one after the other, and what is wanted then, and 
 rule that is added to the rollout gets a line there, and a sentence.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NamedTuple
 
 from harpoon.core.backoff import BACKOFF_MAX
+from harpoon.core.case import Case
 from harpoon.core.eviction import LIMITED, PER_SECOND, UNLIMITED
 from harpoon.core.exclusive import waits_for_agent
-from harpoon.core.held import Missing, NoSecret, Unmet
-from harpoon.core.rollout import rollout
-from harpoon.core.standing import Brake, Standing, look
-from harpoon.model.agent import Link
-from harpoon.model.batch import BatchRecord
+from harpoon.core.held import NoSecret, Unmet
+from harpoon.core.standing import Standing, look
 from harpoon.model.decision import Rollout
 from harpoon.model.instant import Instant
 from harpoon.model.job import SCALE_MAX, Job, JobType, OnLost, Update
-from harpoon.model.name import DEFAULT_NAMESPACE, TaskId
+from harpoon.model.name import DEFAULT_NAMESPACE
 from harpoon.model.task import Placement, Task, TaskState
 from harpoon.model.why import Fix, ReasonCode, SlotsWhy
 
@@ -33,45 +31,6 @@ NAMED: Final = 3
 LISTED: Final = 20
 #: By then every backoff is over, and all endpoints are followed.
 _LATER_MS: Final = BACKOFF_MAX // timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One job, with everything that its placing depends on."""
-
-    job: Job
-    standings: tuple[Standing, ...]
-    links: Mapping[str, Link]
-    now: Instant
-    #: How many lost tasks may be replaced now.
-    evictable: int = UNLIMITED
-    #: Why none may be, where that is not for their number.
-    halted: str | None = None
-    #: Agents that are being drained → the deadline, if there is one.
-    leaving: Mapping[str, int | None] = field(default_factory=dict)
-    #: Dependencies that do not hold, and secrets that are not there.
-    unmet: tuple[Missing, ...] = ()
-    #: Endpoints of other jobs, and values of secrets, whose change replaces tasks.
-    replacing: Mapping[str, str]
-    #: What keeps its rollout from going on by itself.
-    brake: Brake | None = None
-    #: Of a batch job: what came of its tasks.
-    batch: BatchRecord | None = None
-    #: Of a batch job: tasks that still run, or stop, and have no placement any more.
-    lingering: tuple[TaskId, ...] = ()
-
-    def rolled(self) -> Rollout:
-        """Return what the scheduler's verb says of it."""
-        return rollout(
-            self.job,
-            self.standings,
-            self.now,
-            evictable=self.evictable,
-            is_held=bool(self.unmet),
-            bindings=self.replacing,
-            leaving=self.leaving,
-            brake=self.brake,
-        )
 
 
 def waits(case: Case, rolled: Rollout) -> Iterator[SlotsWhy]:

@@ -13,11 +13,12 @@ from typing import Final
 from harpoon.core.batch_waits import batch_waits, batched
 from harpoon.core.blockers import NAMED_MAX, Refusal, Refused
 from harpoon.core.board import Board
+from harpoon.core.case import Case
 from harpoon.core.fix import nearest_fix
 from harpoon.core.fleet import Fleet
 from harpoon.core.forms import by_form
 from harpoon.core.place import Decision, fits_nowhere, helped, place, refusals_of
-from harpoon.core.waits import CASES_MAX, Case, waits
+from harpoon.core.waits import CASES_MAX, waits
 from harpoon.model.decision import Want
 from harpoon.model.job import Job
 from harpoon.model.name import TaskId

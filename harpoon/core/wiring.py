@@ -181,7 +181,7 @@ class _Wirer:
         if name in self._ops:
             return name
         near = nearest(name, self._ops)
-        hint = f"did you mean {near!r}?" if near is not None else _listed(self._ops)
+        hint = f"did you mean {near!r}?" if near is not None else listed(self._ops)
         self._flaws.append(Flaw(pointer, f"there is no operation {name!r}; {hint}"))
         self._is_whole = self._is_whole and near is not None
         return near
@@ -216,5 +216,6 @@ class _Wirer:
         return starts
 
 
-def _listed(known: Collection[str]) -> str:
+def listed(known: Collection[str]) -> str:
+    """Name what there is, if that is little."""
     return f"there is {', '.join(known)}" if len(known) <= _LISTED_MAX else "see how it is spelled"

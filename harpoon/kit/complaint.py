@@ -192,6 +192,8 @@ def _detail(details: ErrorDetails, value: object) -> str:
         advice = "; put it in quotes" if kind == "string_type" and isinstance(value, bool | int | float) else ""
         return f"expected {_UNQUOTED[kind]}, got {_kind(value)}{advice}"
     expected = context.get("expected") if kind in ("enum", "literal_error") else _QUOTED.get(kind)
+    # As JSON and YAML write it.
+    expected = "true" if expected == "True" else expected
     return f"expected {expected}, got {_quoted(value)}" if expected else details["msg"]
 
 

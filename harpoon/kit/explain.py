@@ -14,13 +14,19 @@ from harpoon.kit.comments import comments, description
 from harpoon.kit.complaint import fields_of, wire_name
 from harpoon.kit.errors import NotFound
 from harpoon.kit.strict import quote
+from harpoon.model.batch_manifest import BatchManifest
 from harpoon.model.manifest import Manifest
 from harpoon.model.namespace import NamespaceManifest
 from harpoon.model.units import Unit
 from harpoon.model.workflow import WorkflowManifest
 
 #: What can be explained, by the first word of a path.
-TOPICS: Final[Mapping[str, Any]] = {"job": Manifest, "namespace": NamespaceManifest, "workflow": WorkflowManifest}
+TOPICS: Final[Mapping[str, Any]] = {
+    "job": Manifest,
+    "namespace": NamespaceManifest,
+    "workflow": WorkflowManifest,
+    "batch": BatchManifest,
+}
 _PLAIN: Final[Mapping[Any, str]] = {
     str: "text",
     int: "whole number",

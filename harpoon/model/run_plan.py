@@ -7,9 +7,9 @@ from harpoon.model.batch_manifest import BatchManifest, Mode
 from harpoon.model.edit import Edit
 from harpoon.model.manifest import Manifest
 from harpoon.model.run import Status
-from harpoon.model.run_shown import ElderRuns
 from harpoon.model.shown import Outcome
 from harpoon.model.workflow import WorkflowManifest
+from harpoon.model.workflow_shown import ElderRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

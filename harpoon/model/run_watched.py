@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from harpoon.model.run_shown import RunDetail, RunObject
 from harpoon.model.watched import Bookmark, Bye, StreamError, Synced
+from harpoon.model.workflow_shown import WorkflowObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +95,19 @@ class RunSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunSynced:
+    """The snapshot is complete; from here on events are told."""
+
+    type: Literal["synced"]
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunChange:
     """What happened in a run, durable in one commit."""
 
     type: Literal["change"]
-    #: Of the last of these events.
+    #: Of the last event of that commit, also if it is of a kind that was not asked for.
     seq: int
     events: tuple[RunEvent, ...]
 
@@ -123,22 +132,51 @@ class RunOver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunItem:
+    """A run in a snapshot."""
+
+    kind: Literal["run"]
+    #: ``<namespace>/<run>``.
+    key: str
+    object: RunObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowItem:
+    """A workflow in a watch."""
+
+    kind: Literal["workflow"]
+    #: ``<namespace>/<workflow>``.
+    key: str
+    #: Absent in a snapshot.
+    type: Literal["put", "delete"] | None = None
+    #: Absent when it is deleted.
+    object: WorkflowObject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunsSnapshot:
-    """The runs that are open at one revision: the first event of a watch of many runs without ``after``."""
+    """The runs that are open, and the workflows, at one revision: the first event of a watch of many without ``after``.
+
+    Of each only what was selected; no runs where only workflows or attempts were asked for.
+    """
 
     type: Literal["snapshot"]
     revision: str
-    items: tuple[RunObject, ...]
+    items: tuple[RunItem | WorkflowItem, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsChange:
-    """All that one revision changed of the runs that are watched; of each run in its order."""
+    """All that one revision changed of what was selected."""
 
     type: Literal["change"]
     revision: str
-    events: tuple[RunEvent, ...]
+    #: What happened in runs, of each in its order; absent: nothing.
+    events: tuple[RunEvent, ...] = ()
+    #: What became of workflows; absent: nothing.
+    changes: tuple[WorkflowItem, ...] = ()
 
 
-RunWatchEvent = RunSnapshot | RunChange | RunBookmark | RunOver | StreamError | Bye
+RunWatchEvent = RunSnapshot | RunSynced | RunChange | RunBookmark | RunOver | StreamError | Bye
 RunsWatchEvent = RunsSnapshot | Synced | RunsChange | Bookmark | StreamError | Bye

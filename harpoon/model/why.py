@@ -1,7 +1,7 @@
 """Why something stands as it does, as it is told: with both values of whatever failed, and the nearest way out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from harpoon.model.name import TaskId
@@ -269,3 +269,9 @@ class Why:
     slots: tuple[SlotsWhy, ...] = ()
     tasks: tuple[TaskWhy, ...] = ()
     dependencies: tuple[DependencyWhy, ...] = ()
+
+    def because(self, causes: Iterable[Reason]) -> "Why":
+        """Return the same with these causes, each sentence once."""
+        once = {one.sentence: one for one in reversed((*causes,))}
+        ordered = tuple(reversed(once.values()))
+        return replace(self, causes=ordered, reasons=tuple(one.sentence for one in ordered))

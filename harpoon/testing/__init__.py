@@ -19,7 +19,8 @@ Floors, downward: ``environment`` over ``runs`` (what a test has in hand) and ``
 which no time passes by itself).
 """
 
-from harpoon.model.run_shown import AttemptObject, RunDetail, VisitObject
+from harpoon.model.run_shown import RunDetail
+from harpoon.model.visit_shown import AttemptObject, VisitObject
 from harpoon.model.why import Why
 from harpoon.testing.environment import Environment
 from harpoon.testing.hands import Hand

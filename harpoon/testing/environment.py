@@ -16,7 +16,7 @@ from harpoon.control.starting import named, start_all
 from harpoon.kit import codec
 from harpoon.kit.errors import HarpoonError, Invalid
 from harpoon.model.name import DEFAULT_NAMESPACE, check_name
-from harpoon.model.run_shown import RunStart
+from harpoon.model.run_orders import RunStart
 from harpoon.model.units import format_duration
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Store
@@ -189,7 +189,7 @@ class Environment:
         async def begin() -> str:
             called = id or await self._fresh(workflow)
             body = _json({**order, "id": called})
-            start = named(codec.decode(RunStart, body), orjson.loads(body), self.namespace, None)
+            start = named(codec.decode(RunStart, body), self.namespace, None)
             conductor = self.server.conductor(start.key(self.namespace))
             [told] = await start_all(self.server.workflows, conductor, self.namespace, [start])
             if isinstance(told, HarpoonError):

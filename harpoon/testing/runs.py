@@ -19,8 +19,9 @@ from harpoon.core.step import Signal
 from harpoon.kit.errors import Invalid
 from harpoon.model.operation import check_handler
 from harpoon.model.run import Status
-from harpoon.model.run_shown import AttemptObject, RunDetail
+from harpoon.model.run_shown import RunDetail
 from harpoon.model.units import parse_duration
+from harpoon.model.visit_shown import AttemptObject
 from harpoon.model.why import Why
 from harpoon.testing.server import Do, Server
 

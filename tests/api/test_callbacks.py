@@ -152,7 +152,9 @@ async def test_what_is_brought_is_looked_at() -> None:
         as_problem(await anyone(rig, url, b'{"a": 1, "a": 2}'), 400, "invalid")
         as_problem(await anyone(rig, url, b'"%b"' % (b"x" * BODY_MAX)), 413, "too_large")
         as_problem(await anyone(rig, url, {}, Content_Type="text/plain"), 415, "unsupported_media_type")
-        as_problem(await anyone(rig, f"{url}?label=perhaps"), 400, "invalid")
+        refused = await anyone(rig, f"{url}?label=perhaps")
+        as_problem(refused, 400, "invalid")
+        assert [one["pointer"] for one in refused.json["errors"]] == ["?label"]
         as_problem(await anyone(rig, f"{url}?label=timeout"), 400, "invalid")
         assert "1024 is the most" in (await anyone(rig, url, "x" * 1500)).json["detail"]
         as_problem(await anyone(rig, f"{url}?what=1"), 400, "invalid")

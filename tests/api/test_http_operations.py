@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from harpoon import service
 from harpoon.config import Listen, ServerSettings
 from harpoon.control import keyring
 from harpoon.kit.destination import parse_opening
+from harpoon.service import server
 from harpoon.store.url import parse_url
 from tests.client.outside import Got, outside
 from tests.ports import free_port
@@ -59,7 +59,7 @@ async def a_house(folder: Path, *openings: str, port: int = 0) -> AsyncIterator[
     )
     stop, ready = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
-        group.create_task(service.serve_server(settings, stop=stop, ready=lambda _: ready.set()))
+        group.create_task(server.serve_server(settings, stop=stop, ready=lambda _: ready.set()))
         await ready.wait()
         yield House(session, settings.listen.url)
         stop.set()

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from harpoon.kit import codec
-from harpoon.model.run_shown import ItemList, RunDetail
+from harpoon.model.run_shown import RunDetail
+from harpoon.model.visit_shown import ItemList
 from tests.api.rig import Rig
 from tests.api.runs_rig import RUNS, Worker, a_runs_rig, declare, start
 from tests.api.telling import as_problem

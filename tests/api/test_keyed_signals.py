@@ -17,7 +17,8 @@ from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.loop import Pace
 from harpoon.model.keyed_signal import DeliveredSignal, KeyedSignal
-from harpoon.model.run_shown import KeptSignals, SignalDelivery
+from harpoon.model.run_orders import SignalDelivery
+from harpoon.model.run_shown import KeptSignals
 from harpoon.store.port import Delete, Put, Store
 from tests.api.rig import PATIENCE_S, Rig
 from tests.api.runs_rig import NAMESPACE, RUNS, a_runs_rig, conducting, declare, start
@@ -167,6 +168,14 @@ async def test_a_run_that_is_paused_has_it_when_it_goes_on() -> None:
         await rig.ask("POST", f"{RUNS}/o-1/resume", {})
         await until_over(rig, "o-1")
         assert await had(rig, "o-1") == [1]
+
+
+async def test_a_label_that_no_wait_can_offer_is_refused() -> None:
+    async with a_runs_rig(shards=range(1)) as rig:
+        for label in ("", "Late", "a b", "x" * 64, "true", "timeout"):
+            answer = await rig.ask("POST", f"{NAMESPACE}/signals/paid?key=k", {"label": label})
+            assert (answer.status, [one["pointer"] for one in answer.json["errors"]]) == (400, ["/label"]), label
+        assert (await rig.get(f"{NAMESPACE}/signals")).json["items"] == []
 
 
 async def test_what_no_wait_takes_waits_for_one_that_does() -> None:

@@ -78,7 +78,17 @@ async def test_a_report_says_how_far_it_came() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["?by=day", "?by=tag", "?key=team", "?within=21s", "?within=soon", "?since=soon", "?workflow=.x"]
+    "query",
+    [
+        "?by=day",
+        "?by=tag",
+        "?key=team",
+        "?within=21s",
+        "?within=soon",
+        "?since=soon",
+        "?workflow=.x",
+        "?since=-1h&until=-2h",
+    ],
 )
 async def test_what_cannot_be_reported_is_refused(query: str) -> None:
     async with a_runs_rig(shards=()) as rig:

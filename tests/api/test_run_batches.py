@@ -9,7 +9,8 @@ import pytest
 
 from harpoon.kit import codec, yaml
 from harpoon.model.batch_manifest import BatchSpec
-from harpoon.model.run_shown import ItemList, RunDetail, RunList, RunObject
+from harpoon.model.run_shown import RunDetail, RunList, RunObject
+from harpoon.model.visit_shown import ItemList
 from tests.api.rig import Answer, Rig
 from tests.api.runs_rig import NAMESPACE, RUNS, Worker, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem
@@ -100,7 +101,9 @@ async def test_steps_go_beside_each_other_and_their_results_are_kept_if_asked_fo
 async def test_the_same_batch_again_is_the_same_run() -> None:
     async with a_runs_rig() as rig:
         assert [(await begin(rig)).status for _ in range(3)] == [201, 200, 200]
-        as_problem(await begin(rig, a_batch(items=["a"])), 422, "id_reused")
+        other = await begin(rig, a_batch(items=["a"]))
+        as_problem(other, 422, "id_reused")
+        assert "give this batch another metadata.name" in other.json["detail"]
         cancelled = await rig.ask("DELETE", f"{BATCHES}/resize")
         assert (cancelled.status, cancelled.json["status"]) == (200, "cancelled")
         assert (await rig.ask("DELETE", f"{BATCHES}/resize")).status == 200

@@ -5,7 +5,7 @@ from typing import Any
 
 from harpoon.kit import codec
 from harpoon.model.run_repairs import RunMoved
-from harpoon.model.run_shown import WorkflowDeclared
+from harpoon.model.workflow_shown import WorkflowDeclared
 from tests.api.rig import Rig
 from tests.api.runs_rig import NAMESPACE, RUNS, WORKFLOWS, Worker, a_runs_rig, conducting, declare, start
 from tests.api.telling import as_problem

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aiohttp import ClientPayloadError
 
-from harpoon.api import run_feed
+from harpoon.api import run_channel
 from harpoon.api.limits import Limits
 from harpoon.api.run_feed import RUN_FEED
 from harpoon.control.keyed_records import KEYED
@@ -18,7 +18,7 @@ from harpoon.control.ledger_records import LOG, shard_of
 from harpoon.control.runs import SHARD_HOLDS, shard_name
 from harpoon.core.step import Signal
 from harpoon.kit import codec
-from harpoon.model.run_watched import RunChange, RunOver, RunsChange, RunSnapshot, RunsSnapshot
+from harpoon.model.run_watched import RunChange, RunOver, RunsChange, RunSnapshot, RunsSnapshot, RunSynced
 from harpoon.store.hold import HOLDS
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Change, Compacted, Delete, Page, Rewound, SlowWatcher, Store, StoreUnavailable
@@ -82,8 +82,9 @@ async def test_a_run_is_told_as_it_stands_and_then_event_by_event_to_its_end(acc
         await start(rig)
         worker = Worker(rig, *HANDLERS)
         async with rig.watch(WATCH, accept) as reader:
-            [snapshot] = await reader.until_type("snapshot")
+            snapshot, synced = await reader.until_type("synced")
             assert (snapshot["seq"], snapshot["run"]["status"]) == (1, "running")
+            assert synced == {"type": "synced", "seq": 1}
             assert snapshot["run"]["visits"][0]["op"] == "pay_back"
             await finish(worker)
             told = await reader.until_type("over")
@@ -99,12 +100,13 @@ async def test_a_run_is_told_as_it_stands_and_then_event_by_event_to_its_end(acc
         assert b"token" not in b"".join(reader.raw)
         assert b"session" not in b"".join(reader.raw)
         codec.decode(RunSnapshot, orjson.dumps(snapshot))
+        codec.decode(RunSynced, orjson.dumps(synced))
         for one in told[:-1]:
             codec.decode(RunChange, orjson.dumps(one))
         codec.decode(RunOver, orjson.dumps(told[-1]))
         # It is over: whoever comes now is told so, and need not wait.
         async with rig.watch(WATCH, accept) as reader:
-            assert [one["type"] for one in await reader.until_type("over")] == ["snapshot", "over"]
+            assert [one["type"] for one in await reader.until_type("over")] == ["snapshot", "synced", "over"]
 
 
 async def test_pause_resume_signal_and_cancel_are_told() -> None:
@@ -223,13 +225,12 @@ async def test_the_runs_of_a_namespace_are_told_as_they_start_go_on_and_end() ->
         async with rig.watch(LISTED) as reader, rig.watch("/v1/runs?watch=true", SSE) as every:
             snapshot, synced = await reader.until_type("synced")
             codec.decode(RunsSnapshot, orjson.dumps(snapshot))
-            assert [(one["id"], one["status"]) for one in snapshot["items"]] == [("before", "running")]
+            assert [(one["object"]["id"], one["object"]["status"]) for one in snapshot["items"]] == [
+                ("before", "running")
+            ]
             assert synced["revision"] == snapshot["revision"]
             everywhere = (await every.until_type("synced"))[0]["items"]
-            assert sorted((one["namespace"], one["id"]) for one in everywhere) == [
-                ("default", "before"),
-                ("shop", "theirs"),
-            ]
+            assert sorted(one["key"] for one in everywhere) == ["default/before", "shop/theirs"]
             worker = Worker(rig, *HANDLERS)
             await finish(worker)
             await start(rig, "after", tags={"team": "a"})
@@ -264,7 +265,7 @@ async def test_a_watch_of_runs_resumed_after_any_revision_misses_nothing(
     kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where others watch already, whose channel keeps next to nothing: the rest is read from the store."""
-    monkeypatch.setattr(run_feed, "_KEPT_REVISIONS", kept)
+    monkeypatch.setattr(run_channel, "_KEPT_REVISIONS", kept)
     async with a_runs_rig() as rig:
         await declare(rig)
         async with rig.watch(LISTED) as reader:
@@ -470,7 +471,7 @@ async def test_a_watch_of_runs_that_cannot_go_on_says_why(error: Exception, told
         # Whoever comes again is told all that there is.
         async with rig.watch(LISTED) as reader:
             [snapshot, _] = await reader.until_type("synced")
-            assert [one["id"] for one in snapshot["items"]] == ["o-1"]
+            assert [one["key"] for one in snapshot["items"]] == ["default/o-1"]
 
 
 async def test_a_watch_that_cannot_go_on_for_no_reason_known_breaks_off_and_is_not_silent() -> None:
@@ -484,7 +485,7 @@ async def test_a_watch_that_cannot_go_on_for_no_reason_known_breaks_off_and_is_n
                 await asyncio.gather(reader.rest(), start(rig, workflow="flow"))
         async with rig.watch(LISTED) as reader:
             [snapshot, _] = await reader.until_type("synced")
-            assert [one["id"] for one in snapshot["items"]] == ["o-1"]
+            assert [one["key"] for one in snapshot["items"]] == ["default/o-1"]
 
 
 async def test_what_cannot_be_resumed_from_is_refused() -> None:
@@ -510,9 +511,10 @@ async def test_what_cannot_be_resumed_from_is_refused() -> None:
         "/o-1?watch=true&wait=1s",
         "/o-1?after=3",
         "?watch=true&after=3",
-        "?watch=true&status=running",
-        "?watch=true&tag=a=b",
-        "?watch=true&workflow=refund",
+        "?watch=true&status=failing",
+        "?watch=true&tag=a",
+        "?watch=true&parent=o-0",
+        "/o-1?watch=true&status=running",
         "?watch=true&limit=3",
         "?watch=true&wait=1s",
         "?after=1.1",

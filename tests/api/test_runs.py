@@ -13,15 +13,9 @@ from harpoon.control.ledger_records import fixed_part, header_record, prefix_of,
 from harpoon.kit import codec
 from harpoon.model.header import Header
 from harpoon.model.run import Status
-from harpoon.model.run_shown import (
-    AttemptList,
-    RunDetail,
-    RunList,
-    RunObject,
-    RunsStarted,
-    SignalDelivery,
-    SignalTaken,
-)
+from harpoon.model.run_orders import RunsStarted, SignalDelivery, SignalTaken
+from harpoon.model.run_shown import RunDetail, RunList, RunObject
+from harpoon.model.visit_shown import AttemptList
 from harpoon.model.why import Why
 from harpoon.store.port import Put
 from tests.api.rig import Rig
@@ -95,6 +89,20 @@ async def test_the_same_start_is_one_run_and_another_under_its_id_is_refused() -
         assert "was started by another request" in told["detail"]
         await rig.ask("POST", f"{RUNS}/o-1/cancel", {})
         assert (await start(rig)).json["status"] == "cancelled"
+
+
+async def test_the_same_start_is_one_run_however_it_is_spelled() -> None:
+    async with a_runs_rig() as rig:
+        await declare(rig, PLAIN)
+        spellings: list[dict[str, Any]] = [
+            {"deadline": "60m"},
+            {"deadline": "1h", "inputs": {}},
+            {"deadline": "3600s", "tags": {}, "generation": None},
+        ]
+        told = [await rig.ask("POST", RUNS, {"workflow": "flow", "id": "o-1", **one}) for one in spellings]
+        assert [one.status for one in told] == [201, 200, 200]
+        other = await rig.ask("POST", RUNS, {"workflow": "flow", "id": "o-1", "deadline": "59m"})
+        as_problem(other, 422, "id_reused")
 
 
 async def test_an_idempotency_key_makes_the_id_of_a_start_that_has_none() -> None:
@@ -206,6 +214,22 @@ async def put_many(rig: Rig, count: int) -> list[Header]:
     for start_ in range(0, count, 100):
         assert await rig.store.commit((), tuple(puts[start_ : start_ + 100])) is not None
     return made
+
+
+async def test_a_span_that_holds_nothing_is_refused_with_what_is_right() -> None:
+    async with a_runs_rig(shards=()) as rig:
+        for query, where, said in (
+            ("since=-1h&until=-2h", "?until", "it is not after since, so there is nothing between them"),
+            (
+                "since=yesterday",
+                "?since",
+                "write a time such as 2026-01-31T12:00:00Z, or how long ago, such as -10m; got",
+            ),
+            ("until=1.42", "?until", "write a time such as 2026-01-31T12:00:00Z, or how long ago, such as -10m; got"),
+        ):
+            told = as_problem(await rig.get(f"{RUNS}?{query}"), 400, "invalid")
+            (fault,) = told["errors"]
+            assert (fault["pointer"], fault["detail"].startswith(said)) == (where, True), fault
 
 
 async def test_among_many_runs_those_that_are_asked_for_are_found() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 
-from harpoon import service
 from harpoon.client.peer import PeerClient
 from harpoon.config import Listen, ServerSettings
 from harpoon.control.connecting import Connecting
@@ -20,6 +19,7 @@ from harpoon.control.metrics import Metrics
 from harpoon.control.sharing import Sharing, homes_of
 from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import Random, SystemClock
+from harpoon.service import server
 from harpoon.store.memory import MemoryStore
 from tests.api.rig import PATIENCE_S, a_manifest
 from tests.api.test_site import SlowRegistry
@@ -42,9 +42,9 @@ async def test_an_instance_gives_its_holds_back_while_requests_under_way_are_sti
             means, Metrics(), partial(WorkExchange, clock=means.clock, homes=homes_of(means.instance))
         )
         sharing = Sharing(means, first.view, first.runs, first.exchange)
-        doors = service._doors(settings, means, first, PeerClient(session), None, sharing)
+        doors = server._doors(settings, means, first, PeerClient(session), None, sharing)
         doors = replace(doors, registry=SlowRegistry(store, first.view, SystemClock()))
-        house = service._House(
+        house = server._House(
             settings=settings,
             means=means,
             controller=first,
@@ -53,7 +53,7 @@ async def test_an_instance_gives_its_holds_back_while_requests_under_way_are_sti
             own=None,
             recorder=None,
         )
-        serving = group.create_task(service._keep(house, stop, lambda _: ready.set()))
+        serving = group.create_task(server._keep(house, stop, lambda _: ready.set()))
         await ready.wait()
         await first.roster.register(an_agent(a1, "http://a1"))
         await until(lambda: first.is_commandable("a1") and first.bookings() is not None)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from harpoon.kit import codec
-from harpoon.model.run_shown import WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
+from harpoon.model.workflow_shown import WorkflowBounds, WorkflowDeclared, WorkflowList, WorkflowObject
 from tests.api.rig import Rig, a_rig
 from tests.api.runs_rig import WORKFLOWS, a_runs_rig
 from tests.api.telling import as_problem

@@ -181,3 +181,25 @@ def test_a_verb_for_one_job_refuses_a_file_of_several(terminal: Terminal, server
     done = terminal.run("schedule", "-", server=server.url, stdin=f"{MANIFEST}---\n{MANIFEST}".encode())
     assert done.code == 2
     assert "2 documents" in done.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("kind: Workflo", "'Workflo' is none; did you mean 'Workflow'?"),
+        ("kind: workflow", "'workflow' is none; did you mean Workflow?"),
+        ("kind: Deployment", "'Deployment' is none"),
+        ("kind: 5", "got no text"),
+        ("tags: {}", "it is missing"),
+    ],
+)
+def test_kinds_that_there_are_are_told_where_one_is_named_that_is_none(
+    terminal: Terminal, tmp_path: Path, kind: str, told: str
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"metadata: {{name: a}}\n{kind}\n")
+    line = 1 if kind.startswith("tags") else 2
+    for verb in (("apply", "-f"), ("bounds",), ("graph",), ("plan",)):
+        done = terminal.run(*verb, str(path))
+        assert (done.code, done.out) == (2, "")
+        assert f"{path}:{line}:1: kind: write Job, Workflow, Namespace or Batch; {told}\n" in done.err

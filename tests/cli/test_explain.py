@@ -45,6 +45,12 @@ def test_workflows_are_explained_as_jobs_are(terminal: Terminal) -> None:
     assert "      Its worker fell silent." in told
 
 
+def test_batches_are_explained_too(terminal: Terminal) -> None:
+    told = terminal.run("explain", "batch.spec").out.splitlines()
+    assert told[0] == "batch.spec   BatchSpec, required"
+    assert "  each   Operation" in told
+
+
 def test_what_is_required_says_so(terminal: Terminal) -> None:
     assert "  command   list of text, required\n" in terminal.run("explain", "job.spec.task.checks.exec").out
 

@@ -71,7 +71,8 @@ def test_what_cannot_be_drawn_is_refused(terminal: Terminal, manifest: str, tmp_
     assert "holds 2 workflows" in terminal.run("graph", str(both)).err
     job = tmp_path / "job.yaml"
     job.write_text("kind: Job\nmetadata: {name: a}\n")
-    assert "holds no workflow" in terminal.run("graph", str(job)).err
+    for verb in ("graph", "bounds"):
+        assert f"{job}:1:1: there is no workflow in {job}; this is a Job" in terminal.run(verb, str(job)).err
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps(a_workflow(a={"worker": "x", "next": {"done": "b"}})))
     done = terminal.run("graph", str(bad))

@@ -122,7 +122,7 @@ def test_batches_and_their_items_are_listed(terminal: Terminal, server: FakeServ
         an_item(2, status="open", ended_ms=None, worker=None, waits_for="a worker that offers img.resize"),
     ]
     server.tell(f"GET {RUNS}/resize/items", Told(body={"revision": "1.9", "items": found}))
-    done = terminal.run("get", "items", "resize", server=server.url)
+    done = terminal.run("get", "items", "batch/resize", server=server.url)
     # How wide the column is in which an open one's time stands, goes by the clock.
     rows = [re.split(r"\s{2,}", line) for line in done.out.splitlines()[1:]]
     assert rows[:2] == [
@@ -131,6 +131,8 @@ def test_batches_and_their_items_are_listed(terminal: Terminal, server: FakeServ
     ]
     assert done.out.splitlines()[3].endswith("a worker that offers img.resize")
     assert "name the run, or the batch" in terminal.run("get", "items", server=server.url).err
+    named = terminal.run("get", "items", "resize", "-o", "name", server=server.url)
+    assert (named.code, named.out, "items have no names" in named.err) == (2, "", True)
 
 
 def test_a_batch_is_shown_explained_waited_for_and_cancelled(terminal: Terminal, server: FakeServer) -> None:

@@ -97,6 +97,21 @@ def test_runs_are_moved_and_those_that_stay_are_told(terminal: Terminal, server:
     assert "1 of 2 stay as they are" in done.err
 
 
+def test_a_run_that_is_not_there_keeps_no_other_from_being_moved(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"POST {RUNS}/o-17/move", Told(body=moved("o-17")))
+    server.tell(f"POST {RUNS}/nope/move", problem(404, "there is no run nope in namespace default"))
+    done = terminal.run("run", "move", "nope", "o-17", server=server.url)
+    assert (done.code, done.out) == (3, "run/o-17 moved from generation g1 to g2\n"), done.err
+    assert "there is no run nope" in done.err
+
+
+def test_that_no_run_is_there_to_be_moved_is_said(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}", Told(body={"revision": "1.2", "items": []}))
+    done = terminal.run("run", "move", "--workflow", "refund", "--all", server=server.url)
+    assert (done.code, done.out) == (0, "")
+    assert "no run of workflow refund is open in namespace default" in done.err
+
+
 def test_all_open_runs_of_a_workflow_are_looked_at(terminal: Terminal, server: FakeServer) -> None:
     server.tell(f"GET {RUNS}", Told(body={"revision": "1.2", "items": [a_run()]}))
     server.tell(f"POST {RUNS}/o-17/move", Told(body=moved("o-17", "operation b is gone", is_moved=False)))

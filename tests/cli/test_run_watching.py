@@ -11,7 +11,7 @@ from tests.cli.runs_told import BEGAN_MS, RUNS, a_detail, a_run
 from tests.cli.terminal_rig import Terminal
 from tests.cli.test_streams import a_process
 
-ONE, ALL = f"GET {RUNS}/o-17", f"GET {RUNS}"
+ONE, DOOR = f"GET {RUNS}/o-17", "GET /v1/watch"
 
 
 def an_event(seq: int, kind: str, **more: Any) -> dict[str, Any]:
@@ -69,22 +69,68 @@ def test_a_run_that_is_not_there_is_3(terminal: Terminal, server: FakeServer) ->
     assert terminal.run("run", "watch", "o-17", server=server.url).code == 3
 
 
-def test_all_runs_are_watched_by_themselves(server: FakeServer) -> None:
-    change = {"type": "change", "revision": "1.9", "events": [CLAIMED]}
-    lines = [{"type": "snapshot", "revision": "1.8", "items": [a_run()]}, {"type": "synced", "revision": "1.8"}, change]
-    server.tell(ALL, Told(lines=lines, hangs=True))
-    with a_process(server, "watch", "runs", "--after", "1.7", stderr=subprocess.DEVNULL) as process:
-        told = [process.stdout.readline().split(maxsplit=2) for _ in range(2)]
+def an_item(kind: str, key: str, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "key": key, **more}
+
+
+def test_workflows_runs_and_attempts_are_watched_by_their_choice(server: FakeServer) -> None:
+    workflow = {"metadata": {"version": 2, "generation": "g-2"}}
+    items = [an_item("run", "default/o-17", object=a_run()), an_item("workflow", "default/refund", object=workflow)]
+    changes = [
+        an_item("workflow", "default/refund", type="put", object=workflow),
+        an_item("workflow", "default/old", type="delete"),
+    ]
+    lines = [
+        {"type": "snapshot", "revision": "1.8", "items": items},
+        {"type": "synced", "revision": "1.8"},
+        {"type": "change", "revision": "1.9", "events": [CLAIMED], "changes": changes},
+    ]
+    server.tell(DOOR, Told(lines=lines, hangs=True))
+    asked = ("workflows,runs,attempts", "--after", "1.7", "--workflow", "refund", "--status", "failed", "-l", "a=b")
+    with a_process(server, "watch", *asked, stderr=subprocess.DEVNULL) as process:
+        told = [process.stdout.readline().split() for _ in range(5)]
     assert told[0][:2] == ["default/o-17", "running,"]
-    assert told[1][:2] == ["default/o-17", "2"]
-    assert server.of(ALL)[0].query == {"watch": ["true"], "after": ["1.7"]}
+    assert told[1] == ["default/refund", "is", "workflow", "version", "2,", "generation", "g-2"]
+    assert told[2][:2] == ["default/refund", "put"]
+    assert told[3] == ["default/old", "delete", "workflow"]
+    assert told[4][:2] == ["default/o-17", "2"]
+    assert server.of(DOOR)[0].query == {
+        "kinds": ["workflows,runs,attempts"],
+        "namespace": ["default"],
+        "tag": ["a=b"],
+        "workflow": ["refund"],
+        "status": ["failed"],
+        "after": ["1.7"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "kinds"), [(("run", "o-17"), "runs,attempts"), (("run/o-17",), "runs,attempts"), (("runs/o-17",), "runs")]
+)
+def test_one_run_is_watched_at_the_door_of_all_watches_until_it_is_over(
+    given: tuple[str, ...], kinds: str, terminal: Terminal, server: FakeServer
+) -> None:
+    server.tell(DOOR, Told(lines=[SNAPSHOT, a_change(ENDED), {**OVER, "status": "failed", "reason": "no funds"}]))
+    done = terminal.run("watch", *given, server=server.url)
+    assert done.code == 7
+    assert "run/o-17 failed: no funds" in done.err
+    assert done.out.split()[2:] == ["ended", "as", "succeeded"]
+    assert server.of(DOOR)[0].query == {"kinds": [kinds], "namespace": ["default"], "name": ["o-17"]}
+
+
+def test_a_job_is_watched_by_its_name(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(DOOR, problem(503, "later"))
+    assert terminal.run("watch", "jobs", "web", server=server.url).code == 9
+    assert server.of(DOOR)[0].query == {"kinds": ["jobs"], "namespace": ["default"], "name": ["web"]}
 
 
 @pytest.mark.parametrize(
     "given",
     [
         ("watch", "runs,jobs"),
-        ("watch", "runs", "-l", "a=b"),
+        ("watch", "tasks,attempts"),
+        ("watch", "run"),
+        ("watch", "run/o-17", "o-18"),
         ("watch", "runs", "-o", "yaml"),
         ("run", "watch", "o-17", "-o", "name"),
     ],

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harpoon.cli import terminal
-from harpoon.cli.columns import age, kind_of
+from harpoon.cli.columns import kind_of
+from harpoon.cli.figures import age
 from harpoon.cli.table import Column, Table
 from harpoon.kit import codec, yaml
 from harpoon.kit.clock import SystemClock

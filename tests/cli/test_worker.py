@@ -48,9 +48,12 @@ def test_schemas_are_shown(terminal: Terminal, shop: str) -> None:
         ("nowhere_shop", "nowhere_shop cannot be imported"),
         ("burnt_shop", "no such setting"),
         ("corner_shop:till", "there is no worker till in corner_shop"),
+        ("./corner_shop.py", "write the name of a module, such as shop or shop.payments:app, and no file"),
+        (":app", "write the name of a module"),
     ],
 )
 def test_a_place_without_a_worker_is_a_usage_error(terminal: Terminal, shop: str, place: str, told: str) -> None:
     done = terminal.run("worker", place)
     assert done.code == 2
     assert told in done.err
+    assert ("Traceback" in done.err) is (place == "burnt_shop")

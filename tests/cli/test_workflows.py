@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harpoon.cli.columns import length, span
+from harpoon.cli.figures import length, span
 from harpoon.cli.run_screens import bar, does
 from tests.cli.fake_server import FakeServer, Told, problem
 from tests.cli.runs_told import BEGAN_MS, RUNS, WORKFLOWS, a_detail, a_run, a_visit, a_workflow, ended
@@ -132,6 +132,35 @@ def test_what_does_not_go_together_is_refused(
     assert done.code == 2
     assert message in done.err
     assert not server.asked
+
+
+def test_what_was_declared_before_a_fault_is_told(terminal: Terminal, server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "all.yaml"
+    path.write_text(FLOW + JOB)
+    server.tell(PUT, declared())
+    server.tell("POST /v1/apply", problem(409, "no room"))
+    done = terminal.run("apply", "-f", str(path), server=server.url)
+    assert (done.code, done.out) == (4, "workflow/refund created\n"), done.err
+    assert "no room" in done.err
+
+
+def test_nothing_is_declared_before_all_is_a_manifest(terminal: Terminal, server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "all.yaml"
+    path.write_text(f"{FLOW}---\nkind: Job\n")
+    done = terminal.run("apply", "-f", str(path), server=server.url)
+    assert (done.code, done.out) == (2, "")
+    assert "all.yaml:8:1: a manifest is a mapping with metadata" in done.err
+    assert not server.asked
+
+
+@pytest.mark.parametrize(("kind", "told"), [("http", "3"), ("task", "3"), ("call", "3"), ("wait", "-"), ("each", "-")])
+def test_attempts_are_told_of_all_that_is_tried_again(
+    terminal: Terminal, server: FakeServer, kind: str, told: str
+) -> None:
+    server.tell(f"GET {RUNS}/o-17", Told(body=a_detail(visits=[a_visit(kind=kind, attempts=3)])))
+    done = terminal.run("describe", "run/o-17", server=server.url)
+    row = next(line.split() for line in done.out.splitlines() if line.startswith("pay_back"))
+    assert row[3] == told
 
 
 def test_a_workflow_is_described_with_its_bounds_and_its_latest_runs(terminal: Terminal, server: FakeServer) -> None:
@@ -388,6 +417,8 @@ def test_a_workflow_is_taken_away(terminal: Terminal, server: FakeServer) -> Non
     server.tell("DELETE /v1/namespaces/shop/workflows/refund", Told(body={"revision": "1.9"}))
     done = terminal.run("delete", "workflow/refund", "-n", "shop", server=server.url)
     assert (done.code, done.out) == (0, "workflow/refund deleted\n"), done.err
+    done = terminal.run("delete", "workflow/refund", "-n", "shop", "-o", "json", server=server.url)
+    assert json.loads(done.out) == {"revision": "1.9"}
 
 
 def test_a_run_that_ended_is_described_by_how(terminal: Terminal, server: FakeServer) -> None:

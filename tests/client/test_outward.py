@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harpoon.client import outward
-from harpoon.client.outward import Answer, NotReached, OutwardCaller, Request, Unreadable
+from harpoon.client import outward, unpacking
+from harpoon.client.outward import Answer, NotReached, OutwardCaller, Request
+from harpoon.client.unpacking import Unreadable
 from harpoon.kit.destination import Forbidden, Guard, parse_opening
 from tests.client.outside import bomb, closed, outside
 from tests.etcd.certificates import make_certificates
@@ -246,7 +247,7 @@ async def test_what_is_packed_is_unpacked(encoding: str, packed: bytes) -> None:
 @pytest.mark.parametrize("empty", [gzip.compress(b""), zlib.compress(b"")])
 async def test_streams_that_stand_for_nothing_are_not_unpacked_for_ever(empty: bytes) -> None:
     async with outside() as there, a_caller("127.0.0.1") as caller:
-        there.reply("/", 200, empty * (outward.STREAMS_MAX - 1) + gzip.compress(b"end"), Content_Encoding="gzip")
+        there.reply("/", 200, empty * (unpacking.STREAMS_MAX - 1) + gzip.compress(b"end"), Content_Encoding="gzip")
         assert (await get(caller, there.at("/"))).body == b"end"
         there.reply("/", 200, empty * 50_000, Content_Encoding="gzip")
         with pytest.raises(Unreadable, match="more than 1000 streams"):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, NotFound, PreconditionFailed
 from harpoon.model.manifest import Manifest
 from harpoon.model.plan import PlanAction
+from harpoon.model.run_watched import RunChange, RunOver, RunsChange, RunSnapshot, RunsSnapshot, RunSynced
 from harpoon.model.shown import Outcome
 from harpoon.model.status import ChangeState, JobState
 from harpoon.model.task import TaskState
 from harpoon.model.watched import Changes, JobItem, Snapshot, Synced
 from harpoon.store import backup
 from tests.api.rig import Rig, a_manifest, a_rig
+from tests.api.runs_rig import PLAIN, a_runs_rig, declare, start
 from tests.builders import a_placement, a_task
 from tests.cli.fake_server import FakeServer, Told
 
@@ -156,6 +159,37 @@ async def test_a_watch_tells_nouns(door: Client) -> None:
     assert before.object is not None
     assert (before.key, before.object.spec.scale) == ("default/web", 2)
     assert (after.type, after.object.spec.scale) == ("put", 5)
+
+
+async def test_a_watch_of_runs_tells_nouns() -> None:
+    async with a_runs_rig() as rig, Client(rig.url("")) as door, asyncio.timeout(10):
+        await declare(rig)
+        await start(rig)
+        told: list[Any] = []
+        selection = Selection(kinds=("workflows", "runs"), namespace="default")
+        async with aclosing(door.watch(selection)) as messages:
+            async for message in messages:
+                told.append(message)
+                if isinstance(message, Synced):
+                    await declare(rig, PLAIN)
+                    await start(rig, "o-2")
+                    await rig.ask("POST", "/v1/namespaces/default/runs/o-1/cancel", {})
+                if isinstance(message, RunsChange) and any(event.kind == "ended" for event in message.events):
+                    break
+        assert isinstance(told[0], RunsSnapshot)
+        assert [(item.kind, item.key) for item in told[0].items] == [
+            ("run", "default/o-1"),
+            ("workflow", "default/refund"),
+        ]
+        assert [(one.type, one.key) for message in told[2:] for one in message.changes] == [("put", "default/flow")]
+        begun = next(event for message in told[2:] for event in message.events)
+        assert begun.object is not None
+        assert (begun.kind, begun.object.workflow) == ("started", "refund")
+        one_run = Selection(kinds=("runs",), namespace="default", name="o-1")
+        types = [type(message) async for message in door.watch(one_run)]
+        assert types == [RunSnapshot, RunSynced, RunOver]
+        last = [message async for message in door.watch(replace(one_run, after="1"))]
+        assert [type(message) for message in last] == [RunChange, RunOver]
 
 
 async def test_fields_of_a_newer_server_are_passed_over(client: Client, server: FakeServer) -> None:

@@ -9,8 +9,8 @@ from harpoon.control import pen as pens
 from harpoon.control.orders import MOVED, OVER, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
 from harpoon.control.run_reader import events_of
 from harpoon.core.event import Claimed, Closed
-from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Signal
+from harpoon.core.visit import Ref
 from harpoon.kit.errors import NotFound, Unavailable
 from harpoon.model.run import Status
 from harpoon.store.hold import acquire

@@ -10,7 +10,7 @@ from harpoon.control import connecting
 from harpoon.control.connector_port import Order, Outcome
 from harpoon.core.crew import Wait
 from harpoon.core.offers import AttemptId
-from harpoon.core.run import Ref
+from harpoon.core.visit import Ref
 from harpoon.model.label import DONE, FAIL
 from harpoon.store.memory import MemoryStore
 from tests.control.crewing import Site, Strings, a_site, call

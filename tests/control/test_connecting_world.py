@@ -74,8 +74,9 @@ async def _pass(site: Site, milliseconds: int) -> None:
     """Let time pass: in steps, between which heartbeats are told if anybody is there who knows of them."""
     for _ in range(-(-milliseconds // 300)):
         site.stage.clock.ms += min(milliseconds, 300)
-        for beat_ms in tuple(site.crew._kept):
-            if site.is_found and beat_ms in site.crew._kept:
+        kept = site.crew._pulse._kept
+        for beat_ms in tuple(kept):
+            if site.is_found and beat_ms in kept:
                 _beat(site, beat_ms)
         await _settled(site)
         await site.stage.pass_(0)
@@ -84,9 +85,10 @@ async def _pass(site: Site, milliseconds: int) -> None:
 
 def _beat(site: Site, beat_ms: int) -> None:
     """Have heartbeats told now; their own timers go by real time, in which nothing passes here."""
-    later, site.crew._beat_later = site.crew._beat_later, lambda _: None  # type: ignore[method-assign]
-    site.crew._beat(beat_ms)
-    site.crew._beat_later = later  # type: ignore[method-assign]
+    pulse = site.crew._pulse
+    later, pulse._beat_later = pulse._beat_later, lambda _: None  # type: ignore[method-assign]
+    pulse._beat(beat_ms)
+    pulse._beat_later = later  # type: ignore[method-assign]
 
 
 async def _settled(site: Site) -> None:
@@ -130,7 +132,7 @@ async def test_whatever_happens_every_attempt_is_closed_once(
         await _settled(site)
         assert not site.stage.conductor.runs
         assert (site.crew.busy(), len(site.exchange.core), dict(site.crew.errors)) == ({":http": 0}, 0, {})
-        assert site.crew._kept.keys() <= {3_000, 10_000, 1_000}
+        assert site.crew._pulse._kept.keys() <= {3_000, 10_000, 1_000}
         for run in RUNS:
             events = events_of(*await site.stage.stored(run))
             closed = [(one.op, one.visit, one.attempt) for one in events if isinstance(one, Closed)]

@@ -11,10 +11,11 @@ import pytest
 from harpoon.api.endpoints import endpoints_json
 from harpoon.control.controller import Controller
 from harpoon.control.drain import drain_status
-from harpoon.control.explaining import explain_job, explain_task
+from harpoon.control.explaining import explain_job
 from harpoon.control.planning import plan_documents
 from harpoon.control.standstill import standstill
 from harpoon.control.status import unreported
+from harpoon.control.task_whys import explain_task
 from harpoon.control.view import PLACEMENTS
 from harpoon.core import machine
 from harpoon.kit.clock import SystemClock

@@ -4,9 +4,10 @@ import pytest
 
 from harpoon.control.controller import Controller
 from harpoon.control.events import Subject, events_of
-from harpoon.control.explaining import explain_job, explain_task
+from harpoon.control.explaining import explain_job
 from harpoon.control.planning import plan_documents
 from harpoon.control.promising import promise_documents
+from harpoon.control.task_whys import explain_task
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Invalid
 from harpoon.model.job import Metadata, Spec

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from harpoon.control import secret_values
 from harpoon.control import secrets as ours
 from harpoon.control.explaining import explain_job
 from harpoon.control.keyring import Keyring, NoKeys, new_key
@@ -201,7 +202,7 @@ async def test_a_server_without_keys_takes_no_secret_and_starts_nothing_that_nee
 
 async def test_an_agent_that_takes_no_secrets_is_sent_none(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = FakeAgent("a1")
-    monkeypatch.setattr(ours, "SECRETS_FACT", "something-else")
+    monkeypatch.setattr(secret_values, "SECRETS_FACT", "something-else")
     with structlog.testing.capture_logs() as told:
         async with house(agent, keys).running() as controller:
             await controller.registry.secrets.put("default", "db", sets(password=CANARY))
@@ -222,7 +223,7 @@ async def test_a_record_that_was_moved_is_not_delivered(keys: Path) -> None:
         await store.commit((), (Put(f"{SECRETS}default/db", entry.value.replace(b'"admin"', b'"db"')),))
         await until(controller, lambda: "default/db" in controller.view.secrets.rows)
         start = StartTask(task="default.web.0.1-1", generation="g", template=web().spec.task, reason="")
-        sent, withheld = ours.deliver(controller.view, Keyring(keys), "a1", (start,))
+        sent, withheld = secret_values.deliver(controller.view, Keyring(keys), "a1", (start,))
         assert sent == ()
         assert withheld[0].reason.startswith("secret db/password: it does not open: the record was damaged, or moved")
         assert stolen.keys["password"].key_id == "one"

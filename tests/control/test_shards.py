@@ -15,7 +15,7 @@ from harpoon.control.ledger_records import LOG, RUNS, SHARDS, run_key, shard_of
 from harpoon.control.orders import ClaimOrder, CloseOrder, Granted, Start
 from harpoon.control.runs import shard_name
 from harpoon.core.assign import owner
-from harpoon.core.run import Ref
+from harpoon.core.visit import Ref
 from harpoon.kit.errors import Unavailable
 from harpoon.model.job import Metadata
 from harpoon.model.run import Status

@@ -8,7 +8,7 @@ import pytest
 from harpoon.control import pen as pens
 from harpoon.control.ledger_records import GONE, RUNS, run_key, shard_of
 from harpoon.control.orders import Begun, ClaimOrder, CloseOrder, Granted
-from harpoon.core.run import Ref
+from harpoon.core.visit import Ref
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, Invalid, NotFound, Reused
 from harpoon.model.run import Status

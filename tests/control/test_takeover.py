@@ -8,8 +8,8 @@ import pytest
 
 from harpoon.control.ledger_records import LOG, RUNS
 from harpoon.control.takeover import Loader
-from harpoon.core.run import Ref
 from harpoon.core.step import Signal
+from harpoon.core.visit import Ref
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import NotFound
 from harpoon.model.run import Status

@@ -6,7 +6,7 @@ from dataclasses import replace
 from harpoon.control.attempt_jobs import Once, job_name, owner_of
 from harpoon.control.connector_port import Order
 from harpoon.control.records import manifest_of
-from harpoon.core.run import Ref
+from harpoon.core.visit import Ref
 from harpoon.kit import codec
 from harpoon.model.command import StartTask
 from harpoon.model.instance import Holder

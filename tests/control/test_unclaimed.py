@@ -11,9 +11,9 @@ import pytest
 
 from harpoon.control.bookings import Bookings
 from harpoon.control.controller import Controller
-from harpoon.control.explaining import explain_task
 from harpoon.control.standings import standings_of
 from harpoon.control.standstill import standstill
+from harpoon.control.task_whys import explain_task
 from harpoon.control.unclaimed import Unclaimed
 from harpoon.control.view import ACTUAL, DISOWNED, View, placement_key
 from harpoon.core.standing import Standing

@@ -13,7 +13,7 @@ from harpoon.control.draft import Draft
 from harpoon.control.orders import MOVED, OVER, BeatOrder, ClaimOrder, CloseOrder, Granted, Refusal
 from harpoon.control.work import WorkExchange
 from harpoon.core.pace import Pace
-from harpoon.core.run import Attempt, Ref
+from harpoon.core.visit import Attempt, Ref
 from harpoon.kit.errors import Unavailable
 from harpoon.model.instant import Instant
 from harpoon.model.operation import Concurrency

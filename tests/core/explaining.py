@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import hypothesis.strategies as st
 
+from harpoon.core.case import Case
 from harpoon.core.fleet import Fleet
 from harpoon.core.held import Unmet
 from harpoon.core.place import place
 from harpoon.core.standing import Standing
-from harpoon.core.waits import Case
 from harpoon.model.agent import Agent, Capacity, Cordon, LinkState
 from harpoon.model.dependency import Dependency
 from harpoon.model.instant import Instant

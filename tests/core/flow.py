@@ -10,8 +10,9 @@ from harpoon.core.flaws import OUTPUTS, values_of
 from harpoon.core.fold import fold
 from harpoon.core.graph import Graph, compile_graph, nodes_of
 from harpoon.core.repairing import Audit, Value
-from harpoon.core.run import Ref, begin
+from harpoon.core.run import begin
 from harpoon.core.step import Result, Signal
+from harpoon.core.visit import Ref
 from harpoon.core.wiring import wire
 from harpoon.kit.expression import Names, compile_template
 from harpoon.model.foreach import Foreach

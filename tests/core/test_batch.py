@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from harpoon.core.batch import Batched, expires_ms, is_over, judge, note, roll_batch, spent, spent_of
+from harpoon.core.batch import expires_ms, is_over, judge, note, spent, spent_of
+from harpoon.core.batch_roll import Batched, roll_batch
 from harpoon.core.eviction import UNLIMITED
 from harpoon.core.standing import Standing
 from harpoon.model.batch import BatchRecord, Ending, SlotResult

@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 from harpoon.core.batch_waits import batched
+from harpoon.core.case import Case
 from harpoon.core.held import Unmet
 from harpoon.core.plan import Outset, foretell
 from harpoon.core.quota import room, use_of
 from harpoon.core.standing import Standing
-from harpoon.core.waits import Case
 from harpoon.core.why import explain, explain_on
 from harpoon.model.batch import BatchRecord, Ending, SlotResult
 from harpoon.model.dependency import Dependency

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harpoon.core.batch import judge, note, roll_batch
+from harpoon.core.batch import judge, note
+from harpoon.core.batch_roll import roll_batch
 from harpoon.core.standing import Standing
 from harpoon.model.batch import BatchRecord, Ending
 from harpoon.model.job import Job, OnLost

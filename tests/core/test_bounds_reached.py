@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harpoon.core.bounds import bounds
 from harpoon.core.graph import member_of
-from harpoon.core.run import Progress
+from harpoon.core.visit import Progress
 from tests.core.adversary import Play, any_workflow
 from tests.core.flow import T0
 

@@ -16,7 +16,7 @@ from harpoon.core.sessions import Sessions
 from harpoon.kit.errors import Invalid
 from harpoon.model.http import Http, SecretHeader
 from harpoon.model.operation import Operation
-from harpoon.model.run_shown import VisitState
+from harpoon.model.visit_shown import VisitState
 from harpoon.model.why import ReasonCode
 from tests.core.flow import T0, Flow, _edges, ms, retry, spec
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from harpoon.core.case import Case
 from harpoon.core.held import Unmet, hold_back
 from harpoon.core.members import members, numbered, sized, unmet_by
 from harpoon.core.place import place
 from harpoon.core.rollout import rollout
 from harpoon.core.standing import Standing
-from harpoon.core.waits import Case
 from harpoon.core.why import explain
 from harpoon.model.dependency import Dependency
 from harpoon.model.job import JobType, OnLost, Spec, Update

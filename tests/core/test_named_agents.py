@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from harpoon.core.batch import roll_batch
+from harpoon.core.batch_roll import roll_batch
+from harpoon.core.case import Case
 from harpoon.core.foretold import Outset
 from harpoon.core.held import Unmet, hold_back
 from harpoon.core.members import pinned
@@ -13,7 +14,6 @@ from harpoon.core.plan import foretell
 from harpoon.core.preempt import AGENTS_MAX
 from harpoon.core.quota import use_of
 from harpoon.core.standing import Standing
-from harpoon.core.waits import Case
 from harpoon.core.why import explain, explain_on
 from harpoon.model.agent import LinkState
 from harpoon.model.batch import BatchRecord, SlotResult
@@ -23,19 +23,7 @@ from harpoon.model.namespace import Use
 from harpoon.model.rules import PlacementRules
 from harpoon.model.task import TaskState
 from harpoon.model.why import ReasonCode
-from tests.builders import (
-    T0,
-    a_batch,
-    a_cordon,
-    a_job,
-    a_link,
-    a_placement,
-    a_task,
-    a_task_id,
-    a_want,
-    an_agent,
-    at,
-)
+from tests.builders import T0, a_batch, a_cordon, a_job, a_link, a_placement, a_task, a_task_id, a_want, an_agent, at
 from tests.core.placing import a_fleet, others
 
 NOW = at(10)

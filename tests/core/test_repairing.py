@@ -196,9 +196,14 @@ def test_an_operation_that_was_never_opened_is_not_retried():
         "unopened",
         "b was never opened in this run; retry from an operation that was",
     )
-    assert refused(flow, flow.retry_from, "x")[0] == "unknown"
+    assert refused(flow, flow.retry_from, "x") == ("unknown", "workflow refund has no operation 'x'; there is a, b")
     assert refused(flow, flow.set_to, "b")[0] == "unopened"
     assert refused(flow, flow.set_to, "a", visit=2) == ("unopened", "visit 2 of a was never opened in this run")
+
+
+def test_an_operation_that_is_misspelt_is_told_what_was_meant():
+    flow = begun(spec(pay_back=work()))
+    assert refused(flow, flow.retry_from, "pay_bakc")[1].endswith("; did you mean 'pay_back'?")
 
 
 def test_a_visit_is_closed_by_hand_and_what_follows_follows():

@@ -1,6 +1,7 @@
 """What many runs came to together, counted by hand."""
 
 import random
+from dataclasses import replace
 
 from harpoon.core.chronicle import read
 from harpoon.core.report import FAILURES_SHOWN, Report, spread
@@ -71,6 +72,12 @@ def test_runs_are_counted_by_workflow_with_how_they_ended():
     assert [one.reason for one in ship.failures] == ["no reason was told"]
     assert report.groups(1) == ((refund,), 1)
     assert (refund.queue, refund.work, refund.attempts) == (None, None, 0)
+
+
+def test_a_fork_took_the_time_since_it_was_forked():
+    report = Report(By.WORKFLOW)
+    report.count(replace(header("r1b", took=90_000), origin="r1", forked_ms=T0 + 80_000))
+    assert report.groups(1)[0][0].took == Durations(count=1, p50_ms=10_000, p95_ms=10_000, max_ms=10_000)
 
 
 def test_attempts_are_counted_where_runs_were_looked_into():

@@ -11,7 +11,7 @@ from harpoon.core.run_groups import UNKNOWN, Most, Plot
 from harpoon.core.run_picture import attempts, measures, signals, span_ms_of, visits
 from harpoon.model.label import Member
 from harpoon.model.run import Status
-from harpoon.model.run_shown import VisitState
+from harpoon.model.visit_shown import VisitState
 from tests.core.flow import begun, each, spec, work
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED, TOKEN, a_plot, a_spec
 from tests.workflows import a_workflow
@@ -31,7 +31,7 @@ FLOW = a_workflow(
     [
         (1, "pay_back", VisitState.READY, "a worker that offers payments.refund", 3_600_000),
         (2, "pay_back", VisitState.RUNNING, "", 30_010),
-        (3, "pay_back", VisitState.RETRYING, "its attempt 2, at 2026-09-21T14:13:21Z, after fail", 3_601_020),
+        (3, "pay_back", VisitState.RETRYING, "its attempt 2, at 2026-09-21T14:13:21Z, after fail: no funds", 3_601_020),
         (6, "pay_back", VisitState.CLOSED, "", None),
         (8, "wait_human", VisitState.WAITING, "signal decision with key o-1", 14_401_400),
     ],
@@ -43,6 +43,15 @@ def test_a_visit_is_shown_as_it_stands(
     one = next(one for one in shown if one.op == op)
     assert (one.state, one.waits_for, left) == (state, waits_for, 0)
     assert one.due_ms == (None if due is None else BEGAN_MS + due)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [("", "after fail"), ("no funds", "after fail: no funds"), ("x" * 201, f"after fail: {'x' * 200}…")],
+)
+def test_a_retry_says_in_short_why(error: str, told: str) -> None:
+    (visit,) = read([*REFUNDED[:2], REFUNDED[2]._replace(error=error)]).visits.values()
+    assert run_picture.after(visit) == told
 
 
 def test_a_retry_that_is_due_may_be_claimed() -> None:

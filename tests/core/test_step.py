@@ -4,9 +4,9 @@ import pytest
 
 from harpoon.core import step
 from harpoon.core.event import Closed, Ended, Fired
-from harpoon.core.run import Ref
 from harpoon.core.step import MISTAKES, Refused, Result
 from harpoon.core.stepping import ERROR_MAX, OPENED_BYTES_MAX
+from harpoon.core.visit import Ref
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed
 from tests.core.flow import (

@@ -6,8 +6,8 @@ from harpoon.core import step
 from harpoon.core.dues import next_due_ms
 from harpoon.core.event import dump, load
 from harpoon.core.fold import fold
-from harpoon.core.run import Ref
 from harpoon.core.step import Result
+from harpoon.core.visit import Ref
 from tests.core.flow import Flow, await_signal, begun, spec, wired, work
 
 

@@ -20,9 +20,9 @@ from harpoon.core.moving import objections
 from harpoon.core.outlook import outlook, skipped
 from harpoon.core.repair import REPAIRS_MAX
 from harpoon.core.repairing import Audit, Value
-from harpoon.core.run import Ref
 from harpoon.core.step import Refused, Result, Signal
 from harpoon.core.stepping import EVENTS_MAX
+from harpoon.core.visit import Ref
 from harpoon.model.label import ALWAYS_OFFERED, CANCELLED, EXHAUSTED, FAILURES
 from harpoon.model.run import Status
 from harpoon.model.workflow import OnFailed

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from harpoon.core import waits, why
+from harpoon.core.case import Case
 from harpoon.core.fleet import Fleet
 from harpoon.core.held import NoSecret, Unmet
 from harpoon.core.place import place
 from harpoon.core.standing import Brake, Standing
-from harpoon.core.waits import Case
 from harpoon.core.why import explain, explain_on
 from harpoon.model.agent import LinkState
 from harpoon.model.dependency import Dependency

@@ -10,7 +10,7 @@ from harpoon.control import pen
 from harpoon.control.orders import ClaimOrder, CloseOrder, Granted
 from harpoon.control.run_reader import events_of
 from harpoon.core.event import Closed
-from harpoon.core.run import Ref
+from harpoon.core.visit import Ref
 from harpoon.model.run import Status
 from harpoon.store.url import EtcdUrl
 from tests.control.stage import Stage

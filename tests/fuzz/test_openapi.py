@@ -1,6 +1,7 @@
 """Requests made from the server's own OpenAPI document, right ones and wrong ones, sent to a real server with an agent.
 
-``HARPOON_FUZZ_EXAMPLES`` is how many of each operation; making them takes most of the time.
+``HARPOON_FUZZ_EXAMPLES`` is how many of each operation, ``HARPOON_FUZZ_PHASES`` are schemathesis' phases. That of
+coverage, which tries each limit of each field of each operation, takes minutes: it is left to `make fuzz`.
 """
 
 import json
@@ -18,8 +19,9 @@ from tests.fuzz.target import GROWTH_BYTES, STALL_S, TOKEN, Bystander, GuardedCl
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 EXAMPLES = int(os.environ.get("HARPOON_FUZZ_EXAMPLES", "8"))
+PHASES = os.environ.get("HARPOON_FUZZ_PHASES", "examples,fuzzing,stateful")
 #: What is sent at least, with the fewest examples.
-REQUESTS_MIN = 3000
+REQUESTS_MIN = 1000
 #: The same requests are made each time; a collection of garbage does not fall on the same one again.
 TRIES = 2
 HERE = Path(__file__).parent
@@ -48,6 +50,7 @@ def fuzz(cluster: Fuzzed, report: Path) -> subprocess.CompletedProcess[str]:
         *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
         *("--config-file", str(HERE / "schemathesis.toml"), "run", f"{cluster.url}/v1/openapi.json"),
         *("--header", f"Authorization: Bearer {TOKEN}", "--max-examples", str(EXAMPLES)),
+        *("--phases", PHASES),
         *("--report-json-path", str(report), "--no-color"),
         # It has no end; what it is asked with is tested in test_requests.
         *("--exclude-path", "/v1/watch"),

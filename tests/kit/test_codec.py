@@ -432,6 +432,16 @@ def test_the_members_of_a_union_are_no_part_of_the_pointer() -> None:
     assert ("/either", "expected text, got a number; put it in quotes") in told
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    on: Literal[True] | None = None
+
+
+def test_true_is_written_as_in_json() -> None:
+    with pytest.raises(Invalid, match="/on: expected true, got false"):
+        decode(Switch, b'{"on":false}')
+
+
 def test_what_has_no_plain_words_is_told_in_the_library_s() -> None:
     with pytest.raises(Invalid) as caught:
         decode(Zoo, b'{"seen":3,"pair":[1,"2"]}')

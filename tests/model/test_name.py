@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harpoon.model.name import check_name, check_port_name, check_tags, check_variable
+from harpoon.model.run_orders import RunStart
 from harpoon.model.run_repairs import RunFork
-from harpoon.model.run_shown import RunStart
 from harpoon.model.task import Number, Placement, TaskState, parse_task_id, task_id
 from harpoon.model.token import Token
 

@@ -30,7 +30,7 @@ from harpoon.model.header import Header
 from harpoon.model.instance import Holder
 from harpoon.model.manifest import Manifest
 from harpoon.model.receipt import Receipt
-from harpoon.model.run_shown import RunCancel, RunStart, SignalOrder
+from harpoon.model.run_orders import RunCancel, RunStart, SignalOrder
 from harpoon.model.work import WorkLook, WorkRequest
 from harpoon.model.workflow import WorkflowManifest
 from harpoon.store.memory import MemoryStore

@@ -238,12 +238,13 @@ def in_background(work) -> tuple[threading.Thread, list]:
     return thread, results
 
 
+@pytest.mark.timeout(240)
 def test_a_rolling_restart_fails_no_request_tells_each_change_once_and_moves_agents_at_once(whole: Fleet) -> None:
     clients = [Client(whole, f"load{number}") for number in range(3)]
     watching, followed = in_background(
         # As long as the restarts of all servers, one after the other, beside whatever else runs.
         lambda: follow(
-            AnyServer(whole), QUERY, NDJSON, lambda event: ("job", "default/mark") in event.keys, within_s=80
+            AnyServer(whole), QUERY, NDJSON, lambda event: ("job", "default/mark") in event.keys, within_s=160
         )
     )
     for client in clients:
@@ -267,13 +268,13 @@ def test_a_rolling_restart_fails_no_request_tells_each_change_once_and_moves_age
     for client in clients:
         client.join(30)
     until = whole.put_job("mark", 0)["revision"]
-    watching.join(30)
+    watching.join(60)
     assert [client.problems for client in clients] == [[], [], []]
     assert all(client.asked > 100 for client in clients)
     [found] = followed
     judge(whole, found, until, [one for client in clients for one in client.acknowledged])
     # All this shares a few cores, so one hand-over may have to wait for them; none may have waited for a lease to end.
-    assert statistics.median(spans.values()) < 0.5
+    assert statistics.median(spans.values()) < TTL_S / 5
     assert max(spans.values()) < TTL_S / 2
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harpoon.client import Client
-from harpoon.client.watch import RunSelection
+from harpoon.client.watch import RunSelection, Selection
 from tests.system.cluster import Cluster
 from tests.workflows import a_workflow
 
@@ -25,7 +25,8 @@ EVENTS = STEPS + 2
 async def watched(client: Client, run: str | None, last: int, begun: asyncio.Event) -> list[dict[str, Any]]:
     """The events of a watch, until one run has had its last."""
     told: list[dict[str, Any]] = []
-    async for batch in client.follow(RunSelection(namespace="default", run=run)):
+    one, all_ = RunSelection(namespace="default", run=run), Selection(kinds=("workflows", "runs", "attempts"))
+    async for batch in client.follow(all_ if run is None else one):
         for one in batch:
             begun.set()
             told += one.message.get("events", ())

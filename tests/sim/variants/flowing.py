@@ -3,7 +3,7 @@
 from typing import Final
 
 from harpoon.control import conductor, draft, ledger, pen, starts, timers
-from harpoon.core import dues, expiry, fold, opening, sessions, signalling, step, stepping
+from harpoon.core import dues, expiry, fold, opening, sessions, signalling, step, stepping, visiting
 from tests.sim.variants.variant import Edit, Variant
 
 _CONDUCTED: Final = frozenset({"S5", "S6", "S7", "S8", "S9"})
@@ -43,19 +43,19 @@ FLOWING: Final = (
         name="join_fires_after_one",
         says="A join fires as soon as one of its members has occurred.",
         kills=frozenset({"S8"}),
-        edits=(Edit(fold._occur, "if len(members) < len(trigger.members):", "if False:"),),
+        edits=(Edit(visiting._occur, "if len(members) < len(trigger.members):", "if False:"),),
     ),
     Variant(
         name="join_remembers",
         says="A join fires each time one of its members occurs, once all have.",
         kills=frozenset({"S8"}),
-        edits=(Edit(fold._occur, "del run.occurred[trigger.index]", "pass"),),
+        edits=(Edit(visiting._occur, "del run.occurred[trigger.index]", "pass"),),
     ),
     Variant(
         name="edge_fires_twice",
         says="A closing fires its edges twice.",
         kills=frozenset({"S8"}),
-        edits=(Edit(fold._occur, "run.pending.append(trigger.index)", "run.pending.extend([trigger.index] * 2)"),),
+        edits=(Edit(visiting._occur, "run.pending.append(trigger.index)", "run.pending.extend([trigger.index] * 2)"),),
     ),
     Variant(
         name="visits_not_bounded",
@@ -111,7 +111,7 @@ FLOWING: Final = (
         kills=frozenset({"S6"}),
         edits=(
             Edit(fold._take, "kept = run.kept.pop(id_)", "return run.kept[id_]"),
-            Edit(fold._wait_no_more, "del waits[key]", "waits.pop(key, None)"),
+            Edit(visiting._wait_no_more, "del waits[key]", "waits.pop(key, None)"),
         ),
     ),
     Variant(
@@ -208,7 +208,7 @@ FLOWING: Final = (
         name="tokens_begin_anew",
         says="Each conductor counts its claims from one, and says nothing else of them.",
         kills=frozenset({"S7"}),
-        edits=(Edit(conductor.Conductor.__init__, "{incarnation}.{ledger.hold.sealed}.", "{incarnation}."),),
+        edits=(Edit(conductor._token_begin, "{incarnation}.{ledger.hold.sealed}.", "{incarnation}."),),
     ),
     Variant(
         name="adopted_without_a_heartbeat",

@@ -4,7 +4,7 @@ from typing import Final
 
 from harpoon.control.batches import Batches
 from harpoon.control.scheduler import Scheduler
-from harpoon.core import batch, members
+from harpoon.core import batch, batch_roll, members
 from tests.sim.variants.variant import CONVERGES, Edit, Variant
 
 TOILING: Final = (
@@ -50,7 +50,7 @@ TOILING: Final = (
         kills=frozenset({"S24"}),
         edits=(
             Edit(
-                batch._Turn.choose,
+                batch_roll._Turn.choose,
                 "room = self._rules.parallel - self._busy - lingering",
                 "room = self._rules.parallel - self._busy",
             ),
@@ -62,7 +62,9 @@ TOILING: Final = (
         kills=frozenset({"S25"}),
         edits=(
             Edit(
-                batch._Turn._open, "result.attempts >= self._rules.attempts", "result.attempts > self._rules.attempts"
+                batch_roll._Turn._open,
+                "result.attempts >= self._rules.attempts",
+                "result.attempts > self._rules.attempts",
             ),
             Edit(batch._spent, "one.attempts >= rules.attempts", "one.attempts > rules.attempts"),
         ),
@@ -71,7 +73,7 @@ TOILING: Final = (
         name="complete_is_tried_again",
         says="A slot that is complete is placed as long as it has attempts left.",
         kills=frozenset({"S23"}),
-        edits=(Edit(batch._Turn._open, "result.is_complete or ", ""),),
+        edits=(Edit(batch_roll._Turn._open, "result.is_complete or ", ""),),
     ),
     Variant(
         name="placed_by_an_old_record",
@@ -97,7 +99,7 @@ TOILING: Final = (
         kills=frozenset({"S25"}),
         edits=(
             Edit(
-                batch.roll_batch,
+                batch_roll.roll_batch,
                 "if not (job.is_terminating or record.outcome or judge(job, record, now).outcome):",
                 "if not job.is_terminating:",
             ),
@@ -107,14 +109,18 @@ TOILING: Final = (
         name="run_before_is_kept",
         says="A job that starts over keeps what still runs of the run before.",
         kills=frozenset({*CONVERGES, "L9"}),
-        edits=(Edit(batch._Turn._why_gone, "if not _is_of_run(job, placement):", "if False:"),),
+        edits=(Edit(batch_roll._Turn._why_gone, "if not is_of_run(job, placement):", "if False:"),),
     ),
     Variant(
         name="deadline_passed_unseen",
         says="A deadline that passed while nobody scheduled is none any more.",
         kills=frozenset({"L9"}),
         edits=(
-            Edit(batch.judge, "_left(job, now) <= _NOTHING:", "-timedelta(seconds=2) < _left(job, now) <= _NOTHING:"),
+            Edit(
+                batch.judge,
+                "time_left(job, now) <= _NOTHING:",
+                "-timedelta(seconds=2) < time_left(job, now) <= _NOTHING:",
+            ),
         ),
     ),
     Variant(

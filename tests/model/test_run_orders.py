@@ -2,7 +2,7 @@
 
 import pytest
 
-from harpoon.model.run_shown import REASON_MAX, STARTS_MAX, RunCancel, RunStart, RunStarts
+from harpoon.model.run_orders import REASON_MAX, STARTS_MAX, RunCancel, RunStart, RunStarts
 
 
 def test_one_request_starts_one_run_at_least_and_a_thousand_at_most() -> None:

@@ -1,28 +1,24 @@
-"""A server process and an agent process: from settings to a clean end."""
+"""A server: what one life of an instance is made of, and how it is kept until it is to end.
+
+The process around it is `harpoon.service.process`.
+"""
 
 import asyncio
 import gc
-import resource
-import signal
 import socket
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import aiohttp
 import structlog
 
-from harpoon.agent import daemon
 from harpoon.agent.client import AgentClient
-from harpoon.agent.settings import AgentSettings
 from harpoon.api.app import make_app
-from harpoon.api.closed import serve_closed
 from harpoon.api.doors import Doors
 from harpoon.api.site import own_socket, run_site
 from harpoon.client.outward import OutwardCaller
@@ -41,21 +37,17 @@ from harpoon.control.sharing import Sharing, homes_of
 from harpoon.control.work import WorkExchange
 from harpoon.kit.clock import SystemClock, system_random
 from harpoon.kit.destination import Guard
-from harpoon.kit.errors import HarpoonError, Invalid, NotFound, Unavailable, leaves
-from harpoon.kit.fast import run_fast
+from harpoon.kit.errors import Invalid, NotFound, leaves
 from harpoon.kit.lag import watch_lag
-from harpoon.kit.logs import configure_logs
 from harpoon.kit.loop import Pace
-from harpoon.kit.news import News
 from harpoon.model.name import TaskId
 from harpoon.store.cluster import Cluster
 from harpoon.store.opening import open_store
 from harpoon.store.past.recorder import Recorder
-from harpoon.store.port import Renewal, RolledBack, Store, StoreUnavailable, Trouble
+from harpoon.store.patience import PAUSE_S, Patience
+from harpoon.store.port import Renewal, RolledBack, Store
 from harpoon.store.url import EtcdUrl
 
-#: Open files: a server has a socket for each agent and watcher, an agent some for each task.
-OPEN_FILES: Final = 65_536
 #: Of what a task wrote last, a failure keeps so much as evidence.
 EVIDENCE_LINES: Final = 10
 #: Connections to agents are few and long; the default of 100 would make the 101st agent wait for ever.
@@ -67,53 +59,10 @@ GC_THRESHOLDS: Final = (2_000, 4, 10_000)
 #: Seconds that a thread which could go on waits for the one that computes. A commit takes the interpreter some times,
 #: and keeping leases alive does: neither is to wait the usual 5 ms each time.
 SWITCH_S: Final = 0.0005
-
 #: A store is waited for so long at the start; then a supervisor is to know, which starts the server again.
 START_WITHIN: Final = timedelta(seconds=30)
-#: Pause before a store is tried again, growing from the first to the second.
-PAUSE_S: Final = (0.1, 2.0)
-#: What no waiting mends.
-_FOR_A_PERSON: Final = frozenset({Trouble.DENIED, Trouble.UNFIT})
 
-T = TypeVar("T")
 _log = structlog.get_logger(__name__)
-
-
-def run_server(settings: ServerSettings) -> int:
-    """Run a server until it is told to stop; return the process's exit code."""
-
-    async def serve(stop: asyncio.Event) -> None:
-        if settings.is_tied:
-            # Nothing is ever written there: it is readable when it ends.
-            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
-        await serve_server(settings, stop=stop, ready=lambda url: _log.info("server_ready", url=url))
-
-    return _run(serve, instance=settings.instance if settings.is_sharing else "")
-
-
-def run_agent(settings: AgentSettings) -> int:
-    """Run an agent until it is told to stop; return the process's exit code. Its tasks run on."""
-
-    async def serve(stop: asyncio.Event) -> None:
-        await daemon.serve(settings, clock=SystemClock(), rng=system_random(), stop=stop)
-
-    return _run(serve)
-
-
-def run_history(directory: Path, listen: Listen) -> int:
-    """Answer from a history that nobody writes, until told to stop; return the process's exit code."""
-
-    async def serve(stop: asyncio.Event) -> None:
-        await serve_closed(
-            directory,
-            listen.host,
-            listen.port,
-            clock=SystemClock(),
-            stop=stop,
-            ready=lambda port: _log.info("history_ready", url=Listen(listen.host, port).url),
-        )
-
-    return _run(serve)
 
 
 async def serve_server(settings: ServerSettings, *, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
@@ -157,49 +106,6 @@ class _House:
     own: socket.socket | None
     #: Keeps the history, if one is kept.
     recorder: Recorder | None
-
-
-class Patience:
-    """How long a store that is away is waited for: to begin with for a span, once it was there for ever."""
-
-    def __init__(self, span: timedelta, stop: asyncio.Event) -> None:
-        self.stop = stop
-        self._span = span
-        self._until: float | None = asyncio.get_running_loop().time() + span.total_seconds()
-        self._news = News()
-
-    async def insist(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Do what needs the store, again and again until it succeeds; None: the process is told to stop.
-
-        Raises:
-            Unavailable: The store was away for too long.
-            StoreUnavailable: Waiting does not help.
-        """
-        pause_s = PAUSE_S[0]
-        while not self.stop.is_set():
-            try:
-                return await work()
-            except StoreUnavailable as error:
-                self._consider(error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self.stop.wait()
-            pause_s = min(2 * pause_s, PAUSE_S[1])
-        return None
-
-    def rely(self) -> None:
-        """Wait for ever from now on: the store was there."""
-        self._until = None
-        self._news.forget()
-
-    def _consider(self, error: StoreUnavailable) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._until is not None and (error.trouble in _FOR_A_PERSON or not self._span):
-            raise error
-        if self._until is not None and now >= self._until:
-            raise Unavailable(f"the store could not be used for {self._span.seconds} s: {error}") from error
-        if self._news.is_news(str(error), now):
-            _log.warning("waiting_for_store", reason=str(error))
 
 
 async def _serve(
@@ -404,35 +310,3 @@ async def _open_doors(house: _House, ready: Callable[[str], None]) -> None:
     host, port = house.settings.listen
     app = make_app(house.doors)
     await run_site(app, host, port, own=house.own, on_ready=lambda port: ready(Listen(host, port).url))
-
-
-def _run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, instance: str = "") -> int:
-    """Run ``serve`` on the fastest loop there is until SIGTERM or SIGINT."""
-    log = configure_logs(sys.stderr.buffer, **({"instance": instance} if instance else {}))
-    _raise_limit_of_open_files()
-
-    async def main() -> int:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        errors: list[BaseException] = []
-        try:
-            await serve(stop)
-        except* (HarpoonError, StoreUnavailable, OSError) as group:
-            errors = leaves(group)
-        for error in errors:
-            _log.error("stopped", reason=str(error))
-        return 1 if errors else 0
-
-    try:
-        return run_fast(main())
-    finally:
-        log.flush()
-
-
-def _raise_limit_of_open_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -7,15 +7,14 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from harpoon import service
 from harpoon.kit.errors import Unavailable
-from harpoon.service import Patience
+from harpoon.store.patience import Patience
 from harpoon.store.port import StoreUnavailable, Trouble
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "PAUSE_S", (0.001, 0.01))
+    monkeypatch.setattr("harpoon.store.patience.PAUSE_S", (0.001, 0.01))
 
 
 def failing(times: int, trouble: Trouble = Trouble.UNREACHABLE) -> Callable[[], Awaitable[str]]:
