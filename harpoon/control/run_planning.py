@@ -131,7 +131,7 @@ async def _batch(view: View, reader: RunReader, manifest: BatchManifest, drafts:
     action = BatchAction.START
     if status is not None:
         action = BatchAction.UNCHANGED if body_hash == hash_of(manifest) else BatchAction.REFUSE
-    taken = f"run {metadata.name} was started by something else; make another name"
+    taken = f"something else was started under the name {metadata.name} before; give this batch another metadata.name"
     return BatchPlan(
         namespace=metadata.namespace,
         batch=metadata.name,

@@ -125,7 +125,7 @@ async def test_a_batch_is_started_once_and_its_name_is_its_own() -> None:
         [told] = (await plan(rig, a_batch(items=["a"])))["batches"]
         assert (told["action"], told["refusal"]) == (
             "refuse",
-            "run resize was started by something else; make another name",
+            "something else was started under the name resize before; give this batch another metadata.name",
         )
 
 

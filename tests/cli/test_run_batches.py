@@ -88,7 +88,7 @@ def test_a_plan_says_what_a_batch_would_start(terminal: Terminal, server: FakeSe
 def test_a_batch_whose_name_is_taken_is_refused_by_a_plan(
     terminal: Terminal, server: FakeServer, manifest: str
 ) -> None:
-    why = "run resize was started by something else; make another name"
+    why = "something else was started under the name resize before; give this batch another metadata.name"
     server.tell(
         "POST /v1/plan", planned(a_batch_plan(action="refuse", refusal=why, status="failed"), has_changes=False)
     )
