@@ -8,6 +8,7 @@ disk. A step is an attempt that is claimed and closed, both durable; the claim g
 
 import asyncio
 import gc
+import random
 import resource
 import shutil
 import statistics
@@ -87,7 +88,8 @@ def rows() -> list[Row]:
         ("  the loop held by it, longest", f"{found['fire_hold']:.0f} ms", "", "≤ 20 ms"),
         (f"memory of an open run, of {MANY:,}", f"{kept:,.0f} bytes", "", "≤ 5,000"),
     ]
-    told += [_graph_row(name, graph) for name, graph in (("in a row", chain(LARGE)), ("side by side", wide(LARGE - 2)))]
+    graphs = (("in a row", chain(LARGE)), ("side by side", wide(LARGE - 2)), ("of 50,000 edges", dense(LARGE)))
+    told += [_graph_row(name, graph) for name, graph in graphs]
     if shutil.which("etcd"):
         with etcd() as url:
             found = _run(_etcd(url))
@@ -250,6 +252,18 @@ def wide(width: int) -> WorkflowSpec:
     operations["first"] = Operation(worker="w", next={"done": tuple(names)})
     operations["last"] = Operation(worker="w", needs=tuple(names))
     return WorkflowSpec(operations=operations)
+
+
+def dense(size: int) -> WorkflowSpec:
+    """Operations of which each needs five of those before it, wherever these stand."""
+    chance = random.Random(1)
+    before = [chance.sample(range(number), min(number, 5)) for number in range(size)]
+    return WorkflowSpec(
+        operations={
+            f"n{number}": Operation(worker="w", needs=tuple([f"n{one}" for one in needed]))
+            for number, needed in enumerate(before)
+        }
+    )
 
 
 async def _sqlite(folder: Path) -> dict[str, float]:

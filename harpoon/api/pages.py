@@ -59,6 +59,8 @@ class Listed:
     items: Sequence[Any]
     #: Makes the JSON of one item, perhaps minutes later, so of nothing but the item and what never changes.
     encode: Callable[[Any], bytes]
+    #: Whether an item is so large that this is done beside the loop.
+    is_large: Callable[[Any], bool] = lambda _: False
     #: Members of the answer beside the usual ones: name → JSON.
     more: dict[str, bytes] = field(default_factory=dict)
 
@@ -217,7 +219,7 @@ async def _encoded(listed: Listed, start: int, limit: int, *, most_bytes: int | 
     encoded: list[bytes] = []
     total = 0
     for place, item in zip(count(1), _from(listed.items, start, limit), strict=False):
-        one = listed.encode(item)
+        one = await asyncio.to_thread(listed.encode, item) if listed.is_large(item) else listed.encode(item)
         total += len(one)
         if most_bytes is not None and encoded and total > most_bytes:
             break

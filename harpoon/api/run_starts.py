@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from harpoon.api.answer import answer
-from harpoon.api.body import decode, read_json
+from harpoon.api.body import SMALL_BYTES, decode, read_json
 from harpoon.api.doors import DOORS
 from harpoon.api.errors import to_problem
 from harpoon.api.holders import at_holder, holder, pass_on, status_of
@@ -40,11 +40,18 @@ async def start_run(request: web.Request) -> web.Response:
     """
     namespace = path_name(request, "ns")
     body = await read_json(request)
-    raw, _ = strict.read(body)
+    is_large = len(body) > SMALL_BYTES
+    raw, _ = await asyncio.to_thread(strict.read, body) if is_large else strict.read(body)
     if isinstance(raw, dict) and _MANY in raw:
         return await _start_many(request, namespace, body)
     order = await decode(request, RunStart, body)
-    start = named(order, namespace, check_key(request))
+    key = check_key(request)
+
+    def name() -> tuple[Named, bytes]:
+        start = named(order, namespace, key)
+        return start, orjson.dumps(start.sent(orjson.loads(body)))
+
+    start, sent = await asyncio.to_thread(name) if is_large else name()
 
     async def here(conductor: Conductor) -> web.Response:
         told = (await start_all(workflows_of(request), conductor, namespace, [start]))[0]
@@ -53,7 +60,7 @@ async def start_run(request: web.Request) -> web.Response:
         shown = await shown_begun(request, conductor, told)
         return answer(request, codec.dump_full(shown), status=201 if told.is_new else 200)
 
-    return await at_holder(request, start.key(namespace), here, body=orjson.dumps(start.sent(orjson.loads(body))))
+    return await at_holder(request, start.key(namespace), here, body=sent)
 
 
 def workflows_of(request: web.Request) -> Workflows:

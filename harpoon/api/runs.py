@@ -43,6 +43,10 @@ from harpoon.model.run_watched import RunsWatchEvent, RunWatchEvent
 from harpoon.model.visit_shown import AttemptList, ItemList, ItemStatus
 from harpoon.model.why import Why
 
+#: Visits and operations of a run that are written on the loop; of more, it would be held for too long.
+_SMALL: Final = 500
+#: Likewise of what it was given, and came to.
+_SMALL_BYTES: Final = 64 << 10
 _PARKED: Final = Parameter("parked", FLAG, "Only runs in which a failure is parked, until somebody repairs it.")
 _PARENT: Final = Parameter("parent", TEXT, "Only the runs that this run has started by calls.")
 _SUB_RUNS: Final = Parameter("sub_runs", FLAG, "Also runs that runs have started; without it, those of users alone.")
@@ -113,7 +117,9 @@ async def get_run(request: web.Request) -> web.StreamResponse:
         await run_changed(request, namespace, run, header)
     revision = await doors.store.revision()
     detail = await status_of(request).detail(namespace, run)
-    return answer(request, codec.dump_full(detail), revision=revision)
+    is_small = len(detail.visits) + len(detail.operations) <= _SMALL and detail.measures.bytes.actual <= _SMALL_BYTES
+    shown = codec.dump_full(detail) if is_small else await asyncio.to_thread(codec.dump_full, detail)
+    return answer(request, shown, revision=revision)
 
 
 async def list_attempts(request: web.Request) -> web.Response:

@@ -15,18 +15,19 @@ from harpoon.api.pages import PAGING, Listed, answer_pages
 from harpoon.api.query import Query, has_tags, path_name
 from harpoon.api.revision import read_if_match, read_is_new
 from harpoon.api.run_starts import workflows_of
+from harpoon.control.beside import compiled, has_many
 from harpoon.control.elder_runs import elder_runs
 from harpoon.control.workflow_told import (
     bounds_json,
-    changes_of,
+    changes_json,
     check,
-    drafted,
-    outcome_of,
+    large_workflow_json,
     standing,
     standing_bounds_json,
     workflow_json,
 )
-from harpoon.control.workflows import compiled
+from harpoon.control.workflows import drafted
+from harpoon.core.graph import Graph
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, Problem
 from harpoon.model.job import Metadata
@@ -51,6 +52,7 @@ async def list_workflows(request: web.Request) -> web.Response:
             revision=view.revision,
             items=rows,
             encode=lambda row: workflow_json(view, row.value, row.mod_revision),
+            is_large=lambda row: has_many(row.value.spec),
         )
 
     return await answer_pages(request, gather)
@@ -62,7 +64,8 @@ async def get_workflow(request: web.Request) -> web.Response:
     namespace, name = path_name(request, "ns"), path_name(request, "name")
     row = workflows.get(namespace, name)
     graph = await workflows.graph(namespace, name, row.value.generation)
-    shown = workflow_json(view, row.value, row.mod_revision, await standing_bounds_json(view, namespace, name, graph))
+    bounds = await standing_bounds_json(view, namespace, name, graph)
+    shown = await large_workflow_json(view, row.value, row.mod_revision, bounds)
     return answer(request, shown, tag=row.mod_revision)
 
 
@@ -78,17 +81,19 @@ async def put_workflow(request: web.Request) -> web.Response:
         raise Invalid("If-Match and If-None-Match: * contradict each other; send one of them")
     manifest = await _read(request)
     _check_path(manifest.metadata, {"namespace": path_name(request, "ns"), "name": path_name(request, "name")})
-    bounds = await _bounds(request, manifest)
+    graph = await compiled(manifest.spec)
+    bounds = await _bounds(request, manifest, graph)
     row = standing(doors.view, manifest)
-    changes = codec.dump(changes_of(row, manifest))
+    changes = await changes_json(row, manifest)
     if Query(request).flag("dry_run"):
-        record = drafted(row, manifest, doors.clock.now().wall)
-        shown = workflow_json(doors.view, record, 0 if row is None else row.mod_revision, bounds)
-        elder = await elders_of(request, record) if outcome_of(row, manifest) is Outcome.CHANGED else ()
-        return _declared(request, outcome_of(row, manifest).value, doors.view.revision, changes, shown, elder)
-    done = await workflows.put(manifest, if_match=if_match, is_new=is_new)
-    shown = workflow_json(doors.view, done.workflow, done.revision, bounds)
-    elder = await elders_of(request, done.workflow) if done.outcome is Outcome.CHANGED else ()
+        record = await drafted(row, manifest, doors.clock.now().wall)
+        outcome = Outcome.CREATED if row is None else Outcome.CHANGED if record is not row.value else Outcome.UNCHANGED
+        shown = await large_workflow_json(doors.view, record, 0 if row is None else row.mod_revision, bounds)
+        elder = await elders_of(request, record, graph) if outcome is Outcome.CHANGED else ()
+        return _declared(request, outcome.value, doors.view.revision, changes, shown, elder)
+    done = await workflows.put(manifest, graph, if_match=if_match, is_new=is_new)
+    shown = await large_workflow_json(doors.view, done.workflow, done.revision, bounds)
+    elder = await elders_of(request, done.workflow, graph) if done.outcome is Outcome.CHANGED else ()
     return _declared(request, done.outcome.value, done.revision, changes, shown, elder, tag=done.revision)
 
 
@@ -103,20 +108,20 @@ async def delete_workflow(request: web.Request) -> web.Response:
 async def bound_workflow(request: web.Request) -> web.Response:
     """Say what any run of a workflow would come to at most, given its manifest; nothing is declared."""
     manifest = await _read(request)
-    return answer(request, await _bounds(request, manifest))
+    return answer(request, await _bounds(request, manifest, await compiled(manifest.spec)))
 
 
-async def elders_of(request: web.Request, record: WorkflowRecord) -> tuple[ElderRuns, ...]:
+async def elders_of(request: web.Request, record: WorkflowRecord, graph: Graph) -> tuple[ElderRuns, ...]:
     """Return the open runs that are on other generations of a workflow that is, or would be, declared."""
     doors, workflows = request.app[DOORS], workflows_of(request)
     if doors.runs is None:
         return ()
-    present = record.generation, await compiled(record.spec)
+    present = record.generation, graph
     return await elder_runs(doors.runs.reader, workflows.graph, record.namespace, record.name, present)
 
 
-async def _bounds(request: web.Request, manifest: WorkflowManifest) -> bytes:
-    metadata, graph = manifest.metadata, await compiled(manifest.spec)
+async def _bounds(request: web.Request, manifest: WorkflowManifest, graph: Graph) -> bytes:
+    metadata = manifest.metadata
     return await bounds_json(request.app[DOORS].view, metadata.namespace, metadata.name, graph)
 
 

@@ -3,10 +3,12 @@
 It is kept for as long as the run is: what a batch came to is told by it, also when it is over.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Final
 
 import orjson
 
@@ -20,6 +22,10 @@ from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
 from harpoon.model.batch_manifest import BatchManifest, pointer_of, workflow_of
 from harpoon.model.name import BATCH
+from harpoon.model.workflow import WorkflowSpec
+
+#: Items, or steps, of a batch that is looked at beside the loop: it would hold it for too long.
+_LARGE: Final = 50
 
 
 def key_of(manifest: BatchManifest) -> str:
@@ -42,18 +48,18 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     """
     metadata = manifest.metadata
     check_named(manifest)
+    spec, body_hash = await made_of(manifest)
     start = Start(
         namespace=metadata.namespace,
         id=metadata.name,
         workflow=BATCH,
-        body_hash=hash_of(manifest),
+        body_hash=body_hash,
         inputs={},
         tags=metadata.tags,
     )
     told: Begun | HarpoonError = Conflict("others keep changing this batch; try again")
     for _ in range(TRIES):
         with of_batch():
-            spec = workflow_of(manifest.spec)
             await check(spec)
             form = await workflows.kept(metadata.namespace, BATCH, spec)
         (told,) = await conductor.start([(start, form)])
@@ -91,7 +97,12 @@ def of_batch() -> Iterator[None]:
         raise Invalid(said, problems) from error
 
 
-def hash_of(manifest: BatchManifest) -> str:
-    """Return a hash of what a batch does: the same, however it was spelled."""
+async def made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
+    """Return what a batch does, and a hash of that: the same, however it was spelled."""
+    is_large = manifest.spec.count > _LARGE
+    return await asyncio.to_thread(_made_of, manifest) if is_large else _made_of(manifest)
+
+
+def _made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
     told = orjson.dumps(dict(manifest.metadata.tags), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]
+    return workflow_of(manifest.spec), hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]

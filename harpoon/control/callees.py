@@ -5,11 +5,11 @@ A run goes by the generations that its workflow, and all that it calls directly 
 a run holds, whoever changes what.
 """
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from harpoon.control.beside import beside, compiled
 from harpoon.control.view import GRAPHS, WORKFLOWS, View, job_key
 from harpoon.core.bounds import Bounds, bounds
 from harpoon.core.calls import calls_of, check_calls, reach
@@ -17,9 +17,6 @@ from harpoon.core.graph import Graph, compile_graph
 from harpoon.kit.errors import Conflict, Invalid
 from harpoon.model.workflow import WorkflowSpec
 from harpoon.store.port import Compare
-
-#: Operations beyond which graphs are compiled beside the loop: it would be held for too long.
-_LARGE: Final = 50
 
 #: Workflows by ``<namespace>/<name>`` as they would be: these are found before those that stand.
 Drafts = Mapping[str, WorkflowSpec]
@@ -106,7 +103,7 @@ async def check_callers(view: View, namespace: str, name: str, spec: WorkflowSpe
         assert own is not None, "it was found there"
         try:
             found = reach(caller, own, lambda one: _known(view, namespace, one, drafts))
-            await bounds_with(compile_graph(own), found)
+            await bounds_with(await compiled(own), found)
         except Invalid as error:
             raise Invalid(
                 f"workflow {caller} calls it, and would not stand any more: {error}", error.problems
@@ -125,9 +122,7 @@ async def bounds_with(graph: Graph, specs: Mapping[str, WorkflowSpec], deadline_
     Raises:
         Invalid: It is more than there may be.
     """
-    if len(graph.nodes) + sum(len(spec.operations) for spec in specs.values()) <= _LARGE:
-        return bounds_within(graph, specs, deadline_ms)
-    return await asyncio.to_thread(bounds_within, graph, specs, deadline_ms)
+    return await beside(lambda: bounds_within(graph, specs, deadline_ms), graph.spec, *specs.values())
 
 
 def bounds_within(graph: Graph, specs: Mapping[str, WorkflowSpec], deadline_ms: int | None = None) -> Bounds:

@@ -102,9 +102,12 @@ class Drawings:
         graph = seen.run.graph
         status = "paused" if seen.told.is_paused and seen.told.ended_ms is None else seen.told.status.value
         parked = [one.op for one in seen.run.incidents]
-        course = Course(run, status, seen.told, skipped(seen.run), self._clock.now().wall, parked)
-        workflow = seen.header.workflow
-        return seen.revision, await self._drawn(graph, lambda: picture(workflow, graph, course), wish)
+        workflow, open_run, now_ms = seen.header.workflow, seen.run, self._clock.now().wall
+
+        def draw() -> Picture:
+            return picture(workflow, graph, Course(run, status, seen.told, skipped(open_run), now_ms, parked))
+
+        return seen.revision, await self._drawn(graph, draw, wish)
 
     async def _drawn(self, graph: Graph, draw: Callable[[], Picture], wish: Wish) -> bytes:
         if len(graph.nodes) <= _LARGE:

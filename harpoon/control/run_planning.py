@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from harpoon.control.batch_starts import check_named, hash_of, key_of, of_batch
+from harpoon.control.batch_starts import check_named, key_of, made_of, of_batch
+from harpoon.control.beside import compiled
 from harpoon.control.callees import Drafts, bounds_with, callees_of, check_callers
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import View, job_key
-from harpoon.control.workflow_told import changes_of, check, drafted, outcome_of, standing
-from harpoon.control.workflows import compiled
+from harpoon.control.workflow_told import changes_of, check, standing
+from harpoon.control.workflows import drafted
 from harpoon.core.calls import calls_of
+from harpoon.core.graph import Graph
 from harpoon.kit.errors import Invalid, Problem
-from harpoon.model.batch_manifest import BatchManifest, Mode, workflow_of
+from harpoon.model.batch_manifest import BatchManifest, Mode
 from harpoon.model.name import BATCH
 from harpoon.model.run import Status
 from harpoon.model.run_plan import BatchAction, BatchPlan, WorkflowPlan
@@ -30,7 +32,7 @@ PLANNED_MAX: Final = 200
 _MILLISECONDS: Final = 1000
 
 #: Returns the open runs that would be on other generations of a workflow that is changed.
-Elders = Callable[[WorkflowRecord], Awaitable[tuple[ElderRuns, ...]]]
+Elders = Callable[[WorkflowRecord, Graph], Awaitable[tuple[ElderRuns, ...]]]
 
 
 def drafts_of(flows: Mapping[int, WorkflowManifest]) -> Drafts:
@@ -79,13 +81,14 @@ async def plan_workflows(
             await check_callers(view, metadata.namespace, metadata.name, spec, declared)
         declared[_key(manifest)] = spec
         row = standing(view, manifest)
-        outcome = outcome_of(row, manifest)
-        elder = await elders(drafted(row, manifest, now_ms)) if outcome is Outcome.CHANGED else ()
+        record = await drafted(row, manifest, now_ms)
+        outcome = Outcome.CREATED if row is None else Outcome.CHANGED if record is not row.value else Outcome.UNCHANGED
+        elder = await elders(record, graph) if outcome is Outcome.CHANGED else ()
         plan = WorkflowPlan(
             namespace=metadata.namespace,
             workflow=metadata.name,
             outcome=outcome,
-            changes=changes_of(row, manifest),
+            changes=await changes_of(row, manifest),
             elder_runs=elder,
         )
         told.append(plan)
@@ -123,14 +126,14 @@ async def _batch(view: View, reader: RunReader, manifest: BatchManifest, drafts:
     metadata, spec = manifest.metadata, manifest.spec
     check_named(manifest)
     with of_batch():
-        flow = workflow_of(spec)
+        flow, body_hash = await made_of(manifest)
         await check(flow)
         graph = await compiled(flow)
         bounds = await bounds_with(graph, callees_of(view, metadata.namespace, BATCH, flow, drafts).specs)
-    status, body_hash = await _started(reader, key_of(manifest))
+    status, before = await _started(reader, key_of(manifest))
     action = BatchAction.START
     if status is not None:
-        action = BatchAction.UNCHANGED if body_hash == hash_of(manifest) else BatchAction.REFUSE
+        action = BatchAction.UNCHANGED if before == body_hash else BatchAction.REFUSE
     taken = f"something else was started under the name {metadata.name} before; give this batch another metadata.name"
     return BatchPlan(
         namespace=metadata.namespace,

@@ -38,6 +38,8 @@ from harpoon.store.port import Entry, Store
 _SLICE: Final = 50
 #: Records likewise that are looked at, most of them of runs that have ended.
 _LOOKED_AT: Final = 500
+#: Of a header that is read beside the loop: it would hold it for too long.
+_LARGE_BYTES: Final = 64 << 10
 #: Where the namespace begins in the key of a header.
 _PLACE: Final = len(prefix_of(RUNS, 0))
 _ANY_HEADER: Final = (
@@ -64,7 +66,7 @@ class RunReader:
             StoreUnavailable: The store could not answer.
         """
         record = await self.record(key)
-        return None if record is None else load_header(record)
+        return None if record is None else await _loaded(record)
 
     async def record(self, key: str) -> bytes | None:
         """Return the whole record of a run's header, given ``<namespace>/<run>``; None: it is not kept.
@@ -82,7 +84,7 @@ class RunReader:
             StoreUnavailable: The store could not answer.
             Invalid: It cannot be read.
         """
-        return load_header(await self.record_of(entry))
+        return await _loaded(await self.record_of(entry))
 
     async def record_of(self, entry: Entry) -> bytes:
         """Return the whole record of a header.
@@ -228,6 +230,11 @@ def events_of(header: Header, records: Mapping[str, bytes]) -> list[Event]:
         if event.seq != number:
             raise Invalid(f"event {number} of the log is missing; {event.seq} follows {number - 1}")
     return events
+
+
+async def _loaded(record: bytes) -> Header:
+    """Return a header; a large one, of a run that was given much, is read beside the loop."""
+    return load_header(record) if len(record) <= _LARGE_BYTES else await asyncio.to_thread(load_header, record)
 
 
 def _line(header: Header, events: list[Event]) -> bytes:

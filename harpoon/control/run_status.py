@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from harpoon.control.beside import compiled, spec_kept
 from harpoon.control.callback_urls import address_of
 from harpoon.control.callees import bounds_within
 from harpoon.control.ledger_records import run_key
 from harpoon.control.refolding import moves_of, refolded
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS
-from harpoon.control.workflows import compiled
 from harpoon.core import run_picture, run_why
 from harpoon.core.bounds import Bounds
 from harpoon.core.chronicle import Chronicle, read
@@ -28,7 +28,6 @@ from harpoon.core.run_groups import UNKNOWN, Most, Plot
 from harpoon.core.run_items import Items, items
 from harpoon.core.run_picture import span_ms_of
 from harpoon.core.run_why import Floor
-from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone, NotFound
 from harpoon.model.header import Header
@@ -37,7 +36,7 @@ from harpoon.model.run_shown import Measure, RunCallbacks, RunDetail, RunMeasure
 from harpoon.model.sub_run import parent_of
 from harpoon.model.visit_shown import AttemptObject, ItemObject
 from harpoon.model.why import Reason, Why
-from harpoon.model.workflow import GraphRecord, WorkflowSpec
+from harpoon.model.workflow import WorkflowSpec
 from harpoon.store.port import Store
 
 #: Graphs kept ready.
@@ -132,7 +131,9 @@ class RunStatus:
     async def standing(self, namespace: str, run: str) -> Standing:
         """Return all there is to tell of a run, and up to where that is; the errors are those of `existing`."""
         seen = await self.see(namespace, run)
-        return Standing(seen.revision, seen.told.seq, self._detail(seen))
+        is_small = len(seen.told.visits) + len(seen.plot.operations) <= _SLICE
+        detail = self._detail(seen) if is_small else await asyncio.to_thread(self._detail, seen)
+        return Standing(seen.revision, seen.told.seq, detail)
 
     def _detail(self, seen: Seen) -> RunDetail:
         told, plot, now_ms = seen.told, seen.plot, self._clock.now().wall
@@ -249,7 +250,7 @@ class RunStatus:
             entry = await self._store.get(GRAPHS + key)
             if entry is None:
                 return None
-            found = await compiled(codec.load(GraphRecord, entry.value).spec)
+            found = await compiled(await spec_kept(entry.value))
             self._graphs[key] = found
             if len(self._graphs) > GRAPHS_MAX:
                 self._graphs.popitem(last=False)

@@ -1,9 +1,11 @@
 """Starts of runs as users ask for them: named, checked against what the workflow is given, ready for a conductor."""
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -23,6 +25,8 @@ from harpoon.model.workflow import WorkflowSpec
 
 #: Ids that mean something else in a URL.
 RESERVED: Final = frozenset({"export"})
+#: What is given more is checked beside the loop: it would be held for too long.
+_LARGE_BYTES: Final = 64 << 10
 #: A start that meets another form of its workflow than it was checked against is checked anew so often.
 TRIES: Final = 5
 
@@ -36,6 +40,8 @@ class Named(NamedTuple):
     body_hash: str
     #: The id was made here just now.
     is_fresh: bool
+    #: Bytes of what was sent, about.
+    size: int = 0
 
     def key(self, namespace: str) -> str:
         """Return what the run is called in all keys."""
@@ -87,21 +93,22 @@ def named(order: RunStart, namespace: str, key: str | None, number: int = 0) -> 
     Raises:
         Invalid: No run can be called so.
     """
-    body_hash = _hash_of(order)
+    body_hash, size = _hash_of(order)
     if order.id is not None:
-        return Named(order, checked_id(order.id), body_hash, is_fresh=False)
+        return Named(order, checked_id(order.id), body_hash, is_fresh=False, size=size)
     if key is None:
-        return Named(order, uuid.uuid4().hex, body_hash, is_fresh=True)
+        return Named(order, uuid.uuid4().hex, body_hash, is_fresh=True, size=size)
     made = hashlib.sha256(f"{namespace}\0{number}\0{key}".encode()).hexdigest()[:32]
-    return Named(order, made, body_hash, is_fresh=False)
+    return Named(order, made, body_hash, is_fresh=False, size=size)
 
 
-def _hash_of(order: RunStart) -> str:
-    """Return a hash of what is to be started, whatever it is called: the same, however it was spelled."""
+def _hash_of(order: RunStart) -> tuple[str, int]:
+    """Return a hash of what is to be started, whatever it is called, and its bytes; however it was spelled."""
     told: dict[str, Any] = {"workflow": order.workflow, "inputs": order.inputs, "tags": order.tags}
     told |= {"generation": order.generation, "deadline": order.deadline and format_duration(order.deadline)}
     bare = {name: value for name, value in told.items() if value}
-    return hashlib.sha256(orjson.dumps(bare, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    body = orjson.dumps(bare, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(body).hexdigest()[:32], len(body)
 
 
 async def start_all(
@@ -119,7 +126,9 @@ async def start_all(
         for place in left:
             try:
                 form = await workflows.form(namespace, starts[place].order.workflow, starts[place].order.generation)
-                ready.append((place, (_order(namespace, starts[place], form), form)))
+                order = partial(_order, namespace, starts[place], form)
+                is_large = starts[place].size > _LARGE_BYTES
+                ready.append((place, (await asyncio.to_thread(order) if is_large else order(), form)))
             except HarpoonError as error:
                 told[place] = error
         answers = await conductor.start([order for _, order in ready])

@@ -1,23 +1,25 @@
 """Workflows as they are shown, and what would come of a manifest that is not declared."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
+from harpoon.control.beside import beside
 from harpoon.control.callees import bounds_with, callees_of, standing_callees
 from harpoon.control.view import View, job_key
-from harpoon.control.workflows import generation_of, is_large
 from harpoon.core import bounds as core_bounds
 from harpoon.core.diff import diff
 from harpoon.core.graph import Graph
 from harpoon.kit import codec
 from harpoon.kit.ordered import check_orders
+from harpoon.kit.plain import plain, plain_full
 from harpoon.model.edit import Edit
-from harpoon.model.shown import Outcome
 from harpoon.model.workflow import WorkflowManifest, WorkflowRecord, WorkflowSpec
 from harpoon.store.table import Row
+
+#: Any value that JSON has.
+Json = Any
 
 
 async def check(spec: WorkflowSpec) -> None:
@@ -26,10 +28,7 @@ async def check(spec: WorkflowSpec) -> None:
     Raises:
         Invalid: There are such; all are told.
     """
-    if is_large(spec):
-        await asyncio.to_thread(check_orders, spec)
-    else:
-        check_orders(spec)
+    await beside(lambda: check_orders(spec), spec)
 
 
 async def bounds_json(view: View, namespace: str, name: str, graph: Graph) -> bytes:
@@ -45,14 +44,19 @@ async def bounds_json(view: View, namespace: str, name: str, graph: Graph) -> by
         Invalid: It is more than there may be, or it calls what it cannot.
     """
     callees = callees_of(view, namespace, name, graph.spec)
-    return orjson.dumps(core_bounds.shown(await bounds_with(graph, callees.specs)))
+    told = await bounds_with(graph, callees.specs)
+    return await beside(lambda: orjson.dumps(core_bounds.shown(told)), graph.spec)
 
 
 async def standing_bounds_json(view: View, namespace: str, name: str, graph: Graph) -> bytes:
     """Return what `bounds_json` does of a workflow that stands, though what it calls may have changed since."""
-    return orjson.dumps(
-        core_bounds.shown(await bounds_with(graph, standing_callees(view, namespace, name, graph.spec)))
-    )
+    told = await bounds_with(graph, standing_callees(view, namespace, name, graph.spec))
+    return await beside(lambda: orjson.dumps(core_bounds.shown(told)), graph.spec)
+
+
+async def large_workflow_json(view: View, record: WorkflowRecord, revision: int, bounds: bytes | None = None) -> bytes:
+    """Return what `workflow_json` does, of a workflow that may be large."""
+    return await beside(lambda: workflow_json(view, record, revision, bounds), record.spec)
 
 
 def workflow_json(view: View, record: WorkflowRecord, revision: int, bounds: bytes | None = None) -> bytes:
@@ -84,38 +88,31 @@ def standing(view: View, manifest: WorkflowManifest) -> Row[WorkflowRecord] | No
     return view.workflows.rows.get(job_key(manifest.metadata.namespace, manifest.metadata.name))
 
 
-def changes_of(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> tuple[Edit, ...]:
+async def changes_of(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> tuple[Edit, ...]:
     """Return how a manifest differs from what stands; of what is new, everything that is no default."""
-    old: Mapping[str, Any] = {}
+    specs = (manifest.spec,) if row is None else (manifest.spec, row.value.spec)
+    return await beside(lambda: _changes(row, manifest), *specs)
+
+
+async def changes_json(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> bytes:
+    """Return what `changes_of` does, as it is told."""
+    specs = (manifest.spec,) if row is None else (manifest.spec, row.value.spec)
+    return await beside(lambda: codec.dump(_changes(row, manifest)), *specs)
+
+
+def _changes(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> tuple[Edit, ...]:
+    old: Json = {}
     if row is not None:
-        old = _form(row.value.tags, codec.dump_full(row.value.spec))
-        return diff(old, _form(manifest.metadata.tags, codec.dump_full(manifest.spec)))
-    return diff(old, _form(manifest.metadata.tags, codec.dump(manifest.spec)))
+        old = _form(row.value.tags, row.value.spec, plain_full)
+        return diff(old, _form(manifest.metadata.tags, manifest.spec, plain_full))
+    return diff(old, _form(manifest.metadata.tags, manifest.spec, plain))
 
 
-def outcome_of(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> Outcome:
-    """Return what would come of declaring a manifest."""
-    if row is None:
-        return Outcome.CREATED
-    is_same = row.value.spec == manifest.spec and row.value.tags == manifest.metadata.tags
-    return Outcome.UNCHANGED if is_same else Outcome.CHANGED
+def _form(tags: Mapping[str, str], spec: WorkflowSpec, make_plain: Callable[[object], dict[str, object]]) -> Json:
+    def told(value: object) -> Json:
+        return orjson.loads(orjson.dumps(value, default=make_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS))
 
-
-def drafted(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest, now_ms: int) -> WorkflowRecord:
-    """Return the record that declaring a manifest now would lead to."""
-    if row is not None and outcome_of(row, manifest) is Outcome.UNCHANGED:
-        return row.value
-    return WorkflowRecord(
-        namespace=manifest.metadata.namespace,
-        name=manifest.metadata.name,
-        spec=manifest.spec,
-        generation=generation_of(manifest.spec),
-        version=1 if row is None else row.value.version + 1,
-        created_ms=now_ms if row is None else row.value.created_ms,
-        updated_ms=now_ms,
-        tags=manifest.metadata.tags,
-    )
-
-
-def _form(tags: Mapping[str, str], spec: bytes) -> dict[str, Any]:
-    return {"metadata": {"tags": dict(tags)}, "spec": orjson.loads(spec)}
+    # One by one: the interpreter reads JSON without a pause, and others have to wait for that.
+    operations = {name: told(operation) for name, operation in spec.operations.items()}
+    rest = {name: told(value) for name, value in make_plain(spec).items() if name != "operations"}
+    return {"metadata": {"tags": dict(tags)}, "spec": {**rest, "operations": operations}}

@@ -11,7 +11,6 @@ generation. 3. All runs that are kept are read, those that are over too, for the
 none is on is deleted, unless it was made the present one again meanwhile, which writes its record anew.
 """
 
-import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -20,12 +19,13 @@ from typing import Final
 
 import structlog
 
+from harpoon.control.beside import beside, compiled
 from harpoon.control.callees import bounds_with, callees_of, callers_of, check_callers, forms_of
 from harpoon.control.freshness import Freshness
 from harpoon.control.orders import Form
 from harpoon.control.run_reader import RunReader
 from harpoon.control.view import GRAPHS, WORKFLOWS, View, job_key
-from harpoon.core.graph import Graph, compile_graph
+from harpoon.core.graph import Graph
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed, Unavailable
@@ -44,10 +44,6 @@ SPEC_BYTES_MAX: Final = COMMIT_BYTES_MAX // 2 - 1024
 GRAPHS_KEPT: Final = 200
 #: Workflows that are named where several are in the way.
 _NAMED: Final = 5
-#: Operations, and bytes of all that they say, beyond which a graph is compiled beside the loop: it would hold it for
-#: too long. One operation alone may have 10,000 items, in each of which expressions are looked for.
-_LARGE: Final = 50
-_LARGE_BYTES: Final = 16 << 10
 
 _log = structlog.get_logger(__name__)
 
@@ -90,11 +86,19 @@ class Workflows:
             raise NotFound(f"there is no workflow {name} in namespace {namespace}")
         return row
 
-    async def put(self, manifest: WorkflowManifest, *, if_match: int | None = None, is_new: bool = False) -> Declared:
+    async def put(
+        self,
+        manifest: WorkflowManifest,
+        graph: Graph | None = None,
+        *,
+        if_match: int | None = None,
+        is_new: bool = False,
+    ) -> Declared:
         """Create or replace a workflow; its open runs go on as they were started.
 
         Args:
             manifest: What the user declares.
+            graph: It, compiled, if it is already.
             if_match: The ``mod_revision`` that the workflow must have.
             is_new: The workflow must not exist.
 
@@ -105,7 +109,7 @@ class Workflows:
         """
         metadata = manifest.metadata
         key = job_key(metadata.namespace, metadata.name)
-        graph = await compiled(manifest.spec)
+        graph = graph or await compiled(manifest.spec)
         if if_match is not None:
             await self._freshness.see(key, if_match)
         for _ in range(TRIES):
@@ -113,7 +117,7 @@ class Workflows:
             _check(metadata.name, row, if_match=if_match, is_new=is_new)
             callees = callees_of(self._view, metadata.namespace, metadata.name, manifest.spec)
             await check_callers(self._view, metadata.namespace, metadata.name, manifest.spec)
-            record = self._next(manifest, row)
+            record = await drafted(row, manifest, self._clock.now().wall)
             declared = await self._write(key, record, row, callees.as_seen)
             if declared is not None:
                 self._keep(f"{key}/{record.generation}", graph)
@@ -183,7 +187,7 @@ class Workflows:
             Conflict: What it calls was changed meanwhile.
             StoreUnavailable: The store could not answer.
         """
-        generation = generation_of(spec)
+        generation = await beside(lambda: generation_of(spec), spec)
         key = f"{job_key(namespace, name)}/{generation}"
         graph = self._graphs.get(key) or await compiled(spec)
         await bounds_with(graph, callees_of(self._view, namespace, name, spec).specs)
@@ -193,10 +197,8 @@ class Workflows:
             row = self._view.graphs.rows.get(key)
             if row is not None and row.value.retired_ms is None:
                 return Form(generation, graph, (Compare(GRAPHS + key, mod=row.mod_revision), *called), forms)
-            now_ms = self._clock.now().wall
-            record = GraphRecord(namespace=namespace, name=name, generation=generation, spec=spec, at_ms=now_ms)
             compares = (Compare(GRAPHS + key, mod=0 if row is None else row.mod_revision),)
-            revision = await settle.commit(self._store, compares, (Put(GRAPHS + key, _dumped(record)),))
+            revision = await settle.commit(self._store, compares, (await self._form_put(key, name, spec),))
             if revision is None:
                 await settle.see_others(self._store, self._view.mirror, compares)
             else:
@@ -295,23 +297,6 @@ class Workflows:
         row = self._view.workflows.rows.get(name)
         return row is not None and row.value.generation == generation
 
-    def _next(self, manifest: WorkflowManifest, row: Row[WorkflowRecord] | None) -> WorkflowRecord:
-        """Return the record that a manifest asks for; the very same one when it changes nothing."""
-        metadata, spec, old = manifest.metadata, manifest.spec, None if row is None else row.value
-        if old is not None and old.spec == spec and old.tags == metadata.tags:
-            return old
-        now_ms = self._clock.now().wall
-        return WorkflowRecord(
-            namespace=metadata.namespace,
-            name=metadata.name,
-            spec=spec,
-            generation=generation_of(spec),
-            version=1 if old is None else old.version + 1,
-            created_ms=now_ms if old is None else old.created_ms,
-            updated_ms=now_ms,
-            tags=metadata.tags,
-        )
-
     async def _write(
         self, key: str, record: WorkflowRecord, row: Row[WorkflowRecord] | None, as_seen: Sequence[Compare]
     ) -> Declared | None:
@@ -330,16 +315,11 @@ class Workflows:
         ]
         writes: list[Write] = []
         if row is None or record is not row.value:
-            writes.append(Put(WORKFLOWS + key, _dumped(record)))
+            raw = await beside(lambda: _dumped(record), record.spec)
+            self._view.workflows.expect(key, record, raw)
+            writes.append(Put(WORKFLOWS + key, raw))
         if graph is None or graph.value.retired_ms is not None:
-            form = GraphRecord(
-                namespace=record.namespace,
-                name=record.name,
-                generation=record.generation,
-                spec=record.spec,
-                at_ms=self._clock.now().wall,
-            )
-            writes.append(Put(GRAPHS + generation, codec.dump(form)))
+            writes.append(await self._form_put(generation, record.name, record.spec))
         if not writes:
             is_so = await self._freshness.still_holds(compares)
             return Declared(workflow=record, revision=known, outcome=Outcome.UNCHANGED) if is_so else None
@@ -350,6 +330,19 @@ class Workflows:
         await self._view.mirror.shows(revision)
         outcome = Outcome.CREATED if row is None else Outcome.CHANGED
         return Declared(workflow=record, revision=revision, outcome=outcome)
+
+    async def _form_put(self, key: str, name: str, spec: WorkflowSpec) -> Put:
+        """Return the write that has a generation kept from now on.
+
+        Raises:
+            Invalid: It is too large.
+        """
+        namespace, _, generation = key.split("/")
+        now_ms = self._clock.now().wall
+        form = GraphRecord(namespace=namespace, name=name, generation=generation, spec=spec, at_ms=now_ms)
+        raw = await beside(lambda: _dumped(form), spec)
+        self._view.graphs.expect(key, form, raw)
+        return Put(GRAPHS + key, raw)
 
     async def _graph(self, key: str, spec: WorkflowSpec) -> Graph:
         graph = self._graphs.get(key)
@@ -366,23 +359,37 @@ class Workflows:
             self._graphs.popitem(last=False)
 
 
+async def drafted(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest, now_ms: int) -> WorkflowRecord:
+    """Return the record that declaring a manifest now leads to; the very same one when it changes nothing.
+
+    Args:
+        row: What stands; None: nothing.
+        manifest: What the user declares.
+        now_ms: When that is.
+    """
+    specs = (manifest.spec,) if row is None else (manifest.spec, row.value.spec)
+    return await beside(lambda: _drafted(row, manifest, now_ms), *specs)
+
+
+def _drafted(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest, now_ms: int) -> WorkflowRecord:
+    metadata, spec, old = manifest.metadata, manifest.spec, None if row is None else row.value
+    if old is not None and old.spec == spec and old.tags == metadata.tags:
+        return old
+    return WorkflowRecord(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        spec=spec,
+        generation=generation_of(spec),
+        version=1 if old is None else old.version + 1,
+        created_ms=now_ms if old is None else old.created_ms,
+        updated_ms=now_ms,
+        tags=metadata.tags,
+    )
+
+
 def generation_of(spec: WorkflowSpec) -> str:
     """Return the hash of what a workflow does: equal specs, equal generations, however they were spelled."""
     return hashlib.sha256(codec.canonical(spec)).hexdigest()[:12]
-
-
-def is_large(spec: WorkflowSpec) -> bool:
-    """Whether it takes long to look at all of a workflow."""
-    return len(spec.operations) > _LARGE or len(codec.dump(spec)) > _LARGE_BYTES
-
-
-async def compiled(spec: WorkflowSpec) -> Graph:
-    """Return the graph of a workflow.
-
-    Raises:
-        Invalid: It has flaws; all are told.
-    """
-    return await asyncio.to_thread(compile_graph, spec) if is_large(spec) else compile_graph(spec)
 
 
 def _dumped(record: WorkflowRecord | GraphRecord) -> bytes:

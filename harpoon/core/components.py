@@ -50,23 +50,24 @@ def way_round(start: int, successors: Sequence[Sequence[int]], within: Collectio
 
 
 def _from(search: _Search, root: int, successors: Sequence[Sequence[int]]) -> None:
+    met, low, is_open = search.met, search.low, search.is_open
     way = [(root, iter(successors[root]))]
     _meet(search, root)
     while way:
         node, rest = way[-1]
         for following in rest:
-            if not search.met[following]:
+            if not met[following]:
                 _meet(search, following)
                 way.append((following, iter(successors[following])))
                 break
-            if following in search.is_open:
-                search.low[node] = min(search.low[node], search.met[following])
+            if following in is_open:
+                low[node] = min(low[node], met[following])
         else:
             way.pop()
             if way:
                 before = way[-1][0]
-                search.low[before] = min(search.low[before], search.low[node])
-            if search.low[node] == search.met[node]:
+                low[before] = min(low[before], low[node])
+            if low[node] == met[node]:
                 _close(search, node)
 
 

@@ -134,14 +134,7 @@ def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
         course: Of a run.
     """
     names = sorted([op for op in graph.nodes if home_of(op) is None], key=natural)
-    numbers = {op: number for number, op in enumerate(names)}
     seen = None if course is None else _seen(graph, course)
-    arcs = []
-    for trigger in graph.triggers:
-        group = trigger.index if len(trigger.members) > 1 else -1
-        for op, label in trigger.members:
-            times = 0 if seen is None else seen.closed[op, label]
-            arcs.append(Arc(numbers[op], label, numbers[trigger.op], group, times or None))
     starts = frozenset(graph.starts)
     boxes = [_box(graph, graph.nodes[op], seen, is_start=op in starts) for op in names]
     count = f"{len(boxes):,} operation{'' if len(boxes) == 1 else 's'}"
@@ -150,9 +143,7 @@ def picture(name: str, graph: Graph, course: Course | None = None) -> Picture:
     else:
         what = f"batch {course.id}" if name == BATCH else f"run {course.id} of {name}"
         title, description = f"{what}: {course.status}", f"{count}: {standing(boxes)}."
-    return Picture(
-        title=title, description=description, boxes=tuple(boxes), arcs=tuple(sorted(set(arcs), key=_order_of_arc))
-    )
+    return Picture(title=title, description=description, boxes=tuple(boxes), arcs=tuple(_arcs(graph, names, seen)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +183,20 @@ def _seen(graph: Graph, course: Course) -> _Seen:
         items=counted(course.told, Plot(operations=graph.operations, most={})),
         closed=closed,
     )
+
+
+def _arcs(graph: Graph, names: Sequence[str], seen: _Seen | None) -> Iterator[Arc]:
+    """Yield the edges of a graph, each once, by where they begin, their labels and where they lead."""
+    numbers = {op: number for number, op in enumerate(names)}
+    # Sorted box by box: all at once would be one long step of the interpreter, which others have to wait for.
+    leading: list[list[tuple[str, int, int]]] = [[] for _ in names]
+    for index, op, members in graph.triggers:
+        target, group = numbers[op], index if len(members) > 1 else -1
+        for member, label in members:
+            leading[numbers[member]].append((label, target, group))
+    for source, (name, own) in enumerate(zip(names, leading, strict=True)):
+        for label, target, group in sorted(set(own)):
+            yield Arc(source, label, target, group, None if seen is None else seen.closed[name, label] or None)
 
 
 def natural(text: str) -> tuple[tuple[int, str], ...]:
@@ -333,7 +338,3 @@ def _open(node: Node, visit: Visit, now_ms: int) -> State:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def _order_of_arc(arc: Arc) -> tuple[int, str, int, int]:
-    return arc[:4]

@@ -1,6 +1,6 @@
 """A picture laid out: its boxes and arcs as `core.layout` takes them, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harpoon.core.drawing import Arc, Picture, label_of
@@ -14,8 +14,8 @@ class Laid:
     layout: Layout
     #: Of each port, what stands beside it.
     labels: tuple[str, ...]
-    #: Of each port, the arcs that begin there.
-    arcs: tuple[tuple[Arc, ...], ...]
+    #: Of each port, the arcs that begin there, by the boxes that they lead to.
+    arcs: Sequence[Mapping[int, Sequence[Arc]]]
 
 
 def laid_out(told: Picture, sizes: Sequence[Size], measures: Measures, letter: float) -> Laid:
@@ -28,7 +28,8 @@ def laid_out(told: Picture, sizes: Sequence[Size], measures: Measures, letter: f
         letter: How wide a character of a label is.
     """
     ports: list[Port] = []
-    arcs: list[list[Arc]] = []
+    labels: list[str] = []
+    arcs: list[dict[int, list[Arc]]] = []
     numbers: dict[tuple[int, str], int] = {}
     ties = []
     for arc in told.arcs:
@@ -36,13 +37,15 @@ def laid_out(told: Picture, sizes: Sequence[Size], measures: Measures, letter: f
         number = numbers.get(key)
         if number is None:
             number = numbers[key] = len(ports)
-            ports.append(Port(arc.source, int(len(label_of(arc)) * letter) + 1))
-            arcs.append([])
-        arcs[number].append(arc)
+            label = label_of(arc)
+            labels.append(label)
+            ports.append(Port(arc.source, int(len(label) * letter) + 1))
+            arcs.append({})
+        arcs[number].setdefault(arc.target, []).append(arc)
         ties.append(Tie(number, arc.target, arc.group))
     starts = [number for number, box in enumerate(told.boxes) if box.is_start]
     return Laid(
         layout=lay_out(sizes, ports, ties, starts, measures),
-        labels=tuple([label_of(own[0]) for own in arcs]),
-        arcs=tuple(map(tuple, arcs)),
+        labels=tuple(labels),
+        arcs=arcs,
     )

@@ -1,12 +1,17 @@
 """A picture as data, for those who draw it themselves: where everything is, in the pixels of `core.drawing_svg`."""
 
 from collections import Counter
+from typing import Final
 
 from harpoon.core.drawing import Picture
 from harpoon.core.drawing_laid import Laid, laid_out
 from harpoon.core.drawing_svg import ACROSS, DOWN, LETTER, MEASURES, sizes_of
 from harpoon.core.layout import Strand
 from harpoon.model.graph_shown import DrawnBox, DrawnLine, GraphDrawing, LineEnd, LineStart
+
+#: The middle of a unit.
+_X: Final = ACROSS // 2
+_Y: Final = DOWN // 2
 
 
 def shown(told: Picture) -> GraphDrawing:
@@ -52,30 +57,23 @@ def _boxes(told: Picture, laid: Laid) -> tuple[DrawnBox, ...]:
 
 def _line(laid: Laid, strand: Strand) -> DrawnLine:
     starts, is_join = [], False
-    targets = frozenset(strand.drops)
     for port in strand.feeds:
-        # Several edges of one label to other boxes begin there too.
-        arc = next(arc for arc in laid.arcs[port] if arc.target in targets)
+        # Each of its beginnings leads to each of its ends.
+        arc = laid.arcs[port][strand.drops[0]][0]
         is_join = is_join or arc.group >= 0
         x, y = laid.layout.ports[port]
-        starts.append(LineStart(box=arc.source, label=arc.label, times=arc.times, x=_x(x), y=y * DOWN))
+        starts.append(LineStart(box=arc.source, label=arc.label, times=arc.times, x=x * ACROSS + _X, y=y * DOWN))
     return DrawnLine(
         from_=tuple(starts),
         to=tuple(
             [
-                LineEnd(box=box, x=_x(x), y=(y + 1) * DOWN)
+                LineEnd(box=box, x=x * ACROSS + _X, y=(y + 1) * DOWN)
                 for box, (x, y) in zip(strand.drops, strand.heads, strict=True)
             ]
         ),
         is_back=strand.is_back,
         is_join=is_join,
-        path=tuple([(_x(x1), _y(y1), _x(x2), _y(y2)) for x1, y1, x2, y2 in strand.pieces]),
+        path=tuple(
+            [(x1 * ACROSS + _X, y1 * DOWN + _Y, x2 * ACROSS + _X, y2 * DOWN + _Y) for x1, y1, x2, y2 in strand.pieces]
+        ),
     )
-
-
-def _x(x: int) -> int:
-    return x * ACROSS + ACROSS // 2
-
-
-def _y(y: int) -> int:
-    return y * DOWN + DOWN // 2

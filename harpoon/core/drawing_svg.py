@@ -104,8 +104,7 @@ def _style(told: Picture) -> str:
 
 def _strand(told: Picture, laid: Laid, strand: Strand) -> Iterator[str]:
     """Draw a net: thick where the run went along it, pale where it never will."""
-    targets = frozenset(strand.drops)
-    arcs = [arc for port in strand.feeds for arc in laid.arcs[port] if arc.target in targets]
+    arcs = [arc for port in strand.feeds for box in strand.drops for arc in laid.arcs[port][box]]
     look = ""
     if any(arc.times is not None for arc in arcs):
         look = " on"

@@ -166,7 +166,13 @@ class _Reckoning:
         if len(trigger.members) == 1:
             return self._of_member(trigger.members[0], trigger)
         if self._is_certain:
-            return min(self._of_member(member, trigger)[0] for member in trigger.members), 0
+            after = self._after
+            # Mostly all of them occur once.
+            each = [
+                1 if after[op][0] == 1 and label != EXHAUSTED else self._often(op, label)
+                for op, label in trigger.members
+            ]
+            return min(each), 0
         count = ENDLESS
         branches: int | None = None
         told: list[tuple[Member, int]] = []
@@ -198,13 +204,17 @@ class _Reckoning:
 
     def _of_member(self, member: Member, trigger: Trigger) -> _State:
         op, label = member
-        count, branches = self._after[op]
-        most = self._ops[op].visits
-        if label == EXHAUSTED:
-            most = max(self._told.counts[op] - most, 0)
+        branches = self._after[op][1]
         if branches is not None and op in self._bits and label in self._bits[op]:
             branches |= self._bits[op][label][trigger.index]
-        return min(count, most), branches
+        return self._often(op, label), branches
+
+    def _often(self, op: str, label: str) -> int:
+        """Return how often an operation is closed so, at most."""
+        count, most = self._after[op][0], self._ops[op].visits
+        if label == EXHAUSTED:
+            most = max(self._told.counts[op] - most, 0)
+        return min(count, most)
 
     def _merged(self, sources: Sequence[tuple[Source, _State]]) -> tuple[_State, tuple[Source, ...]]:
         """Return how often any of some sources opens what they open, and if that is more than once, by which."""

@@ -165,9 +165,9 @@ def _cancel_asked(run: Run, event: CancelAsked) -> None:
 def _retried_from(run: Run, event: RetriedFrom) -> None:
     repair.renew(run, event.order, event.deadline_ms)
     cancel(run, event.cancelled)
+    repair.reset(run, event.op)
     if event.items is not None:
         run.anew[event.op] = event.items
-    repair.reset(run, event.op)
     run.point_anew()
     open_visits(run, event.opened, event.now_ms)
 

@@ -150,9 +150,9 @@ def _middles(
             shift = min(0, shift + reach) if shift < 0 else max(0, shift - reach)
         # What goes on straight from bend to bend is not drawn aside by what joins it, or leaves it, on the way.
         if port < 0 or halves[lower] or lower in firsts:
-            above[lower].append(Link(upper, shift))
+            above[lower].append((upper, shift))
         if halves[upper] or not halves[lower] or upper in lasts:
-            below[upper].append(Link(lower, -shift))
+            below[upper].append((lower, -shift))
     alone = {bend: box for bend, box in items.beside.items() if not (above[bend] or below[bend])}
     middles = place(items.layers, halves, (measures.between, measures.beside), above, below, alone)
     leftmost = min([middles[layer[0]] - halves[layer[0]] for layer in items.layers])

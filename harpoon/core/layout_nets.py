@@ -54,21 +54,25 @@ def bundle(ports: Sequence[Port], ties: Sequence[Tie], ranks: Sequence[int], bac
         ranks: The layer of each box.
         back: The pairs of boxes between which lines go up.
     """
-    ways = [(port, box, group, (ports[port].box, box) in back) for port, box, group in ties]
-    out = Counter([(port, is_back) for port, _, _, is_back in ways])
-    into = Counter([(box, group, is_back) for _, box, group, is_back in ways])
-    nets: dict[tuple[int, int, int, bool], Net] = {}
-    for port, box, group, is_back in ways:
-        is_joined = into[box, group, is_back] > out[port, is_back]
-        key = (-1, box, group, is_back) if is_joined else (port, -1, -1, is_back)
+    owners = [box for box, _ in ports]
+    #: Of each line, what it leaves by, and what it comes to by: those that share one of these may be one net.
+    lines = [
+        ((port, is_back), (box, group, is_back))
+        for port, box, group in ties
+        for is_back in ((owners[port], box) in back,)
+    ]
+    out, into = Counter([leaves for leaves, _ in lines]), Counter([comes for _, comes in lines])
+    nets: dict[tuple[int, bool] | tuple[int, int, bool], Net] = {}
+    for leaves, comes in lines:
+        key = comes if into[comes] > out[leaves] else leaves
         net = nets.get(key)
         if net is None:
-            net = nets[key] = Net(is_back)
-        net.feeds.append(port)
-        net.drops.append(box)
+            net = nets[key] = Net(leaves[1])
+        net.feeds.append(leaves[0])
+        net.drops.append(comes[0])
     for net in nets.values():
         net.feeds, net.drops = list(dict.fromkeys(net.feeds)), list(dict.fromkeys(net.drops))
-        above, below = [ranks[ports[port].box] for port in net.feeds], [ranks[box] for box in net.drops]
+        above, below = [ranks[owners[port]] for port in net.feeds], [ranks[box] for box in net.drops]
         net.first, net.last = (min(below), max(above)) if net.is_back else (min(above) + 1, max(below) - 1)
     return list(nets.values())
 

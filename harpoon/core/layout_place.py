@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 #: Links up to which each layer is looked at so often, downwards and upwards.
 _SMALL: Final = 4_000
@@ -13,11 +13,9 @@ _ROUNDS_LARGE: Final = 1
 _BEND_WEIGHT: Final = 4
 
 
-class Link(NamedTuple):
-    """The other end of a link, and by how much its own middle is left of where it would be straight."""
-
-    other: int
-    shift: int
+#: The other end of a link, and by how much its own middle is left of where it would be straight. There are many of
+#: these, so they are plain tuples.
+Link = tuple[int, int]
 
 
 def place(
@@ -88,7 +86,11 @@ def _settle(
     pools: list[tuple[float, int, int]] = []
     for item, offset in zip(layer, offsets, strict=True):
         links = towards[item]
-        if links:
+        if len(links) == 1:
+            ((other, shift),) = links
+            wanted = middles[other] + shift - offset
+            weight = 1 if halves[item] else _BEND_WEIGHT
+        elif links:
             wanted = sum([middles[other] + shift for other, shift in links]) / len(links) - offset
             weight = len(links) if halves[item] else _BEND_WEIGHT
         elif item in near:

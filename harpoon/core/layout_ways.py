@@ -11,13 +11,9 @@ from harpoon.core.layout_nets import Net
 _CAREFUL: Final = 50
 
 
-class Piece(NamedTuple):
-    """A straight piece of a line, both ends included: downwards or to the right."""
-
-    x1: int
-    y1: int
-    x2: int
-    y2: int
+#: A straight piece of a line, downwards or to the right: x and y of its beginning, then of its end, both included.
+#: There are many of these, so they are plain tuples.
+Piece = tuple[int, int, int, int]
 
 
 class Strand(NamedTuple):
@@ -65,40 +61,53 @@ class _Crossing:
     """What a net does between two layers."""
 
     net: int
-    #: Where it comes from above, and where it goes to below; ports and boxes by number, -1: neither.
-    uppers: list[tuple[int, int]] = field(default_factory=list)
-    lowers: list[tuple[int, int]] = field(default_factory=list)
     #: Passes beside all, there.
-    rail: int | None = None
+    rail: int | None
+    #: Where it comes from above, and where it goes to below; ports and boxes by number, -1: neither.
+    uppers: list[tuple[int, int]]
+    lowers: list[tuple[int, int]]
     #: -1: it goes straight down.
     lane: int = -1
     #: From where to where it goes across.
-    span: tuple[int, int] = (0, 0)
+    low: int = 0
+    high: int = 0
 
-    def is_straight(self) -> bool:
-        """Whether it goes straight down; otherwise find out how far it goes across."""
-        uppers, lowers = self.uppers, self.lowers
-        if self.rail is None and len(uppers) == 1 and len(lowers) == 1 and uppers[0][0] == lowers[0][0]:
+    def spread(self) -> bool:
+        """Find out how far it goes across; return whether it does: it may go straight down."""
+        uppers, lowers, rail = self.uppers, self.lowers, self.rail
+        if rail is not None:
+            # That is on the right of everything.
+            self.low, self.high = (uppers[0] if len(uppers) == 1 and not lowers else min(uppers + lowers))[0], rail
             return True
-        across = [end[0] for end in uppers] + [end[0] for end in lowers]
-        if self.rail is not None:
-            across.append(self.rail)
-        self.span = (min(across), max(across))
-        return False
+        if len(uppers) == 1 and len(lowers) == 1:
+            one, other = uppers[0][0], lowers[0][0]
+            self.low, self.high = (one, other) if one < other else (other, one)
+            return one != other
+        across = uppers + lowers
+        self.low, self.high = min(across)[0], max(across)[0]
+        return True
+
+
+@dataclass(slots=True)
+class _Gap:
+    """What is between two layers."""
+
+    crossings: list[_Crossing] = field(default_factory=list)
+    #: Those of them that come to boxes.
+    coming: list[_Crossing] = field(default_factory=list)
 
 
 def ways(frame: Frame, nets: Sequence[Net]) -> Ways:
     """Return the ways of nets, and where the layers are that they run between."""
     layers = max(frame.ranks) + 1
     #: Gap n is above layer n.
-    gaps: list[list[_Crossing]] = [[] for _ in range(layers + 1)]
+    gaps = [_Gap() for _ in range(layers + 1)]
     for number, net in enumerate(nets):
-        for gap, crossing in _crossings(frame, net, number):
-            gaps[gap].append(crossing)
+        _cross(frame, net, number, gaps)
     lanes = []
-    for crossings in gaps:
-        _enter(frame, crossings)
-        lanes.append(_assign(crossings))
+    for gap in gaps:
+        _enter(frame, gap)
+        lanes.append(_assign(gap.crossings))
     tall = [0] * layers
     for box, rank in enumerate(frame.ranks):
         tall[rank] = max(tall[rank], frame.heights[box])
@@ -106,83 +115,91 @@ def ways(frame: Frame, nets: Sequence[Net]) -> Ways:
     for box in frame.port_box:
         has_label[frame.ranks[box] + 1] = True
     tops, first_lanes, y = [], [], 0
-    for gap in range(layers + 1):
-        y += frame.label if has_label[gap] else 0
+    for layer in range(layers + 1):
+        y += frame.label if has_label[layer] else 0
         first_lanes.append(y)
         # Below the lanes there is room for the heads of arrows.
-        y += lanes[gap] + (1 if gap < layers and (gap or lanes[gap]) else 0)
-        if gap < layers:
+        y += lanes[layer] + (1 if layer < layers and (layer or lanes[layer]) else 0)
+        if layer < layers:
             tops.append(y)
-            y += tall[gap]
+            y += tall[layer]
     return Ways(tuple(_strands(frame, nets, gaps, tops, first_lanes)), tuple(tops), y)
 
 
-def _crossings(frame: Frame, net: Net, number: int) -> list[tuple[int, _Crossing]]:
-    """Return what a net does between layers, by the number of the layer below."""
+def _cross(frame: Frame, net: Net, number: int, gaps: Sequence[_Gap]) -> None:
+    """Take note of what a net does between layers."""
+    ranks, port_box, port_x = frame.ranks, frame.port_box, frame.port_x
+    rail = frame.right + net.rail * frame.beside if net.rail >= 0 else None
     found: dict[int, _Crossing] = {}
 
-    def at(gap: int) -> _Crossing:
-        crossing = found.get(gap)
+    def at(layer: int) -> _Crossing:
+        crossing = found.get(layer)
         if crossing is None:
-            crossing = found[gap] = _Crossing(number)
-            if net.rail >= 0:
-                crossing.rail = frame.right + net.rail * frame.beside
+            found[layer] = crossing = _Crossing(number, rail, [], [])
+            gaps[layer].crossings.append(crossing)
         return crossing
 
     for port in net.feeds:
-        at(frame.ranks[frame.port_box[port]] + 1).uppers.append((frame.port_x[port], port))
+        at(ranks[port_box[port]] + 1).uppers.append((port_x[port], port))
     for box in net.drops:
+        crossing = at(ranks[box])
+        if not crossing.lowers:
+            gaps[ranks[box]].coming.append(crossing)
         # Where it comes to the box is found when it is known where it comes from.
-        at(frame.ranks[box]).lowers.append((-1, box))
-    if net.rail < 0:
+        crossing.lowers.append((-1, box))
+    if rail is None:
         bends = frame.bends[frame.first_bend[number] : frame.first_bend[number] + net.last - net.first + 1]
         for layer, x in enumerate(bends, net.first):
             at(layer + 1).uppers.append((x, -1))
             at(layer).lowers.append((x, -1))
-    return list(found.items())
 
 
-def _enter(frame: Frame, crossings: Sequence[_Crossing]) -> None:
+def _enter(frame: Frame, gap: _Gap) -> None:
     """Find where nets come to boxes: straight down if that can be, each at a place of its own."""
-    above = _comes(crossings)
-    wanted: dict[int, list[tuple[int, _Crossing, int]]] = {}
-    for crossing in crossings:
-        fixed = [x for x, _ in crossing.uppers] + [x for x, box in crossing.lowers if box < 0]
-        for place, (_, box) in enumerate(crossing.lowers):
-            if box >= 0:
-                left, middle = frame.lefts[box], frame.lefts[box] + frame.widths[box] // 2
-                # Straight down from where it comes, if that is above the box.
-                over = [x for x in fixed if left < x < left + frame.widths[box] - 1]
-                at = min(over, key=lambda x: abs(x - middle)) if over else middle
-                wanted.setdefault(box, []).append((at, crossing, place))
-    for box, ends in wanted.items():
+    if not gap.coming:
+        return
+    comes = {(x, crossing.net) for crossing in gap.crossings for x, _ in crossing.uppers}
+    taken = {x for x, _ in comes}
+    for box, ends in _wanted(frame, gap).items():
         low, high = frame.lefts[box] + 1, frame.lefts[box] + frame.widths[box] - 2
         # So far apart, all fit.
         apart = max(1, min(frame.beside, (high - low) // len(ends)))
-        ends.sort(key=lambda end: (end[0], end[1].net))
-        x = low
-        for left, (at, crossing, place) in zip(range(len(ends) - 1, -1, -1), ends, strict=True):
-            most = max(x, high - left * apart)
+        x, room = low, high - len(ends) * apart
+        # A net comes to a box once, so no more than the first two of each are compared.
+        for at, net, place, crossing in sorted(ends):
+            room += apart
+            most = max(x, room)
             best = min(max(at, x), most)
-            if crossing.net not in above.get(best, (crossing.net,)):
-                near = [one for one in (best + 1, best - 1) if x <= one <= most and one not in above]
+            if best in taken and (best, net) not in comes:
+                near = [one for one in (best + 1, best - 1) if x <= one <= most and one not in taken]
                 best = near[0] if near else best
             crossing.lowers[place] = (best, box)
             x = min(best + apart, max(low, high))
 
 
-def _comes(crossings: Sequence[_Crossing]) -> dict[int, list[int]]:
-    """Return, of each place across, the nets that come from above there."""
-    found: dict[int, list[int]] = {}
-    for crossing in crossings:
-        for x, _ in crossing.uppers:
-            found.setdefault(x, []).append(crossing.net)
+def _wanted(frame: Frame, gap: _Gap) -> dict[int, list[tuple[int, int, int, _Crossing]]]:
+    """Return, of each box, where nets would best come to it: place across, net, number of its end, the net there."""
+    lefts, widths = frame.lefts, frame.widths
+    found: dict[int, list[tuple[int, int, int, _Crossing]]] = {}
+    for crossing in gap.coming:
+        fixed = [x for x, _ in crossing.uppers]
+        if crossing.rail is None:
+            fixed += [x for x, box in crossing.lowers if box < 0]
+        for place, (_, box) in enumerate(crossing.lowers):
+            if box >= 0:
+                left, width = lefts[box], widths[box]
+                at = middle = left + width // 2
+                if fixed:
+                    # Straight down from where it comes, if that is above the box.
+                    over = [(abs(x - middle), x) for x in fixed if left < x < left + width - 1]
+                    at = min(over)[1] if over else middle
+                found.setdefault(box, []).append((at, crossing.net, place, crossing))
     return found
 
 
 def _assign(crossings: Sequence[_Crossing]) -> int:
     """Give lanes to what goes across; return how many there are."""
-    across = [crossing for crossing in crossings if not crossing.is_straight()]
+    across = [crossing for crossing in crossings if crossing.spread()]
     if len(across) <= 1:
         for crossing in across:
             crossing.lane = 0
@@ -192,20 +209,23 @@ def _assign(crossings: Sequence[_Crossing]) -> int:
     before = _before(across)
     lanes: list[list[tuple[int, int]]] = []
     given: dict[int, int] = {}
-    rest = sorted(across, key=lambda crossing: (crossing.span, crossing.net))
+    rest = sorted(across, key=lambda crossing: (crossing.low, crossing.high, crossing.net))
     while rest:
         # Those that would wait for each other do not wait.
         ready = [crossing for crossing in rest if before[crossing.net] <= given.keys()] or rest[:1]
         for crossing in ready:
             first = max([given[net] + 1 for net in before[crossing.net] if net in given], default=0)
-            crossing.lane = given[crossing.net] = _free_lane(lanes, first, crossing.span)
+            crossing.lane = given[crossing.net] = _free_lane(lanes, first, (crossing.low, crossing.high))
         rest = [crossing for crossing in rest if crossing.lane < 0]
     return len(lanes)
 
 
 def _before(across: Sequence[_Crossing]) -> dict[int, set[int]]:
     """Return, of each net, those that turn off before it comes: they come from above where it goes down."""
-    comes = _comes(across)
+    comes: dict[int, list[int]] = {}
+    for crossing in across:
+        for x, _ in crossing.uppers:
+            comes.setdefault(x, []).append(crossing.net)
     before: dict[int, set[int]] = {crossing.net: set() for crossing in across}
     for crossing in across:
         for x, _ in crossing.lowers:
@@ -228,7 +248,8 @@ def _free_lane(lanes: list[list[tuple[int, int]]], first: int, span: tuple[int, 
 def _assign_fast(across: Sequence[_Crossing]) -> int:
     free: list[tuple[int, int]] = []
     count = 0
-    for (low, high), _, crossing in sorted([(each.span, each.net, each) for each in across], key=lambda one: one[:2]):
+    # No two of them are of one net, so they themselves are never compared.
+    for low, high, _, crossing in sorted([(each.low, each.high, each.net, each) for each in across]):
         if free and free[0][0] < low - 1:
             crossing.lane = heappop(free)[1]
         else:
@@ -240,45 +261,48 @@ def _assign_fast(across: Sequence[_Crossing]) -> int:
 def _strands(
     frame: Frame,
     nets: Sequence[Net],
-    gaps: Sequence[Sequence[_Crossing]],
+    gaps: Sequence[_Gap],
     tops: Sequence[int],
     first_lanes: Sequence[int],
 ) -> list[Strand]:
     pieces: list[list[Piece]] = [[] for _ in nets]
     heads: list[dict[int, tuple[int, int]]] = [{} for _ in nets]
-    rails: dict[int, list[tuple[int, int]]] = {}
-    for gap, crossings in enumerate(gaps):
-        for crossing in crossings:
-            own, y = pieces[crossing.net], first_lanes[gap] + crossing.lane
-            begins = [
-                (x, tops[gap - 1] + (frame.heights[frame.port_box[port]] if port >= 0 else 0))
-                for x, port in crossing.uppers
-            ]
-            ends = [(x, tops[gap] - (box >= 0)) for x, box in crossing.lowers]
-            for (x, end), (_, box) in zip(ends, crossing.lowers, strict=True):
+    turns: list[list[int]] = [[] for _ in nets]
+    begins = [tops[frame.ranks[box]] + frame.heights[box] for box in frame.port_box]
+    for layer, gap in enumerate(gaps):
+        above, below = tops[layer - 1], tops[layer] if layer < len(tops) else 0
+        for crossing in gap.crossings:
+            net, lane, uppers, lowers = crossing.net, crossing.lane, crossing.uppers, crossing.lowers
+            own, y = pieces[net], first_lanes[layer] + lane
+            for x, box in lowers:
                 if box >= 0:
-                    heads[crossing.net][box] = (x, end)
-            if crossing.lane < 0:
-                (x, begin), (_, end) = begins[0], ends[0]
-                if own and own[-1][::2] == (x, x) and own[-1][3] == begin:
-                    # It passes a layer, and goes on straight.
-                    begin = own.pop()[1]
-                own.append(Piece(x, begin, x, end))
+                    heads[net][box] = (x, below - 1)
+            if lane < 0:
+                (x, port), (_, box) = uppers[0], lowers[0]
+                _lengthen(own, x, begins[port] if port >= 0 else above, below - (box >= 0))
                 continue
-            own += [Piece(x, begin, x, y) for x, begin in dict.fromkeys(begins)]
-            own.append(Piece(crossing.span[0], y, crossing.span[1], y))
-            own += [Piece(x, y, x, end) for x, end in dict.fromkeys(ends)]
+            ups = [(x, begins[port] if port >= 0 else above, x, y) for x, port in uppers]
+            own += dict.fromkeys(ups) if len(ups) > 1 else ups
+            own.append((crossing.low, y, crossing.high, y))
+            downs = [(x, y, x, below - (box >= 0)) for x, box in lowers]
+            own += dict.fromkeys(downs) if len(downs) > 1 else downs
             if crossing.rail is not None:
-                rails.setdefault(crossing.net, []).append((crossing.rail, y))
-    for net, turns in rails.items():
-        pieces[net].append(Piece(turns[0][0], turns[0][1], turns[0][0], turns[-1][1]))
-    return [
-        Strand(
-            tuple(net.feeds),
-            tuple(net.drops),
-            net.is_back,
-            tuple(own),
-            tuple([heads[number][box] for box in net.drops]),
-        )
-        for number, (net, own) in enumerate(zip(nets, pieces, strict=True))
-    ]
+                turns[net].append(y)
+        # Let go of them gap by gap: all at once, in a large drawing, other threads would have to wait for long.
+        gap.crossings.clear()
+        gap.coming.clear()
+    found = []
+    for one, own, at, ends in zip(nets, pieces, turns, heads, strict=True):
+        if at:
+            x = frame.right + one.rail * frame.beside
+            own.append((x, at[0], x, at[-1]))
+        drawn = tuple(own), tuple([ends[box] for box in one.drops])
+        found.append(Strand(tuple(one.feeds), tuple(one.drops), one.is_back, *drawn))
+    return found
+
+
+def _lengthen(pieces: list[Piece], x: int, begin: int, end: int) -> None:
+    """Go on straight down: where a line passes a layer so, it is one piece."""
+    if pieces and pieces[-1][0] == pieces[-1][2] == x and pieces[-1][3] == begin:
+        begin = pieces.pop()[1]
+    pieces.append((x, begin, x, end))

@@ -6,39 +6,36 @@ from typing import Final
 
 from harpoon.core.event import Opened
 from harpoon.core.graph import Each, Kind, Node
-from harpoon.core.measure import json_bytes
 from harpoon.core.moment import moment
 from harpoon.core.run import Run, callback_key
 from harpoon.kit.expression import Failed
 
 #: Characters of the key of a wait, or of a limit.
 KEY_MAX: Final = 256
-#: What an opened visit takes in a log beside its input.
-_OVERHEAD: Final = 64
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-def open_next(run: Run, now_ms: int) -> tuple[Opened, int]:
-    """Return what the first pending trigger opens, and about how many bytes that takes."""
+def open_next(run: Run, now_ms: int) -> Opened:
+    """Return what the first pending trigger opens."""
     first = run.pending[0]
     trigger, op = None if first < 0 else first, run.graph.opens(first)
     node = run.graph.nodes[op]
     progress = run.ops.get(op)
     visit = 1 if progress is None else progress.fired + 1
     if progress is not None and progress.used >= node.visits:
-        return Opened(op, visit, trigger), _OVERHEAD
+        return Opened(op, visit, trigger)
     try:
         if node.each is not None:
             value, key, due_ms = _items(run, node, node.each), None, None
         else:
             value, key, due_ms = _values(node, visit, run.scope, now_ms)
     except Failed as error:
-        return Opened(op, visit, trigger, error=str(error)), _OVERHEAD
-    return Opened(op, visit, trigger, value, None, key, due_ms), json_bytes(value) + _OVERHEAD
+        return Opened(op, visit, trigger, error=str(error))
+    return Opened(op, visit, trigger, value, None, key, due_ms)
 
 
-def open_item(run: Run, now_ms: int) -> tuple[Opened, int]:
-    """Return the next item of the first group that has room, and about how many bytes that takes."""
+def open_item(run: Run, now_ms: int) -> Opened:
+    """Return the next item of the first group that has room."""
     name, number = key = next(iter(run.roomy))
     group = run.groups[key]
     index = group.following
@@ -47,8 +44,8 @@ def open_item(run: Run, now_ms: int) -> tuple[Opened, int]:
     try:
         value, waits_for, due_ms = _values(run.graph.nodes[op], visit, scope, now_ms)
     except Failed as error:
-        return Opened(op, visit, error=str(error)), _OVERHEAD
-    return Opened(op, visit, None, value, None, waits_for, due_ms), json_bytes(value) + _OVERHEAD
+        return Opened(op, visit, error=str(error))
+    return Opened(op, visit, None, value, None, waits_for, due_ms)
 
 
 def _items(run: Run, node: Node, each: Each) -> object:

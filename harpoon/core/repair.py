@@ -102,6 +102,7 @@ def reset(run: Run, op: str) -> None:
         run.ops[name].used = 0
     run.unhandled = {key: incident for key, incident in run.unhandled.items() if key[0] not in part}
     run.reached = dict.fromkeys([key for key in run.reached if key[0] not in part])
+    run.anew = {name: items for name, items in run.anew.items() if name not in part}
     kept = [code for code in run.pending if not is_led_to(graph, part, op, code)]
     run.pending = [graph.anew(op), *kept]
     for trigger in graph.triggers:

@@ -25,6 +25,8 @@ from harpoon.model.workflow import OnFailed
 
 #: Bytes of inputs beyond which what an event opens is continued in further events.
 OPENED_BYTES_MAX: Final = 256 << 10
+#: What an opened visit takes in a log beside its input, about.
+_OVERHEAD: Final = 64
 #: Characters of an error that are kept.
 ERROR_MAX: Final = 4096
 #: Of one step.
@@ -71,13 +73,13 @@ class Step:
 
     def _fire(self) -> tuple[Opened, ...]:
         """Open what is pending, and the items that there is room for, as far as they go into one event."""
-        run, size = self.run, 0
-        told = []
-        while (run.pending or run.roomy) and size < OPENED_BYTES_MAX:
-            opened, taken = open_next(run, self.now_ms) if run.pending else open_item(run, self.now_ms)
+        run = self.run
+        # The run counts what they are given, which takes long where that is much, and need not be done twice.
+        before, told = run.bytes_total, list[Opened]()
+        while (run.pending or run.roomy) and run.bytes_total - before + len(told) * _OVERHEAD < OPENED_BYTES_MAX:
+            opened = open_next(run, self.now_ms) if run.pending else open_item(run, self.now_ms)
             open_visits(run, (opened,), self.now_ms)
             told.append(opened)
-            size += taken
             if run.graph.nodes[opened.op].handler is None or (opened.op, opened.visit) not in run.ready:
                 self.fresh.append((opened.op, opened.visit))
         return tuple(told)

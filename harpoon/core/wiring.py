@@ -19,6 +19,7 @@ from harpoon.model.label import (
     OF_THE_ENGINE,
     TIMEOUT,
     Member,
+    read_member,
 )
 from harpoon.model.operation import Operation
 from harpoon.model.workflow import WorkflowSpec
@@ -72,6 +73,8 @@ def offered(op: Operation) -> frozenset[str]:
         return frozenset(choice.given for choice in op.choose)
     if op.wait is not None and op.wait.awaited is None:
         return frozenset({DONE})
+    if not op.labels and op.next.keys() <= ALWAYS_OFFERED:
+        return ALWAYS_OFFERED
     return frozenset(op.labels) | (op.next.keys() - OF_THE_ENGINE) | ALWAYS_OFFERED
 
 
@@ -122,6 +125,8 @@ class _Wirer:
         self._spec = spec
         self._ops = spec.operations
         self._possible = {name: possible(op) for name, op in spec.operations.items()}
+        #: What is needed, as it is written → the member that it names; of those with nothing wrong.
+        self._sound: dict[str, Member] = {}
         self._flaws: list[Flaw] = []
         self._is_whole = True
         self._triggers: list[Trigger] = []
@@ -147,9 +152,15 @@ class _Wirer:
 
     def _needs(self, name: str, op: Operation) -> None:
         members = []
-        for index, member in enumerate(op.members()):
+        for index, text in enumerate(op.needs):
+            sound = self._sound.get(text)
+            if sound is not None:
+                members.append(sound)
+                continue
+            member = read_member(text)
             if member.label in self._possible.get(member.op, ()):
                 members.append(member)
+                self._sound[text] = member
                 continue
             pointer = f"/spec/operations/{name}/needs/{index}"
             known = self._known(pointer, member.op)

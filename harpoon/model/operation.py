@@ -292,11 +292,13 @@ class Operation:
     @property
     def does(self) -> str:
         """The field that says what it does."""
-        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+        return "worker" if self.worker is not None else next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @property
     def carried(self) -> Carried | None:
         """What a connector carries out; None: it is not for one."""
+        if self.worker is not None:
+            return None
         return next((told for kind in CARRIED if (told := getattr(self, kind)) is not None), None)
 
     @property

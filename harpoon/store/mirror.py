@@ -28,7 +28,7 @@ from harpoon.store.port import (
     Trouble,
 )
 from harpoon.store.recent import Recent
-from harpoon.store.table import RowChange, Table
+from harpoon.store.table import LARGE_BYTES, RowChange, Table
 
 #: Records handled before others get their turn on the event loop.
 _SLICE: Final = 200
@@ -122,6 +122,7 @@ class Mirror:
         """
         async for page in self._store.list(self._prefix):
             for part in _slices(page.entries, _SLICE):
+                await self._read_large((entry.key, entry) for entry in part)
                 changes = tuple(found for entry in part if (found := self._compare(entry.key, entry)))
                 # Nobody reads yet, so it need not come true all at once.
                 self._apply(page.revision, changes, 0)
@@ -238,6 +239,7 @@ class Mirror:
             # A key that differs then, and is not touched from here on, does differ.
             await self.reached(max((entry.mod_revision for entry in page.entries), default=0))
             for part in _slices(page.entries, slice_size):
+                await self._read_large((entry.key, entry) for entry in part)
                 for entry in part:
                     present.add(entry.key)
                     if entry.key not in touched:
@@ -277,6 +279,7 @@ class Mirror:
         async for page in self._pages(self._prefix):
             revision = page.revision
             for part in _slices(page.entries, _SLICE):
+                await self._read_large((entry.key, entry) for entry in part)
                 for entry in part:
                     present.add(entry.key)
                     changes += _some(self._compare(entry.key, entry))
@@ -312,6 +315,7 @@ class Mirror:
     async def _take(self, stream: AsyncIterator[tuple[int, tuple[Change, ...]]]) -> None:
         handled = 0
         async for revision, changes in stream:
+            await self._read_large(changes)
             found = tuple(found for key, entry in changes if (found := self._compare(key, entry)))
             self._apply(revision, found, sum(len(entry.value) for _, entry in changes if entry is not None))
             for hear in self._recorders:
@@ -327,6 +331,15 @@ class Mirror:
         start = key.find("/", len(self._prefix)) + 1
         table = self._tables.get(key[:start])
         return None if table is None else table.compare(key[start:], entry)
+
+    async def _read_large(self, entries: Iterable[tuple[str, Entry | None]]) -> None:
+        """Have the large ones of some records decoded before they are compared; others have the loop meanwhile."""
+        for key, entry in entries:
+            if entry is not None and len(entry.value) > LARGE_BYTES:
+                start = key.find("/", len(self._prefix)) + 1
+                table = self._tables.get(key[:start])
+                if table is not None:
+                    await table.read_large(key[start:], entry)
 
     def _mend(self, revision: int, changes: tuple[RowChange, ...], told: int | None) -> None:
         """Let all tables come to ``revision`` by changes that are not those of one; ``told`` as of `listen_breaks`."""

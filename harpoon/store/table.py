@@ -1,6 +1,8 @@
 """Typed tables: the decoded records under one prefix of the store. A `harpoon.store.mirror.Mirror` fills them."""
 
+import asyncio
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -12,6 +14,8 @@ from harpoon.kit.errors import Invalid
 from harpoon.store.grouped import Grouped
 from harpoon.store.port import Entry
 
+#: A record beyond that is decoded beside the loop, some milliseconds' work.
+LARGE_BYTES: Final = 64 << 10
 #: Records that were written here and have not come back yet; beyond, they are decoded like others.
 _EXPECTED_MAX: Final = 50_000
 
@@ -90,7 +94,16 @@ class Table(Generic[T]):
         new = None if entry is None else self._decode(key, entry)
         if entry is None:
             self._unreadable.pop(key, None)
-        return None if old == new else RowChange(self, key, old, new)
+        # Whether a large value is another one takes long to see, and mostly its revision tells.
+        is_same = old == new if old is None or new is None else old.mod_revision == new.mod_revision and old == new
+        return None if is_same else RowChange(self, key, old, new)
+
+    async def read_large(self, key: str, entry: Entry) -> None:
+        """Decode a large record, which `compare` is given next, beside the loop: it would be held for too long."""
+        if self._expected.get(key, (b"",))[0] != entry.value:
+            # What cannot be read is told when it is compared.
+            with suppress(Invalid):
+                self.expect(key, await asyncio.to_thread(codec.load, self.kind, entry.value), entry.value)
 
     def adopt(self, change: RowChange) -> None:
         """Make a change come true. For the mirror."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
 
+from harpoon.control.beside import compiled
 from harpoon.control.calling import Calls
 from harpoon.control.conducted import Conducted
 from harpoon.control.conductor import Conductor
@@ -30,7 +31,7 @@ from harpoon.control.turns import Turns
 from harpoon.control.view import View
 from harpoon.control.work import WorkExchange
 from harpoon.control.workflow_told import bounds_json
-from harpoon.control.workflows import Workflows, compiled
+from harpoon.control.workflows import Workflows
 from harpoon.core.step import Refused
 from harpoon.kit.clock import Clock, Random
 from harpoon.kit.errors import Conflict, NotFound
@@ -152,7 +153,7 @@ class Server:
         """
         metadata, graph = manifest.metadata, await compiled(manifest.spec)
         await bounds_json(self.view, metadata.namespace, metadata.name, graph)
-        await self.workflows.put(manifest)
+        await self.workflows.put(manifest, graph)
 
     async def work(self, namespace: str, asked: WorkRequest) -> bytes:
         """Answer a worker; the errors are those of `WorkExchange.serve`."""

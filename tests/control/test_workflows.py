@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from harpoon.control.beside import compiled
 from harpoon.control.view import GRAPHS, WORKFLOWS, View
-from harpoon.control.workflows import Workflows, compiled, generation_of
+from harpoon.control.workflows import Workflows, generation_of
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed

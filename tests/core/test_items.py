@@ -592,6 +592,25 @@ def test_items_of_what_is_open_or_was_cut_short_may_be_done_anew():
     assert story(flow.again()) == story(flow.run)
 
 
+def test_a_retry_of_some_items_that_was_not_begun_is_not_in_the_way_of_one_of_all():
+    flow = begun(spec(a=work(next={"done": "b"}), b=work(foreach=each([0, 1, 2]))))
+    flow.do("a")
+    flow.do("b[]", output="A")
+    flow.pause()
+    flow.retry_from("b", items=(1, 2))
+    flow.retry_from("b")
+    flow.resume()
+    assert flow.opened() == ["b#2", "b[]#4", "b[]#5"]
+    flow.do("b[]", visit=4)
+    flow.pause()
+    flow.retry_from("b", items=(1, 2))
+    flow.retry_from("a")
+    flow.resume()
+    flow.do("a")
+    assert flow.opened() == ["b#3", "b[]#7", "b[]#8"]
+    assert story(flow.again()) == story(flow.run)
+
+
 def test_steps_may_be_done_anew_from_where_they_stopped():
     flow = begun(together({f"s{number}": work() for number in range(3)}, parallel=1))
     flow.do("steps[0]")

@@ -28,7 +28,8 @@ def drawn(count, ties, starts=(0,), size=SMALL):
 
 
 def cells(piece):
-    return {(x, y) for x in range(piece.x1, piece.x2 + 1) for y in range(piece.y1, piece.y2 + 1)}
+    x1, y1, x2, y2 = piece
+    return {(x, y) for x in range(x1, x2 + 1) for y in range(y1, y2 + 1)}
 
 
 def check(found: Layout, ports, ties):
@@ -36,8 +37,8 @@ def check(found: Layout, ports, ties):
     boxes = boxes_of(found)
     lines = [{cell for piece in strand.pieces for cell in cells(piece)} for strand in found.strands]
     for strand, line in zip(found.strands, lines, strict=True):
-        assert all(piece.x1 == piece.x2 or piece.y1 == piece.y2 for piece in strand.pieces), "they turn at right angles"
-        assert all(piece.x1 <= piece.x2 and piece.y1 <= piece.y2 for piece in strand.pieces)
+        assert all(x1 == x2 or y1 == y2 for x1, y1, x2, y2 in strand.pieces), "they turn at right angles"
+        assert all(x1 <= x2 and y1 <= y2 for x1, y1, x2, y2 in strand.pieces)
         assert not line & boxes.keys(), "a line runs through a box"
         assert is_connected(line), "a net is in one piece"
         for port in strand.feeds:

@@ -6,8 +6,10 @@ They are drawn apart from all the rest, as `tests.sim.toil` is.
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
+from tests.sim.mending import FORMS, MEND, batched, changed, repaired
 from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan, a_spec
 
 #: How many plans have runs.
@@ -16,6 +18,8 @@ _FLOWS: Final = 0.06
 DEADLINE_S: Final = 40
 _QUICK: Final = {"backoff": {"initial": "200ms", "max": "2s"}}
 _USERS: Final = ("u1", "u2")
+#: Workflows that are started more often than others, so that all is seen that may come about in them.
+_OFTEN: Final = {MEND: 5, "refund": 2}
 
 
 def work(handler: str = "pack", **more: Any) -> dict[str, Any]:
@@ -36,7 +40,7 @@ def flow(start: str | None = None, **operations: Any) -> dict[str, Any]:
     return told | ({"start": start} if start else {})
 
 
-#: A cycle through a person; joins; a cycle by a label of its own; waits, and a choice; many in a row.
+#: A cycle through a person; joins; a cycle by a label of its own; waits, and a choice; many in a row; what is repaired.
 WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
     "refund": flow(
         "ask",
@@ -83,6 +87,7 @@ WORKFLOWS: Final[Mapping[str, dict[str, Any]]] = {
         c=work("tell", visits=2),
     ),
     "errand": flow(only=work(retry={"lost": {"attempts": 9}, **_QUICK})),
+    MEND: FORMS[0],
 }  # fmt: skip
 
 #: A task runs to its end, a job is changed and waited for, and both are tried again; it needs the job ``web``.
@@ -124,28 +129,34 @@ def _declared(rng: random.Random, plan: Plan) -> Iterator[Op]:
         yield Op(
             at=rng.uniform(5, 30), session="u2", verb="declare", job="errand", to=rng.choice(plan.instances), spec=spec
         )
+    yield from changed(rng, plan)
 
 
 def _asked(rng: random.Random, plan: Plan) -> Iterator[Op]:
-    """Draw starts, and what else is asked of what is started."""
-    for number in range(rng.randint(4, 14)):
+    """Draw starts, and what else is asked of what is started; and batches."""
+    ask = partial(_op, rng, plan)
+    for number in range(rng.randint(3, 7)):
         run, at = f"r{number}", rng.uniform(2, CHAOS_S - 8)
-        workflow = rng.choice(list(WORKFLOWS))
+        if rng.random() < 0.2:
+            yield from batched(rng, ask, at, run)
+            continue
+        workflow = rng.choices(list(WORKFLOWS), [_OFTEN.get(name, 1) for name in WORKFLOWS])[0]
         body: dict[str, Any] = {"workflow": workflow}
         if rng.random() < 0.2:
             body["deadline"] = rng.choice(("6s", "15s"))
-        yield _op(rng, plan, at, "start", run, body)
+        yield ask(at, "start", run, body)
         if rng.random() < 0.3:
             other = {"tags": {"other": "body"}} if rng.random() < 0.4 else {}
-            yield _op(rng, plan, at + rng.choice((0.0, rng.uniform(0, 12))), "start", run, body | other)
+            yield ask(at + rng.choice((0.0, rng.uniform(0, 12))), "start", run, body | other)
         if workflow == "refund":
             yield from _signals(rng, plan, at, run)
         for verb in ("pause", "cancel", "look", "look"):
             if rng.random() < 0.15:
                 late = at + rng.uniform(0.1, 12)
-                yield _op(rng, plan, late, verb, run, {"reason": "so"} if verb == "cancel" else {})
+                yield ask(late, verb, run, {"reason": "so"} if verb == "cancel" else {})
                 if verb == "pause" and rng.random() < 0.8:
-                    yield _op(rng, plan, late + rng.uniform(0.2, 9), "resume", run, {})
+                    yield ask(late + rng.uniform(0.2, 9), "resume", run, {})
+        yield from repaired(rng, ask, at, run, workflow)
 
 
 def _signals(rng: random.Random, plan: Plan, at: float, run: str) -> Iterator[Op]:
@@ -158,9 +169,9 @@ def _signals(rng: random.Random, plan: Plan, at: float, run: str) -> Iterator[Op
             yield _op(rng, plan, at + rng.choice((0.0, rng.uniform(0, 5))), "signal", run, body)
 
 
-def _op(rng: random.Random, plan: Plan, at: float, verb: str, run: str, body: dict[str, Any]) -> Op:
+def _op(rng: random.Random, plan: Plan, at: float, verb: str, run: str, body: dict[str, Any], *, key: str = "") -> Op:
     at = round(min(at, CHAOS_S - 3), 3)
-    return Op(at=at, session=rng.choice(_USERS), verb=verb, job=run, to=rng.choice(plan.instances), spec=body)
+    return Op(at=at, session=rng.choice(_USERS), verb=verb, job=run, to=rng.choice(plan.instances), spec=body, key=key)
 
 
 #: What can befall runs beside what befalls everybody, and how likely each is.
@@ -180,7 +191,7 @@ _FAULTS: Final[Mapping[str, int]] = {
 
 
 def _faults(rng: random.Random, plan: Plan) -> Iterator[Fault]:
-    starts = [op for op in plan.ops if op.verb == "start"]
+    starts = [op for op in plan.ops if op.verb in ("start", "batch", "retry")]
     for _ in range(rng.randint(1, 5)):
         what = rng.choices(list(_FAULTS), list(_FAULTS.values()))[0]
         op = rng.choice(starts)

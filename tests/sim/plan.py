@@ -45,7 +45,7 @@ class Op:
     scale: int = 0
     #: Only if the job is as the session read it just before.
     is_conditional: bool = False
-    #: An idempotency key: whoever asks with it again is answered the same.
+    #: An idempotency key: whoever asks with it again is answered the same, or has it done once.
     key: str = ""
 
 
@@ -93,7 +93,9 @@ class Plan:
     @property
     def runs_s(self) -> float:
         """The longest that a run may take."""
-        deadlines = [op.spec["deadline"] for op in self.ops if op.verb == "declare"]
+        declared = [op.spec for op in self.ops if op.verb == "declare"]
+        declared += [op.spec["spec"] for op in self.ops if op.verb == "batch"]
+        deadlines = [spec["deadline"] for spec in declared]
         return max((parse_duration(one).total_seconds() for one in deadlines), default=0.0)
 
     def to_json(self) -> str:

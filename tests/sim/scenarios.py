@@ -6,9 +6,10 @@ To add one, say who is there and what is asked for, in a line each::
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from tests.sim.flows import RELEASE, WORKFLOWS
+from tests.sim.flows import RELEASE, WORKFLOWS, flow, work
 from tests.sim.plan import Fault, Hand, Op, Plan, a_spec
 
 
@@ -30,6 +31,11 @@ def fault(at: float, what: str, target: str, span: float = 0.0, **more: Any) -> 
 def asked(at: float, verb: str, what: str, to: str = "s1", **spec: Any) -> Op:
     """Ask for something about a run or a workflow."""
     return Op(at=at, session="u1", verb=verb, job=what, to=to, spec=spec)
+
+
+def keyed(at: float, verb: str, what: str, to: str = "s1", **spec: Any) -> Op:
+    """Ask for something about a run, by a key."""
+    return replace(asked(at, verb, what, to, **spec), key=f"{verb}-{what}")
 
 
 def a_plan(*events: Op | Fault, instances: int = 2, agents: int = 2, chaos_s: float = 8.0, hands: int = 0) -> Plan:
@@ -59,6 +65,10 @@ def cron(
     told["task"]["restart"] |= {"policy": "on_failure"}
     return Op(at=at, session="c1", verb="put", job=job, to=to, spec=told)
 
+
+#: Fails a second after it has begun, unless somebody knocks; and another form of it.
+KNOCKED: Final = flow(a=work(), w={"wait": {"signal": "knock"}, "timeout": "1s"}, b=work(needs=["w"]))
+KNOCKED_NOW: Final = {**KNOCKED, "operations": {**KNOCKED["operations"], "c": work("tell", needs=["a", "b"])}}
 
 SCENARIOS: Final[Mapping[str, Plan]] = {
     "a job is scheduled, migrated and unscheduled": a_plan(
@@ -105,6 +115,20 @@ SCENARIOS: Final[Mapping[str, Plan]] = {
         asked(2, "start", "r1", workflow="release"),
         asked(3, "cancel", "r1", "s2"),
         fault(3.5, "stop_instance", "s1", 1.0),
+        agents=1,
+        hands=1,
+    ),
+    "a run is repaired, moved and forked, and items are done anew": a_plan(
+        asked(0.8, "declare", "knocked", **KNOCKED),
+        asked(1.5, "start", "r0", "s2", workflow="knocked"),
+        asked(2, "batch", "r1", spec={"items": [1, 2], "each": KNOCKED["operations"]["w"], "deadline": "20s"}, tags={}),
+        keyed(3, "retry", "r0", **{"from": "w", "reason": "failed"}),
+        asked(3.2, "declare", "knocked", **KNOCKED_NOW),
+        keyed(3.4, "move", "r0", "s2", reason="changed"),
+        keyed(3.6, "skip", "r0", op="w", reason="nobody comes"),
+        keyed(3.8, "retry", "r1", **{"from": "each", "items": [], "reason": "again"}),
+        fault(5, "stop_instance", "s1", 1.0),
+        keyed(6, "fork", "r0", **{"from": "b", "id": "r2", "tags": {"fork": "r0"}, "reason": "anew"}),
         agents=1,
         hands=1,
     ),

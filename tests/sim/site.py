@@ -9,7 +9,7 @@ from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from harpoon.api import app, run_orders, run_starts, runs, work, workflows
+from harpoon.api import app, run_batches, run_orders, run_repairs, run_starts, runs, work, workflows
 from harpoon.api.doors import Doors
 from harpoon.api.stay import STAYS
 from harpoon.client.peer import PASSED_WITHIN_S, PassedOn
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 #: Whoever asks sees so soon that nobody is there.
 CONNECT_S: Final = 1.0
 #: Those that are knocked at.
-_ROUTES: Final = (*workflows.ROUTES, *runs.ROUTES, *run_starts.ROUTES, *run_orders.ROUTES, *work.ROUTES)
+_ROUTES: Final = (
+    *workflows.ROUTES,
+    *runs.ROUTES,
+    *run_starts.ROUTES,
+    *run_orders.ROUTES,
+    *run_repairs.ROUTES,
+    *(route for route in run_batches.ROUTES if route.method == "POST"),
+    *work.ROUTES,
+)
 #: By this name a server without a token answers.
 _HOST: Final = "127.0.0.1"
 

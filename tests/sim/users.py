@@ -55,7 +55,7 @@ class User:
         else:
             status = told.status
             outcome = "done" if status < 300 else "refused" if status < 500 and status != 429 else "unknown"
-            found = _found(orjson.loads(told.body)) if status < 300 and op.verb != "declare" else None
+            found = _found(op.verb, orjson.loads(told.body)) if status < 300 and op.verb != "declare" else None
         world.net.happened[f"{op.verb} answered {status}"] += 1
         world.tell(RunTold(t=world.loop.now, node=self.name, op=number, outcome=outcome, status=status, found=found))
         return 200 <= status < 500 and status != 429
@@ -63,11 +63,14 @@ class User:
 
 def _request(op: Op) -> tuple[str, str, dict[str, str], bytes]:
     body: dict[str, Any] = dict(op.spec)
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": op.key} if op.key else {})
     match op.verb:
         case "declare":
             told = {"apiVersion": "harpoon/v1", "kind": "Workflow", "metadata": {"name": op.job}, "spec": body}
             return "PUT", f"/v1/namespaces/default/workflows/{op.job}", headers, orjson.dumps(told)
+        case "batch":
+            told = {"apiVersion": "harpoon/v1", "kind": "Batch", "metadata": {"name": op.job, "tags": body["tags"]}}
+            return "POST", "/v1/namespaces/default/batches", headers, orjson.dumps(told | {"spec": body["spec"]})
         case "start":
             return "POST", _RUNS, headers, orjson.dumps({"id": op.job, **body})
         case "signal":
@@ -79,6 +82,8 @@ def _request(op: Op) -> tuple[str, str, dict[str, str], bytes]:
             return "POST", f"{_RUNS}/{op.job}/{op.verb}", headers, orjson.dumps(body)
 
 
-def _found(told: dict[str, Any]) -> dict[str, Any]:
+def _found(verb: str, told: dict[str, Any]) -> dict[str, Any]:
+    if verb == "move":
+        return {"generation": told["generation"]}
     shown = told.get("run", told)
     return {name: shown[name] for name in _SHOWN}

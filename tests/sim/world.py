@@ -34,7 +34,7 @@ from tests.sim.record import Record
 from tests.sim.registering import Registration
 from tests.sim.site import Line, few_doors, hang_up
 from tests.sim.store import SimStore
-from tests.sim.tallies import tallies
+from tests.sim.tallies import Tallies
 from tests.sim.users import SESSIONS, User
 from tests.sim.workmen import lead
 
@@ -83,6 +83,7 @@ class World:
         self._directory = directory
         self._lives = itertools.count(1)
         self._is_calm = False
+        self._tallies = Tallies()
         self._chaos: list[asyncio.Task[Any]] = []
 
     # The run.
@@ -168,7 +169,7 @@ class World:
     def _hear_store(self, revision: int, changes: Any) -> None:
         self.point.revision(revision)
         told = {key: None if entry is None else orjson.loads(entry.value) for key, entry in changes}
-        self.net.happened.update(tallies(told))
+        self.net.happened.update(self._tallies.of(told))
         self.tell(history.Committed(t=self.loop.now, node="store", revision=revision, changes=told))
 
     # Who is there.

@@ -1,6 +1,7 @@
 """Mirrors: typed, whole, in step, and told of every change once."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from harpoon.store import recent
 from harpoon.store.memory import MemoryStore
 from harpoon.store.mirror import Mirror
 from harpoon.store.port import Change, Delete, Put, SlowWatcher, Store
-from harpoon.store.table import Row, RowChange, Table
+from harpoon.store.table import LARGE_BYTES, Row, RowChange, Table
 from tests.store.conftest import Opened
 
 Told = list[tuple[int, list[tuple[str, str, object, object]]]]
@@ -290,3 +291,39 @@ async def test_a_mirror_is_verified_though_others_write_elsewhere(opened: Opened
     async with house.following():
         await write(house, Put("/elsewhere", b""))
         assert await house.mirror.verify() == 0
+
+
+async def test_large_records_are_decoded_beside_the_loop():
+    decoded: list[int] = []
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Whale:
+        song: str
+
+        def __post_init__(self) -> None:
+            decoded.append(threading.get_ident())
+
+    def a_whale(name: str, length: int) -> Put:
+        return Put(f"/h/whales/{name}", b'{"song":"%b"}' % (b"o" * length))
+
+    store, here = MemoryStore(), threading.get_ident()
+    table = Table("whales", "/h/whales/", Whale)
+    mirror = Mirror(store, "/h/", (table,))
+    await store.commit((), [a_whale("first", LARGE_BYTES), Put("/h/whales/none", b'"%b"' % (b"o" * LARGE_BYTES))])
+    await mirror.load()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(mirror.run())
+        await store.commit((), [a_whale("second", LARGE_BYTES), Put("/h/fish/large", b"o" * LARGE_BYTES * 2)])
+        await mirror.reached(2)
+        assert here not in decoded and len(decoded) == 2
+        assert await mirror.verify() == 0
+        assert here not in decoded and len(decoded) == 4
+        await store.commit((), [a_whale("second", LARGE_BYTES)])
+        await store.commit((), [a_whale("third", 1)])
+        await mirror.reached(4)
+        assert (decoded[-2] == here, decoded[-1] == here) == (False, True)
+        running.cancel()
+    assert {key: len(row.value.song) for key, row in table.rows.items()} == {
+        "first": LARGE_BYTES, "second": LARGE_BYTES, "third": 1,
+    }  # fmt: skip
+    assert list(table.unreadable) == ["none"]

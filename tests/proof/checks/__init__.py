@@ -12,6 +12,8 @@ from tests.proof.checks.ending import BatchesEnd
 from tests.proof.checks.everywhere import OncePerAgent
 from tests.proof.checks.failing import FailStatic
 from tests.proof.checks.fencing import Fence, OneOwner
+from tests.proof.checks.folding import ForksBegin, RunsFold
+from tests.proof.checks.items import ItemsOnce
 from tests.proof.checks.limits import EvictionsBounded, NeverOverCommitted
 from tests.proof.checks.owning import OneLiveOwner
 from tests.proof.checks.placing import ClaimFirst
@@ -36,6 +38,9 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     FiresOnce,
     WithinBounds,
     StandsStill,
+    ItemsOnce,
+    RunsFold,
+    ForksBegin,
     WholeWatches,
     MonotoneSessions,
     NoOrphans,

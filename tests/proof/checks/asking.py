@@ -2,18 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from tests.proof.checks.conducting import LABEL, OfRuns, RunKnown, Written, field_of
+from tests.proof.checks.reading import (
+    LABEL,
+    ORDER,
+    REASON,
+    SIGNAL,
+    OfRuns,
+    RunKnown,
+    Written,
+    cancelled_by,
+    field_of,
+)
 from tests.proof.history import Brought, Committed, Fault, Handed, RunAsked, RunTold, Worked
 from tests.proof.judge import Terms
 from tests.proof.state import State
 
-_SIGNAL: Final = 12
 #: What makes stores say what is no longer so.
 _STALE: Final = frozenset({"stale_list", "watch_gap"})
 _TAKEN: Final = "done"
+_BEGIN: Final = frozenset({"start", "batch", "fork"})
+#: What is shown then is not, or not yet, the run that was asked for.
+_OF_OTHERS: Final = frozenset({"start", "batch", "fork", "move"})
+#: Order → the kind of event that it becomes.
+_REPAIRS: Final = {"retry": "t", "skip": "u", "set": "u", "move": "m"}
 
+T = TypeVar("T")
 #: Operation, visit, attempt and token.
 Claim = tuple[str, int, int, str]
 
@@ -33,11 +48,21 @@ class _Kept:
     consumed: set[str] = field(default_factory=set)
     #: From which commit on it stood so: status, and whether it is paused.
     stood: list[tuple[int, tuple[str, bool]]] = field(default_factory=list)
+    #: Why it was repaired or moved, as whoever asked for that said, by what kind of event; and by which orders.
+    repairs: set[tuple[str, str]] = field(default_factory=set)
+    orders: set[str] = field(default_factory=set)
+    #: From which commit on it went by which generation.
+    went: list[tuple[int, str]] = field(default_factory=list)
 
     def since(self, count: int) -> list[tuple[str, bool]]:
         """Return how it stood after so many commits, and since then."""
-        before = [how for at, how in self.stood if at <= count][-1:]
-        return before + [how for at, how in self.stood if at > count]
+        return _since(self.stood, count)
+
+
+def _since(told: list[tuple[int, T]], count: int) -> list[T]:
+    # One commit may tell of several, in which order its parts do not say.
+    first = max((at for at, _ in told if at <= count), default=0)
+    return [how for at, how in told if at >= first]
 
 
 class _OfKept(OfRuns):
@@ -55,7 +80,7 @@ class _OfKept(OfRuns):
         for change in self.state.changed:
             if change.table == "runs" and change.new is not None:
                 header, name = change.new.value, _name(change.key)
-                kept = self._kept.setdefault(name, _Kept(header))
+                kept = self._kept.setdefault(name, _Kept(header, went=[(self.state.count, header["generation"])]))
                 kept.header = header
                 kept.stood.append((self.state.count, (header["status"], bool(header.get("is_paused")))))
         super().on_committed(event)
@@ -63,7 +88,7 @@ class _OfKept(OfRuns):
     def on_run_asked(self, event: RunAsked) -> None:
         self._asked[event.op] = event, self.state.count
 
-    def _judge(self, key: str, _run: RunKnown, written: Written, event: Committed) -> None:
+    def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
         kept = self._kept[_name(key)]
         match written[0]:
             case "c":
@@ -74,7 +99,7 @@ class _OfKept(OfRuns):
                 claim = _claim(written)
                 kept.held.discard(claim)
                 kept.closings.add((claim, written[LABEL]))
-                signal = field_of(written, _SIGNAL)
+                signal = field_of(written, SIGNAL)
                 if signal is not None:
                     self._take(kept, signal, key, event)
             case "g":
@@ -84,6 +109,21 @@ class _OfKept(OfRuns):
                 kept.stood.append((self.state.count, ("running", written[0] == "p")))
             case "e":
                 kept.held.clear()
+                # It may have been begun again in the same commit.
+                kept.stood.append((self.state.count, (written[3], False)))
+            case "m":
+                kept.went.append((self.state.count, written[3]))
+        if written[0] in REASON:
+            self._repair(kept, run, written, key, event)
+        for op, visit, attempt in cancelled_by(written):
+            _release(kept, op, visit, attempt)
+        if written[0] == "u":
+            _release(kept, *written[3:6])
+
+    def _repair(self, kept: _Kept, run: RunKnown, written: Written, key: str, event: Committed) -> None:
+        kept.repairs.add((written[0], field_of(written, REASON[written[0]]) or ""))
+        if not run.is_copied:
+            kept.orders.add(field_of(written, ORDER[written[0]]) or "")
 
     def _take(self, kept: _Kept, signal: str, key: str, event: Committed) -> None:
         kept.consumed.add(signal)
@@ -127,16 +167,17 @@ class RunsKept(_OfKept):
         kept = self._kept.get(asked.run)
         if kept is None:
             raise self.refute(f"{asked.verb} of run {asked.run} was done, and there is no such run", asked, event)
-        amiss = self._amiss(asked, kept, kept.since(count))
+        amiss = self._amiss(asked, kept, count, event.found)
         if amiss:
             raise self.refute(f"{asked.verb} of run {asked.run} was done, and {amiss}", asked, event)
         shown = event.found
-        if shown is None or asked.verb == "start" or self._is_stale:
+        if shown is None or asked.verb in _OF_OTHERS or self._is_stale:
             return
         if (shown["status"], shown["is_paused"]) not in kept.since(count):
             raise self.refute(f"run {asked.run} is shown as it has not stood since it was asked for", asked, event)
 
-    def _amiss(self, asked: RunAsked, kept: _Kept, stood: list[tuple[str, bool]]) -> str:
+    def _amiss(self, asked: RunAsked, kept: _Kept, count: int, found: Mapping[str, Any] | None) -> str:
+        stood = kept.since(count)
         match asked.verb:
             case "signal":
                 return "" if asked.args["id"] in kept.signals else "the signal is not in its log"
@@ -145,7 +186,17 @@ class RunsKept(_OfKept):
             case "resume":
                 return "" if not all(is_paused for _, is_paused in stood) else "it was paused all the time since"
             case "cancel":
-                return "" if kept.header["status"] == "cancelled" else f"it is {kept.header['status']}"
+                is_so = any(status == "cancelled" for status, _ in stood)
+                return "" if is_so else f"it is {kept.header['status']}"
+            case "move":
+                shown = (found or {}).get("generation")
+                return "" if shown in _since(kept.went, count) else "it did not go by that generation since"
+            case "retry" | "skip" | "set":
+                told = _REPAIRS[asked.verb], asked.args["reason"]
+                return "" if told in kept.repairs else "that repair is not in its log"
+            case "fork":
+                made = self._kept.get(_beside(asked))
+                return "" if made is not None and made.header.get("origin") else "there is no such fork"
             case _:
                 return ""
 
@@ -155,8 +206,8 @@ class RunsOnce(_OfKept):
 
     name = "S6"
     says = (
-        "A run is begun once by its id, by one body; a signal is taken once by its id, and consumed once; the same request "
-        "of a worker is answered alike."
+        "A run is begun once by its id, by one body; a signal is taken once by its id, and consumed once; an order with a "
+        "key repairs or moves it once; the same request of a worker is answered alike."
     )
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
@@ -176,18 +227,27 @@ class RunsOnce(_OfKept):
 
     def on_run_told(self, event: RunTold) -> None:
         asked, _ = self._asked[event.op]
-        kept = self._kept.get(asked.run)
-        if asked.verb != "start" or kept is None:
+        if asked.verb not in _BEGIN:
             return
-        is_same = _body(kept.header) == _body(asked.args)
+        run = _beside(asked) if asked.verb == "fork" else asked.run
+        kept = self._kept.get(run)
+        if kept is None:
+            return
+        is_same = _body(kept.header) == _body(asked.args, asked.verb)
         if event.outcome == _TAKEN and not is_same:
             raise self.refute(f"run {asked.run} was begun by another body, and this one was taken", asked, event)
         if event.status == 422 and is_same:
             raise self.refute(f"run {asked.run} was begun by this very body, which was refused", asked, event)
         if event.status == 201:
-            first = self._begun.setdefault(asked.run, event)
+            first = self._begun.setdefault(run, event)
             if first is not event:
-                raise self.refute(f"run {asked.run} was begun twice", first, event)
+                raise self.refute(f"run {run} was begun twice", first, event)
+
+    def _repair(self, kept: _Kept, run: RunKnown, written: Written, key: str, event: Committed) -> None:
+        order = field_of(written, ORDER[written[0]])
+        if order and order in kept.orders:
+            raise self.refute(f"run {key} is repaired twice by one order", event)
+        super()._repair(kept, run, written, key, event)
 
     def _take(self, kept: _Kept, signal: str, key: str, event: Committed) -> None:
         if signal in kept.consumed or signal not in kept.signals:
@@ -200,9 +260,21 @@ class RunsOnce(_OfKept):
         super()._send(kept, written, key, event)
 
 
-def _body(told: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _body(told: Mapping[str, Any], verb: str = "start") -> tuple[str, Mapping[str, Any]]:
     """Return what starts are told apart by here."""
-    return told["workflow"], told.get("tags") or {}
+    is_fork = verb == "fork" or bool(told.get("origin"))
+    workflow = ":batch" if verb == "batch" else "fork" if is_fork else told["workflow"]
+    return workflow, told.get("tags") or {}
+
+
+def _beside(asked: RunAsked) -> str:
+    """Return the run that a fork of another one is."""
+    return f"{asked.run.partition('/')[0]}/{asked.args['id']}"
+
+
+def _release(kept: _Kept, op: str, visit: int, attempt: int) -> None:
+    """Take note that nobody has an attempt any more."""
+    kept.held = {claim for claim in kept.held if claim[:3] != (op, visit, attempt)}
 
 
 def _name(key: str) -> str:

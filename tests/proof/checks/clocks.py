@@ -10,13 +10,23 @@ from datetime import timedelta
 from typing import Any, Final
 
 from harpoon.model.units import parse_duration
-from tests.proof.checks.conducting import LABEL, RETRY, OfRuns, RunKnown, Visit, Written, field_of, opened_by
+from tests.proof.checks.reading import (
+    LABEL,
+    RETRY,
+    SIGNAL,
+    OfRuns,
+    RunKnown,
+    Visit,
+    Written,
+    cancelled_by,
+    field_of,
+    opened_by,
+)
 from tests.proof.history import Calm, Committed, Down, Event, Fault, Settled, Up, Worked
 from tests.proof.judge import Terms
 from tests.proof.state import State
 from tests.proof.wanted import clock_ms
 
-_SIGNAL: Final = 12
 _CLOCKS: Final = frozenset({"clock_rate", "clock_jump"})
 #: Holds of shards.
 _SHARDS: Final = "shards/"
@@ -42,6 +52,8 @@ class _Open:
     ready_ms: int
     claimed_ms: int | None = None
     worker: str = ""
+    #: Of a claim: what it has was said when it was made, though the run may be moved since.
+    timeout_ms: int = 0
 
 
 class _OfClocks(OfRuns):
@@ -66,12 +78,17 @@ class _OfClocks(OfRuns):
 
     def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
         open_ = self._open.setdefault(key, {})
-        self._judge_clocks(key, run, written, event)
+        # What was copied from another run happened there, long ago perhaps.
+        if not run.is_copied:
+            self._judge_clocks(key, run, written, event)
         match written[0]:
             case "c":
                 one = open_.get((written[3], written[4]))
                 if one is not None:
                     one.claimed_ms, one.worker = written[2], field_of(written, 7) or ""
+                    one.timeout_ms = span_ms(self.op_of(run, written[3]), "timeout")
+            case "u":
+                open_.pop((written[3], written[4]), None)
             case "x":
                 one = open_.pop((written[3], written[4]), None)
                 retry_ms = field_of(written, RETRY)
@@ -79,21 +96,19 @@ class _OfClocks(OfRuns):
                     open_[written[3], written[4]] = _Open(one.opened_ms, retry_ms)
             case "e":
                 open_.clear()
+        for op, visit, _ in cancelled_by(written):
+            open_.pop((op, visit), None)
         for op, visit, *_ in opened_by(written):
             open_[op, visit] = _Open(written[2], written[2])
 
     def _judge_clocks(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
         """Judge the next event of a run; what is open has not seen it yet."""
 
-    def _op(self, run: RunKnown, op: str) -> Mapping[str, Any]:
-        told: Mapping[str, Any] = self.spec_of(run).get("operations", {}).get(op, {})
-        return told
-
     def _dues(self, run: RunKnown, op: str, one: _Open) -> Iterator[tuple[str, int]]:
         """Yield by which label a visit is closed when which of its clocks has run down, and when that is at the least."""
-        told = self._op(run, op)
+        told = self.op_of(run, op)
         if one.claimed_ms is not None:
-            yield "timeout", one.claimed_ms + span_ms(told, "timeout")
+            yield "timeout", one.claimed_ms + one.timeout_ms
             yield "lost", one.claimed_ms + span_ms(told, "heartbeat")
         elif told.get("worker"):
             yield "timeout", one.ready_ms + span_ms(told, "queue_timeout")
@@ -137,13 +152,13 @@ class RunsEnd(_OfClocks):
 
     def on_settled(self, event: Settled) -> None:
         for key, run in self._open_runs():
-            if self._is_late(run.header["deadline_ms"], event.t):
+            if run.deadline_ms is not None and self._is_late(run.deadline_ms, event.t):
                 raise self.refute(f"run {key} is not over, and its deadline has passed", event)
             for (op, _), one in self._open.get(key, {}).items():
                 self._judge_orphan(key, run, op, one, event)
 
     def _judge_clocks(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
-        if written[0] == "e" and self._is_late(run.header["deadline_ms"], event.t):
+        if written[0] == "e" and run.deadline_ms is not None and self._is_late(run.deadline_ms, event.t):
             raise self.refute(f"run {key} ends late after its deadline", event)
         one = self._open[key].get((written[3], written[4])) if written[0] == "x" else None
         if one is not None:
@@ -153,7 +168,7 @@ class RunsEnd(_OfClocks):
         down = self._down.get(one.worker)
         if down is None or one.claimed_ms is None or one.claimed_ms > clock_ms(down):
             return
-        beat_ms = span_ms(self._op(run, op), "heartbeat")
+        beat_ms = span_ms(self.op_of(run, op), "heartbeat")
         base_ms = max(clock_ms(down), clock_ms((self._calm_t or 0.0) + RECOVERY_S))
         if self._is_late(round(base_ms + beat_ms), event.t):
             raise self.refute(f"worker {one.worker} is dead, and still had {op} of run {key}", event)
@@ -198,7 +213,7 @@ class RunTimers(_OfClocks):
         if not self._is_skewed and self.terms.is_exact and now_ms > clock_ms(event.t) + _EARLY_MS:
             raise self.refute(f"event {written[1]} of run {key} is of a moment that has not come", event)
         if written[0] == "e":
-            if written[3] == "timed_out" and now_ms < run.header["deadline_ms"]:
+            if written[3] == "timed_out" and now_ms < (run.deadline_ms or 0):
                 raise self.refute(f"run {key} has timed out before its deadline", event)
             return
         one = self._open[key].get((written[3], written[4])) if written[0] in "cx" else None
@@ -214,7 +229,7 @@ class RunTimers(_OfClocks):
     def _judge_closing(
         self, what: str, key: str, dues: Iterator[tuple[str, int]], written: Written, event: Committed
     ) -> None:
-        if field_of(written, _SIGNAL) is not None:
+        if field_of(written, SIGNAL) is not None:
             return
         closed = written[LABEL]
         for label, due_ms in dues:
@@ -231,7 +246,7 @@ class RunTimers(_OfClocks):
         if self._is_skewed or not self.terms.is_exact:
             return
         shard = key.partition("/")[0]
-        held, beat_ms = self._held.get(shard), span_ms(self._op(self._runs[key], written[3]), "heartbeat")
+        held, beat_ms = self._held.get(shard), span_ms(self.op_of(self._runs[key], written[3]), "heartbeat")
         if held is not None and written[2] < clock_ms(held) + beat_ms - _EARLY_MS:
             raise self.refute(f"{what} is lost less than a heartbeat after its shard was taken over", event)
         since, by = self._beats.get(written[6], (0.0, ""))
@@ -257,7 +272,7 @@ class IsClaimed(_OfClocks):
         if written[0] != "x" or written[LABEL] != "timeout" or self._calm_t is None or self._is_skewed:
             return
         one = self._open[key].get((written[3], written[4]))
-        if one is None or one.claimed_ms is not None or not self._op(run, written[3]).get("worker"):
+        if one is None or one.claimed_ms is not None or not self.op_of(run, written[3]).get("worker"):
             return
         ready = max(float(one.ready_ms), clock_ms(self._calm_t + RECOVERY_S))
         if clock_ms(event.t - _IN_VAIN_S) > ready and self._asked_t > event.t - _ASKED_S:
@@ -278,7 +293,7 @@ class StandsStill(_OfClocks):
         if written[0] in "pre":
             (self._paused.add if written[0] == "p" else self._paused.discard)(key)
         elif key in self._paused:
-            signal = field_of(written, _SIGNAL) if written[0] == "x" else None
+            signal = field_of(written, SIGNAL) if written[0] == "x" else None
             if written[0] == "c" or opened_by(written) or signal is not None:
                 raise self.refute(f"run {key} is paused, and event {written[1]} goes on with it", event)
 

@@ -1,128 +1,40 @@
 """What runs of workflows do, by their own logs: S7, S8 with S10, and S9.
 
 A log is read here as it is written, and what a workflow's edges make of it is worked out anew: nothing is taken over from
-what decides it.
+what decides it. Of runs that were repaired or moved, and of those with items, a plain replay does that (`tests.core.replaying`).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from harpoon.core.event import load
+from harpoon.core.graph import Graph, compile_graph
+from harpoon.kit import codec
+from harpoon.model.workflow import WorkflowSpec
+from tests.core.replaying import Replay
+from tests.proof.checks.reading import (
+    LABEL,
+    RETRY,
+    OfRuns,
+    RunKnown,
+    Visit,
+    Written,
+    cancelled_by,
+    field_of,
+    is_item,
+    opened_by,
+)
 from tests.proof.history import Committed
-from tests.proof.judge import Check, Terms
+from tests.proof.judge import Terms
 from tests.proof.state import Change, State
 
-#: Kind of an event → where it tells what it opens, what it is about, and by which token.
-_OPENED: Final = {"s": 3, "f": 3, "x": 10, "r": 4}
-LABEL, RETRY = 7, 11
 #: Labels of what ran out, whatever its worker says.
 _BY_CLOCKS: Final = frozenset({"timeout", "lost"})
 _TRIES: Final = {"fail": 1, "timeout": 1, "lost": 5}
-
-Visit = tuple[str, int]
-Written = list[Any]
-
-
-@dataclass(slots=True)
-class RunKnown:
-    """What is known of a run."""
-
-    header: Mapping[str, Any]
-    seq: int = 0
-    now_ms: int = 0
-    is_over: bool = False
-    #: Each open visit → its attempt, and the token by which that is claimed.
-    open: dict[Visit, tuple[int, str]] = field(default_factory=dict)
-    #: Operation → its latest visit.
-    visits: dict[str, int] = field(default_factory=dict)
-    #: Trigger → which of its members have occurred, and how often it is complete and has not fired.
-    occurred: dict[int, set[str]] = field(default_factory=dict)
-    due: dict[int, int] = field(default_factory=dict)
-
-
-def field_of(event: Written, at: int) -> Any:
-    """Return a field; those at the end are left out where they are empty."""
-    return event[at] if at < len(event) else None
-
-
-def opened_by(event: Written) -> list[Written]:
-    return field_of(event, _OPENED.get(event[0], len(event))) or []
-
-
-class OfRuns(Check):
-    """Reads the logs of runs, event by event."""
-
-    tables = ("runs", "log")
-
-    def __init__(self, terms: Terms, state: State | None = None) -> None:
-        super().__init__(terms, state)
-        self._runs: dict[str, RunKnown] = {}
-
-    def on_committed(self, event: Committed) -> None:
-        if self.state.is_anew:
-            self._runs.clear()
-        for key, written in self._written(event):
-            run = self._runs[key]
-            self._judge(key, run, written, event)
-            _follow(run, written)
-
-    def _written(self, event: Committed) -> Iterator[tuple[str, Written]]:
-        """Yield the events of a commit: headers hold those that a run begins with."""
-        for change in self.state.changed:
-            if change.table == "runs":
-                yield from self._of_header(change)
-        for change in self.state.changed:
-            if change.table == "log":
-                key, _, name = change.key.rpartition("/")
-                # Parts of a record that was cut mean nothing by themselves, and may be written again.
-                if key not in self._runs or "." in name:
-                    continue
-                if change.old is not None:
-                    self._judge_kept(key, change, event)
-                if change.new is not None and isinstance(change.new.value, list):
-                    for written in change.new.value:
-                        yield key, written
-
-    def _of_header(self, change: Change) -> Iterator[tuple[str, Written]]:
-        if change.new is None:
-            self._runs.pop(change.key, None)
-        elif change.key in self._runs:
-            self._runs[change.key].header = change.new.value
-        else:
-            self._runs[change.key] = RunKnown(change.new.value)
-            for written in change.new.value.get("started") or ():
-                yield change.key, written
-
-    def _judge_kept(self, key: str, change: Change, event: Committed) -> None:
-        """Judge that a record was written again, or deleted."""
-
-    def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
-        """Judge the next event of a run, which does not have it yet."""
-
-    def spec_of(self, run: RunKnown) -> Mapping[str, Any]:
-        """Return the workflow that a run goes by."""
-        header = run.header
-        row = self.state.value("graphs", f"{header['namespace']}/{header['workflow']}/{header['generation']}")
-        return {} if row is None else row["spec"]
-
-
-def _follow(run: RunKnown, written: Written) -> None:
-    kind, run.seq, run.now_ms = written[:3]
-    if kind == "c":
-        _, _, _, op, visit, attempt, token = written[:7]
-        run.open[op, visit] = attempt, token
-    elif kind == "x":
-        _, _, _, op, visit, attempt = written[:6]
-        if field_of(written, RETRY) is None:
-            run.open.pop((op, visit), None)
-        else:
-            run.open[op, visit] = attempt + 1, ""
-    elif kind == "e":
-        run.is_over = True
-    for op, visit, *_ in opened_by(written):
-        run.visits[op] = visit
-        run.open[op, visit] = 1, ""
+#: What a run that is over goes on by.
+_REPAIRS: Final = "tu"
 
 
 class OneCompletion(OfRuns):
@@ -143,37 +55,82 @@ class OneCompletion(OfRuns):
 
     def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
         kind, seq, now_ms = written[:3]
-        if run.is_over:
+        if run.is_over and kind not in _REPAIRS:
             raise self.refute(f"run {key} is over, and event {seq} follows", event)
         if seq != run.seq + 1 or now_ms < run.now_ms:
             raise self.refute(f"event {seq} of run {key} follows event {run.seq}", event)
+        for one in cancelled_by(written):
+            self._judge_open(key, run, one, event)
+        if kind == "u":
+            self._judge_open(key, run, (written[3], written[4], written[5]), event)
         if kind not in "cx":
             return
         op, visit, attempt, token = written[3:7]
-        what = f"attempt {attempt} of visit {visit} of {op} in run {key}"
-        is_open, held = run.open.get((op, visit), (0, ""))
-        if is_open != attempt:
-            raise self.refute(f"{what} is not open", event)
+        what = self._judge_open(key, run, (op, visit, attempt), event)
+        held = run.open[op, visit][1]
         if kind == "x":
             if token != held:
                 raise self.refute(f"{what} is closed by another token than it was claimed by", event)
         elif held:
             raise self.refute(f"{what} is claimed twice", event)
-        elif token in self._tokens:
+        elif token in self._tokens and not run.is_copied:
             raise self.refute(f"{what} is claimed by a token that there was before", event)
         else:
             self._tokens.add(token)
 
+    def _judge_open(self, key: str, run: RunKnown, which: tuple[str, int, int], event: Committed) -> str:
+        """Judge that an attempt is open, or that none of its visit is, if its number is 0; return what it is called."""
+        op, visit, attempt = which
+        what = f"attempt {attempt} of visit {visit} of {op} in run {key}"
+        if run.open.get((op, visit), (0, ""))[0] != attempt:
+            raise self.refute(f"{what} is not open", event)
+        return what
+
 
 class FiresOnce(OfRuns):
-    """S8 and S10. What is worked out here is the rule of triggers alone: a set of members, complete again and again."""
+    """S8 and S10. What is worked out here is the rule of triggers alone: a set of members, complete again and again.
+
+    From the first event on that is more than that, such as a repair, the log is replayed.
+    """
 
     name = "S8"
     says = "Each edge fires once for each closing with its label; a join, once for all of its members having occurred."
 
+    def __init__(self, terms: Terms, state: State | None = None) -> None:
+        super().__init__(terms, state)
+        self._logs: dict[str, list[Written]] = {}
+        self._replays: dict[str, Replay] = {}
+
     def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
-        spec = self.spec_of(run)
-        triggers = _triggers(spec)
+        if not run.seq:
+            self._logs[key] = []
+            self._replays.pop(key, None)
+        replay = self._replays.get(key)
+        if replay is None and (written[0] in "tum" or any(is_item(op) for op, *_ in opened_by(written))):
+            replay = self._replays[key] = Replay(self._graph(run, run.header["generation"]), {})
+            self._take(key, run, replay, self._logs.pop(key, []), event)
+        if replay is None:
+            self._logs.setdefault(key, []).append(written)
+            self._judge_plain(key, run, written, event)
+            return
+        self._take(key, run, replay, [written], event)
+        if written[0] == "e" and written[3] == "succeeded" and (replay.left or replay.cut):
+            raise self.refute(f"run {key} has succeeded, and has not gone on", event)
+
+    def _graph(self, run: RunKnown, generation: str) -> Graph:
+        return compile_graph(codec.load(WorkflowSpec, codec.dump(self.spec_of(run, generation))))
+
+    def _take(self, key: str, run: RunKnown, replay: Replay, log: list[Written], event: Committed) -> None:
+        for written in log:
+            if written[0] == "m":
+                replay.graphs[written[3]] = self._graph(run, written[3])
+            try:
+                replay.take([load(written)])
+            except (AssertionError, LookupError) as error:
+                raise self.refute(f"event {written[1]} of run {key} is not what follows: {error!r}", event) from None
+
+    def _judge_plain(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
+        triggers = triggers_of(self.spec_of(run))
         if written[0] == "x" and field_of(written, RETRY) is None:
             _occur(run, triggers, f"{written[3]}.{written[LABEL]}")
         begun: list[str] = []
@@ -196,7 +153,7 @@ class FiresOnce(OfRuns):
                 raise self.refute(f"run {key} has succeeded, and has not gone on to {open_[0]}", event)
 
 
-def _triggers(spec: Mapping[str, Any]) -> list[tuple[str, frozenset[str]]]:
+def triggers_of(spec: Mapping[str, Any]) -> list[tuple[str, frozenset[str]]]:
     """Return what opens an operation, by number: in the order of names, needs first."""
     found: list[tuple[str, frozenset[str]]] = []
     for name, op in sorted(spec.get("operations", {}).items()):
@@ -205,6 +162,15 @@ def _triggers(spec: Mapping[str, Any]) -> list[tuple[str, frozenset[str]]]:
         for label, targets in sorted((op.get("next") or {}).items()):
             told = [targets] if isinstance(targets, str) else targets
             found += [(target, frozenset({f"{name}.{label}"})) for target in told]
+    return found
+
+
+def part_of(triggers: list[tuple[str, frozenset[str]]], op: str) -> set[str]:
+    """Return an operation, and all that it leads to."""
+    found, before = {op}, set[str]()
+    while found != before:
+        before = set(found)
+        found |= {one for one, members in triggers if any(member.partition(".")[0] in before for member in members)}
     return found
 
 
@@ -218,26 +184,91 @@ def _occur(run: RunKnown, triggers: list[tuple[str, frozenset[str]]], member: st
                 run.due[number] = run.due.get(number, 0) + 1
 
 
+@dataclass(slots=True)
+class _Spent:
+    """What a run has used up."""
+
+    #: Operation → visits since these were allowed anew; and all that there were.
+    used: Counter[str] = field(default_factory=Counter)
+    visited: Counter[str] = field(default_factory=Counter)
+    #: Open visits, but for items; those that its end has cut short.
+    open: set[Visit] = field(default_factory=set)
+    cut: set[Visit] = field(default_factory=set)
+    #: Those beyond the visits of their operation.
+    beyond: set[Visit] = field(default_factory=set)
+    #: The most that one operation may be visited, by whatever generation; repairs and moves that there were.
+    most: Counter[str] = field(default_factory=Counter)
+    repairs: int = 0
+    #: Visit → how often it ended by which clock.
+    tries: dict[Visit, Counter[str]] = field(default_factory=dict)
+
+
 class WithinBounds(OfRuns):
-    """S9. That a run ends by its deadline is a matter of clocks: see L3."""
+    """S9. That a run ends by its deadline is a matter of clocks: see L3.
+
+    A repair allows the visits of its part anew, and gives those back that an end has cut short.
+    """
 
     name = "S9"
     says = "No operation is visited more often than its visits, and each visit tried as often as its retries allow."
 
     def __init__(self, terms: Terms, state: State | None = None) -> None:
         super().__init__(terms, state)
-        #: Run, operation and visit → how often it ended by which clock.
-        self._spent: dict[tuple[str, str, int], Counter[str]] = {}
+        self._spent: dict[str, _Spent] = {}
 
     def _judge(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
-        if written[0] == "s":
-            self._spent = {known: spent for known, spent in self._spent.items() if known[0] != key}
-        if written[0] not in "cx":
+        kind = written[0]
+        spent = _Spent() if not run.seq else self._spent.setdefault(key, _Spent())
+        self._spent[key] = spent
+        if kind in "cx":
+            self._judge_attempt(key, run, written, event)
+        if kind in "xu" and (kind == "u" or field_of(written, RETRY) is None):
+            spent.open.discard((written[3], written[4]))
+        spent.open.difference_update((op, visit) for op, visit, _ in cancelled_by(written))
+        if kind == "e":
+            spent.cut, spent.open = spent.open, set()
+        elif kind in _REPAIRS:
+            self._repair(run, spent, written)
+        elif kind == "m":
+            spent.repairs += 1
+        for op, visit, *_ in opened_by(written):
+            if not is_item(op):
+                self._visit(key, run, (op, visit), written, event)
+
+    def _repair(self, run: RunKnown, spent: _Spent, written: Written) -> None:
+        spent.repairs += 1
+        its = (written[3], written[4]) if written[0] == "u" else None
+        for op, visit in spent.cut if run.is_over else ():
+            spent.used[op] -= (op, visit) != its and (op, visit) not in spent.beyond
+        spent.cut = set()
+        if written[0] == "t":
+            for op in part_of(triggers_of(self.spec_of(run)), written[3]):
+                spent.used[op] = 0
+
+    def _visit(self, key: str, run: RunKnown, visit: Visit, written: Written, event: Committed) -> None:
+        spent, (op, _) = self._spent[key], visit
+        generation = written[3] if written[0] == "m" else run.generation
+        most = self.spec_of(run, generation).get("operations", {}).get(op, {}).get("visits", 1)
+        spent.open.add(visit)
+        if spent.used[op] >= most:
+            spent.beyond.add(visit)
             return
+        spent.used[op] += 1
+        spent.visited[op] += 1
+        spent.most[op] = max(most, spent.most[op])
+        if spent.visited[op] > spent.most[op] * (1 + spent.repairs):
+            raise self.refute(f"{op} in run {key} is visited more often than its repairs allow", event)
+
+    def _judge_attempt(self, key: str, run: RunKnown, written: Written, event: Committed) -> None:
         op, visit, attempt = written[3:6]
-        told = self.spec_of(run).get("operations", {}).get(op, {})
-        if visit > told.get("visits", 1) and (written[0] == "c" or written[LABEL] != "exhausted"):
+        told = self.op_of(run, op)
+        spent = self._spent[key]
+        is_plain = not (spent.repairs or is_item(op))
+        is_beyond = (op, visit) in spent.beyond or (is_plain and visit > told.get("visits", 1))
+        if is_beyond and (written[0] == "c" or written[LABEL] != "exhausted"):
             raise self.refute(f"visit {visit} of {op} in run {key} is beyond its visits, and not exhausted", event)
+        if not (is_beyond or is_plain) and written[0] == "x" and written[LABEL] == "exhausted":
+            raise self.refute(f"visit {visit} of {op} in run {key} is exhausted, and there are visits left", event)
         retry = told.get("retry") or {}
         tries = sum((retry.get(kind) or {}).get("attempts", usual) - 1 for kind, usual in _TRIES.items())
         what = f"attempt {attempt} of visit {visit} of {op} in run {key}"
@@ -249,7 +280,7 @@ class WithinBounds(OfRuns):
     def _judge_given_up(self, what: str, key: str, told: Mapping[str, Any], written: Written, event: Committed) -> None:
         """Judge whether a visit whose worker fell silent, or was too slow, is tried again; handlers may have no use for it."""
         label = written[LABEL]
-        spent = self._spent.setdefault((key, written[3], written[4]), Counter())
+        spent = self._spent[key].tries.setdefault((written[3], written[4]), Counter())
         spent[label] += 1
         most = ((told.get("retry") or {}).get(label) or {}).get("attempts", _TRIES[label])
         if (field_of(written, RETRY) is None) != (spent[label] >= most):

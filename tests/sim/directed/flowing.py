@@ -1,5 +1,6 @@
 """Runs of workflows: what is asked of them, and who works for them, at the right moment."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.sim.directed.making import fault, plan
@@ -34,11 +35,16 @@ _OWN = {"frail": _FRAIL, "laps": _LAPS, "wheel": _WHEEL, "door": _DOOR, "nap": _
 
 
 def flowing(
-    seed: int, ops: tuple[Op, ...], *faults: Fault, hands: tuple[Hand, ...] = _HONEST, chaos_s: float = 14.0
+    seed: int,
+    ops: tuple[Op, ...],
+    *faults: Fault,
+    hands: tuple[Hand, ...] = _HONEST,
+    chaos_s: float = 14.0,
+    own: Mapping[str, Any] = _OWN,
 ) -> Plan:
     """Make a plan of what is asked of workflows, each of which is declared first."""
     names = list(dict.fromkeys(op.spec["workflow"] for op in ops if op.verb == "start"))
-    told = WORKFLOWS | _OWN
+    told = {**WORKFLOWS, **own}
     first = tuple(asked(1 + number / 10, "declare", name, **told[name]) for number, name in enumerate(names))
     return plan(seed, (*first, *ops), faults, hands=hands, chaos_s=chaos_s)
 

@@ -9,6 +9,7 @@ from tests.sim.variants.doors import DOORS
 from tests.sim.variants.doubles import DOUBLES
 from tests.sim.variants.flowing import FLOWING
 from tests.sim.variants.holds import HOLDS
+from tests.sim.variants.mending import MENDING
 from tests.sim.variants.minding import MINDING
 from tests.sim.variants.placing import PLACING
 from tests.sim.variants.pressing import PRESSING
@@ -18,5 +19,17 @@ from tests.sim.variants.variant import Variant, named
 from tests.sim.variants.views import VIEWS
 
 VARIANTS: Final[Mapping[str, Variant]] = named(
-    *AGENTS, *HOLDS, *MINDING, *PLACING, *PRESSING, *ROLLING, *VIEWS, *DOORS, *DOUBLES, *CRON, *TOILING, *FLOWING
+    *AGENTS,
+    *HOLDS,
+    *MINDING,
+    *PLACING,
+    *PRESSING,
+    *ROLLING,
+    *VIEWS,
+    *DOORS,
+    *DOUBLES,
+    *CRON,
+    *TOILING,
+    *FLOWING,
+    *MENDING,
 )

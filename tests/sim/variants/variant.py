@@ -106,3 +106,6 @@ def _put_everywhere(known: Any, made: Any, name: str | None = None) -> None:
             for key, value in list(vars(module).items()):
                 if value is known and name in (None, key):
                     setattr(module, key, made)
+                elif name is None and type(value) is dict:
+                    # A table of functions knows it, too.
+                    value.update({known_by: made for known_by, one in value.items() if one is known})
