@@ -61,7 +61,7 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     for _ in range(TRIES):
         with of_batch():
             await check(spec)
-            form = await workflows.kept(metadata.namespace, BATCH, spec)
+            form = await workflows.generations.kept(metadata.namespace, BATCH, spec)
         (told,) = await conductor.start([(start, form)])
         # What it is made of was about to be deleted, since nothing was on it.
         if type(told) is not Conflict:
@@ -97,6 +97,18 @@ def of_batch() -> Iterator[None]:
         raise Invalid(said, problems) from error
 
 
+def _spec_of(manifest: BatchManifest) -> WorkflowSpec:
+    """Return the workflow that a batch is a run of.
+
+    Raises:
+        Invalid: A number of it is out of its bounds.
+    """
+    try:
+        return workflow_of(manifest.spec)
+    except ValueError as error:
+        raise Invalid(f"/spec: {error}", [Problem(pointer="/spec", detail=str(error))]) from error
+
+
 async def made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
     """Return what a batch does, and a hash of that: the same, however it was spelled."""
     is_large = manifest.spec.count > _LARGE
@@ -105,4 +117,4 @@ async def made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
 
 def _made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
     told = orjson.dumps(dict(manifest.metadata.tags), option=orjson.OPT_SORT_KEYS)
-    return workflow_of(manifest.spec), hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]
+    return _spec_of(manifest), hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]
