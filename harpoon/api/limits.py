@@ -31,6 +31,8 @@ class Limits:
     wait_s: float = 300.0
     #: What a worker brings back at once: the largest output there may be, and many small ones beside it.
     work_bytes: int = 4 << 20
+    #: Documents to plan, of which each would be declared for itself: the largest there may be, and some beside it.
+    documents_bytes: int = 4 << 20
     #: A plan that is to be applied: ten thousand placements and as many tasks take about six megabytes.
     plan_bytes: int = 64 << 20
     #: Documents sent as lines, all together: a few hundred thousand small ones.

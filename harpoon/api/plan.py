@@ -1,8 +1,10 @@
-"""Plans: what would come of declaring jobs, without declaring them; and declaring them just so."""
+"""Plans: what would come of declaring documents, without declaring them; and declaring jobs just so."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import orjson
 from aiohttp import web
@@ -12,49 +14,82 @@ from harpoon.api.apply import answer_applied
 from harpoon.api.body import decode, read_json, read_large
 from harpoon.api.crowd import BULKS
 from harpoon.api.doors import DOORS
+from harpoon.api.holders import runs_of
 from harpoon.api.idempotency import check_key, once
 from harpoon.api.operation import Operation
 from harpoon.api.revision import parse_revision
+from harpoon.api.workflows import elders_of
 from harpoon.control.planning import plan_documents
 from harpoon.control.promising import apply_document, promise_documents
 from harpoon.control.registry import Accepted, Extra
+from harpoon.control.run_planning import drafts_of, plan_batches, plan_workflows, renumbered
 from harpoon.kit import codec
 from harpoon.kit.digest import digest_of
 from harpoon.kit.errors import Invalid, Problem
+from harpoon.model.batch_manifest import BatchManifest
 from harpoon.model.manifest import Manifest
 from harpoon.model.plan import Plan
 from harpoon.model.promise import SCHEMA, PlanDocument
-from harpoon.model.shown import Applied, Documents
+from harpoon.model.run_plan import BatchAction, Planned
+from harpoon.model.shown import Applied, Documents, Outcome
+from harpoon.model.workflow import WorkflowManifest
+
+T = TypeVar("T")
 
 #: Held while a plan is made: it takes a thread for up to some seconds, and two of them would only be slower.
 PLANNING: Final[web.AppKey[asyncio.Lock]] = web.AppKey("planning", asyncio.Lock)
 
 
 async def plan(request: web.Request) -> web.Response:
-    """Show what would come of declaring jobs: how they differ from what stands, and where their tasks would run.
+    """Show what would come of declaring documents: how they differ from what stands, and where tasks would run.
 
-    Nothing is written. The documents are taken as ``/v1/apply`` takes them; of the same priority, they compete for room
+    Nothing is written. Jobs are taken as ``/v1/apply`` takes them; of the same priority, they compete for room
     in their order. It is the scheduler itself, run forward on a copy in waves: each takes for granted that what was
     placed before is ready and what was withdrawn is gone. At most 200 waves are foretold; ``is_whole`` says whether
-    that is all.
+    that is all. Workflows are taken each after those that it calls, and batches after them: so whoever calls is judged
+    by what it would then call. A body is at most 4 MiB.
     """
     doors = request.app[DOORS]
     check_key(request)
-    documents = await _documents(request)
+    data = await read_large(request, doors.limits.documents_bytes)
+    documents = dict(enumerate(_some((await decode(request, Planned, data)).documents)))
+    jobs = {number: one for number, one in documents.items() if isinstance(one, Manifest)}
+    flows = {number: one for number, one in documents.items() if isinstance(one, WorkflowManifest)}
+    batches = {number: one for number, one in documents.items() if isinstance(one, BatchManifest)}
     async with request.app[PLANNING]:
-        told = await plan_documents(doors.view, doors.registry, documents, doors.bookings(), doors.clock.now())
+        drafts = drafts_of(flows)
+        defined = await plan_workflows(doors.view, flows, drafts, partial(elders_of, request), doors.clock.now().wall)
+        begun = await plan_batches(doors.view, runs_of(request).reader, batches, drafts) if batches else ()
+        told = await _plan_jobs(request, jobs)
+        has_changes = told.has_changes or any(one.outcome is not Outcome.UNCHANGED for one in defined)
+        has_changes = has_changes or any(one.action is BatchAction.START for one in begun)
+        told = replace(told, has_changes=has_changes, workflows=defined, batches=begun)
         shown = await asyncio.to_thread(codec.dump_full, told)
     return answer(request, shown, revision=parse_revision(told.revision).number)
 
 
-async def _documents(request: web.Request) -> tuple[Manifest, ...]:
+async def _plan_jobs(request: web.Request, jobs: Mapping[int, Manifest]) -> Plan:
+    """Return what would come of jobs, given by the numbers of their documents."""
+    doors, numbers = request.app[DOORS], [*jobs]
+    try:
+        return await plan_documents(
+            doors.view, doors.registry, tuple(jobs.values()), doors.bookings(), doors.clock.now()
+        )
+    except Invalid as error:
+        raise renumbered(error, numbers) from error
+
+
+def _some(documents: tuple[T, ...]) -> tuple[T, ...]:
     """Return the documents of a request, at least one."""
-    data = await read_json(request)
-    body = await decode(request, Documents, data)
-    if not body.documents:
+    if not documents:
         detail = "declare at least one document"
         raise Invalid(detail, [Problem(pointer="/documents", detail=detail)])
-    return body.documents
+    return documents
+
+
+async def _documents(request: web.Request) -> tuple[Manifest, ...]:
+    """Return the documents of a request about jobs, at least one."""
+    return _some((await decode(request, Documents, await read_json(request))).documents)
 
 
 async def promise(request: web.Request) -> web.Response:
@@ -118,7 +153,7 @@ def _read(data: bytes) -> PlanDocument:
 
 
 ROUTES = (
-    Operation("POST", "/v1/plan", plan, tag="jobs", body=Documents, answers={200: Plan}),
+    Operation("POST", "/v1/plan", plan, tag="jobs", body=Planned, answers={200: Plan}),
     Operation("POST", "/v1/plan/promise", promise, tag="jobs", body=Documents, answers={200: PlanDocument}),
     Operation(
         "POST", "/v1/plan/apply", apply_plan, tag="jobs", body=PlanDocument, is_peer=True, answers={202: Applied}

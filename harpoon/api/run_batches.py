@@ -21,7 +21,8 @@ from harpoon.control.batch_starts import key_of, start_batch
 from harpoon.control.conductor import Conductor
 from harpoon.kit import codec
 from harpoon.kit.errors import Invalid, NotFound, Problem
-from harpoon.model.batch_manifest import BATCH, BatchManifest
+from harpoon.model.batch_manifest import BatchManifest
+from harpoon.model.name import BATCH
 from harpoon.model.run_shown import RunDetail, RunList, RunObject
 from harpoon.model.run_watched import RunWatchEvent
 from harpoon.model.visit_shown import ItemList

@@ -25,7 +25,8 @@ from harpoon.core import repairing
 from harpoon.core.repairing import Audit, Value
 from harpoon.core.step import Refused
 from harpoon.kit import codec
-from harpoon.kit.errors import NotFound
+from harpoon.kit.errors import Conflict, NotFound
+from harpoon.model.name import BATCH
 from harpoon.model.run_repairs import Repair, RunFork, RunMove, RunMoved, RunRetry, RunSet, RunSkip
 from harpoon.model.run_shown import RunObject
 
@@ -101,6 +102,8 @@ async def move_run(request: web.Request) -> web.Response:
 
     async def here(conductor: Conductor) -> web.Response:
         header = await status.existing(namespace, run)
+        if header.workflow == BATCH:
+            raise Conflict(_NO_WORKFLOW.format(run))
         to = order.generation or workflows.get(namespace, header.workflow).value.generation
         try:
             told = await move(conductor, workflows, header, to, None if is_dry else audit)
@@ -145,6 +148,10 @@ async def _repair(request: web.Request, body: bytes, decide: Decide) -> web.Resp
 
 _RUN: Final = "/v1/namespaces/{ns}/runs/{run}"
 _SHOWN: Final = {200: RunObject}
+_NO_WORKFLOW: Final = (
+    "run {0} is a batch, which has no workflow to move to: it does what it was started with. To do something else, "
+    "start another batch under another name, and cancel this one: harpoon delete batch/{0}"
+)
 _DRY_RUN: Final = Parameter("dry_run", FLAG, "Only say whether it can be moved: nothing is done.")
 ROUTES = (
     Operation("POST", f"{_RUN}/retry", retry_run, tag="runs", body=RunRetry, answers=_SHOWN, refuses=(409, 410)),

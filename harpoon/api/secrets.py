@@ -23,14 +23,14 @@ from harpoon.model.shown import Empty, Revised
 
 
 async def list_secrets(request: web.Request) -> web.Response:
-    """Show the secrets of a namespace, or of all: their names, keys and versions, and which jobs refer to them."""
+    """Show the secrets of a namespace, or of all: their names, keys and versions, and what refers to them."""
     view = view_of(request)
     namespace = path_name(request, "ns") if "ns" in request.match_info else None
 
     async def gather() -> Listed:
         items = [
-            shown(row.value, view.external(row.mod_revision), view.secret_users(key))
-            for key, row in sorted(view.secrets.rows.items())
+            shown(view, row.value, row.mod_revision)
+            for _, row in sorted(view.secrets.rows.items())
             if namespace is None or row.value.namespace == namespace
         ]
         return Listed(revision=view.revision, items=items, encode=codec.dump_full)
@@ -39,7 +39,7 @@ async def list_secrets(request: web.Request) -> web.Response:
 
 
 async def get_secret(request: web.Request) -> web.Response:
-    """Show a secret: its keys and their versions, and which jobs refer to it; never its values."""
+    """Show a secret: its keys and their versions, and what refers to it; never its values."""
     view = view_of(request)
     namespace, name = path_name(request, "ns"), path_name(request, "name")
     row = view.secrets.rows.get(job_key(namespace, name))
@@ -66,7 +66,7 @@ async def put_secret(request: web.Request) -> web.Response:
 
 
 async def delete_secret(request: web.Request) -> web.Response:
-    """Delete a secret; refused while jobs refer to it, unless it is forced.
+    """Delete a secret; refused while jobs, workflows or open runs refer to it, unless it is forced.
 
     Tasks that run then have what they have, and run on; none is started in their place.
     """
@@ -88,11 +88,10 @@ async def rotate_keys(request: web.Request) -> web.Response:
 
 
 def _json(view: View, secret: Secret, revision: int) -> bytes:
-    used_by = view.secret_users(job_key(secret.namespace, secret.name))
-    return codec.dump_full(shown(secret, view.external(revision), used_by))
+    return codec.dump_full(shown(view, secret, revision))
 
 
-_FORCE: Final = Parameter("force", FLAG, "Also while jobs refer to it.")
+_FORCE: Final = Parameter("force", FLAG, "Also while something refers to it.")
 _SECRET: Final = "/v1/namespaces/{ns}/secrets/{name}"  # noqa: S105 a path
 ROUTES = (
     Operation(

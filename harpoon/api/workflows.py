@@ -89,11 +89,11 @@ async def put_workflow(request: web.Request) -> web.Response:
         record = await drafted(row, manifest, doors.clock.now().wall)
         outcome = Outcome.CREATED if row is None else Outcome.CHANGED if record is not row.value else Outcome.UNCHANGED
         shown = await large_workflow_json(doors.view, record, 0 if row is None else row.mod_revision, bounds)
-        elder = await _elder_runs(request, record, graph) if outcome is Outcome.CHANGED else ()
+        elder = await elders_of(request, record, graph) if outcome is Outcome.CHANGED else ()
         return _declared(request, outcome.value, doors.view.revision, changes, shown, elder)
     done = await workflows.put(manifest, graph, if_match=if_match, is_new=is_new)
     shown = await large_workflow_json(doors.view, done.workflow, done.revision, bounds)
-    elder = await _elder_runs(request, done.workflow, graph) if done.outcome is Outcome.CHANGED else ()
+    elder = await elders_of(request, done.workflow, graph) if done.outcome is Outcome.CHANGED else ()
     return _declared(request, done.outcome.value, done.revision, changes, shown, elder, tag=done.revision)
 
 
@@ -111,6 +111,15 @@ async def bound_workflow(request: web.Request) -> web.Response:
     return answer(request, await _bounds(request, manifest, await compiled(manifest.spec)))
 
 
+async def elders_of(request: web.Request, record: WorkflowRecord, graph: Graph) -> tuple[ElderRuns, ...]:
+    """Return the open runs that are on other generations of a workflow that is, or would be, declared."""
+    doors, workflows = request.app[DOORS], workflows_of(request)
+    if doors.runs is None:
+        return ()
+    present = record.generation, graph
+    return await elder_runs(doors.runs.reader, workflows.generations.graph, record.namespace, record.name, present)
+
+
 async def _bounds(request: web.Request, manifest: WorkflowManifest, graph: Graph) -> bytes:
     metadata = manifest.metadata
     return await bounds_json(request.app[DOORS].view, metadata.namespace, metadata.name, graph)
@@ -121,15 +130,6 @@ async def _read(request: web.Request) -> WorkflowManifest:
     manifest = await decode(request, WorkflowManifest, body)
     await check(manifest.spec)
     return manifest
-
-
-async def _elder_runs(request: web.Request, record: WorkflowRecord, graph: Graph) -> tuple[ElderRuns, ...]:
-    """Return the open runs that are on other generations of a workflow that is, or would be, declared."""
-    doors, workflows = request.app[DOORS], workflows_of(request)
-    if doors.runs is None:
-        return ()
-    present = record.generation, graph
-    return await elder_runs(doors.runs.reader, workflows.generations.graph, record.namespace, record.name, present)
 
 
 def _declared(  # noqa: PLR0913 what is told

@@ -6,6 +6,7 @@ from typing import Any
 
 from harpoon.cli.figures import rounded
 from harpoon.cli.table import Object
+from harpoon.model.name import BATCH
 
 
 def addresses(task: Object) -> str:
@@ -64,6 +65,11 @@ def came_to(item: Object) -> str:
     said = item.get("waits_for") or item.get("error")
     output = item.get("output")
     return str(said) if said or output is None else json.dumps(output, ensure_ascii=False)
+
+
+def flow_said(name: str) -> str:
+    """Say of which workflow a run is, or an operation; of a batch, which has none, that it is one."""
+    return f"(batch){name.removeprefix(BATCH)}" if name.startswith(BATCH) else name
 
 
 def run_status(row: Object) -> str:

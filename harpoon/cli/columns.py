@@ -163,7 +163,7 @@ RUN: Final = Kind(
     watched=(),
     columns=(
         Column("RUN", cells.name_of),
-        Column("WORKFLOW", cells.text("workflow")),
+        Column("WORKFLOW", lambda row: cells.flow_said(str(row.get("workflow") or ""))),
         Column("STATUS", cells.run_status, is_state=True),
         Column("AGE", lambda row: age(row.get("created_ms"))),
         Column("TOOK", lambda row: span(row.get("created_ms"), row.get("ended_ms"))),

@@ -85,6 +85,8 @@ def diff(
         for one in differing:
             for line in told_difference(one):
                 terminal.show(line)
+        for line in run_batches.lines(answer.get("batches") or (), is_terse=True):
+            terminal.show(line)
     end(has_changes=found)
 
 
@@ -98,24 +100,26 @@ def _compare_files(
     """Return what differs between manifests and what is there; what is told of those of no jobs; and whether it does.
 
     Raises:
-        Invalid: They cannot be declared so, or there are batches among them.
+        Invalid: They cannot be declared so.
     """
     own, rest = namespaces.split(documents.read_documents(files))
-    run_batches.check_none(rest)
     flows, read = workflows.split(rest)
     declared = namespaces.declare(client, own, is_dry=True)
-    defined = workflows.declare(client, flows, namespace, is_dry=True)
-    told = ask(client, read, namespace) if read else {"plans": []}
+    told: Mapping[str, Any] = {"has_changes": False, "plans": []}
+    if rest:
+        told = ask(client, [*flows, *read], namespace)
     differing = [{key: one[key] for key in _DIFFERENCE if key in one} for one in told["plans"]]
     answer = {**told, "plans": differing}
     if declared:
         answer["namespaces"] = [one._asdict() for one in declared]
-    if defined:
-        answer["workflows"] = [one._asdict() for one in defined]
-    outcomes = [*(one.outcome for one in declared), *(one.outcome for one in defined)]
-    found = any(one["changes"] or one["action"] != "unchanged" for one in differing)
-    lines = [*told_namespaces(declared), *workflows.lines(defined, is_terse=False)]
-    return answer, lines, found or any(outcome != "unchanged" for outcome in outcomes)
+    found = (
+        told["has_changes"]
+        or any(one["changes"] for one in differing)
+        or any(one["action"] != "unchanged" for one in told.get("batches") or ())
+        or any(one.outcome != "unchanged" for one in declared)
+    )
+    lines = [*told_namespaces(declared), *workflows.lines(workflows.planned(answer), is_terse=False)]
+    return answer, lines, found
 
 
 def _versions(words: Sequence[str]) -> list[_Version]:

@@ -64,8 +64,8 @@ def plan(
 
     Of a job that is new, the manifest is repeated, with all defaults, only with -o wide. A file gets the plan as a
     document that `harpoon verify-plan` checks, and `harpoon apply --plan` does just so or not at all.
-    Exit code 0: nothing would change; 10: something would; 8: and some slot has no agent that could run it, or a quota
-    would refuse it.
+    Exit code 0: nothing would change; 10: something would; 8: and some slot has no agent that could run it, a quota
+    would refuse it, or a batch has a name that is taken.
     """
     named = [*(files or ()), *(file or ())]
     if not named:
@@ -73,15 +73,13 @@ def plan(
     form, place = _form(output_, out)
     client = remote.client()
     own, rest = namespaces.split(documents.read_documents(named))
-    run_batches.check_none(rest)
     flows, read = workflows.split(rest)
     if place is not None:
-        _check_promisable([*own, *flows], read)
+        _check_promisable([*own, *flows, *run_batches.split(rest)[0]], read)
     declared = namespaces.declare(client, own, is_dry=True)
-    defined = workflows.declare(client, flows, namespace, is_dry=True)
     answer: Mapping[str, Any] = {"has_changes": False, "refusal": None, "plans": []}
-    if read:
-        answer = ask(client, read, namespace, is_promise=place is not None)
+    if rest:
+        answer = ask(client, [*flows, *read], namespace, is_promise=place is not None)
     if place is not None:
         planfile.write(answer, place)
         answer = {
@@ -92,16 +90,13 @@ def plan(
         }
     if declared:
         answer = {**answer, "namespaces": [one._asdict() for one in declared]}
-    if defined:
-        answer = {**answer, "workflows": [one._asdict() for one in defined]}
-    _show(answer, declared, defined, form)
+    _show(answer, declared, form)
     if place is not None:
         terminal.say(f"written to {place}; to do just that: harpoon apply --plan {place}")
     _refuse(answer, declared)
     if any(one["pending"] for one in answer["plans"]):
         raise typer.Exit(ExitCode.NOT_PLACED)
-    outcomes = [*(one.outcome for one in declared), *(one.outcome for one in defined)]
-    end(has_changes=answer["has_changes"] or any(outcome != "unchanged" for outcome in outcomes))
+    end(has_changes=answer["has_changes"] or any(one.outcome != "unchanged" for one in declared))
 
 
 @verb("verify-plan", examples=("harpoon verify-plan plan.json",))
@@ -125,7 +120,6 @@ def verify_plan(
 def _show(
     answer: Mapping[str, Any],
     declared: Sequence[namespaces.Outcome],
-    defined: Sequence[workflows.Outcome],
     form: Output,
 ) -> None:
     if form in (Output.JSON, Output.YAML):
@@ -133,12 +127,16 @@ def _show(
     elif form is Output.NAME:
         write_names(answer)
     else:
-        for line in (*told_namespaces(declared), *workflows.lines(defined, is_terse=form is not Output.WIDE)):
+        is_wide, batches = form is Output.WIDE, answer.get("batches") or ()
+        defined = workflows.planned(answer)
+        for line in (*told_namespaces(declared), *workflows.lines(defined, is_terse=not is_wide)):
             terminal.show(line)
         for one in answer["plans"]:
-            for line in _told(one, is_wide=form is Output.WIDE):
+            for line in _told(one, is_wide=is_wide):
                 terminal.show(line)
-        if answer["plans"] or not defined:
+        for line in run_batches.lines(batches, is_terse=not is_wide):
+            terminal.show(line)
+        if answer["plans"] or not (defined or batches):
             terminal.say(_summary(answer["plans"]))
 
 
@@ -162,10 +160,10 @@ def _check_promisable(own: Sequence[Document], read: Sequence[Document]) -> None
     """Refuse to write a plan of what a plan cannot promise.
 
     Raises:
-        Invalid: There are namespaces among the manifests, or no jobs.
+        Invalid: There is something else than jobs among the manifests, or no jobs.
     """
     if own:
-        raise Invalid("a plan in a file is of jobs only; apply namespaces and workflows first, and leave them out")
+        raise Invalid("a plan in a file is of jobs only; leave out the rest, and apply namespaces and workflows first")
     if not read:
         raise Invalid("there is no job in these manifests to write a plan of")
 
@@ -173,7 +171,7 @@ def _check_promisable(own: Sequence[Document], read: Sequence[Document]) -> None
 def ask(
     client: Session, read: Sequence[Document], namespace: str | None, *, is_promise: bool = False
 ) -> Mapping[str, Any]:
-    """Return the server's plan for documents of jobs; as a document that can be applied, if it is to be a promise.
+    """Return the server's plan for documents; of jobs as a document that can be applied, if it is to be a promise.
 
     Raises:
         Invalid: They would be refused.
@@ -188,7 +186,7 @@ def ask(
 
 
 def write_names(answer: Mapping[str, Any]) -> None:
-    """Write the namespaces, the workflows and the jobs that would change."""
+    """Write the namespaces, workflows and jobs that would change, and the batches that would be started."""
     for one in answer.get("namespaces") or ():
         if one["outcome"] != "unchanged":
             terminal.show(f"namespace/{one['namespace']}")
@@ -198,6 +196,9 @@ def write_names(answer: Mapping[str, Any]) -> None:
     for one in answer["plans"]:
         if one["action"] != "unchanged":
             terminal.show(f"job/{one['job']}")
+    for one in answer.get("batches") or ():
+        if one["action"] == "start":
+            terminal.show(f"batch/{one['batch']}")
 
 
 def told_difference(one: Mapping[str, Any]) -> Iterator[str]:
@@ -255,6 +256,8 @@ def _refuse(answer: Mapping[str, Any], declared: Sequence[namespaces.Outcome]) -
         is_moving = any(one.outcome != "unchanged" for one in declared)
         now = "; quotas as they are now" if is_moving else ""
         terminal.say(f"{terminal.paint('Refused', 'red')}: {terminal.plain(answer['refusal'])}{now}")
+        raise typer.Exit(ExitCode.NOT_PLACED)
+    if any(one["action"] == "refuse" for one in answer.get("batches") or ()):
         raise typer.Exit(ExitCode.NOT_PLACED)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from harpoon.cli import fields, figures, offers, output, screens, terminal
+from harpoon.cli import cells, fields, figures, offers, output, screens, terminal
 from harpoon.cli.options import Format, Output, Remote, Scope
 from harpoon.cli.run_lists import moment
 from harpoon.cli.table import Column, Object
@@ -114,6 +114,8 @@ def stats(remote: Remote, form: Format = Output.TABLE) -> None:
 
 def _lines(told: Object, by: By, *, is_wide: bool) -> Iterator[str]:
     groups = told["groups"]
+    if by is not By.TAG:
+        groups = [{**group, "key": cells.flow_said(str(group["key"]))} for group in groups]
     if not groups:
         terminal.say("no runs" if not told["runs"] else "nothing to tell of these runs")
         return

@@ -15,7 +15,7 @@ from harpoon.cli.session import Session
 from harpoon.cli.subject import id_of
 from harpoon.cli.verb import verb
 from harpoon.kit.errors import Conflict, Invalid, NotFound
-from harpoon.model.name import DEFAULT_NAMESPACE
+from harpoon.model.name import BATCH, DEFAULT_NAMESPACE
 
 _Op = Annotated[str, typer.Argument(help="The operation.", metavar="OP", show_default=False)]
 _Visit = Annotated[
@@ -109,6 +109,8 @@ def fork(  # noqa: PLR0913 one option each
     client, body = remote.client(), {"from": from_, **audit.told()}
     if given.set_ or given.inputs is not None:
         workflow = str(client.get("namespaces", namespace, "runs", run).body["workflow"])
+        if workflow == BATCH:
+            raise Invalid(f"run {run} is a batch, which is given no inputs; leave out --set and --inputs")
         body["inputs"] = inputs_of(client, namespace, workflow, given)
     if called is not None:
         body["id"] = called

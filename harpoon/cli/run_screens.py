@@ -71,7 +71,7 @@ def run(value: Object, *, is_wide: bool, is_timeline: bool) -> Iterator[str]:
         [
             ("Namespace", value["namespace"]),
             ("Called by", f"run/{value['parent']}" if value.get("parent") else ""),
-            ("Workflow", f"{value['workflow']}, generation {value['generation']}"),
+            ("Workflow", f"{cells.flow_said(value['workflow'])}, generation {value['generation']}"),
             ("Forked from", str(value.get("forked_from") or "")),
             ("Repaired", _times(value.get("repairs"))),
             ("Tags", figures.pairs(value["tags"])),

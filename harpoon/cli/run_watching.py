@@ -61,7 +61,7 @@ def _show_item(item: Mapping[str, Any], word: str) -> None:
     """Write a line for a run in a snapshot, or a workflow there or in a change."""
     shown = item.get("object") or {}
     if item["kind"] == "run":
-        told = f"{item['key']}  {cells.run_status(shown)}, of {shown['workflow']}"
+        told = f"{item['key']}  {cells.run_status(shown)}, of {cells.flow_said(shown['workflow'])}"
     else:
         metadata = shown.get("metadata")
         version = f"  version {metadata['version']}, generation {metadata['generation']}" if metadata else ""

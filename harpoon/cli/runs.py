@@ -265,7 +265,11 @@ def pause(remote: Remote, run: Run, namespace: Namespace = DEFAULT_NAMESPACE, fo
 @verb("resume", group=runs, examples=("harpoon run resume o-17",))
 def resume(remote: Remote, run: Run, namespace: Namespace = DEFAULT_NAMESPACE, form: Format = Output.TABLE) -> None:
     """Have a run go on that was paused."""
-    tell_done(remote.client().post("namespaces", namespace, "runs", run, "resume", body={}).body, form, "goes on")
+    told = remote.client().post("namespaces", namespace, "runs", run, "resume", body={}).body
+    done = (
+        f"goes on once run/{told.get('parent')}, which called it, is resumed, too" if told["is_paused"] else "goes on"
+    )
+    tell_done(told, form, done)
 
 
 def tell_done(run: Mapping[str, Any], form: Output, done: str) -> None:

@@ -139,10 +139,13 @@ def delete(
     *,
     remote: Remote,
     name: Name,
-    force: Annotated[bool, typer.Option("--force", help="Also while jobs refer to it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also while something refers to it.")] = False,
     namespace: Namespace = DEFAULT_NAMESPACE,
 ) -> None:
-    """Delete a secret; refused while jobs refer to it. Backups and the history keep it, encrypted."""
+    """Delete a secret; refused while jobs, workflows or open runs refer to it.
+
+    Backups and the history keep it, encrypted.
+    """
     query = {"force": "true"} if force else None
     remote.client().delete("namespaces", namespace, "secrets", name, query=query)
     terminal.show(f"secret/{name} deleted")
@@ -252,11 +255,16 @@ def _screen(told: Object) -> Iterator[str]:
             ("Namespace", told["namespace"]),
             ("Created", f"{figures.age(told['created_ms'])} ago"),
             ("Changed", f"{figures.age(told['updated_ms'])} ago"),
-            ("Used by", ", ".join(f"job/{job}" for job in told["used_by"]) or "no job"),
+            ("Used by", ", ".join(_users(told)) or "no job and no workflow"),
         ]
     )
     yield ""
     yield from screens.table(_KEYS, told["keys"], is_wide=False)
+
+
+def _users(told: Object) -> list[str]:
+    jobs, workflows = told["used_by"], told.get("used_by_workflows") or ()
+    return [*(f"job/{name}" for name in jobs), *(f"workflow/{name}" for name in workflows)]
 
 
 _COLUMNS: Final = (
@@ -264,7 +272,7 @@ _COLUMNS: Final = (
     Column("KEYS", lambda row: ", ".join(one["key"] for one in row["keys"])),
     Column("VERSION", lambda row: str(row["version"])),
     Column("CHANGED", lambda row: figures.age(row["updated_ms"])),
-    Column("USED BY", lambda row: ", ".join(row["used_by"])),
+    Column("USED BY", lambda row: ", ".join(_users(row) if row.get("used_by_workflows") else row["used_by"])),
 )
 _KEYS: Final = (
     Column("KEY", lambda row: str(row["key"])),

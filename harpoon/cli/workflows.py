@@ -1,4 +1,4 @@
-"""Workflows among manifests: declared each for itself; and what would come of that."""
+"""Workflows among manifests: declared each for itself; and how is told what would come of that."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,8 +42,8 @@ def split(read: Sequence[Document]) -> tuple[list[Document], list[Document]]:
     return _ordered(own), [document for document in read if _kind(document) != KIND]
 
 
-def declare(client: Session, read: Sequence[Document], namespace: str | None, *, is_dry: bool = False) -> list[Outcome]:
-    """Declare workflows, one after the other; if it is dry, only find out what would come of that.
+def declare(client: Session, read: Sequence[Document], namespace: str | None) -> list[Outcome]:
+    """Declare workflows, one after the other.
 
     Raises:
         Invalid: One of them cannot be; those before it are declared.
@@ -55,11 +55,19 @@ def declare(client: Session, read: Sequence[Document], namespace: str | None, *,
         place, name = str(metadata.get("namespace") or DEFAULT_NAMESPACE), str(metadata["name"])
         path = ("namespaces", place, "workflows", name)
         try:
-            body = client.put(*path, body=manifest, query={"dry_run": "true"} if is_dry else None).body
+            body = client.put(*path, body=manifest).body
         except Invalid as error:
             raise documents.placed(error, documents.place_in(document)) from error
         told.append(Outcome(place, name, str(body["outcome"]), body["changes"], body.get("elder_runs") or ()))
     return told
+
+
+def planned(answer: Mapping[str, Any]) -> list[Outcome]:
+    """Return what would become of workflows, given a plan."""
+    return [
+        Outcome(one["namespace"], one["workflow"], str(one["outcome"]), one["changes"], one.get("elder_runs") or ())
+        for one in answer.get("workflows") or ()
+    ]
 
 
 def missing(files: Sequence[str], others: Sequence[Document]) -> Invalid:

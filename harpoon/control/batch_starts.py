@@ -5,6 +5,8 @@ It is kept for as long as the run is: what a batch came to is told by it, also w
 
 import asyncio
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -18,7 +20,8 @@ from harpoon.control.workflow_told import check
 from harpoon.control.workflows import Workflows
 from harpoon.kit import codec
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
-from harpoon.model.batch_manifest import BATCH, BatchManifest, pointer_of, workflow_of
+from harpoon.model.batch_manifest import BatchManifest, pointer_of, workflow_of
+from harpoon.model.name import BATCH
 from harpoon.model.workflow import WorkflowSpec
 
 #: Items, or steps, of a batch that is looked at beside the loop: it would hold it for too long.
@@ -44,11 +47,8 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
         StoreUnavailable: The store could not answer.
     """
     metadata = manifest.metadata
-    if metadata.name in RESERVED:
-        detail = f"no batch is called {metadata.name}; make another name"
-        raise Invalid(detail, [Problem(pointer="/metadata/name", detail=detail)])
-    is_large = manifest.spec.count > _LARGE
-    spec, body_hash = await asyncio.to_thread(_made_of, manifest) if is_large else _made_of(manifest)
+    check_named(manifest)
+    spec, body_hash = await made_of(manifest)
     start = Start(
         namespace=metadata.namespace,
         id=metadata.name,
@@ -59,13 +59,9 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     )
     told: Begun | HarpoonError = Conflict("others keep changing this batch; try again")
     for _ in range(TRIES):
-        try:
+        with of_batch():
             await check(spec)
             form = await workflows.generations.kept(metadata.namespace, BATCH, spec)
-        except Invalid as error:
-            problems = [replace(one, pointer=pointer_of(one.pointer)) for one in error.problems]
-            said = f"{problems[0].pointer}: {problems[0].detail}" if problems else str(error)
-            raise Invalid(said, problems) from error
         (told,) = await conductor.start([(start, form)])
         # What it is made of was about to be deleted, since nothing was on it.
         if type(told) is not Conflict:
@@ -73,6 +69,32 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     if isinstance(told, HarpoonError):
         raise told
     return told
+
+
+def check_named(manifest: BatchManifest) -> None:
+    """Refuse a name that no batch can have.
+
+    Raises:
+        Invalid: It has one.
+    """
+    if manifest.metadata.name in RESERVED:
+        detail = f"no batch is called {manifest.metadata.name}; make another name"
+        raise Invalid(detail, [Problem(pointer="/metadata/name", detail=detail)])
+
+
+@contextmanager
+def of_batch() -> Iterator[None]:
+    """Have what is wrong with the workflow of a batch told with its places in the batch.
+
+    Raises:
+        Invalid: Something is.
+    """
+    try:
+        yield
+    except Invalid as error:
+        problems = [replace(one, pointer=pointer_of(one.pointer)) for one in error.problems]
+        said = f"{problems[0].pointer}: {problems[0].detail}" if problems else str(error)
+        raise Invalid(said, problems) from error
 
 
 def _spec_of(manifest: BatchManifest) -> WorkflowSpec:
@@ -87,7 +109,12 @@ def _spec_of(manifest: BatchManifest) -> WorkflowSpec:
         raise Invalid(f"/spec: {error}", [Problem(pointer="/spec", detail=str(error))]) from error
 
 
-def _made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
+async def made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
     """Return what a batch does, and a hash of that: the same, however it was spelled."""
+    is_large = manifest.spec.count > _LARGE
+    return await asyncio.to_thread(_made_of, manifest) if is_large else _made_of(manifest)
+
+
+def _made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
     told = orjson.dumps(dict(manifest.metadata.tags), option=orjson.OPT_SORT_KEYS)
     return _spec_of(manifest), hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]

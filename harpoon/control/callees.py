@@ -6,7 +6,8 @@ a run holds, whoever changes what.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from harpoon.control.beside import beside, compiled
 from harpoon.control.view import GRAPHS, WORKFLOWS, View, job_key
@@ -17,24 +18,29 @@ from harpoon.kit.errors import Conflict, Invalid
 from harpoon.model.workflow import WorkflowSpec
 from harpoon.store.port import Compare
 
+#: Workflows by ``<namespace>/<name>`` as they would be: these are found before those that stand.
+Drafts = Mapping[str, WorkflowSpec]
+_NONE: Final[Drafts] = MappingProxyType({})
+
 
 class Callees(NamedTuple):
     """The workflows that one calls, directly or not, each after those that it calls itself."""
 
     specs: Mapping[str, WorkflowSpec]
-    #: That they stay as they were looked up.
+    #: That they stay as they were looked up; of drafts nothing.
     as_seen: tuple[Compare, ...]
 
 
-def callees_of(view: View, namespace: str, name: str, spec: WorkflowSpec) -> Callees:
+def callees_of(view: View, namespace: str, name: str, spec: WorkflowSpec, drafts: Drafts = _NONE) -> Callees:
     """Look up what a workflow calls.
 
     Raises:
         Invalid: It calls what there is not, or itself, or too many, or gives them what they do not take.
     """
-    found = check_calls(name, spec, lambda one: _known(view, namespace, one))
+    found = check_calls(name, spec, lambda one: _known(view, namespace, one, drafts))
     rows = view.workflows.rows
-    compares = [Compare(WORKFLOWS + key, mod=rows[key].mod_revision) for key in _keys(namespace, found)]
+    keys = [key for key in _keys(namespace, found) if key not in drafts]
+    compares = [Compare(WORKFLOWS + key, mod=rows[key].mod_revision) for key in keys]
     return Callees(found, tuple(compares))
 
 
@@ -68,37 +74,41 @@ def forms_of(view: View, namespace: str, name: str, spec: WorkflowSpec) -> tuple
     return forms, tuple(kept)
 
 
-def callers_of(view: View, namespace: str, name: str) -> list[str]:
+def callers_of(view: View, namespace: str, name: str, drafts: Drafts = _NONE) -> list[str]:
     """Return the workflows that call one directly, sorted."""
     prefix = f"{namespace}/"
+    standing = {key: row.value.spec for key, row in view.workflows.rows.items() if key.startswith(prefix)}
+    drafted = {key: spec for key, spec in drafts.items() if key.startswith(prefix)}
     return sorted(
-        row.value.name
-        for key, row in view.workflows.rows.items()
-        if key.startswith(prefix) and any(call.workflow == name for call in calls_of(row.value.spec).values())
+        key.removeprefix(prefix)
+        for key, spec in (standing | drafted).items()
+        if any(call.workflow == name for call in calls_of(spec).values())
     )
 
 
-async def check_callers(view: View, namespace: str, name: str, spec: WorkflowSpec) -> None:
+async def check_callers(view: View, namespace: str, name: str, spec: WorkflowSpec, drafts: Drafts = _NONE) -> None:
     """Check that what calls a workflow, directly or not, stays within bounds when it is changed.
 
     Raises:
         Invalid: Something does not.
     """
-    ahead, seen = callers_of(view, namespace, name), {name}
+    drafts = {**drafts, job_key(namespace, name): spec}
+    ahead, seen = callers_of(view, namespace, name, drafts), {name}
     while ahead:
         caller = ahead.pop()
         if caller in seen:
             continue
         seen.add(caller)
-        own = view.workflows.rows[job_key(namespace, caller)].value.spec
+        own = _known(view, namespace, caller, drafts)
+        assert own is not None, "it was found there"
         try:
-            found = reach(caller, own, lambda one: spec if one == name else _known(view, namespace, one))
+            found = reach(caller, own, lambda one: _known(view, namespace, one, drafts))
             await bounds_with(await compiled(own), found)
         except Invalid as error:
             raise Invalid(
                 f"workflow {caller} calls it, and would not stand any more: {error}", error.problems
             ) from error
-        ahead += callers_of(view, namespace, caller)
+        ahead += callers_of(view, namespace, caller, drafts)
 
 
 async def bounds_with(graph: Graph, specs: Mapping[str, WorkflowSpec], deadline_ms: int | None = None) -> Bounds:
@@ -123,8 +133,11 @@ def bounds_within(graph: Graph, specs: Mapping[str, WorkflowSpec], deadline_ms: 
     return bounds(graph, deadline_ms, told)
 
 
-def _known(view: View, namespace: str, name: str) -> WorkflowSpec | None:
-    row = view.workflows.rows.get(job_key(namespace, name))
+def _known(view: View, namespace: str, name: str, drafts: Drafts = _NONE) -> WorkflowSpec | None:
+    key = job_key(namespace, name)
+    if key in drafts:
+        return drafts[key]
+    row = view.workflows.rows.get(key)
     return None if row is None else row.value.spec
 
 

@@ -10,6 +10,9 @@ claim, which is carried on (2, 3), or a sub-run that nobody waits for: whoever c
 (`Calls.adopted`).
 
 A sub-run has no longer than its attempt, so whatever happens it is over by then.
+
+A sub-run is paused as long as the run is that calls it: its conductor sees to that whenever one of them is paused,
+resumed, or started (`Conductor.pause`). What was cut short of it is done by whoever conducts the shard next, too.
 """
 
 import asyncio
@@ -78,13 +81,17 @@ class Calls:
             waiter.set_result((conducted, draft))
 
     def adopted(self, conductor: Conductor) -> int:
-        """Cancel the sub-runs of a shard that nobody waits for any more; return how many there were."""
+        """Cancel the sub-runs of a shard that nobody waits for any more; return how many there were.
+
+        The others are paused as the runs are that called them.
+        """
         stray = [one for one in conductor.runs.values() if one.caller is not None and not _is_called(conductor, one)]
         for one in stray:
             with suppress(NotFound, Refused, Unavailable):
                 conductor.cancel(one.key, _GONE)
         if stray:
             _log.info("sub_runs_cancelled", count=len(stray), shard=conductor.ledger.shard)
+        conductor.align()
         return len(stray)
 
     # What the crew asks for.

@@ -18,6 +18,7 @@ from harpoon.control import starts
 from harpoon.control.conducted import Conducted
 from harpoon.control.draft import Draft, Landing
 from harpoon.control.exchange_port import Exchange
+from harpoon.control.family import called_by, caller_of
 from harpoon.control.landings import checked, landing, over
 from harpoon.control.ledger import Ledger
 from harpoon.control.ledger_records import run_key
@@ -98,7 +99,7 @@ class Conductor(ShardRuns):
                 found.append((self.ledger.proof(), over(order.run)))
                 continue
             try:
-                result = Result(order.label, order.output, order.error, order.is_retryable)
+                result = Result(order.label, order.output, order.error, order.is_retryable, order.after_ms)
                 events = step.close(conducted.run, order.ref, order.token, result, now_ms)
             except Refused as error:
                 # Another instance may conduct the run by now, and may have given out what is refused here.
@@ -151,6 +152,7 @@ class Conductor(ShardRuns):
             return None, error
         conducted.compares = starts.conditions(self.ledger.place, order, form)
         draft = self.enter(conducted, events)
+        self._follow(conducted)
         return draft, starts.begun(conducted, order, is_new=True)
 
     def signal(self, key: str, signal: Signal) -> Landing[None]:
@@ -172,7 +174,7 @@ class Conductor(ShardRuns):
         return self._order(key, lambda run, now_ms: call_back(run, call, now_ms))
 
     def pause(self, key: str, by: str) -> Landing[None]:
-        """Have nothing of a run claimed, fired or consumed; nothing, if it is paused already.
+        """Have nothing of a run claimed, fired or consumed, nor of what it calls; nothing, if it is paused already.
 
         Raises:
             NotFound: The run is not open.
@@ -180,10 +182,11 @@ class Conductor(ShardRuns):
         return self._order(key, lambda run, now_ms: step.pause(run, by, now_ms))
 
     def resume(self, key: str, by: str) -> Landing[None]:
-        """Have a paused run go on; nothing, if it does.
+        """Have a paused run go on, and what it calls; nothing, if it does.
 
         Raises:
             NotFound: The run is not open.
+            Refused: It is paused only as the run is that called it.
         """
         return self._order(key, lambda run, now_ms: step.resume(run, by, now_ms))
 
@@ -256,9 +259,38 @@ class Conductor(ShardRuns):
         if conducted is None:
             raise NotFound(f"run {key.partition('/')[2]} is not open")
         self.ledger.check_room()
+        was_paused = conducted.run.is_paused
         events = decide(conducted.run, self._clock.now().wall)
         draft = self._note(conducted, events) if events else conducted.draft
-        return Landing(() if draft is None else (draft,), lambda: checked(draft, None))
+        drafts = [] if draft is None else [draft]
+        if conducted.run.is_paused is not was_paused:
+            drafts += self._pass_down(conducted)
+        return Landing(drafts, lambda: checked(draft, None))
+
+    def _pass_down(self, conducted: Conducted) -> list[Draft]:
+        """Have what a run calls be paused as it is; return what is written of that."""
+        drafts = []
+        for called in called_by(conducted, self.runs):
+            drafts += self._follow(called)
+        return drafts
+
+    def _follow(self, conducted: Conducted) -> list[Draft]:
+        """Have a run that was called, and what it calls, be paused as its caller is; return what is written of that."""
+        caller = caller_of(conducted, self.runs)
+        if caller is None:
+            return []
+        was_paused = conducted.run.is_paused
+        events = step.follow(conducted.run, self._clock.now().wall, is_held=caller.run.is_paused)
+        drafts = [self._note(conducted, events)] if events else []
+        return drafts if conducted.run.is_paused is was_paused else [*drafts, *self._pass_down(conducted)]
+
+    def align(self) -> None:
+        """Have each run that was called be paused as its caller is, once all are known.
+
+        A pause, or a resume, may have been cut short. In whatever order they come, what changes is passed on down.
+        """
+        for conducted in [one for one in self.runs.values() if one.caller is not None]:
+            self._follow(conducted)
 
     def _recalling(
         self, orders: Sequence[CloseOrder], unknown: Sequence[int]

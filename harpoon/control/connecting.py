@@ -103,6 +103,7 @@ class Connecting:
             return
         held = post.held[offer.id] = Held(offer)
         held.claimed(token, is_resumed=True)
+        self._floor.core.take_place(offer.id)
         if self._group is not None:
             self._begin(post, held)
 
@@ -150,7 +151,8 @@ class Connecting:
         if self._group is None or not room or post.is_resting:
             return
         post.asker.want = min(room, DEALT_AT_ONCE)
-        if not post.is_asking:
+        # What waits while it is asked for is of workflows that had their share of the places: it is looked at again.
+        if not post.is_asking or self._floor.core.ready(post.asker.lanes[0]):
             post.is_asking = True
             self._floor.ask_for(post.asker, post)
 

@@ -42,6 +42,8 @@ class Outcome(NamedTuple):
     error: str = ""
     #: Of a failure: whether trying again may help.
     is_retryable: bool = True
+    #: Of a failure: the next attempt is not to be made for so long, as far as ``retry`` lets it wait.
+    after_ms: int = 0
 
 
 #: Says how far an attempt is: up to 4 KiB of JSON, which is shown.

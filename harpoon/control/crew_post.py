@@ -83,6 +83,7 @@ class Held:
             outcome.output,
             outcome.error,
             outcome.is_retryable,
+            outcome.after_ms,
         )
 
     @property
@@ -103,7 +104,7 @@ class Post:
     def __init__(self, connector: Connector, session: SessionId, claim: Callable[["Post"], None]) -> None:
         self.connector = connector
         self.session = session
-        self.asker = Asker(session, (connector.handler,), connector.most)
+        self.asker = Asker(session, (connector.handler,), connector.most, connector.most)
         self.is_asking = False
         #: Until then nothing is asked for: what was dealt could not be claimed.
         self.is_resting = False

@@ -16,6 +16,7 @@ from harpoon.core.outlook import skipped
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Gone
+from harpoon.model.name import workflow_said
 
 #: Operations beyond which a graph is drawn beside the loop: it would hold it for too long.
 _LARGE: Final = 30
@@ -104,7 +105,9 @@ class Drawings:
         seen = await self._status.see(namespace, run)
         if seen.run is None:
             header = seen.header
-            raise Gone(f"generation {header.generation} of workflow {header.workflow} is not kept any more", oldest="")
+            raise Gone(
+                f"generation {header.generation} of {workflow_said(header.workflow)} is not kept any more", oldest=""
+            )
         graph = seen.run.graph
         status = "paused" if seen.told.is_paused and seen.told.ended_ms is None else seen.told.status.value
         parked = [one.op for one in seen.run.incidents]

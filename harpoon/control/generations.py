@@ -27,7 +27,7 @@ from harpoon.core.graph import Graph
 from harpoon.kit import codec
 from harpoon.kit.clock import Clock
 from harpoon.kit.errors import Invalid, NotFound, Unavailable
-from harpoon.model.batch_manifest import BATCH
+from harpoon.model.name import workflow_said
 from harpoon.model.workflow import GraphRecord, WorkflowRecord, WorkflowSpec
 from harpoon.store import settle
 from harpoon.store.port import COMMIT_BYTES_MAX, Compare, Delete, Put, Store
@@ -68,7 +68,7 @@ class Generations:
         key = f"{job_key(namespace, name)}/{generation}"
         row = self._view.graphs.rows.get(key)
         if row is None:
-            raise NotFound(f"generation {generation} of workflow {name} is not kept")
+            raise NotFound(f"generation {generation} of {workflow_said(name)} is not kept")
         return await self.ready(key, row.value.spec)
 
     async def pin(self, namespace: str, name: str, generation: str) -> Graph:
@@ -224,6 +224,6 @@ def dumped(record: WorkflowRecord | GraphRecord) -> bytes:
     """
     dumped = codec.dump(record)
     if len(dumped) > SPEC_BYTES_MAX:
-        what = "the batch" if record.name == BATCH else f"workflow {record.name}"
+        what = workflow_said(record.name)
         raise Invalid(f"{what} takes {len(dumped)} bytes; at most {SPEC_BYTES_MAX} fit: move data into inputs")
     return dumped

@@ -13,6 +13,8 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Final, Protocol
 from urllib.parse import quote, urljoin, urlsplit
@@ -28,6 +30,7 @@ from harpoon.kit.errors import HarpoonError, Invalid
 from harpoon.model.http import HEADER_MAX, Http
 from harpoon.model.label import DONE, FAIL
 from harpoon.model.sensitive import HIDDEN, Sensitive
+from harpoon.model.units import format_duration
 
 #: Calls at once.
 CALLS_MAX: Final = 500
@@ -42,6 +45,11 @@ QUOTED_MAX: Final = 200
 _NUMBER_MIN: Final = 1000
 #: Statuses that another time may not be.
 _LATER: Final = frozenset({408, 425, 429})
+#: Statuses whose ``Retry-After`` says when they may be another; what is asked for beyond so long is cut off.
+_ASKING: Final = frozenset({429, 503})
+_ASKED_MAX: Final = timedelta(days=90)
+_NONE: Final = timedelta(0)
+_SECONDS: Final = re.compile(r"\d{1,9}", re.ASCII)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 #: What names who calls: not sent on to another origin.
 _OF_THE_CALLER: Final = frozenset({"authorization", "cookie"})
@@ -241,10 +249,31 @@ def _read(http: Http, answer: Answer, output_max: int, *, is_quoting: bool) -> O
         return Outcome(FAIL, output, told, is_retryable=False)
     text = _text(answer) if is_quoting else ""
     quoted = f": {' '.join(text.split())[:QUOTED_MAX]}" if text else ""
-    error = f"answered {status}, and {' or '.join(http.expect)} was expected{quoted}"
+    after = _asked_after(answer)
+    asked = f", not to be asked again for {format_duration(after)}" if after else ""
+    error = f"answered {status}{asked}, and {' or '.join(http.expect)} was expected{quoted}"
     if len(orjson.dumps(output)) > output_max:
         output.pop("body", None)
-    return Outcome(FAIL, output, error, is_retryable=status in _LATER or status >= 500)
+    after_ms = after // timedelta(milliseconds=1)
+    return Outcome(FAIL, output, error, is_retryable=status in _LATER or status >= 500, after_ms=after_ms)
+
+
+def _asked_after(answer: Answer) -> timedelta:
+    """Return how long an answer asks not to be called again: 0, unless it has a ``Retry-After`` that can be read.
+
+    A moment is reckoned from that at which the answer was made, as it says itself: clocks of others may be off.
+    """
+    headers = dict(answer.headers)
+    asked = headers.get("retry-after", "").strip()
+    if answer.status not in _ASKING or not asked:
+        return _NONE
+    if _SECONDS.fullmatch(asked):
+        return min(timedelta(seconds=int(asked)), _ASKED_MAX)
+    try:
+        span = parsedate_to_datetime(asked) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return _NONE
+    return max(_NONE, min(span, _ASKED_MAX))
 
 
 def _headers(answer: Answer) -> dict[str, str]:

@@ -85,8 +85,9 @@ class CloseOrder(NamedTuple):
     label: str
     output: object = None
     error: str = ""
-    #: Of a failure: whether trying again may help.
+    #: Of a failure: whether trying again may help, and not before so long.
     is_retryable: bool = True
+    after_ms: int = 0
 
 
 class BeatOrder(NamedTuple):

@@ -83,9 +83,9 @@ class Registry:
         self.unclaimed = Unclaimed(store, view, clock)
         #: What namespaces may reserve.
         self.quotas = Quotas(store, view, clock)
-        #: What tasks are given and nobody sees.
-        self.secrets = Secrets(store, view, clock, keyring or Keyring())
         self._run_reader = RunReader(store)
+        #: What tasks are given and nobody sees.
+        self.secrets = Secrets(store, view, clock, keyring or Keyring(), self._run_reader)
         #: Of mutations that carried an idempotency key.
         self.receipts = Receipts(store, clock)
 

@@ -8,13 +8,14 @@ commit, so it has to be decided on what is there now.
 """
 
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from harpoon.control.keyring import Keyring, NoKeys, Unopened
+from harpoon.control.run_reader import RunReader
+from harpoon.control.secret_users import users_of
 from harpoon.control.secret_values import opened
 from harpoon.control.view import SECRETS, View, job_key
 from harpoon.kit import codec
@@ -39,8 +40,6 @@ from harpoon.store.port import COMMIT_BYTES_MAX, Compare, Delete, Put, Store, Wr
 TRIES: Final = 5
 #: Of one record: base64 makes values longer by a third.
 RECORD_MAX: Final = COMMIT_BYTES_MAX - 4096
-#: Jobs that are named where a secret is not deleted.
-_NAMED_MAX: Final = 5
 
 _log = structlog.get_logger(__name__)
 
@@ -63,13 +62,22 @@ class _Found:
 
 
 class Secrets:
-    """The one writer of secrets."""
+    """The one writer of secrets.
 
-    def __init__(self, store: Store, view: View, clock: Clock, keyring: Keyring) -> None:
+    Args:
+        store: Where they are.
+        view: Shows them, and who refers to them.
+        clock: What ``now`` is told by.
+        keyring: Encrypts them.
+        reader: Finds open runs that refer to one.
+    """
+
+    def __init__(self, store: Store, view: View, clock: Clock, keyring: Keyring, reader: RunReader) -> None:
         self._store = store
         self._view = view
         self._clock = clock
         self._keyring = keyring
+        self._reader = reader
 
     async def put(
         self, namespace: str, name: str, change: SecretChange, *, if_match: int | None = None, is_new: bool = False
@@ -104,7 +112,7 @@ class Secrets:
 
         Raises:
             NotFound: There is none.
-            Conflict: Jobs refer to it, and it is not forced.
+            Conflict: Jobs, workflows or open runs refer to it, and it is not forced.
             PreconditionFailed: ``if_match`` does not hold.
             Unavailable: Others keep changing it.
         """
@@ -113,13 +121,8 @@ class Secrets:
             if found.secret is None and not found.mod:
                 raise NotFound(f"there is no secret {name} in namespace {namespace}")
             _check_precondition(name, found, if_match=if_match, is_new=False)
-            users = self._view.secret_users(job_key(namespace, name))
-            if users and not is_forced:
-                told = ", ".join(users[:_NAMED_MAX]) + (", …" if len(users) > _NAMED_MAX else "")
-                raise Conflict(
-                    f"{len(users)} job{'s' * (len(users) > 1)} could start no task without secret {name} ({told}); "
-                    "change what refers to it before, or force it"
-                )
+            if not is_forced and (refusal := (await users_of(self._view, self._reader, namespace, name)).refusal(name)):
+                raise Conflict(refusal)
             compare = Compare(SECRETS + job_key(namespace, name), mod=found.mod)
             revision = await settle.commit(self._store, (compare,), (Delete(compare.key),))
             if revision is not None:
@@ -240,20 +243,22 @@ class Secrets:
         return revision
 
 
-def shown(secret: Secret, revision: str, used_by: Iterable[str]) -> SecretObject:
+def shown(view: View, secret: Secret, revision: int) -> SecretObject:
     """Return what may be seen of a secret."""
+    key = job_key(secret.namespace, secret.name)
     return SecretObject(
         namespace=secret.namespace,
         name=secret.name,
         version=secret.version,
-        revision=revision,
+        revision=view.external(revision),
         created_ms=secret.created_ms,
         updated_ms=secret.updated_ms,
         keys=tuple(
             SecretKey(key=key, version=one.version, set_ms=one.set_ms, encrypted_with=one.key_id)
             for key, one in sorted(secret.keys.items())
         ),
-        used_by=tuple(used_by),
+        used_by=tuple(view.secret_users(key)),
+        used_by_workflows=tuple(view.secret_workflows(key)),
     )
 
 

@@ -17,6 +17,7 @@ from harpoon.control.workflows import Workflows
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem
 from harpoon.kit.strict import pointer
 from harpoon.model.inputs import WrongInputs, check_inputs
+from harpoon.model.name import workflow_said
 from harpoon.model.run_orders import RunStart
 from harpoon.model.tombstone import check_run_id
 from harpoon.model.units import format_duration
@@ -77,7 +78,7 @@ def checked_inputs(workflow: str, spec: WorkflowSpec, given: Mapping[str, Any]) 
         return check_inputs(spec.inputs, given)
     except WrongInputs as error:
         problems = [Problem(pointer=pointer(("inputs", *one.path)), detail=one.message) for one in error.problems]
-        raise Invalid(f"the inputs are not those of workflow {workflow}: {error}", problems) from error
+        raise Invalid(f"the inputs are not those of {workflow_said(workflow)}: {error}", problems) from error
 
 
 def named(order: RunStart, namespace: str, key: str | None, number: int = 0) -> Named:

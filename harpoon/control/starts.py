@@ -20,8 +20,8 @@ from harpoon.core import step
 from harpoon.core.event import Event, dump
 from harpoon.core.run import begin
 from harpoon.kit.errors import Conflict, HarpoonError, Invalid, Problem, Reused
-from harpoon.model.batch_manifest import BATCH
 from harpoon.model.header import Header
+from harpoon.model.name import BATCH, workflow_said
 from harpoon.model.tombstone import check_run_id
 from harpoon.store.port import Compare, Entry
 
@@ -110,7 +110,7 @@ async def overtaken(place: Place, order: Start, error: Overtaken, read: ReadHead
     """
     entry = error.entry
     if entry is None or not entry.key.startswith((place.runs, place.gone)):
-        return Conflict(f"workflow {order.workflow} was changed by someone else meanwhile; try again")
+        return Conflict(f"{workflow_said(order.workflow)} was changed by someone else meanwhile; try again")
     if entry.key.startswith(place.gone):
         gone = load_tombstone(entry.value)
         if gone.body_hash != order.body_hash:

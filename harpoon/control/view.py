@@ -4,7 +4,7 @@ The view holds no state of its own: all of it can be rebuilt from the store, and
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, cast
@@ -27,6 +27,7 @@ from harpoon.model.secret import Secret
 from harpoon.model.task import Disowned, Occupant, Placement, Task, TaskState
 from harpoon.model.template import TaskTemplate
 from harpoon.model.workflow import GraphRecord, WorkflowRecord
+from harpoon.model.workflow_secrets import secret_names
 from harpoon.store.hold import HOLDS, INSTANCES
 from harpoon.store.mirror import Mirror
 from harpoon.store.port import Store
@@ -72,6 +73,23 @@ def job_key(namespace: str, name: str) -> str:
 def secrets_of(job: Job) -> frozenset[str]:
     """Return the keys of the secrets that a job refers to."""
     return frozenset(job_key(job.namespace, one.partition("/")[0]) for one in job.spec.task.secret_values())
+
+
+def _secrets_of_workflow(workflow: WorkflowRecord) -> frozenset[str]:
+    """Return the keys of the secrets that a workflow refers to."""
+    return frozenset(job_key(workflow.namespace, name) for name in secret_names(workflow.spec))
+
+
+def _note_users(users: dict[str, set[str]], change: RowChange, secrets: Callable[[Any], frozenset[str]]) -> None:
+    """Keep in step who refers to which secrets, given what a record refers to."""
+    before, after = (frozenset() if row is None else secrets(row.value) for row in (change.old, change.new))
+    name = change.key.partition("/")[2]
+    for key in before - after:
+        users[key].discard(name)
+        if not users[key]:
+            del users[key]
+    for key in after - before:
+        users.setdefault(key, set()).add(name)
 
 
 def parent_of(job: Job) -> str:
@@ -189,6 +207,7 @@ class View:
         self._children: dict[str, dict[str, Row[Job]]] = {}
         self._uses: dict[str, Use] = {}
         self._secret_users: dict[str, set[str]] = {}
+        self._secret_workflows: dict[str, set[str]] = {}
         self._batch_uses: dict[str, Use] = {}
         self._ended: dict[str, frozenset[TaskId]] = {}
         #: Registered agents whose link is lost.
@@ -255,6 +274,10 @@ class View:
         """Return the names of the jobs that refer to a secret, given its key, sorted."""
         return sorted(self._secret_users.get(key, ()))
 
+    def secret_workflows(self, key: str) -> list[str]:
+        """Return the names of the workflows that refer to a secret, given its key, sorted."""
+        return sorted(self._secret_workflows.get(key, ()))
+
     def use_of(self, job: Job | None) -> Use:
         """Return what a job reserves at full scale; a batch job that has ended reserves nothing."""
         record = None if job is None or job.run is None else self.batches.rows.get(job_key(job.namespace, job.name))
@@ -317,7 +340,7 @@ class View:
                 self._moves.apply(change)
             elif change.table is self.jobs:
                 self._note_use(change.key, None if change.old is None else change.old.value)
-                self._note_secrets(change)
+                _note_users(self._secret_users, change, secrets_of)
                 self._note_child(change)
             elif change.table is self.links or change.table is self.agents:
                 self._note_loss(change.key)
@@ -326,6 +349,8 @@ class View:
                 self._note_use(change.key, None)
             elif change.table is self.occupants:
                 self._note_occupant(change)
+            elif change.table is self.workflows:
+                _note_users(self._secret_workflows, change, _secrets_of_workflow)
 
     def _note_results(self, change: RowChange) -> None:
         if change.new is None:
@@ -366,16 +391,6 @@ class View:
             self._uses.pop(namespace, None)
         else:
             self._uses[namespace] = used
-
-    def _note_secrets(self, change: RowChange) -> None:
-        before, after = (() if row is None else secrets_of(row.value) for row in (change.old, change.new))
-        name = change.key.partition("/")[2]
-        for key in before:
-            self._secret_users[key].discard(name)
-            if not self._secret_users[key]:
-                del self._secret_users[key]
-        for key in after:
-            self._secret_users.setdefault(key, set()).add(name)
 
     def _note_loss(self, agent: str) -> None:
         link = self.links.rows.get(agent)

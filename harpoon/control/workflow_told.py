@@ -88,8 +88,14 @@ def standing(view: View, manifest: WorkflowManifest) -> Row[WorkflowRecord] | No
     return view.workflows.rows.get(job_key(manifest.metadata.namespace, manifest.metadata.name))
 
 
-async def changes_json(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> bytes:
+async def changes_of(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> tuple[Edit, ...]:
     """Return how a manifest differs from what stands; of what is new, everything that is no default."""
+    specs = (manifest.spec,) if row is None else (manifest.spec, row.value.spec)
+    return await beside(lambda: _changes(row, manifest), *specs)
+
+
+async def changes_json(row: Row[WorkflowRecord] | None, manifest: WorkflowManifest) -> bytes:
+    """Return what `changes_of` does, as it is told."""
     specs = (manifest.spec,) if row is None else (manifest.spec, row.value.spec)
     return await beside(lambda: codec.dump(_changes(row, manifest)), *specs)
 

@@ -11,6 +11,7 @@ from heapq import heapreplace
 from typing import Final, NamedTuple
 
 from harpoon.core.components import components
+from harpoon.core.dues import longest_pause_ms
 from harpoon.core.expiry import awaited_by
 from harpoon.core.fold import SIGNAL_KEPT_MS
 from harpoon.core.graph import Each, Graph, Kind, Node, member_of
@@ -29,6 +30,10 @@ VALUE_MAX: Final = 5 << 18
 _NULL: Final = 4
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _EXPONENT_MAX: Final = 64
+
+
+#: Which retries, how long an attempt may take and wait to be claimed, and whether who is called may ask for pauses.
+_Waits = tuple[int, timedelta | None, timedelta, bool]
 
 
 class Cost(NamedTuple):
@@ -103,7 +108,7 @@ def shape_of(graph: Graph) -> Shape:
         {label: [gates[trigger[0]] for trigger in triggers] for label, triggers in node.edges.items()} for node in nodes
     ]
     successors = [[gate.op for through in each.values() for gate in through] for each in out]
-    spans: dict[tuple[int, timedelta | None, timedelta], int] = {}
+    spans: dict[_Waits, int] = {}
     costs = [_cost(node, spans) if node.each is None else _cost_of_all(node, node.each, graph, spans) for node in nodes]
     specs = [node.spec for node in nodes]
     calls = [_calls(graph, node, spans) for node in nodes]
@@ -121,7 +126,7 @@ def _gate(index: int, op: str, members: Sequence[tuple[str, str]], numbers: Mapp
     return Gate(index, tuple(told), numbers[op], tuple([label for _, label in members]))
 
 
-def _cost(node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int]) -> Cost:
+def _cost(node: Node, spans: dict[_Waits, int]) -> Cost:
     """Return what a visit may take; spans that were worked out before are taken from ``spans``."""
     spec, beyond = node.spec, _beyond_bytes(node)
     if node.kind is Kind.CHOOSE:
@@ -129,7 +134,7 @@ def _cost(node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int])
         return Cost(1, 0, 2 * _NULL + (ERROR_MAX if can_fail else 0), beyond)
     if spec.wait is not None:
         return Cost(1, _wait_ms(spec, spec.wait), 2 * _NULL + _wait_error(node, spec.wait), beyond)
-    key = (id(spec.retry), spec.timeout, spec.queue_timeout)
+    key = (id(spec.retry), spec.timeout, spec.queue_timeout, spec.http is not None)
     span_ms = spans.get(key)
     if span_ms is None:
         span_ms = spans[key] = _work_ms(spec)
@@ -144,9 +149,7 @@ def _cost(node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int])
     return Cost(fail + others + 1, span_ms, opened + closed, beyond)
 
 
-def _cost_of_all(
-    node: Node, each: Each, graph: Graph, spans: dict[tuple[int, timedelta | None, timedelta], int]
-) -> Cost:
+def _cost_of_all(node: Node, each: Each, graph: Graph, spans: dict[_Waits, int]) -> Cost:
     """Return what a visit may take with all its items."""
     if each.is_of_steps:
         every = [_cost(graph.nodes[member_of(node.name, index)], spans) for index in range(each.most)]
@@ -208,7 +211,10 @@ def _work_ms(spec: Operation) -> int:
     retry = spec.retry
     lost = retry.lost.attempts - 1
     attempts = retry.fail.attempts + retry.timeout.attempts - 1 + lost
-    waits = sum(_backoff_ms(retry.backoff, attempt) for attempt in range(lost + 1, attempts))
+    # Who is called may ask for the longest of pauses after each failure.
+    asked = retry.fail.attempts - 1 if spec.http is not None else 0
+    waits = sum(_backoff_ms(retry.backoff, attempt) for attempt in range(lost + 1 + asked, attempts))
+    waits += asked * longest_pause_ms(retry.backoff)
     return attempts * (spec.queue_timeout_ms + spec.timeout_ms) - lost + waits
 
 
@@ -243,9 +249,7 @@ def signals_bytes(graph: Graph, visits: Sequence[int], life_ms: int) -> int:
     return called + most * (consumed + SIGNALS_MAX * (1 + life_ms // SIGNAL_KEPT_MS))
 
 
-def _calls(
-    graph: Graph, node: Node, spans: dict[tuple[int, timedelta | None, timedelta], int]
-) -> Sequence[tuple[str, int]]:
+def _calls(graph: Graph, node: Node, spans: dict[_Waits, int]) -> Sequence[tuple[str, int]]:
     """Return the workflows that one visit of a node calls, and by how many attempts."""
     return [
         (one.spec.call.workflow, times * _cost(one, spans).attempts)

@@ -93,7 +93,9 @@ class Chronicle:
     status: Status = Status.RUNNING
     reason: str = ""
     outputs: Any = None
-    is_paused: bool = False
+    #: By hand; and as the run that called it.
+    is_stopped: bool = False
+    is_held: bool = False
     #: Why it was to be cancelled; None: nobody asked.
     cancel: str | None = None
     #: How often it was repaired.
@@ -103,6 +105,11 @@ class Chronicle:
     #: Number and moment of the latest event.
     seq: int = 0
     now_ms: int = 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is claimed, fired or consumed."""
+        return self.is_stopped or self.is_held
 
     @property
     def ended_ms(self) -> int | None:
@@ -137,9 +144,9 @@ def _note(told: Chronicle, event: Event) -> None:
         case Signalled():
             told.signals[event.id] = event
         case Paused():
-            told.is_paused = True
+            _stop(told, event, is_so=True)
         case Resumed():
-            told.is_paused = False
+            _stop(told, event, is_so=False)
             _open(told, event, event.opened)
         case CancelAsked():
             told.cancel = event.reason
@@ -149,6 +156,13 @@ def _note(told: Chronicle, event: Event) -> None:
             _mend(told, event)
         case _:
             pass
+
+
+def _stop(told: Chronicle, event: Paused | Resumed, *, is_so: bool) -> None:
+    if event.is_callers:
+        told.is_held = is_so
+    else:
+        told.is_stopped = is_so
 
 
 def _open(told: Chronicle, event: Event, opened: Iterable[Opened]) -> None:
@@ -198,7 +212,7 @@ def _repair(told: Chronicle, event: RetriedFrom | SetTo) -> None:
     told.repairs += 1
     if told.status is not Status.RUNNING:
         told.status, told.outputs, told.reason = Status.RUNNING, None, ""
-        told.is_paused, told.cancel = False, None
+        told.is_stopped, told.is_held, told.cancel = False, False, None
     for op, visit, _ in event.cancelled:
         _cancel(told.visits[op, visit], event.now_ms)
     if isinstance(event, SetTo):

@@ -42,6 +42,8 @@ class Wait(StrEnum):
     UNREACHABLE = "unreachable"
     #: All that offer it have as much as they want.
     BUSY = "busy"
+    #: Its workflow has its share of what the server carries out at once.
+    SHARE = "share"
     #: Its turn among others.
     TURN = "turn"
 
@@ -80,7 +82,7 @@ def waits_for(exchange: Exchange, sessions: Sessions, id_: AttemptId, now_ms: in
         return None
     found = crew(exchange, sessions, id_.namespace, offer.handler, now_ms)
     standing = None if offer.limit is None else exchange.gates.standing(id_.namespace, offer.limit.key)
-    wait = _STANDS.get(stand) or _for_worker(found)
+    wait = Wait.SHARE if exchange.is_beyond_share(id_) else _STANDS.get(stand) or _for_worker(found)
     return Waiting(wait, offer, found, standing)
 
 

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from harpoon.core.chronicle import Chronicle, Visit
 from harpoon.core.graph import Graph, Node, home_of
 from harpoon.core.run_groups import Plot, counted, items_said
-from harpoon.model.batch_manifest import BATCH
 from harpoon.model.label import CANCELLED, FAILURES
+from harpoon.model.name import BATCH
 from harpoon.model.operation import Operation
 from harpoon.model.units import format_duration
 from harpoon.model.visit_shown import ItemCounts

@@ -128,6 +128,11 @@ def _tidy(run: Run) -> None:
     heapify(run.wakes)
 
 
+def longest_pause_ms(backoff: Backoff) -> int:
+    """Return how long is waited at most before an attempt."""
+    return round(backoff.max.total_seconds() * 1000)
+
+
 def retry_after_ms(backoff: Backoff, namespace: str, run: str, ref: Ref) -> int:
     """Return how long the attempt after ``ref`` waits.
 

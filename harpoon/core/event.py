@@ -118,15 +118,19 @@ class Paused(NamedTuple):
     seq: int
     now_ms: int
     by: str = ""
+    #: It is as the run that called it is; that goes beside its being paused by hand.
+    is_callers: bool = False
 
 
 class Resumed(NamedTuple):
-    """It goes on; ``opened`` is what had come together meanwhile."""
+    """It goes on, unless it is paused otherwise; ``opened`` is what had come together meanwhile."""
 
     seq: int
     now_ms: int
     by: str = ""
     opened: tuple[Opened, ...] = ()
+    #: As of `Paused`.
+    is_callers: bool = False
 
 
 class CancelAsked(NamedTuple):

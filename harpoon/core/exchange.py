@@ -5,6 +5,7 @@ its claim is, is the run's own matter, and told here. What it promises:
 
 - An attempt is handed to one asker at a time: from the moment it is dealt until it is put back or offered anew.
 - Within a line turns are fair, between workflows and then between runs (`core.lines`).
+- Who has a number of places (`Asker.places`) gives no workflow more than its share of them (`core.shares`).
 - A retry is not dealt before its time, and nothing beyond its limit (`core.gates`).
 - What many ask for is shared out between them, the one that waits longest first.
 - Who only looks is shown what is left then, once; it may be gone before it is asked for.
@@ -15,14 +16,16 @@ and offers the next attempt. Costs are those of what is touched, not of what is 
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count, islice
 from typing import Final, NamedTuple
 
 from harpoon.core.gates import Gates
 from harpoon.core.homes import Homes, Key
-from harpoon.core.lines import Line
+from harpoon.core.lines import Line, Workflow, workflow_of
 from harpoon.core.offers import AttemptId, Entry, Lane, Offer, SessionId, Stand
+from harpoon.core.shares import Shares
 
 #: One asker is dealt no more at once when the inputs have come to so many bytes.
 DEAL_BYTES_MAX: Final = 4 << 20
@@ -31,13 +34,15 @@ DEAL_BYTES_MAX: Final = 4 << 20
 class Asker:
     """Somebody that waits for attempts, or only to see that there are some; it equals itself alone."""
 
-    __slots__ = ("lanes", "session", "want")
+    __slots__ = ("lanes", "places", "session", "want")
 
-    def __init__(self, session: SessionId, handlers: Sequence[str], want: int) -> None:
+    def __init__(self, session: SessionId, handlers: Sequence[str], want: int, places: int = 0) -> None:
         self.session = session
         self.lanes = tuple(Lane(session.namespace, handler) for handler in dict.fromkeys(handlers))
         #: At most so many; 0: it only looks.
         self.want = want
+        #: All that it has and may have, of which each workflow gets but a share; 0: it takes what comes.
+        self.places = places
 
 
 class Deal(NamedTuple):
@@ -72,6 +77,8 @@ class Exchange:
         self._numbers = count()
         #: Session → what it has.
         self._held: dict[SessionId, dict[AttemptId, None]] = {}
+        #: Of those who have a number of places: who has them.
+        self._shares: dict[Lane, Shares] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -89,6 +96,12 @@ class Exchange:
         """Take note of a claim that was made elsewhere, or before this instance held the run."""
         self.forget((offer.id,))
         self._claim(self._add(offer), claimant)
+
+    def take_place(self, id_: AttemptId) -> None:
+        """Take note that a claim which was adopted is carried on here, and has a place."""
+        entry = self._entries.get(id_)
+        if entry is not None and entry.claimant is not None and not entry.has_place:
+            self._place(entry)
 
     def forget(self, ids: Iterable[AttemptId], *, is_durable: bool = True) -> list[tuple[AttemptId, SessionId]]:
         """Take out what is closed, or may not be claimed for now; return the claims among them, and whose they were.
@@ -222,6 +235,14 @@ class Exchange:
         """Return what a session has been dealt and has not closed."""
         return tuple(self._held.get(session, ()))
 
+    def is_beyond_share(self, id_: AttemptId) -> bool:
+        """Whether an attempt stands in line only since its workflow has its share of the places there are."""
+        entry = self._entries.get(id_)
+        if entry is None or entry.stand is not Stand.IN_LINE:
+            return False
+        asker = next(iter(self._askers.get(entry.lane, ())), None)
+        return asker is not None and not self._may_have(asker, entry.lane, workflow_of(entry.offer))
+
     def holders(self) -> list[SessionId]:
         """Return the sessions that have anything."""
         return list(self._held)
@@ -268,6 +289,9 @@ class Exchange:
             del own[entry.offer.id]
             if not own:
                 del self._held[entry.claimant]
+            if entry.has_place:
+                entry.has_place = False
+                self._shares[entry.lane].change(workflow_of(entry.offer), -1)
             entry.claimant = entry.progress = None
         if entry.offer.limit is not None and not is_withheld:
             self.call(self.gates.leave(entry))
@@ -277,6 +301,15 @@ class Exchange:
         if entry.offer.limit is not None:
             self.gates.enter(entry)
         self._held.setdefault(claimant, {})[entry.offer.id] = None
+
+    def _place(self, entry: Entry) -> None:
+        entry.has_place = True
+        self._shares.setdefault(entry.lane, Shares()).change(workflow_of(entry.offer), 1)
+
+    def _may_have(self, asker: Asker, lane: Lane, workflow: Workflow) -> bool:
+        """Whether another attempt of a workflow may go to an asker."""
+        shares = self._shares.get(lane)
+        return not asker.places or shares is None or shares.may_have(workflow, asker.places)
 
     def _deal_line(self, lane: Lane) -> list[Deal]:
         deals: list[Deal] = []
@@ -288,6 +321,9 @@ class Exchange:
             if offers:
                 self.leave(asker)
                 deals.append(Deal(asker, offers))
+            elif line:
+                # What is left is of workflows that have their share.
+                break
         if self.gates.is_seeking(lane):
             self._seek(lane)
         return deals + self._show(lane)
@@ -315,9 +351,14 @@ class Exchange:
         line, size = self._lines[lane], 0
         taken: list[Offer] = []
         while line and len(taken) < most and size < DEAL_BYTES_MAX:
-            entry = line.take()
+            workflow = line.whose(partial(self._may_have, asker, lane)) if asker.places else None
+            if asker.places and workflow is None:
+                break
+            entry = line.take(workflow)
             if entry.offer.limit is None or self.gates.has_room(entry):
                 self._claim(entry, asker.session)
+                if asker.places:
+                    self._place(entry)
                 taken.append(entry.offer)
                 size += entry.offer.size
             else:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from harpoon.core.dues import Clock, Running, clocks, look_again, retry_after_ms
+from harpoon.core.dues import Clock, Running, clocks, longest_pause_ms, look_again, retry_after_ms
 from harpoon.core.event import Warned
 from harpoon.core.stepping import Step
 from harpoon.core.visit import Attempt
@@ -12,16 +12,29 @@ from harpoon.model.units import format_duration
 
 
 def conclude(
-    step: Step, attempt: Attempt, label: str, output: object = None, error: str = "", *, retryable: bool = True
+    step: Step, attempt: Attempt, label: str, output: object = None, error: str = "", *, after_ms: int | None = 0
 ) -> None:
-    """Close an attempt, and its visit, unless it is tried again."""
+    """Close an attempt, and its visit, unless it is tried again.
+
+    Args:
+        step: In which that happens.
+        attempt: It.
+        label: Of its outcome.
+        output: What it came to.
+        error: Why it failed.
+        after_ms: The next one is not to be made for so long: it is waited for, as far as ``retry`` ever waits. None:
+            there is to be no other.
+    """
     run, ref = step.run, attempt.ref
     policy = run.graph.nodes[ref.op].spec.retry
-    if not retryable or label not in RETRIED or attempt.spent.count(label) + 1 >= _attempts(policy, label):
+    if after_ms is None or label not in RETRIED or attempt.spent.count(label) + 1 >= _attempts(policy, label):
         step.close(attempt, label, output, error)
         return
     # The worker of a lost attempt did not fail: another one may have it at once.
-    wait_ms = 0 if label == LOST else retry_after_ms(policy.backoff, run.namespace, run.id, ref)
+    wait_ms = 0
+    if label != LOST:
+        own_ms = retry_after_ms(policy.backoff, run.namespace, run.id, ref)
+        wait_ms = max(own_ms, min(after_ms, longest_pause_ms(policy.backoff)))
     step.try_again(attempt, label, output, error, step.now_ms + wait_ms)
 
 

@@ -142,13 +142,20 @@ def _take(run: Run, id_: str) -> Kept:
     return kept
 
 
-def _paused(run: Run, _: Paused) -> None:
-    run.is_paused = True
+def _paused(run: Run, event: Paused) -> None:
+    _stop(run, event, is_so=True)
 
 
 def _resumed(run: Run, event: Resumed) -> None:
-    run.is_paused = False
+    _stop(run, event, is_so=False)
     open_visits(run, event.opened, event.now_ms)
+
+
+def _stop(run: Run, event: Paused | Resumed, *, is_so: bool) -> None:
+    if event.is_callers:
+        run.is_held = is_so
+    else:
+        run.is_stopped = is_so
 
 
 def _cancel_asked(run: Run, event: CancelAsked) -> None:

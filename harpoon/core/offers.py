@@ -78,7 +78,7 @@ class Stand(Enum):
 class Entry:
     """An offer and where it stands; it equals itself alone."""
 
-    __slots__ = ("claimant", "is_called", "lane", "offer", "progress", "stand")
+    __slots__ = ("claimant", "has_place", "is_called", "lane", "offer", "progress", "stand")
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
@@ -89,5 +89,7 @@ class Entry:
         self.is_called = False
         #: Who has it, or is about to.
         self.claimant: SessionId | None = None
+        #: It has one of its claimant's places.
+        self.has_place = False
         #: How far that is, as it said last.
         self.progress: object = None

@@ -83,7 +83,7 @@ def renew(run: Run, order: str, deadline_ms: int, but: VisitKey | None = None) -
     if not run.status.is_over:
         return
     run.status, run.ended_ms, run.outputs, run.reason = Status.RUNNING, None, None, ""
-    run.cancel_reason, run.is_paused = None, False
+    run.cancel_reason, run.is_stopped, run.is_held = None, False, False
     for key, cut in run.cut.items():
         if key == but:
             continue

@@ -63,7 +63,9 @@ class Run:
     seq: int = 0
     now_ms: int = 0
     status: Status = Status.RUNNING
-    is_paused: bool = False
+    #: It was paused by hand; and the run that called it is paused.
+    is_stopped: bool = False
+    is_held: bool = False
     cancel_reason: str | None = None
     #: Failures that no edge took and nobody repaired, as they came.
     unhandled: dict[VisitKey, Incident] = field(default_factory=dict)
@@ -125,6 +127,11 @@ class Run:
     graphs: dict[str, Graph] = field(default_factory=dict)
     #: A heap of (when, operation, visit): whose clocks are to be looked at next. Some are outdated.
     wakes: list[tuple[int, str, int]] = field(default_factory=list)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is claimed, fired or consumed."""
+        return self.is_stopped or self.is_held
 
     @property
     def is_broken(self) -> bool:

@@ -90,11 +90,15 @@ def _signalled(event: Signalled) -> _Told:
 
 
 def _paused(event: Paused) -> _Told:
-    return "paused", {"by": event.by or None}
+    return "paused", {"by": _by(event)}
 
 
 def _resumed(event: Resumed) -> _Told:
-    return "resumed", {"by": event.by or None, "opened": _opened(event.opened)}
+    return "resumed", {"by": _by(event), "opened": _opened(event.opened)}
+
+
+def _by(event: Paused | Resumed) -> str | None:
+    return "the run that called it" if event.is_callers else event.by or None
 
 
 def _cancelled(event: CancelAsked) -> _Told:

@@ -19,6 +19,7 @@ from harpoon.core.run_picture import EACH, after, is_claimed, joined, kind_of, m
 from harpoon.core.visit import Incident
 from harpoon.model.operation import OF_ENGINE, Operation
 from harpoon.model.run import Status
+from harpoon.model.sub_run import parent_of
 from harpoon.model.visit_shown import ItemCounts
 from harpoon.model.why import Evidence, Reason, ReasonCode
 
@@ -31,6 +32,7 @@ _CODES: Final = {
     Wait.NO_WORKER: ReasonCode.NO_WORKER,
     Wait.UNREACHABLE: ReasonCode.WORKERS_UNREACHABLE,
     Wait.BUSY: ReasonCode.WORKERS_BUSY,
+    Wait.SHARE: ReasonCode.WORKFLOW_SHARE,
 }
 _SENTENCES: Final = {
     ReasonCode.LIMIT: "waits for its turn: {limit}",
@@ -46,6 +48,8 @@ _OWN_SENTENCES: Final = {
     ReasonCode.WORKERS_UNREACHABLE: "waits for a server that carries out {handler}",
     ReasonCode.WORKERS_BUSY: "waits for its turn: the server is at {held}, as many as it carries out at once",
     ReasonCode.WORKERS_FREE: "is about to be taken up by the server, in its turn",
+    ReasonCode.WORKFLOW_SHARE: "waits for others of its workflow to end, which has its share: the server is at {held}, "
+    "and keeps room for other workflows",
 }
 
 
@@ -75,7 +79,7 @@ def why(  # noqa: PLR0913, PLR0917 all that decides it
     """
     if told.status is not Status.RUNNING:
         return (_over(told),)
-    reasons = [_paused(told)] if told.is_paused else []
+    reasons = [_paused(told, run)] if told.is_paused else []
     reasons += map(_why_parked, incidents[:EXPLAINED_MAX])
     visits = open_visits(told)
     groups = counted(told, plot)
@@ -118,11 +122,19 @@ def _over(told: Chronicle) -> Reason:
     return _reason(ReasonCode.RUN_OVER, ended, status=told.status.value, ended_ms=told.now_ms)
 
 
-def _paused(told: Chronicle) -> Reason:
+def _paused(told: Chronicle, run: str) -> Reason:
+    parent = parent_of(run) if told.is_held else None
+    if parent is None:
+        paused, until = "it is paused", "it is resumed"
+    elif told.is_stopped:
+        paused, until = f"it is paused, and run {parent}, which called it, is, too", "both are resumed"
+    else:
+        paused, until = f"run {parent}, which called it, is paused, and so it is itself", "that one is resumed"
     return _reason(
         ReasonCode.RUN_PAUSED,
-        "it is paused: nothing is claimed, fired or consumed until it is resumed; its clocks run on",
+        f"{paused}: nothing is claimed, fired or consumed until {until}; its clocks run on",
         open=len(open_visits(told)),
+        **({} if parent is None else {"parent": parent}),
     )
 
 

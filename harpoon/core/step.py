@@ -16,7 +16,8 @@ Rules.
 3. ``fail``, ``timeout`` and ``lost`` are each tried again as often as the operation says, counted apart. What timed
    out in the queue counts as ``timeout``. A lost attempt may be claimed again at once; others wait for the backoff.
 4. While a run is paused, nothing is claimed, fired or consumed; clocks run on, what is claimed may be closed, and
-   what thereby came together fires when it is resumed, as if it had closed then.
+   what thereby came together fires when it is resumed, as if it had closed then. A run that was called is paused by
+   hand, as its caller is, or both; it goes on once it is neither.
 5. A run ends when nothing is open; at its deadline; when it is cancelled; or when a failure is taken by no edge and
    the workflow does not go on after failures. Whatever is open then is closed as ``cancelled`` and fires nothing.
    Where failures are parked, it does not end before somebody has repaired what failed (`core.repairing`).
@@ -45,9 +46,10 @@ class Refused(Exception):
     """It cannot be done; nothing has changed.
 
     ``code`` says why: ``over`` (the run), ``late`` (the attempt is closed, or another one has taken its place),
-    ``unknown`` (there never was such an attempt), ``foreign`` (another claim's token), ``taken``, ``paused``,
-    ``early`` (its retry waits), ``label``, ``output``, ``payload``, ``signal`` (nothing waits for it, ever),
-    ``full`` (too many signals are kept), ``used`` (a callback, for something else).
+    ``unknown`` (there never was such an attempt), ``foreign`` (another claim's token), ``taken``, ``paused``, ``held``
+    (it is paused as the run that called it is), ``early`` (its retry waits), ``label``, ``output``, ``payload``,
+    ``signal`` (nothing waits for it, ever), ``full`` (too many signals are kept), ``used`` (a callback, for something
+    else).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -69,6 +71,8 @@ class Result(NamedTuple):
     error: str = ""
     #: Of a failure: whether trying again may help.
     retryable: bool = True
+    #: Of a failure: it is not tried again for so long, but no longer than the longest pause of its ``retry``.
+    after_ms: int = 0
 
 
 class Signal(NamedTuple):
@@ -131,7 +135,7 @@ def close(run: Run, ref: Ref, token: str, result: Result, now_ms: int) -> list[E
     if size > node.spec.output_max:
         raise Refused("output", f"the output has {size} bytes, and output_max of {ref.op} is {node.spec.output_max}")
     step = Step(run, now_ms)
-    conclude(step, attempt, *result[:3], retryable=result.retryable)
+    conclude(step, attempt, *result[:3], after_ms=result.after_ms if result.retryable else None)
     step.settle()
     return step.events
 
@@ -172,7 +176,7 @@ def pause(run: Run, by: str, now_ms: int) -> list[Event]:
         Refused: The run is over.
     """
     check_open(run)
-    if run.is_paused:
+    if run.is_stopped:
         return []
     step = Step(run, now_ms)
     step.happen(Paused(step.seq, step.now_ms, by[:TEXT_MAX]))
@@ -180,16 +184,32 @@ def pause(run: Run, by: str, now_ms: int) -> list[Event]:
 
 
 def resume(run: Run, by: str, now_ms: int) -> list[Event]:
-    """Let a paused run go on.
+    """Let a paused run go on, unless the run that called it is paused.
 
     Raises:
-        Refused: The run is over.
+        Refused: The run is over, or is paused only as the run that called it is.
     """
     check_open(run)
-    if not run.is_paused:
+    if run.is_stopped:
+        return _let_go(Step(run, now_ms), by, is_callers=False)
+    if run.is_held:
+        raise Refused("held", f"run {run.id} is paused as the run that called it is; resume that one")
+    return []
+
+
+def follow(run: Run, now_ms: int, *, is_held: bool) -> list[Event]:
+    """Have a run that was called be paused as long as the run is that called it; nothing, if it is so already."""
+    if run.status.is_over or run.is_held is is_held:
         return []
     step = Step(run, now_ms)
-    step.advance(Resumed(step.seq, step.now_ms, by[:TEXT_MAX]))
+    if not is_held:
+        return _let_go(step, "", is_callers=True)
+    step.happen(Paused(step.seq, step.now_ms, is_callers=True))
+    return step.events
+
+
+def _let_go(step: Step, by: str, *, is_callers: bool) -> list[Event]:
+    step.advance(Resumed(step.seq, step.now_ms, by[:TEXT_MAX], (), is_callers))
     step.settle()
     consume_kept(step)
     return step.events

@@ -134,13 +134,16 @@ def _is_meant(kind: Any, document: object, parts: Location) -> bool:
 
 
 def _likeliest(members: Sequence[Any], value: Mapping[str, object]) -> Any:
-    """Return the noun that a mapping looks most like, by the names of its fields."""
+    """Return the noun that a mapping looks most like: by the ``kind`` that it says, then by the names of its fields."""
     nouns: list[Any] = [member for member in members if is_dataclass(member)]
     names = [name for name in value if len(name) <= QUOTE_MAX]
-    return max(
-        nouns,
-        key=lambda noun: sum(bool(difflib.get_close_matches(name, list(fields_of(noun)), n=1)) for name in names),
-    )
+
+    def likeness(noun: Any) -> tuple[bool, int]:
+        known = fields_of(noun)
+        is_said = value.get("kind") in get_args(known.get("kind"))
+        return is_said, sum(bool(difflib.get_close_matches(name, list(known), n=1)) for name in names)
+
+    return max(nouns, key=likeness)
 
 
 def _strip(kind: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -13,8 +13,6 @@ from harpoon.model.workflow import DEADLINE_DEFAULT, WorkflowSpec
 #: Any value that JSON has.
 Json = Any
 
-#: What the workflow of a batch is called, which is declared nowhere; no user's is.
-BATCH: Final = ":batch"
 #: The operation that goes through the items.
 EACH: Final = "each"
 #: Fields of an operation that say how it is wired.

@@ -18,6 +18,8 @@ TaskId = NewType("TaskId", str)
 AgentName = NewType("AgentName", str)
 
 DEFAULT_NAMESPACE = "default"
+#: What the workflow of a batch is called, which is declared nowhere; no user's is.
+BATCH = ":batch"
 NAME_MAX = 63
 #: Tags of one thing, and characters of their keys and values.
 TAGS_MAX = 64
@@ -37,6 +39,11 @@ def check_name(what: str, name: str) -> str:
             f"{what} is 1 to 63 of a-z, 0-9 and '-', starts with a letter and does not end with '-'; got {name[:80]!r}"
         )
     return name
+
+
+def workflow_said(name: str) -> str:
+    """Say of which workflow a run is: ``workflow refund``; or that it is of ``a batch``, which has none."""
+    return "a batch" if name == BATCH else f"workflow {name}"
 
 
 def is_name(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What would come of declaring jobs, foretold without doing anything."""
+"""What would come of declaring documents, foretold without doing anything."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,6 +6,7 @@ from enum import StrEnum
 from harpoon.model.decision import Blocker
 from harpoon.model.edit import Edit
 from harpoon.model.name import TaskId
+from harpoon.model.run_plan import BatchPlan, WorkflowPlan
 
 
 class PlanAction(StrEnum):
@@ -67,7 +68,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPlan:
-    """What would come of one document."""
+    """What would come of one job."""
 
     namespace: str
     job: str
@@ -90,8 +91,11 @@ class Plan:
 
     #: Of the state it was foretold from.
     revision: str
-    #: Whether applying would change any job's record.
+    #: Whether applying would change any job's or workflow's record, or start a batch.
     has_changes: bool
     #: Why applying would be refused, in one sentence; null: it would not.
     refusal: str | None
     plans: tuple[JobPlan, ...]
+    #: Each after those that it calls.
+    workflows: tuple[WorkflowPlan, ...] = ()
+    batches: tuple[BatchPlan, ...] = ()

@@ -160,6 +160,8 @@ class SecretObject:
     keys: tuple[SecretKey, ...]
     #: Jobs that refer to it, sorted.
     used_by: tuple[str, ...]
+    #: Workflows that do, sorted.
+    used_by_workflows: tuple[str, ...] = ()
 
 
 class SecretOutcome(StrEnum):

@@ -133,6 +133,8 @@ class ReasonCode(StrEnum):
     NO_WORKER = "no_worker"
     #: Workers that offer it have as much to do as they take.
     WORKERS_BUSY = "workers_busy"
+    #: Its workflow has its share of what the server carries out at once; the rest is kept for others.
+    WORKFLOW_SHARE = "workflow_share"
     #: Workers that offered it have not been heard of lately.
     WORKERS_UNREACHABLE = "workers_unreachable"
     #: A worker is to have it in a moment.

@@ -7,9 +7,10 @@ from harpoon.kit import codec
 from harpoon.model.run_repairs import RunMoved
 from harpoon.model.workflow_shown import WorkflowDeclared
 from tests.api.rig import Rig
-from tests.api.runs_rig import RUNS, WORKFLOWS, Worker, a_runs_rig, conducting, declare, start
+from tests.api.runs_rig import NAMESPACE, RUNS, WORKFLOWS, Worker, a_runs_rig, conducting, declare, start
+from tests.api.telling import as_problem
 from tests.api.test_runs import detail
-from tests.workflows import a_workflow
+from tests.workflows import a_batch, a_workflow
 
 OLD = a_workflow(pay={"worker": "x", "next": {"done": "tell"}}, tell={"worker": "z"})
 NEW = copy.deepcopy(OLD)
@@ -55,6 +56,15 @@ async def test_who_changes_a_workflow_is_told_which_open_runs_could_be_moved() -
             "left_out": 0,
         }
         assert (await put(rig, SHORT))["elder_runs"] == []
+
+
+async def test_a_batch_has_nothing_to_move_to() -> None:
+    async with a_runs_rig() as rig:
+        assert (await rig.ask("POST", f"{NAMESPACE}/batches", a_batch())).status == 201
+        for query in ("", "?dry_run=true"):
+            told = as_problem(await rig.ask("POST", f"{RUNS}/resize/move{query}", {}), 409, "conflict")
+            assert told["detail"].startswith("run resize is a batch, which has no workflow to move to")
+            assert told["detail"].endswith("and cancel this one: harpoon delete batch/resize")
 
 
 async def test_a_run_is_moved_and_goes_on_by_the_new_form() -> None:

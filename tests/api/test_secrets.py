@@ -8,7 +8,9 @@ import pytest
 from harpoon.control.registry import Registry
 from harpoon.kit.clock import SystemClock
 from tests.api.rig import Answer, Rig, a_manifest, a_rig
+from tests.api.runs_rig import NAMESPACE, RUNS, WORKFLOWS, a_runs_rig, declare, start
 from tests.api.telling import as_problem
+from tests.workflows import a_batch, a_workflow
 
 DB = "/v1/namespaces/default/secrets/db"
 CANARY = "correct-horse-battery-staple"
@@ -68,6 +70,49 @@ async def test_what_is_used_is_deleted_by_force_only() -> None:
         assert refused["detail"].startswith("1 job could start no task without secret db (web)")
         assert (await rig.ask("DELETE", f"{DB}?force=true")).status == 200
         as_problem(await rig.ask("DELETE", DB), 404, "not_found")
+
+
+CALLING = a_workflow(
+    ask={"http": {"url": "https://a.example/", "headers": {"Authorization": {"secret": "db/password"}}}}
+)
+RUNNING = a_workflow(run={"task": {"task": {"command": ["x"], "env": {"PW": {"secret": "db/password"}}}}})
+
+
+async def test_workflows_hold_on_to_what_they_refer_to() -> None:
+    async with a_runs_rig(shards=()) as rig:
+        await put(rig)
+        for name, manifest in (("call", CALLING), ("run", RUNNING)):
+            manifest = {**manifest, "metadata": {"name": name}}
+            assert (await rig.ask("PUT", f"{WORKFLOWS}/{name}", manifest)).status == 200
+        shown = (await rig.get(DB)).json
+        assert (shown["used_by"], shown["used_by_workflows"]) == ([], ["call", "run"])
+        detail = as_problem(await rig.ask("DELETE", DB), 409, "conflict")["detail"]
+        assert detail.startswith("2 workflows refer to secret db (call, run); change what refers to it before")
+        await use(rig)
+        detail = as_problem(await rig.ask("DELETE", DB), 409, "conflict")["detail"]
+        assert detail.startswith(
+            "1 job could start no task without secret db (web) and 2 workflows refer to it (call, run)"
+        )
+        assert (await rig.ask("DELETE", f"{WORKFLOWS}/run")).status == 200
+        await declare(rig, {**a_workflow(a={"worker": "x"}), "metadata": {"name": "call"}})
+        assert (await rig.get("/v1/secrets")).json["items"][0]["used_by_workflows"] == []
+
+
+async def test_open_runs_of_what_a_workflow_was_and_batches_hold_on_to_it_too() -> None:
+    async with a_runs_rig() as rig:
+        await put(rig)
+        # It waits for somebody before it calls.
+        waiting = a_workflow(first={"wait": {"signal": "go"}, "next": {"done": "ask"}}, **CALLING["spec"]["operations"])
+        await declare(rig, {**waiting, "metadata": {"name": "call"}})
+        await start(rig, "r1", workflow="call")
+        await declare(rig, {**a_workflow(a={"worker": "x"}), "metadata": {"name": "call"}})
+        each = {"http": CALLING["spec"]["operations"]["ask"]["http"]}
+        assert (await rig.ask("POST", f"{NAMESPACE}/batches", a_batch(each=each))).status == 201
+        detail = as_problem(await rig.ask("DELETE", DB), 409, "conflict")["detail"]
+        assert detail.startswith("2 open runs refer to secret db (r1, resize); change what refers to it before")
+        assert (await rig.ask("DELETE", f"{NAMESPACE}/batches/resize")).status == 200
+        assert (await rig.ask("POST", f"{RUNS}/r1/cancel", {})).status == 200
+        assert (await rig.ask("DELETE", DB)).status == 200
 
 
 async def test_all_are_encrypted_anew() -> None:

@@ -38,6 +38,16 @@ def test_a_report_is_a_table_and_its_failures_another(terminal: Terminal, server
     assert not done.err
 
 
+def test_a_report_calls_batches_what_they_are(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {REPORT}", Told(body=a_report(a_group(":batch/each"))))
+    done = terminal.run("report", "runs", "--by", "operation", server=server.url)
+    rows = [line.split() for line in done.out.splitlines()]
+    assert (rows[1][0], rows[4][1]) == ("(batch)/each", "(batch)/each")
+    server.tell(f"GET {REPORT}", Told(body=a_report(a_group(":batch"))))
+    done = terminal.run("report", "runs", "--by", "tag:team", server=server.url)
+    assert done.out.splitlines()[1].startswith(":batch ")
+
+
 def test_a_report_says_what_it_is_not_of(terminal: Terminal, server: FakeServer) -> None:
     short = {"is_whole": False, "runs": 30_000, "counted": 20_000, "looked_into": 10, "groups_left": 2}
     server.tell(f"GET {REPORT}", Told(body=a_report(a_group("refund/a", failures=[]), **short)))

@@ -50,11 +50,65 @@ def test_what_is_wrong_with_a_batch_is_told_with_its_place(
     assert "there is no itm" in done.err
 
 
+def a_batch_plan(**more: object) -> dict[str, object]:
+    told = {"namespace": "default", "batch": "resize", "action": "start", "refusal": None, "status": None}
+    told |= {"items": 3, "steps": 0, "mode": "parallel", "parallel": 2, "tolerate": 1, "deadline_ms": 600_000}
+    return {**told, "attempts": 21, "ends_after_ms": 600_000, "bytes": 1 << 20, **more}
+
+
+def planned(*batches: dict[str, object], has_changes: bool = True) -> Told:
+    told = {"revision": "1.9", "has_changes": has_changes, "refusal": None, "plans": [], "workflows": []}
+    return Told(body={**told, "batches": list(batches)})
+
+
 @pytest.mark.parametrize("verb", ["plan", "diff"])
-def test_a_batch_is_not_planned(terminal: Terminal, server: FakeServer, manifest: str, verb: str) -> None:
+def test_a_plan_says_what_a_batch_would_start(terminal: Terminal, server: FakeServer, manifest: str, verb: str) -> None:
+    server.tell(
+        "POST /v1/plan",
+        planned(a_batch_plan()),
+        planned(a_batch_plan(items=0, steps=1, mode="in_order", parallel=1, attempts=1)),
+        planned(a_batch_plan()),
+        planned(a_batch_plan(action="unchanged", status="succeeded"), has_changes=False),
+    )
     done = terminal.run(verb, manifest, server=server.url)
-    assert done.code == 2
-    assert "a batch is started by apply" in done.err
+    assert (done.code, done.err) == (10, "")
+    assert done.out.splitlines() == [
+        "batch/resize: start",
+        "  3 items, 2 at once; 1 may fail",
+        "  at most 21 attempts, 10m from start to end, 1Mi of data",
+    ]
+    assert server.of("POST /v1/plan")[0].body == {"documents": [a_batch()]}
+    done = terminal.run(verb, manifest, server=server.url)
+    assert "  1 step, one after the other up to the first that fails\n  at most 1 attempt," in done.out
+    assert terminal.run(verb, manifest, "-o", "name", server=server.url).out == "batch/resize\n"
+    done = terminal.run(verb, manifest, server=server.url)
+    assert (done.code, done.out) == (0, "batch/resize: unchanged, succeeded\n")
+
+
+def test_a_batch_whose_name_is_taken_is_refused_by_a_plan(
+    terminal: Terminal, server: FakeServer, manifest: str
+) -> None:
+    why = "something else was started under the name resize before; give this batch another metadata.name"
+    server.tell(
+        "POST /v1/plan", planned(a_batch_plan(action="refuse", refusal=why, status="failed"), has_changes=False)
+    )
+    done = terminal.run("plan", manifest, server=server.url)
+    assert (done.code, done.out) == (8, f"batch/resize: refuse\n  {why}\n")
+    assert terminal.run("diff", manifest, server=server.url).code == 10
+    done = terminal.run("plan", manifest, "-o", "plan.json", server=server.url)
+    assert (done.code, "a plan in a file is of jobs only" in done.err) == (2, True)
+
+
+def test_where_other_runs_have_a_workflow_a_batch_says_what_it_is(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"GET {RUNS}", Told(body={"revision": "1.9", "items": [a_run("resize", workflow=":batch")]}))
+    assert terminal.run("get", "runs", server=server.url).out.splitlines()[1].split()[:2] == ["resize", "(batch)"]
+    server.tell(f"GET {RUNS}/resize", Told(body=a_detail(workflow=":batch")))
+    assert "  Workflow    (batch), generation abc123" in terminal.run("describe", "run/resize", server=server.url).out
+    done = terminal.run("run", "fork", "resize", "--from", "each", "--set", "a=1", server=server.url)
+    assert (done.code, done.err) == (
+        2,
+        "error: run resize is a batch, which is given no inputs; leave out --set and --inputs\n",
+    )
 
 
 def test_batches_and_their_items_are_listed(terminal: Terminal, server: FakeServer) -> None:

@@ -154,6 +154,9 @@ def test_who_applies_a_workflow_is_told_of_open_runs(terminal: Terminal, server:
         "4 open runs stay on generation g1: 2 could move (harpoon run move --workflow refund --all), "
         "1 not (o-3): operation b is gone, 1 more were not looked at"
     ) in done.err
+    plan = {"namespace": "default", "workflow": "refund", "outcome": "changed", "changes": [], "elder_runs": [elder]}
+    told = {"revision": "1.2", "has_changes": True, "refusal": None, "plans": [], "workflows": [plan]}
+    server.tell("POST /v1/plan", Told(body=told))
     done = terminal.run("diff", str(path), server=server.url)
     assert "4 open runs stay on generation g1" in done.out
 

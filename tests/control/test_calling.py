@@ -120,17 +120,27 @@ class Yard:
         runs = self.open()
         if not runs:
             return
-        run, what = random.choice(runs), random.choice(["signal", "signal", "cancel", "pass", "pass", "nothing"])
+        every = ["signal", "signal", "cancel", "pass", "pass", "pause", "resume", "nothing"]
+        run, what = random.choice(runs), random.choice(every)
         with suppress(Refused):
             if what == "signal":
                 sent = Signal(f"s{random.random()}", "go", None, random.choice(["done", "no", "fail"]))
                 await self.stage.conductor.signal(f"shop/{run}", sent)
             elif what == "cancel" and run != ONE:
                 await self.stage.conductor.cancel(f"shop/{run}", "chance")
+            elif what in ("pause", "resume"):
+                await getattr(self.stage.conductor, what)(f"shop/{run}", "chance")
             elif what == "pass":
                 await self.stage.pass_(random.choice([500, 3_000, 9_000, 31_000]))
         if random.random() < 0.7:
             await self.calm()
+        self.check()
+
+    def check(self) -> None:
+        """Check that what is called is paused as long as its caller is."""
+        for one in self.stage.conductor.runs.values():
+            caller = one.caller and self.stage.conductor.runs.get(f"shop/{one.caller.run}")
+            assert not caller or one.run.is_held is caller.run.is_paused
 
     def open(self) -> list[str]:
         return sorted(key.partition("/")[2] for key in self.stage.conductor.runs)
@@ -209,6 +219,88 @@ async def test_what_has_ended_meanwhile_is_told_by_what_the_store_has() -> None:
         assert await second.site.ended(ONE) == ["failed"]
         header, _ = await second.stage.stored(ONE)
         assert f"sub-run {ONE}~a.1~a.1 was cancelled: no" in header.reason
+
+
+def paused(yard: Yard) -> list[str]:
+    return [run for run in yard.open() if yard.stage.run(run).is_paused]
+
+
+async def test_a_pause_reaches_all_that_is_called_and_a_resume_too() -> None:
+    async with a_yard() as yard:
+        conductor = yard.stage.conductor
+        await yard.start(ONE)
+        await yard.site.until(lambda: yard.open() == FAMILY)
+        await conductor.pause(f"shop/{ONE}", "ann")
+        assert paused(yard) == FAMILY
+        for run in FAMILY:
+            header, _ = await yard.stage.stored(run)
+            assert header.is_paused, "what is answered is durable, of all of them"
+        await conductor.signal(f"shop/{FAMILY[2]}", Signal("s", "go", None, "done", 5))
+        with pytest.raises(Refused, match="is paused as the run that called it is"):
+            conductor.resume(f"shop/{FAMILY[1]}", "ann")
+        before = yard.stage.run(FAMILY[2]).seq
+        await conductor.pause(f"shop/{ONE}", "ann")
+        assert yard.stage.run(FAMILY[2]).seq == before
+        await conductor.resume(f"shop/{ONE}", "ann")
+        assert await yard.site.ended(*FAMILY) == ["succeeded"] * 3
+
+
+async def test_what_was_paused_by_hand_stays_so_when_its_caller_goes_on() -> None:
+    async with a_yard() as yard:
+        conductor = yard.stage.conductor
+        await yard.start(ONE)
+        await yard.site.until(lambda: yard.open() == FAMILY)
+        await conductor.pause(f"shop/{FAMILY[1]}", "ann")
+        assert paused(yard) == FAMILY[1:]
+        await conductor.pause(f"shop/{ONE}", "bob")
+        await conductor.resume(f"shop/{ONE}", "bob")
+        assert paused(yard) == FAMILY[1:]
+        await conductor.pause(f"shop/{ONE}", "bob")
+        # It goes on once neither of them is paused.
+        await conductor.resume(f"shop/{FAMILY[1]}", "ann")
+        assert paused(yard) == FAMILY
+        await conductor.resume(f"shop/{ONE}", "bob")
+        assert paused(yard) == []
+
+
+async def test_what_is_called_by_a_run_that_is_paused_meanwhile_begins_paused() -> None:
+    async with a_yard() as yard:
+        await yard.start(ONE)
+        # It is claimed, and nothing is started yet.
+        await yard.calls._starting.acquire()
+        await yard.site.until(lambda: yard.stage.run(ONE).open["a", 1].claim is not None)
+        assert yard.open() == [ONE]
+        await yard.stage.conductor.pause(f"shop/{ONE}", "ann")
+        yard.calls._starting.release()
+        await yard.site.until(lambda: yard.open() == FAMILY[:2])
+        await yard.calm()
+        assert (yard.open(), paused(yard)) == (FAMILY[:2], FAMILY[:2])
+        await yard.stage.conductor.resume(f"shop/{ONE}", "ann")
+        await yard.site.until(lambda: yard.open() == FAMILY)
+        assert paused(yard) == []
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+async def test_a_pause_that_was_cut_short_is_finished_by_whoever_conducts_it_next(is_paused: bool) -> None:
+    store = MemoryStore()
+    async with a_yard(store) as first:
+        conductor = first.stage.conductor
+        await first.start(ONE)
+        await first.site.until(lambda: first.open() == FAMILY)
+        if not is_paused:
+            await conductor.pause(f"shop/{ONE}", "ann")
+        # The instance dies between the commit of the one and that of the others.
+        conductor._pass_down = lambda _: []  # type: ignore[method-assign]
+        await (conductor.pause if is_paused else conductor.resume)(f"shop/{ONE}", "ann")
+        assert len(paused(first)) == (1 if is_paused else 2)
+        await first.site.until(lambda: first.stage.ledger.is_idle)
+        hold = await first.stage.sealed()
+    async with a_yard(store, hold, "you") as second:
+        assert paused(second) == (FAMILY if is_paused else [])
+        if is_paused:
+            await second.stage.conductor.resume(f"shop/{ONE}", "ann")
+        await second.stage.conductor.signal(f"shop/{FAMILY[2]}", Signal("s", "go", None, "done", 5))
+        assert await second.site.ended(*FAMILY) == ["succeeded"] * 3
 
 
 async def test_sub_runs_are_kept_with_what_called_them_and_go_with_it() -> None:

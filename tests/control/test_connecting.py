@@ -74,6 +74,22 @@ async def test_no_more_are_carried_out_at_once_than_the_connector_takes() -> Non
         assert len(strings.orders) == 30
 
 
+async def test_a_workflow_leaves_room_for_others_and_has_more_when_places_come_free() -> None:
+    strings = Strings(most=10)
+    runs = [f"r{number}" for number in range(30)]
+    async with a_site(spec(a=call()), strings) as site:
+        await site.stage.start(*runs)
+        await site.until(lambda: len(strings.open) == 8)
+        ends = asyncio.ensure_future(site.ended(*runs))
+        while not ends.done():
+            assert len(strings.open) <= 8
+            for name in list(strings.open)[:3]:
+                strings.end(name)
+            await asyncio.sleep(0)
+        assert set(ends.result()) == {"succeeded"}
+        assert (strings.peak, len(strings.orders)) == (8, 30)
+
+
 async def test_a_failure_is_tried_again_as_the_operation_says_under_the_same_key() -> None:
     strings = Strings()
     strings.at_once = lambda order: Outcome(FAIL, {"n": 1}, "not now") if order.ref.attempt < 3 else None

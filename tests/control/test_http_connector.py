@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from harpoon.kit.destination import Guard, parse_opening
 from harpoon.kit.errors import NotFound
 from harpoon.model.foreach import Foreach
 from harpoon.model.http import SecretHeader
+from harpoon.model.lifecycle import Backoff
 from harpoon.model.sensitive import Sensitive
 from tests.client.outside import Got, Outside, closed, outside
 from tests.control.crewing import Site, a_site, call
@@ -240,6 +242,60 @@ async def test_no_redirect_leads_away_from_https(first: str, locations: list[str
     assert label == ("done" if is_done else "fail")
     assert ("leads away from https" in error) is not is_done
     assert len(caller.called) == len(locations) + is_done
+
+
+class Asking:
+    """Makes no calls: every answer has these headers, and this status."""
+
+    def __init__(self, status: int, **headers: str) -> None:
+        self.answer = Answer(status, tuple((name.lower().replace("_", "-"), one) for name, one in headers.items()), b"")
+
+    async def call(self, request: Request, most: int) -> Answer:
+        return self.answer._replace(url=request.url)
+
+
+NOON = "Wed, 21 Oct 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "waits_ms"),
+    [
+        (429, {"Retry_After": "5"}, 5_000),
+        (503, {"Retry_After": " 5 "}, 5_000),
+        (503, {"Retry_After": "Wed, 21 Oct 2026 12:00:07 GMT", "Date": NOON}, 7_000),
+        # No less than the pause that `retry` has, and no more than its longest.
+        (429, {"Retry_After": "1"}, 2_000),
+        (429, {"Retry_After": "0"}, 2_000),
+        (429, {"Retry_After": "3600"}, 30_000),
+        (429, {"Retry_After": "999999999"}, 30_000),
+        (429, {"Retry_After": "Wed, 21 Oct 2099 12:00:07 GMT", "Date": NOON}, 30_000),
+        # What is past, cannot be read, or has no clock to be read by, is none.
+        (429, {"Retry_After": "Wed, 21 Oct 2026 11:00:00 GMT", "Date": NOON}, 2_000),
+        (429, {"Retry_After": "Wed, 21 Oct 2026 12:00:07 GMT"}, 2_000),
+        (429, {"Retry_After": "Wed Oct 21 12:00:07 2026", "Date": NOON}, 2_000),
+        (429, {"Retry_After": "soon", "Date": NOON}, 2_000),
+        (429, {"Retry_After": "-5"}, 2_000),
+        (429, {"Retry_After": "9999999999"}, 2_000),
+        (429, {}, 2_000),
+        # Others do not mean it so.
+        (500, {"Retry_After": "5"}, 2_000),
+    ],
+)
+async def test_who_asks_to_be_left_alone_for_a_while_is(status: int, headers: dict[str, str], waits_ms: int) -> None:
+    pauses = Backoff(initial=timedelta(seconds=2), factor=1, max=timedelta(seconds=30), jitter=0)
+    told = spec(a=call(retry=retry(3, backoff=pauses)))
+    async with a_site(told, HttpConnector(Asking(status, **headers), Shop(), "x")) as site:
+        await site.stage.start("r1")
+        run = site.stage.run("r1")
+        await site.until(lambda: run.open["a", 1].ref.attempt == 2)
+        attempt = run.open["a", 1]
+        assert attempt.ready_ms - attempt.tried_ms == waits_ms
+        if waits_ms == 5_000:
+            assert attempt.last_error == f"answered {status}, not to be asked again for 5s, and 2xx was expected"
+        await site.stage.pass_(waits_ms - 1)
+        assert run.open["a", 1].ref.attempt == 2
+        await site.stage.pass_(1)
+        await site.until(lambda: run.open["a", 1].ref.attempt == 3)
 
 
 async def test_another_origin_is_not_told_who_calls() -> None:

@@ -190,6 +190,10 @@ class Flow:
     def resume(self):
         return self.take(step.resume(self.run, "ann", self.now))
 
+    def follow(self, is_held):
+        """Be paused, or not, as the run is that called it."""
+        return self.take(step.follow(self.run, self.now, is_held=is_held))
+
     def cancel(self, reason="no more"):
         return self.take(step.cancel(self.run, reason, self.now))
 
@@ -254,7 +258,18 @@ def story(run):
         )
         return tuple(getattr(one, name) for name in fields), one.last_error, claim
 
-    plain = ("seq", "now_ms", "status", "is_paused", "cancel_reason", "failure", "is_broken", "ended_ms", "outputs")
+    plain = (
+        "seq",
+        "now_ms",
+        "status",
+        "is_stopped",
+        "is_held",
+        "cancel_reason",
+        "failure",
+        "is_broken",
+        "ended_ms",
+        "outputs",
+    )
     told = {name: getattr(run, name) for name in plain}
     for name in ("reason", "past", "occurred", "seen", "called", "callbacks", "attempts_total", "bytes_total"):
         told[name] = getattr(run, name)

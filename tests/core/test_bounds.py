@@ -12,7 +12,9 @@ from harpoon.core.measure import json_bytes
 from harpoon.core.stepping import ERROR_MAX
 from harpoon.kit.errors import Invalid
 from harpoon.kit.expression_parts import RESULT_MAX
+from harpoon.model.http import Http
 from harpoon.model.lifecycle import Backoff
+from harpoon.model.operation import Operation
 from tests.core.flow import (
     DAY,
     HOUR,
@@ -56,6 +58,15 @@ def test_what_is_lost_is_not_waited_after_and_ends_before_it_would_time_out():
     told = of(a=job(retry=retry(fail=2, timeout=2, lost=3, backoff=backoff)))
     # Lost, lost; then 400 ms and a half more, and the most there is.
     assert told.ends_after_ms == 2 * (11_000 - 1) + 11_000 + 600 + 11_000 + 700 + 11_000
+
+
+def test_who_is_called_over_http_may_ask_for_the_longest_pause_after_each_failure():
+    backoff = Backoff(initial=ms(100), factor=2.0, max=ms(700), jitter=0.5)
+    tried = retry(fail=3, timeout=2, lost=1, backoff=backoff)
+    call = Operation(http=Http(url="http://a.example/"), timeout=ms(1000), queue_timeout=ms(10_000), retry=tried)
+    # The most there is, twice; and 400 ms and a half more after what took too long.
+    assert of(a=call).ends_after_ms == 4 * 11_000 + 2 * 700 + 600
+    assert of(a=job(retry=tried)).ends_after_ms == 4 * 11_000 + 150 + 300 + 600
 
 
 def test_waits_end_by_their_clocks_and_choices_at_once():

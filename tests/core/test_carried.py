@@ -3,7 +3,7 @@
 import pytest
 
 from harpoon.core.chronicle import read
-from harpoon.core.crew import Crew, Wait, Waiting
+from harpoon.core.crew import Crew, Wait, Waiting, waits_for
 from harpoon.core.event import Claimed, Event, Opened, Started
 from harpoon.core.exchange import Asker, Exchange
 from harpoon.core.graph import Kind, compile_graph
@@ -12,6 +12,7 @@ from harpoon.core.offers import AttemptId, Entry, Lane, Offer, SessionId, lane_o
 from harpoon.core.outlook import State, outlook
 from harpoon.core.run_picture import Plot, attempts, visits
 from harpoon.core.run_why import why
+from harpoon.core.sessions import Sessions
 from harpoon.kit.errors import Invalid
 from harpoon.model.http import Http, SecretHeader
 from harpoon.model.operation import Operation
@@ -92,11 +93,22 @@ def test_it_is_shown_as_what_it_is() -> None:
     assert reason.sentence == "a (visit 1) is carried out by the server since 2023-11-14T22:13:20Z"
 
 
+_SHARED = (
+    "waits for others of its workflow to end, which has its share: "
+    "the server is at 3 attempts, and keeps room for other workflows"
+)
+
+
 @pytest.mark.parametrize(
     ("wait", "code", "sentence"),
     [
         (None, ReasonCode.WORKERS_UNKNOWN, "waits for the server that conducts the run"),
         (Wait.NO_WORKER, ReasonCode.NO_WORKER, "waits for a server that carries out :http"),
+        (
+            Wait.SHARE,
+            ReasonCode.WORKFLOW_SHARE,
+            _SHARED,
+        ),
         (
             Wait.BUSY,
             ReasonCode.WORKERS_BUSY,
@@ -111,6 +123,19 @@ def test_what_it_waits_for_is_told_in_its_own_words(wait: Wait | None, code: Rea
     floor = None if wait is None else {("a", 1): Waiting(wait, offer, Crew(1, 1, 3, 0, None, 0), None)}
     (reason,) = why(told, plot, (), floor, T0)  # type: ignore[arg-type]
     assert (reason.code, reason.sentence) == (code, f"a (visit 1) {sentence}")
+
+
+def test_what_waits_for_its_share_of_the_places_says_so() -> None:
+    exchange, sessions = Exchange(), Sessions()
+    exchange.offer([Offer(AttemptId("n1", f"r{number}", "a", 1, 1), "w", ":http", 0) for number in range(9)], 0)
+    crew = Asker(SessionId("", ":http", "me"), (":http",), 5, 5)
+    for _ in range(2):
+        exchange.ask(crew)
+        exchange.deal(0)
+    known = sessions.enter(crew.session, 0)
+    known.handlers, known.is_asking, known.want = (":http",), True, 1
+    waits = [waits_for(exchange, sessions, AttemptId("n1", f"r{number}", "a", 1, 1), 0) for number in range(9)]
+    assert [one.wait for one in waits if one is not None] == [Wait.CLAIMED] * 4 + [Wait.SHARE] * 5
 
 
 def test_there_is_one_line_for_all_namespaces_and_a_worker_is_never_in_it() -> None:

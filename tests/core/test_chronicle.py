@@ -1,6 +1,7 @@
 """What a log tells of a run: visits, attempts, signals, and how it stands."""
 
 from harpoon.core.chronicle import read
+from harpoon.core.event import Paused, Resumed
 from harpoon.model.run import Status
 from tests.core.histories import BEGAN_MS, CANCELLED, PAUSED, REFUNDED
 
@@ -33,6 +34,9 @@ def test_how_a_run_stands_and_ends() -> None:
     assert (open_.status, open_.ended_ms, open_.is_paused) == (Status.RUNNING, None, False)
     assert read(PAUSED[:12]).is_paused
     assert not read(PAUSED).is_paused
+    held = (*PAUSED[:12], Paused(13, BEGAN_MS, is_callers=True), Resumed(14, BEGAN_MS))
+    assert (read(held).is_stopped, read(held).is_paused) == (False, True)
+    assert not read((*held, Resumed(15, BEGAN_MS, is_callers=True))).is_paused
     over = read(CANCELLED)
     assert (over.status, over.ended_ms, over.reason, over.cancel) == (
         Status.CANCELLED,

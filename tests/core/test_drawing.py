@@ -11,10 +11,11 @@ from harpoon.core import drawing_ascii, drawing_dot, drawing_mermaid, drawing_sv
 from harpoon.core.drawing import Arc, Box, Picture, State, does, lines_of, natural, picture
 from harpoon.core.drawing_folds import fold
 from harpoon.core.drawing_shown import shown
-from harpoon.model.batch_manifest import BATCH, BatchSpec, workflow_of
+from harpoon.model.batch_manifest import BatchSpec, workflow_of
 from harpoon.model.call import Call
 from harpoon.model.foreach import Together
 from harpoon.model.http import Http
+from harpoon.model.name import BATCH
 from harpoon.model.operation import Operation, Wait
 from harpoon.model.orders import JobOrder, TaskOrder
 from harpoon.model.workflow import OnFailed, WorkflowSpec

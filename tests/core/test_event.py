@@ -71,7 +71,7 @@ def test_an_output_that_is_empty_is_not_an_output_that_is_absent(output):
 
 
 def test_fields_of_a_newer_release_are_passed_over():
-    assert load(["p", 3, 9, "ann", "more", 5]) == Paused(3, 9, "ann")
+    assert load(["p", 3, 9, "ann", False, 5]) == Paused(3, 9, "ann")
     assert load(["s", 1, 9, [["a", 1, None, None, None, None, None, "more"]], "more"]) == Started(
         1, 9, (Opened("a", 1),)
     )

@@ -1,11 +1,13 @@
 """The exchange: turns, retries, limits, shares, and what becomes of what was dealt."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from harpoon.core.exchange import DEAL_BYTES_MAX, Asker, Deal, Exchange
-from harpoon.core.offers import Lane, Stand
+from harpoon.core.offers import Lane, Offer, Stand
 from tests.core.exchanging import LANE, a_session, an_asker, an_id, an_offer, got, ops, runs, take
 
 
@@ -349,3 +351,76 @@ def test_the_attempts_of_one_run_can_be_a_hundred_thousand(ready: int) -> None:
     assert ops(take(exchange, an_asker(want=2), ready)) == ["o0", "o1"]
     assert len(exchange.forget_run("default", "r1")) == 2
     assert len(exchange) == 0
+
+
+def a_crew(places: int, want: int | None = None) -> Asker:
+    return Asker(a_session(":http", namespace=""), (":http",), places if want is None else want, places)
+
+
+def calls(workflow: str, count: int) -> list[Offer]:
+    return [an_offer(f"{workflow}-{number}", workflow=workflow, handler=":http") for number in range(count)]
+
+
+def workflows(offers: Sequence[Offer]) -> dict[str, int]:
+    return dict(Counter(offer.workflow for offer in offers))
+
+
+def test_a_workflow_alone_has_four_fifths_of_the_places_and_leaves_room_for_others() -> None:
+    exchange, crew = Exchange(), a_crew(10)
+    exchange.offer(calls("slow", 50), 0)
+    taken = take(exchange, crew)
+    assert workflows(taken) == {"slow": 8}
+    assert exchange.ready(Lane("", ":http")) == 42
+    # It waits on, and nothing comes of that until others come, or some of it end.
+    exchange.ask(crew)
+    assert exchange.deal(0) == []
+    assert exchange.is_beyond_share(calls("slow", 10)[9].id)
+    assert not exchange.is_beyond_share(taken[0].id)
+    exchange.offer(calls("quick", 5), 0)
+    assert not exchange.is_beyond_share(calls("quick", 1)[0].id)
+    more = take(exchange, crew)
+    assert workflows(more) == {"quick": 2}
+    exchange.forget([one.id for one in more])
+    assert workflows(take(exchange, crew)) == {"quick": 2}
+
+
+def test_places_that_come_free_are_given_out_again_by_turns_within_the_shares() -> None:
+    exchange, crew = Exchange(), a_crew(10)
+    exchange.offer(calls("slow", 50), 0)
+    slow = take(exchange, crew)
+    exchange.offer(calls("other", 50), 0)
+    other = take(exchange, crew)
+    assert workflows(other) == {"other": 2}
+    exchange.forget([one.id for one in slow[:4]])
+    # 4 + 2 are taken, and 4 are free: both may have more, while they have less than 4 for each that is free.
+    assert workflows(take(exchange, crew)) == {"slow": 2, "other": 2}
+    exchange.ask(crew)
+    assert exchange.deal(0) == []
+
+
+def test_what_was_adopted_has_a_place_once_it_is_carried_on() -> None:
+    exchange, crew = Exchange(), a_crew(5)
+    before = calls("slow", 4)
+    for offer in before:
+        exchange.adopt(offer, a_session(":http", "other", namespace=""))
+    lost, carried = before[0], before[1:]
+    for offer in (*carried, *carried):
+        exchange.take_place(offer.id)
+    exchange.take_place(an_id("unknown"))
+    exchange.offer([an_offer(f"slow-{number}", workflow="slow", handler=":http") for number in range(4, 9)], 0)
+    exchange.take_place(an_id("slow-5"))
+    assert workflows(take(exchange, crew)) == {"slow": 1}
+    exchange.forget([lost.id])
+    exchange.ask(crew)
+    assert exchange.deal(0) == []
+    exchange.forget([one.id for one in carried])
+    assert workflows(take(exchange, crew)) == {"slow": 3}
+
+
+def test_nothing_is_beyond_a_share_where_nobody_asks_or_takes_what_comes() -> None:
+    exchange = Exchange()
+    exchange.offer([an_offer("r1", "a")], 0)
+    assert not exchange.is_beyond_share(an_id("r1", "a"))
+    exchange.ask(an_asker(handlers=("other",)))
+    assert not exchange.is_beyond_share(an_id("r1", "a"))
+    assert not exchange.is_beyond_share(an_id("none"))

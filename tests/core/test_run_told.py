@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, cast
 
-from harpoon.core.event import Event, Fired, Opened, Resumed, Signalled, Warned
+from harpoon.core.event import Event, Fired, Opened, Paused, Resumed, Signalled, Warned
 from harpoon.core.run_told import told
 from harpoon.kit.plain import plain
 from tests.core.histories import BEGAN_MS, CANCELLED
@@ -74,6 +74,8 @@ def test_what_may_be_absent_is() -> None:
         "kind": "resumed",
         "opened": [{"op": "a", "visit": 2, "due_ms": 9}],
     }
+    assert plainly(Paused(6, BEGAN_MS, is_callers=True)) == {"kind": "paused", "by": "the run that called it"}
+    assert plainly(Resumed(6, BEGAN_MS, is_callers=True)) == {"kind": "resumed", "by": "the run that called it"}
     assert plainly(Fired(7, BEGAN_MS, (Opened("b", 1, input={"secret": 1}),)))["opened"] == [{"op": "b", "visit": 1}]
 
 

@@ -5,7 +5,7 @@ import pytest
 from harpoon.core import run_why
 from harpoon.core.chronicle import read
 from harpoon.core.crew import Crew, Wait, Waiting
-from harpoon.core.event import Claimed, Opened, Started
+from harpoon.core.event import Claimed, Opened, Paused, Started
 from harpoon.core.homes import Standing
 from harpoon.core.offers import AttemptId, Limit, Offer
 from harpoon.core.outlook import Join
@@ -177,6 +177,17 @@ def test_a_run_that_is_over_or_paused_says_so_first() -> None:
     assert over[0].sentence == "it was cancelled at 2026-09-21T14:13:22Z: ordered twice"
     paused = why(read(PAUSED[:12]), a_plot(), (), None, BEGAN_MS + 1700)
     assert [one.code for one in paused] == [ReasonCode.RUN_PAUSED, ReasonCode.WORKERS_UNKNOWN]
+
+
+def test_a_run_that_is_paused_as_its_caller_is_names_that() -> None:
+    held = (*REFUNDED, Paused(12, BEGAN_MS + 1600, is_callers=True))
+    told = why(read(held), a_plot(), (), None, BEGAN_MS + 1700, "o-1~pack.1")[0]
+    assert (told.code, told.evidence["parent"]) == (ReasonCode.RUN_PAUSED, "o-1")
+    assert told.sentence.startswith("run o-1, which called it, is paused, and so it is itself: ")
+    assert "until that one is resumed" in told.sentence
+    told = why(read((*held, Paused(13, BEGAN_MS + 1650, "ann"))), a_plot(), (), None, BEGAN_MS + 1700, "o-1~pack.1")[0]
+    assert told.sentence.startswith("it is paused, and run o-1, which called it, is, too: ")
+    assert "until both are resumed" in told.sentence
 
 
 def test_a_join_says_what_it_lacks_and_whether_that_can_still_come() -> None:

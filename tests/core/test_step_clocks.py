@@ -7,6 +7,7 @@ import pytest
 from harpoon.core import step
 from harpoon.core.dues import Clock, next_due_ms, retry_after_ms
 from harpoon.core.event import Closed, Warned
+from harpoon.core.step import Result
 from harpoon.model.lifecycle import Backoff
 from harpoon.model.run import Status
 from tests.core.flow import (
@@ -48,6 +49,19 @@ def left(flow):
 def go(flow):
     """Let time pass until something is due."""
     return told(flow.pass_(left(flow)))
+
+
+def test_a_failure_may_ask_for_a_longer_pause_up_to_the_longest():
+    backoff = Backoff(initial=timedelta(seconds=2), factor=1.0, max=timedelta(seconds=30), jitter=0.0)
+    for asked, waits in ((0, 2_000), (1_999, 2_000), (2_001, 2_001), (30_000, 30_000), (31_000, 30_000)):
+        flow = begun(spec(a=work(retry=retry(fail=2, backoff=backoff))))
+        ref, token = flow.claim("a")
+        flow.take(step.close(flow.run, ref, token, Result("fail", after_ms=asked), flow.now))
+        assert flow.run.open["a", 1].ready_ms == flow.now + waits
+    flow = begun(spec(a=work(retry=retry(fail=2, backoff=backoff))))
+    ref, token = flow.claim("a")
+    flow.take(step.close(flow.run, ref, token, Result("fail", retryable=False, after_ms=9), flow.now))
+    assert flow.run.status is Status.FAILED
 
 
 def test_an_attempt_that_nobody_claims_times_out():

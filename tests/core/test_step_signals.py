@@ -335,6 +335,38 @@ def test_pausing_and_resuming_again_changes_nothing():
     refused("over", flow.resume)
 
 
+def test_a_run_that_was_called_goes_on_once_neither_it_nor_its_caller_is_paused():
+    flow = begun(spec(a=work(next={"done": "b"}), b=work()))
+    ref, token = flow.claim("a")
+    assert flow.follow(is_held=False) == []
+    assert len(flow.follow(is_held=True)) == 1
+    assert flow.follow(is_held=True) == []
+    assert refused("held", flow.resume) == "run r1 is paused as the run that called it is; resume that one"
+    flow.close(ref, token)
+    assert (flow.run.pending, flow.opened()) == ([0], [])
+    assert len(flow.pause()) == 1
+    resumed = flow.follow(is_held=False)
+    assert (resumed[0].is_callers, resumed[0].opened, flow.run.is_paused) == (True, (), True)
+    flow.follow(is_held=True)
+    resumed = flow.resume()
+    assert (resumed[0].is_callers, resumed[0].opened, flow.run.is_paused) == (False, (), True)
+    assert story(flow.again()) == story(flow.run)
+    [resumed] = flow.follow(is_held=False)
+    assert [one.op for one in resumed.opened] == ["b"]
+    flow.do("b")
+    assert flow.follow(is_held=True) == []
+
+
+def test_a_run_that_is_begun_again_is_not_paused():
+    flow = begun(spec(a=work()))
+    flow.follow(is_held=True)
+    flow.pause()
+    flow.cancel()
+    flow.retry_from("a")
+    assert (flow.run.is_stopped, flow.run.is_held) == (False, False)
+    assert story(flow.again()) == story(flow.run)
+
+
 def test_a_paused_run_may_be_cancelled():
     flow = begun(spec(a=work(next={"done": "b"}), b=work()))
     ref, token = flow.claim("a")

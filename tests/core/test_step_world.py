@@ -58,6 +58,8 @@ VERBS = (
     *["call_back"] * 2,
     *["resume"] * 3,
     *["pause"] * 2,
+    "hold",
+    *["let_go"] * 2,
     *["pass_time"] * 2,
     *["wait_for_a_clock"] * 2,
     "claim_what_is_not_to_be_had",
@@ -275,8 +277,16 @@ class World:
             self.flow.pause()
 
     def resume(self, _pick):
-        if not self.run.status.is_over:
+        if self.run.is_held and not self.run.is_stopped and not self.run.status.is_over:
+            assert self.refused(step.resume, "ann") == "held"
+        elif not self.run.status.is_over:
             self.flow.resume()
+
+    def hold(self, _pick):
+        self.flow.follow(is_held=True)
+
+    def let_go(self, _pick):
+        self.flow.follow(is_held=False)
 
     def cancel(self, pick):
         if self.run.status.is_over:
@@ -392,17 +402,22 @@ class World:
         assert self.run.status.is_over or self.run.is_paused or not told.pending
 
     def nothing_is_claimed_fired_or_consumed_while_paused(self):
-        is_paused = is_over = False
+        paused, is_over = set(), False
         for event in self.flow.log:
-            # What is begun again goes on.
-            is_paused = is_paused and not (is_over and type(event) in (RetriedFrom, SetTo))
+            if is_over and type(event) in (RetriedFrom, SetTo):
+                # What is begun again goes on.
+                paused = set()
             is_over = type(event) is Ended
-            if is_paused and type(event) is not Resumed:
+            if type(event) is Resumed:
+                paused.remove(event.is_callers)
+            if paused:
                 assert type(event) is not Claimed
                 assert not getattr(event, "opened", ())
                 assert getattr(event, "signal", None) is None
-            is_paused = type(event) is Paused or (is_paused and type(event) is not Resumed)
-        assert self.run.is_paused is is_paused
+            if type(event) is Paused:
+                assert event.is_callers not in paused
+                paused.add(event.is_callers)
+        assert (self.run.is_stopped, self.run.is_held) == (False in paused, True in paused)
 
     def the_indexes_are_as_if_made_anew(self):
         run = self.run

@@ -26,6 +26,7 @@ from harpoon.model.lifecycle import Backoff, Restart
 from harpoon.model.manifest import Manifest
 from harpoon.model.parameters import Parameter, ParameterType
 from harpoon.model.rules import PlacementRules, Preference, Requirement
+from harpoon.model.run_plan import Planned
 from harpoon.model.secret import Secret
 from harpoon.model.sensitive import Delivered, Sensitive
 from harpoon.model.task import Placement, Reservation, Task, TaskState
@@ -410,6 +411,16 @@ class Zoo:
     pair: Pair | None = None
     seen: frozenset[str] = frozenset()
     ages: Annotated[tuple[int, ...], "years"] = ()
+
+
+def test_of_several_nouns_the_one_is_meant_that_the_document_says() -> None:
+    for kind, field, near in (("Workflow", "deadlin", "deadline"), ("Batch", "paralel", "parallel")):
+        told = {"apiVersion": "harpoon/v1", "kind": kind, "metadata": {"name": "a"}, "spec": {field: 1}}
+        with pytest.raises(Invalid) as error:
+            decode(Planned, orjson.dumps({"documents": [told]}))
+        found = {problem.pointer: problem.detail for problem in error.value.problems}
+        assert f"did you mean {near!r}?" in found[f"/documents/0/spec/{field}"]
+        assert all(pointer.startswith("/documents/0/spec") for pointer in found)
 
 
 def test_the_members_of_a_union_are_no_part_of_the_pointer() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpoon.model.name import check_name, check_port_name, check_tags, check_variable
+from harpoon.model.name import BATCH, check_name, check_port_name, check_tags, check_variable, workflow_said
 from harpoon.model.run_orders import RunStart
 from harpoon.model.run_repairs import RunFork
 from harpoon.model.task import Number, Placement, TaskState, parse_task_id, task_id
@@ -130,3 +130,7 @@ def test_more_or_longer_tags_are_refused(tags: dict[str, str]) -> None:
             order()
     with pytest.raises(ValueError, match="by has at most"):
         RunFork(from_="a", by="x" * 201)
+
+
+def test_of_which_workflow_a_run_is_is_said_unless_it_is_a_batch() -> None:
+    assert (workflow_said("refund"), workflow_said(BATCH)) == ("workflow refund", "a batch")
