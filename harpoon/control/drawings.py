@@ -9,6 +9,7 @@ from harpoon.control.run_status import RunStatus
 from harpoon.core import drawing_ascii, drawing_dot, drawing_mermaid, drawing_svg
 from harpoon.core.drawing import Course, Picture, picture
 from harpoon.core.drawing_folds import fold
+from harpoon.core.drawing_laid import let_go
 from harpoon.core.drawing_shown import shown
 from harpoon.core.graph import Graph
 from harpoon.core.outlook import skipped
@@ -39,8 +40,16 @@ class Way(NamedTuple):
     boxes: int
 
 
+def _json(told: Picture) -> bytes:
+    drawing = shown(told)
+    body, lines = codec.dump_full(drawing), list(drawing.lines)
+    del drawing
+    let_go(lines)
+    return body
+
+
 WAYS: Final[Mapping[Form, Way]] = {
-    Form.JSON: Way(lambda told: codec.dump_full(shown(told)), "application/json", 2_000),
+    Form.JSON: Way(_json, "application/json", 2_000),
     Form.DOT: Way(lambda told: drawing_dot.write(told).encode(), "text/vnd.graphviz", 1_000),
     # What Mermaid draws with usual settings.
     Form.MERMAID: Way(lambda told: drawing_mermaid.write(told).encode(), "text/vnd.mermaid", 200),

@@ -7,9 +7,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
-from harpoon.control.beside import compiled, spec_kept
+from harpoon.control.beside import beside, compiled, spec_kept
 from harpoon.control.callback_urls import address_of
 from harpoon.control.callees import bounds_within
 from harpoon.control.ledger_records import run_key
@@ -223,11 +224,7 @@ class RunStatus:
             if graph is None:
                 return None
             called = await self._called(header)
-            is_small = len(graph.nodes) <= _SLICE and not called
-            if is_small:
-                found = _form(graph, span_ms, called)
-            else:
-                found = await asyncio.to_thread(_form, graph, span_ms, called)
+            found = await beside(partial(_form, graph, span_ms, called), graph.spec, *called.values())
             self._forms[key] = found
             if len(self._forms) > GRAPHS_MAX:
                 self._forms.popitem(last=False)

@@ -111,14 +111,17 @@ def _together(told: Picture, shares: Sequence[Hashable], how: str) -> Picture:
     if len(parts) == len(told.boxes):
         return told
     number = {box: place for place, part in enumerate(parts.values()) for box in part}
-    counts = Counter[tuple[int, str, int, int]]()
+    # Sorted part by part, as `core.drawing` does it, and for the same reason.
+    counts = [Counter[tuple[str, int, int]]() for _ in parts]
     for arc in told.arcs:
         source, target = number[arc.source], number[arc.target]
         # What leads from one to another of a part is not seen any more; what led to itself still is.
         if source != target or arc.source == arc.target:
-            counts[source, arc.label, target, arc.group] += arc.times or 0
+            counts[source][arc.label, target, arc.group] += arc.times or 0
     boxes = [_one([told.boxes[box] for box in part], how) for part in parts.values()]
-    arcs = [Arc(*ends, count or None) for ends, count in sorted(counts.items())]
+    arcs = [
+        Arc(source, *ends, count or None) for source, own in enumerate(counts) for ends, count in sorted(own.items())
+    ]
     return replace(told, boxes=tuple(boxes), arcs=tuple(arcs))
 
 

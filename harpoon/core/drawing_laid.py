@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harpoon.core.drawing import Arc, Picture, label_of
 from harpoon.core.layout import Layout, Measures, Port, Size, Tie, lay_out
@@ -49,3 +50,10 @@ def laid_out(told: Picture, sizes: Sequence[Size], measures: Measures, letter: f
         labels=tuple(labels),
         arcs=arcs,
     )
+
+
+def let_go(*parts: list[Any]) -> None:
+    """Let go of the many things in some lists one by one: all at once, other threads would have to wait for long."""
+    for many in parts:
+        while many:
+            many.pop()

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Final
 
 from harpoon.core.drawing import Picture
-from harpoon.core.drawing_laid import Laid, laid_out
+from harpoon.core.drawing_laid import Laid, laid_out, let_go
 from harpoon.core.drawing_svg import ACROSS, DOWN, LETTER, MEASURES, sizes_of
 from harpoon.core.layout import Strand
 from harpoon.model.graph_shown import DrawnBox, DrawnLine, GraphDrawing, LineEnd, LineStart
@@ -21,7 +21,7 @@ def shown(told: Picture) -> GraphDrawing:
     for box in told.boxes:
         if box.state is not None:
             states[box.state.value] += len(box.ops)
-    return GraphDrawing(
+    drawn = GraphDrawing(
         title=told.title,
         description=told.description,
         folded=told.folded,
@@ -31,6 +31,10 @@ def shown(told: Picture) -> GraphDrawing:
         lines=tuple([_line(laid, strand) for strand in laid.layout.strands]),
         states=states,
     )
+    strands, arcs = list(laid.layout.strands), list(laid.arcs)
+    del laid
+    let_go(strands, arcs)
+    return drawn
 
 
 def _boxes(told: Picture, laid: Laid) -> tuple[DrawnBox, ...]:

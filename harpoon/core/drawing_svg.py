@@ -8,7 +8,7 @@ from math import ceil
 from typing import Final
 
 from harpoon.core.drawing import Box, Picture, State, lines_of
-from harpoon.core.drawing_laid import Laid, laid_out
+from harpoon.core.drawing_laid import Laid, laid_out, let_go
 from harpoon.core.layout import Measures, Size, Strand
 from harpoon.core.printing import printable
 
@@ -91,6 +91,9 @@ def _document(told: Picture) -> Iterator[str]:
     for number, box in enumerate(told.boxes):
         yield from _box(box, laid.layout.boxes[number], laid.layout.sizes[number])
     yield "</g></svg>"
+    strands, arcs = list(laid.layout.strands), list(laid.arcs)
+    del laid
+    let_go(strands, arcs)
 
 
 def _style(told: Picture) -> str:

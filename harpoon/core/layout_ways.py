@@ -191,8 +191,9 @@ def _wanted(frame: Frame, gap: _Gap) -> dict[int, list[tuple[int, int, int, _Cro
                 at = middle = left + width // 2
                 if fixed:
                     # Straight down from where it comes, if that is above the box.
-                    over = [(abs(x - middle), x) for x in fixed if left < x < left + width - 1]
-                    at = min(over)[1] if over else middle
+                    over = [x for x in fixed if left < x < left + width - 1]
+                    away = [abs(x - middle) for x in over]
+                    at = over[away.index(min(away))] if over else middle
                 found.setdefault(box, []).append((at, crossing.net, place, crossing))
     return found
 

@@ -5,17 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from harpoon.control.beside import compiled
+from harpoon.control.beside import compiled, spec_kept
+from harpoon.control.generations import Generations, generation_of
 from harpoon.control.view import GRAPHS, WORKFLOWS, View
-from harpoon.control.workflows import Workflows, generation_of
+from harpoon.control.workflow_told import bounds_json, changes_json, large_workflow_json
+from harpoon.control.workflows import Workflows, drafted
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from harpoon.model.job import Metadata
 from harpoon.model.shown import Outcome
-from harpoon.model.workflow import WorkflowManifest, WorkflowSpec
+from harpoon.model.workflow import GraphRecord, WorkflowManifest, WorkflowSpec
 from harpoon.store.memory import MemoryStore
 from harpoon.store.port import Delete, Put, Store
 from tests.control.stage import Stage
@@ -109,10 +112,10 @@ async def test_a_run_is_started_on_the_present_generation_and_no_other() -> None
         await workflows.put(told(TWO))
         with pytest.raises(PreconditionFailed):
             await workflows.form("shop", "refund", generation_of(ONE))
-        graph = await workflows.graph("shop", "refund", generation_of(ONE))
+        graph = await workflows.generations.graph("shop", "refund", generation_of(ONE))
         assert graph.nodes["a"].spec.worker == "w"
         with pytest.raises(NotFound):
-            await workflows.graph("shop", "refund", "unknown")
+            await workflows.generations.graph("shop", "refund", "unknown")
 
 
 async def test_one_that_is_too_large_is_refused() -> None:
@@ -137,6 +140,30 @@ async def test_one_operation_with_much_in_it_is_compiled_beside_the_loop(count: 
     assert len((await compiling).nodes) == 1
 
 
+@pytest.mark.parametrize(("count", "is_done"), [(2, True), (1_000, False)])
+async def test_all_of_a_large_workflow_is_looked_at_beside_the_loop(count: int, is_done: bool) -> None:
+    manifest = told(spec(**{f"s{n}": work() for n in range(count)}))
+    async with declaring(MemoryStore()) as workflows:
+        done = await workflows.put(manifest)
+        row, view = workflows.get("shop", "refund"), workflows._view
+        graph = await compiled(manifest.spec)
+        looking = [
+            asyncio.ensure_future(one)
+            for one in (
+                drafted(row, manifest, 0),
+                changes_json(row, manifest),
+                bounds_json(view, "shop", "refund", graph),
+                large_workflow_json(view, done.workflow, done.revision),
+                spec_kept(codec.dump(GraphRecord(namespace="", name="", generation="", spec=manifest.spec, at_ms=0))),
+            )
+        ]
+        await asyncio.sleep(0)
+        assert [one.done() for one in looking] == [is_done] * 5
+        record, changes, bounds, shown, kept = await asyncio.gather(*looking)
+        assert (record is row.value, changes, kept) == (True, b"[]", manifest.spec)
+        assert len(orjson.loads(bounds)["operations"]) == len(orjson.loads(shown)["spec"]["operations"]) == count
+
+
 async def test_a_generation_goes_when_no_run_is_on_it_and_stays_as_long_as_one_is() -> None:
     store = MemoryStore()
     stage = Stage(store, ONE)
@@ -146,17 +173,17 @@ async def test_a_generation_goes_when_no_run_is_on_it_and_stays_as_long_as_one_i
         order, _ = stage.order("r1")
         await stage.conductor.start([(order, form)])
         await workflows.put(told(TWO))
-        assert await workflows.sweep(stage.reader) == 0
+        assert await workflows.generations.sweep(stage.reader) == 0
         kept = sorted(f"refund/{generation_of(one)}" for one in (ONE, TWO))
         assert await generations(store) == kept
         await stage.do("r1", "a")
         # It may be repaired for as long as it is kept.
-        assert await workflows.sweep(stage.reader) == 0
+        assert await workflows.generations.sweep(stage.reader) == 0
         await store.commit((), [Delete(f"{stage.ledger.place.runs}shop/r1")])
-        assert await workflows.sweep(stage.reader) == 1
+        assert await workflows.generations.sweep(stage.reader) == 1
         assert await generations(store) == [f"refund/{generation_of(TWO)}"]
         revision = await store.revision()
-        assert await workflows.sweep(stage.reader) == 0
+        assert await workflows.generations.sweep(stage.reader) == 0
         assert await store.revision() == revision
 
 
@@ -168,7 +195,7 @@ async def test_a_start_on_its_way_either_is_seen_by_the_sweep_or_fails() -> None
         form = await workflows.form("shop", "refund")
         await workflows.put(told(TWO))
         # It was marked, and is not deleted yet, when the start comes.
-        await workflows._mark(f"shop/refund/{form.generation}")
+        await workflows.generations._mark(f"shop/refund/{form.generation}")
         order, _ = stage.order("r1")
         [refused] = await stage.conductor.start([(order, form)])
         assert isinstance(refused, Conflict)
@@ -176,8 +203,8 @@ async def test_a_start_on_its_way_either_is_seen_by_the_sweep_or_fails() -> None
         await workflows.put(told(ONE))
         [begun] = await stage.conductor.start([(order, await workflows.form("shop", "refund"))])
         assert begun.is_new
-        await workflows.sweep(stage.reader)
-        assert await workflows.graph("shop", "refund", form.generation)
+        await workflows.generations.sweep(stage.reader)
+        assert await workflows.generations.graph("shop", "refund", form.generation)
 
 
 @pytest.mark.parametrize("is_marked", [False, True])
@@ -189,11 +216,11 @@ async def test_a_generation_that_is_made_the_present_one_while_it_is_swept_stays
         await workflows.put(told(ONE))
         await workflows.put(told(TWO))
         if is_marked:
-            await workflows._mark(f"shop/refund/{generation_of(ONE)}")
+            await workflows.generations._mark(f"shop/refund/{generation_of(ONE)}")
         behind = View(store, incarnation=1, cluster="c")
         await behind.mirror.load()
         await workflows.put(told(ONE))
-        assert await Workflows(store, behind, SystemClock()).sweep(stage.reader) == 0
+        assert await Generations(store, behind, SystemClock()).sweep(stage.reader) == 0
         form = await workflows.form("shop", "refund")
         assert (form.generation, f"refund/{form.generation}" in await generations(store)) == (generation_of(ONE), True)
         assert workflows._view.graphs.rows[f"shop/refund/{form.generation}"].value.retired_ms is None
@@ -205,7 +232,7 @@ async def test_the_graphs_of_deleted_workflows_go_too() -> None:
     async with declaring(store) as workflows, stage.at_work():
         await workflows.put(told(ONE))
         await workflows.delete("shop", "refund")
-        await workflows.sweep(stage.reader)
+        await workflows.generations.sweep(stage.reader)
         assert await generations(store) == []
 
 
