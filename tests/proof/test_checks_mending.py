@@ -9,8 +9,10 @@ import pytest
 
 from harpoon.control.conducted import Conducted
 from harpoon.control.ledger_records import fixed_part
+from harpoon.core import repairing
 from harpoon.core.event import dump
 from harpoon.core.graph import compile_graph
+from harpoon.core.repairing import Audit, Value
 from harpoon.kit import codec
 from harpoon.model.header import Header
 from harpoon.model.inputs import InputSchema
@@ -300,11 +302,12 @@ def test_repairs_moves_and_forks_that_were_acknowledged_are_there():
     flow.retry_from("a", reason="so")
     tale = Tale(parked, RunsKept, RunsOnce)
     tale.write(flow.run, written_of(flow.log))
-    tale.ask("retry", reason="so")
+    tale.ask("retry", reason="so", **{"from": "a"})
     tale.ask("move", found={"generation": "g1"})
     for verb, args in (
-        ("retry", {"reason": "else"}),
-        ("skip", {"reason": "so"}),
+        ("retry", {"reason": "else", "from": "a"}),
+        ("retry", {"reason": "so", "from": "b"}),
+        ("skip", {"reason": "so", "op": "a"}),
         ("fork", {"id": "r2", "tags": {}}),
         ("move", {}),
     ):
@@ -317,3 +320,14 @@ def test_repairs_moves_and_forks_that_were_acknowledged_are_there():
         tale.ask("fork", id="r2", tags={}, status=201)
     with refuted("S6"):
         tale.ask("fork", id="r2", tags={"other": "body"})
+
+
+def test_what_was_set_by_hand_is_as_it_was_asked_for():
+    flow = begun(spec(a=work(), on_failure=OnFailed.PARK))
+    audit = Audit("ann", "so", "")
+    flow.take(repairing.set_to(flow.run, "a", None, Value("fail", [1]), audit, flow.now))
+    tale = told(flow, RunsKept)
+    tale.ask("set", op="a", label="fail", output=[1], reason="so")
+    for args in ({"label": "done", "output": [1]}, {"label": "fail"}, {"label": "fail", "output": [1], "op": "b"}):
+        with refuted("S5"):
+            tale.ask("set", **{"op": "a", "reason": "so", **args})

@@ -22,6 +22,8 @@ from tests.proof.state import State
 #: What makes stores say what is no longer so.
 _STALE: Final = frozenset({"stale_list", "watch_gap"})
 _TAKEN: Final = "done"
+#: Where a visit that is closed by hand tells its output.
+_OUTPUT: Final = 8
 _BEGIN: Final = frozenset({"start", "batch", "fork"})
 #: What is shown then is not, or not yet, the run that was asked for.
 _OF_OTHERS: Final = frozenset({"start", "batch", "fork", "move"})
@@ -48,8 +50,8 @@ class _Kept:
     consumed: set[str] = field(default_factory=set)
     #: From which commit on it stood so: status, and whether it is paused.
     stood: list[tuple[int, tuple[str, bool]]] = field(default_factory=list)
-    #: Why it was repaired or moved, as whoever asked for that said, by what kind of event; and by which orders.
-    repairs: set[tuple[str, str]] = field(default_factory=set)
+    #: Why it was repaired or moved, as whoever asked for that said, by what kind of event → that; and by which orders.
+    repairs: dict[tuple[str, str], Written] = field(default_factory=dict)
     orders: set[str] = field(default_factory=set)
     #: From which commit on it went by which generation.
     went: list[tuple[int, str]] = field(default_factory=list)
@@ -121,7 +123,7 @@ class _OfKept(OfRuns):
             _release(kept, *written[3:6])
 
     def _repair(self, kept: _Kept, run: RunKnown, written: Written, key: str, event: Committed) -> None:
-        kept.repairs.add((written[0], field_of(written, REASON[written[0]]) or ""))
+        kept.repairs[written[0], field_of(written, REASON[written[0]]) or ""] = written
         if not run.is_copied:
             kept.orders.add(field_of(written, ORDER[written[0]]) or "")
 
@@ -192,8 +194,8 @@ class RunsKept(_OfKept):
                 shown = (found or {}).get("generation")
                 return "" if shown in _since(kept.went, count) else "it did not go by that generation since"
             case "retry" | "skip" | "set":
-                told = _REPAIRS[asked.verb], asked.args["reason"]
-                return "" if told in kept.repairs else "that repair is not in its log"
+                told = kept.repairs.get((_REPAIRS[asked.verb], asked.args["reason"]))
+                return "" if told is not None and _is_as_asked(told, asked.args) else "that repair is not in its log"
             case "fork":
                 made = self._kept.get(_beside(asked))
                 return "" if made is not None and made.header.get("origin") else "there is no such fork"
@@ -265,6 +267,14 @@ def _body(told: Mapping[str, Any], verb: str = "start") -> tuple[str, Mapping[st
     is_fork = verb == "fork" or bool(told.get("origin"))
     workflow = ":batch" if verb == "batch" else "fork" if is_fork else told["workflow"]
     return workflow, told.get("tags") or {}
+
+
+def _is_as_asked(written: Written, args: Mapping[str, Any]) -> bool:
+    """Whether a repair is that which was asked for: of what, and what a visit was closed with by hand."""
+    if written[0] == "t":
+        return bool(written[3] == args["from"])
+    told = args["op"], args.get("label", "done"), args.get("output")
+    return (written[3], written[6], field_of(written, _OUTPUT)) == told
 
 
 def _beside(asked: RunAsked) -> str:

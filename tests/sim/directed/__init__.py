@@ -65,6 +65,7 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "join_keeps_what_is_done_anew": mending.early,
     "retried_beside_what_is_open": mending.early,
     "set_and_not_followed": mending.over,
+    "set_without_its_output": mending.over,
     "repair_acknowledged_before_commit": mending.at_once,
     "repaired_and_not_offered": mending.offered,
     "reopened_twice": mending.at_once,

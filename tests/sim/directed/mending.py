@@ -76,7 +76,7 @@ def over(seed: int) -> Plan:
         start(4.2, "r2", "gate"),
         repair(9, "retry", "r0", from_="w"),
         repair(9.5, "retry", "r0", from_="w", session="u2", to="s2"),
-        repair(9, "set", "r1", op="w", session="u2"),
+        repair(9, "set", "r1", op="w", output={"by": "hand"}, session="u2"),
         repair(10, "retry", "r2", from_="a"),
         repair(10.5, "skip", "r2", op="w"),
         repair(13, "skip", "r0", op="w"),

@@ -62,6 +62,12 @@ MENDING: Final = (
         kills=frozenset({"S8"}),
         edits=(Edit(fold._set_to, 'follow(run, key, event.label, "")', "pass"),),
     ),
+    Variant(
+        name="set_without_its_output",
+        says="A visit that is closed by hand comes to nothing, whatever it was set to.",
+        kills=frozenset({"S5"}),
+        edits=(Edit(repairing.set_to, "_deadline_ms(step), value.output,", "_deadline_ms(step), None,"),),
+    ),
     # How it is done.
     Variant(
         name="repair_acknowledged_before_commit",
