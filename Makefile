@@ -73,6 +73,7 @@ soak: $(READY) ## what `make test` does of simulation and real faults, for two h
 	@.ci/etcd $(BIN)
 	@$(BIN)/python -m tests.sim --seeds $(SEED):$$(($(SEED) + $(SCHEDULES)))
 	@HARPOON_SIM_STRIDE=1 $(BIN)/python -m pytest -q tests/sim/test_schedules.py -k scenario --timeout 7200
+	@HARPOON_SIM_STRIDE=1 $(BIN)/python -m pytest -q tests/sim/test_gaps.py --timeout 7200
 	@$(BIN)/python -m tests.sim.gate --search
 	@$(BIN)/python -m tests.system.chaos --seed $(SEED) --faults $(FAULTS)
 

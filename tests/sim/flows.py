@@ -13,7 +13,7 @@ from tests.sim.mending import FORMS, MEND, batched, changed, repaired
 from tests.sim.plan import CHAOS_S, Fault, Hand, Op, Plan, a_spec
 
 #: How many plans have runs.
-_FLOWS: Final = 0.06
+_FLOWS: Final = 0.08
 #: By when a run is over, whatever happens, unless its workflow says otherwise; some of them earlier.
 DEADLINE_S: Final = 40
 _QUICK: Final = {"backoff": {"initial": "200ms", "max": "2s"}}

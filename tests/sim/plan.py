@@ -12,6 +12,8 @@ from harpoon.model.units import parse_duration
 
 #: Clients ask and things break for so long.
 CHAOS_S: Final = 45.0
+#: After the calm everything is as desired within so long; the longest that leases, losses and backoffs can take.
+CALM_S: Final = 150.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,8 @@ class Plan:
     ops: tuple[Op, ...]
     faults: tuple[Fault, ...]
     chaos_s: float = CHAOS_S
+    #: Less where nothing breaks, and what is amiss would go on for as long.
+    calm_s: float = CALM_S
     #: Nodes that are healed at the end; empty: all. The others are broken, in some odd way, for ever.
     core: tuple[str, ...] = ()
     broken: tuple[Fault, ...] = ()

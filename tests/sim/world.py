@@ -38,8 +38,6 @@ from tests.sim.tallies import Tallies
 from tests.sim.users import SESSIONS, User
 from tests.sim.workmen import lead
 
-#: After the calm everything is as desired within so long; the longest that leases, losses and backoffs can take.
-CALM_S = 150.0
 #: A view that missed something is compared with the store within so long.
 VERIFIED_S = 680.0
 #: Beyond the deadline of the last run that was asked for.
@@ -151,7 +149,7 @@ class World:
         """Wait until nothing has happened for a while, but not for ever."""
         start = self.loop.now
         at_least = VERIFIED_S if self.plan.has_gaps else self.plan.runs_s + RUNS_S if self.plan.hands else 0.0
-        at_most = at_least + CALM_S
+        at_most = at_least + self.plan.calm_s
         while self.loop.now < start + at_most:
             await asyncio.sleep(1)
             if self.loop.now >= start + at_least and self.loop.now >= max(start, self.record.last_news) + QUIET_S:

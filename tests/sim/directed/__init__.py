@@ -159,7 +159,7 @@ DIRECTED: Final[Mapping[str, Family]] = {
     "ready_is_healthy": rolling.watched,
     "canaries_without_number": rolling.tried,
     "promoted_by_nobody": rolling.tried,
-    "never_complete": rolling.changed,
+    "never_complete": rolling.soon,
     "equals_make_room": pressing.equal,
     "others_make_room_unasked": pressing.unasked,
     "room_not_kept": pressing.urgent,

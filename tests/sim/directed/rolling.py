@@ -19,6 +19,13 @@ def changed(seed: int) -> Plan:
     return _changed(seed, surge=1)
 
 
+def soon(seed: int) -> Plan:
+    """A job is changed, and the end is near."""
+    both = {"update": {"surge": 1}, "SIM_START": "0.1..0.3"}
+    ops = (put(6, "web", "s1", **both), put(8, "web", "s1", version=2, **both))
+    return plan(seed, ops, (), chaos_s=9, calm_s=8)
+
+
 def watched(seed: int) -> Plan:
     """Each new task is watched for a while."""
     return _changed(seed, surge=3, healthy_for="9s")

@@ -150,7 +150,7 @@ MENDING: Final = (
         name="another_batch_taken",
         says="A batch is taken for the one of its name that there is, whatever it is made of.",
         kills=frozenset({"S6"}),
-        edits=(Edit(batch_starts.start_batch, "body_hash=_hash_of(manifest)", 'body_hash=""'),),
+        edits=(Edit(batch_starts.start_batch, "body_hash=body_hash", 'body_hash=""'),),
     ),
     Variant(
         name="one_item_too_many",
