@@ -92,7 +92,7 @@ async def _record(directory: Path) -> dict[str, float]:
         store, view.mirror, about=Cluster("c1", 1), directory=directory, budget=Budget(), clock=SystemClock()
     )
     spent = 0.0
-    hear = recorder._hear
+    hear = recorder._heard._hear
 
     def timed(revision, changes):
         nonlocal spent

@@ -34,7 +34,7 @@ async def get_workflow_graph(request: web.Request) -> web.Response:
     wish = _asked(request)
     workflows = workflows_of(request)
     row = workflows.get(namespace, name)
-    graph = await workflows.graph(namespace, name, row.value.generation)
+    graph = await workflows.generations.graph(namespace, name, row.value.generation)
     body = await _drawings(request).of_workflow(name, graph, wish)
     return _answer(request, wish.form, body, row.mod_revision)
 

@@ -133,7 +133,7 @@ async def _repair(request: web.Request, body: bytes, decide: Decide) -> web.Resp
 
     async def here(conductor: Conductor) -> web.Response:
         try:
-            await conductor.repair(run_key(namespace, run), workflows_of(request).graph, decide)
+            await conductor.repair(run_key(namespace, run), workflows_of(request).generations.graph, decide)
         except NotFound as error:
             raise not_open(await status.existing(namespace, run)) from error
         except Refused as error:

@@ -63,7 +63,7 @@ async def get_workflow(request: web.Request) -> web.Response:
     view, workflows = request.app[DOORS].view, workflows_of(request)
     namespace, name = path_name(request, "ns"), path_name(request, "name")
     row = workflows.get(namespace, name)
-    graph = await workflows.graph(namespace, name, row.value.generation)
+    graph = await workflows.generations.graph(namespace, name, row.value.generation)
     bounds = await standing_bounds_json(view, namespace, name, graph)
     shown = await large_workflow_json(view, row.value, row.mod_revision, bounds)
     return answer(request, shown, tag=row.mod_revision)
@@ -129,7 +129,7 @@ async def _elder_runs(request: web.Request, record: WorkflowRecord, graph: Graph
     if doors.runs is None:
         return ()
     present = record.generation, graph
-    return await elder_runs(doors.runs.reader, workflows.graph, record.namespace, record.name, present)
+    return await elder_runs(doors.runs.reader, workflows.generations.graph, record.namespace, record.name, present)
 
 
 def _declared(  # noqa: PLR0913 what is told

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from harpoon.cli import cells
 from harpoon.cli.figures import age, pairs, span, until
 from harpoon.cli.nearest import did_you_mean
-from harpoon.cli.table import Column
+from harpoon.cli.table import Column, Object
 from harpoon.kit.errors import Invalid
 
 
@@ -246,3 +246,10 @@ VERSION: Final = (
 )
 KINDS: Final = (JOB, TASK, AGENT, ENDPOINT, WAITING, NAMESPACES, WORKFLOW, RUN, BATCH, ITEM, WORKER)
 _SHORT: Final[Mapping[str, tuple[str, ...]]] = {"endpoint": ("ep",), "namespace": ("ns",), "workflow": ("wf",)}
+
+
+def of_items(rows: Sequence[Object]) -> Kind:
+    """Return how these items are shown: with their visits where there are others than the first, as after a repair."""
+    if all(row.get("visit") == 1 for row in rows):
+        return ITEM
+    return replace(ITEM, columns=tuple(column._replace(is_wide=False) for column in ITEM.columns))

@@ -17,7 +17,7 @@ from harpoon.model.name import DEFAULT_NAMESPACE
 
 #: Some of what boxes are drawn with, which a terminal of few characters cannot show.
 _PROBE: Final = "┌▼✓…"
-_DRAWN: Final = (columns.WORKFLOW, columns.RUN)
+_DRAWN: Final = (columns.WORKFLOW, columns.RUN, columns.BATCH)
 
 
 class Drawing(StrEnum):
@@ -49,10 +49,10 @@ def graph(
     what: Annotated[
         str,
         typer.Argument(
-            help="workflow/NAME or run/ID; or the file of a workflow's manifest, - for standard input.",
+            help="workflow/NAME, run/ID or batch/NAME; or the file of a workflow's manifest, - for standard input.",
             metavar="WHAT",
             show_default=False,
-            autocompletion=offers.subjects("workflow", "run"),
+            autocompletion=offers.subjects("workflow", "run", "batch"),
         ),
     ],
     namespace: Namespace = DEFAULT_NAMESPACE,
@@ -92,7 +92,9 @@ def _of_server(remote: Remote, subject: Subject, form: Drawing, boxes: int | Non
     query = {"format": form.value, "boxes": None if boxes is None else str(boxes)}
     if is_ascii:
         query["ascii_only"] = "true"
-    return b"".join(remote.client().read_text(*subject.path, "graph", query=query)).decode()
+    # A batch is a run, and is drawn as such.
+    drawn = subject._replace(kind=columns.RUN) if subject.kind is columns.BATCH else subject
+    return b"".join(remote.client().read_text(*drawn.path, "graph", query=query)).decode()
 
 
 def _of_file(file: str, form: Drawing, boxes: int | None, *, is_ascii: bool) -> str:

@@ -40,7 +40,7 @@ def _bare(name: str) -> str:
 
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to write it.")]
 Namespace = Annotated[
-    str, typer.Option("--namespace", "-n", help="Where the job is.", metavar="NS", autocompletion=offers.namespaces)
+    str, typer.Option("--namespace", "-n", help="Where it is.", metavar="NS", autocompletion=offers.namespaces)
 ]
 #: What can be asked about: a job, which may be named alone, a task, an agent or a run.
 What = Annotated[

@@ -13,7 +13,7 @@ from harpoon.cli.follow import Changing, follow
 from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Output, Remote, Scope
 from harpoon.cli.session import Session
-from harpoon.cli.subject import Subject
+from harpoon.cli.subject import Subject, id_of
 from harpoon.cli.table import Object
 from harpoon.cli.verb import verb
 from harpoon.client.watch import Selection
@@ -130,7 +130,8 @@ def get(  # noqa: PLR0913 one parameter an option
     if form in (Output.JSON, Output.YAML):
         output.write(answer, form)
     else:
-        output.write_rows(asked, rows, form, has_namespaces=has_namespaces)
+        shown = columns.of_items(rows) if asked is columns.ITEM else asked
+        output.write_rows(shown, rows, form, has_namespaces=has_namespaces)
 
 
 @verb("status", examples=("harpoon status", "harpoon status -o json"))
@@ -194,7 +195,7 @@ def _read(
     if kind is columns.ITEM:
         if name is None:
             raise Invalid("name the run, or the batch, whose items you want: harpoon get items NAME")
-        name = name.removeprefix("run/").removeprefix("batch/")
+        name = id_of(name)
         answer = read_list(client, ("namespaces", scope.namespace, "runs", name, "items"))
         return answer, answer["items"]
     if kind is columns.WORKER:

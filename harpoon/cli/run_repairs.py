@@ -12,6 +12,7 @@ from harpoon.cli.listing import read_list
 from harpoon.cli.options import Format, Output, Remote
 from harpoon.cli.runs import Given, Namespace, Run, inputs_of, json_of, runs, tell_done
 from harpoon.cli.session import Session
+from harpoon.cli.subject import id_of
 from harpoon.cli.verb import verb
 from harpoon.kit.errors import Conflict, Invalid, NotFound
 from harpoon.model.name import DEFAULT_NAMESPACE
@@ -154,7 +155,7 @@ def move(  # noqa: PLR0913 one option each
     if bool(chosen) is (workflow is not None and all_) or all_ is (workflow is None):
         raise Invalid("write harpoon run move RUN…, or harpoon run move --workflow W --all")
     client = remote.client()
-    names = [name.removeprefix("run/") for name in chosen or ()]
+    names = [id_of(name) for name in chosen or ()]
     if workflow is not None:
         query = {"workflow": workflow.removeprefix("workflow/"), "status": "running"}
         names = [one["id"] for one in read_list(client, ("namespaces", namespace, "runs"), query)["items"]]

@@ -12,6 +12,7 @@ import typer
 from harpoon.cli import documents, figures, offers, output, run_waiting, run_watching, screens, terminal
 from harpoon.cli.options import Format, Output, Remote, span_of
 from harpoon.cli.session import Session
+from harpoon.cli.subject import id_of
 from harpoon.cli.table import Column
 from harpoon.cli.values import mapping_of
 from harpoon.cli.verb import verb, verbs
@@ -39,7 +40,7 @@ Run = Annotated[
         help="The run's id.",
         metavar="RUN",
         show_default=False,
-        callback=lambda text: text.removeprefix("run/"),
+        callback=id_of,
         autocompletion=offers.runs,
     ),
 ]
@@ -200,7 +201,7 @@ def signal(  # noqa: PLR0913 one option each
     if key is not None:
         _send_by_key(client, namespace, name, key, body, form)
         return
-    run = words[0].removeprefix("run/")
+    run = id_of(words[0])
     told = client.post("namespaces", namespace, "runs", run, "signals", name, body=body).body
     if form in (Output.JSON, Output.YAML):
         output.write(told, form)

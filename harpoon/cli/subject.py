@@ -55,3 +55,8 @@ def subject_of(text: str, namespace: str, *, others: Sequence[Kind] = ()) -> Sub
     if not name or not namespace or "/" in name:
         raise Invalid(expected)
     return Subject(kind, namespace, name)
+
+
+def id_of(text: str) -> str:
+    """Return the id of a run, or of a batch, which is one; written as screens write it, or bare."""
+    return text.removeprefix("run/").removeprefix("batch/")

@@ -61,7 +61,7 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     for _ in range(TRIES):
         try:
             await check(spec)
-            form = await workflows.kept(metadata.namespace, BATCH, spec)
+            form = await workflows.generations.kept(metadata.namespace, BATCH, spec)
         except Invalid as error:
             problems = [replace(one, pointer=pointer_of(one.pointer)) for one in error.problems]
             said = f"{problems[0].pointer}: {problems[0].detail}" if problems else str(error)
@@ -75,7 +75,19 @@ async def start_batch(workflows: Workflows, conductor: Conductor, manifest: Batc
     return told
 
 
+def _spec_of(manifest: BatchManifest) -> WorkflowSpec:
+    """Return the workflow that a batch is a run of.
+
+    Raises:
+        Invalid: A number of it is out of its bounds.
+    """
+    try:
+        return workflow_of(manifest.spec)
+    except ValueError as error:
+        raise Invalid(f"/spec: {error}", [Problem(pointer="/spec", detail=str(error))]) from error
+
+
 def _made_of(manifest: BatchManifest) -> tuple[WorkflowSpec, str]:
     """Return what a batch does, and a hash of that: the same, however it was spelled."""
     told = orjson.dumps(dict(manifest.metadata.tags), option=orjson.OPT_SORT_KEYS)
-    return workflow_of(manifest.spec), hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]
+    return _spec_of(manifest), hashlib.sha256(codec.canonical(manifest.spec) + told).hexdigest()[:32]

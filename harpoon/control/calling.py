@@ -148,7 +148,7 @@ class Calls:
         namespace, generation = parent.run.namespace, parent.forms.get(workflow)
         if generation is None:
             return await self._workflows.form(namespace, workflow)
-        graph = await self._workflows.graph(namespace, workflow, generation)
+        graph = await self._workflows.generations.graph(namespace, workflow, generation)
         # It is kept for as long as the family is open.
         return Form(generation, graph, (), parent.forms)
 

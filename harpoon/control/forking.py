@@ -110,7 +110,7 @@ async def fork(conductor: Conductor, reader: RunReader, workflows: Workflows, as
     with unread(source):
         events = await reader.events(run_key(source.namespace, source.run), source)
     try:
-        graphs = await graphs_of(source, events, workflows.pin)
+        graphs = await graphs_of(source, events, workflows.generations.pin)
     except NotFound as error:
         raise Conflict(f"{error}, so run {source.run} cannot be forked; start another one") from error
     header = _header(asked, graphs[(source.generation, *moves_of(events))[-1]], now_ms)

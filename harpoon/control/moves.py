@@ -43,7 +43,7 @@ async def move(
         Unavailable: This instance conducts it no longer.
     """
     key = run_key(header.namespace, header.run)
-    known = workflows.graph if audit is None else workflows.pin
+    known = workflows.generations.graph if audit is None else workflows.generations.pin
     try:
         graph = await known(header.namespace, header.workflow, generation)
     except NotFound as error:

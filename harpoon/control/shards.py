@@ -102,7 +102,7 @@ class Shards:
         self._turns = Turns(means.clock)
         self._together = Together(means.store, self._turns)
         self._loader = Loader(
-            means.store, conducting.runs.reader, conducting.workflows.graph, self._turns, means.public_url
+            means.store, conducting.runs.reader, conducting.workflows.generations.graph, self._turns, means.public_url
         )
         self._holding = Holding(means, view, member, SHARD_HOLDS)
         self._settling = Settling(means, member)
@@ -210,7 +210,7 @@ class Shards:
             await asyncio.sleep(SWEEP_S)
             if 0 in self._runs.conductors:
                 try:
-                    await self._conducting.workflows.sweep(self._runs.reader)
+                    await self._conducting.workflows.generations.sweep(self._runs.reader)
                 except StoreUnavailable as error:
                     if error.trouble in _ENDING:
                         raise

@@ -49,7 +49,8 @@ class WrongInputs(ValueError):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{written(problems[0].path)}: {problems[0].message}{more}")
+        place = written(problems[0].path).removeprefix(".")
+        super().__init__(f"{f'{place}: ' if place else ''}{problems[0].message}{more}")
         self.problems = problems
 
 

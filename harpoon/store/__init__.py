@@ -23,7 +23,7 @@ key                                            value                            
 ``/h/1/ctl/quotas/<ns>``                       `model.namespace.Namespace`, if declared      `control.quotas`
 ``/h/1/ctl/secrets/<ns>/<name>``               `model.secret.Secret`, encrypted              `control.secrets`
 ``/h/1/ctl/workflows/<ns>/<name>``             `model.workflow.WorkflowRecord`               `control.workflows`
-``/h/1/ctl/graphs/<ns>/<name>/<generation>``   `model.workflow.GraphRecord`                  `control.workflows`
+``/h/1/ctl/graphs/<ns>/<name>/<generation>``   `model.workflow.GraphRecord`                  `control.generations`
 ``/h/1/ctl/awaited/<ns>/<run>``                `model.awaited.AwaitedRun`: jobs wait for it  `control.awaiting`
 ``/h/1/ctl/orders/<ns>/<run>/…``               `model.owner.OrderRecord`: of an attempt      `control.attempt_jobs`
 ``/h/1/ctl/moves/<agent>/<task>``              `model.rebalance.MoveRecord`                  `control.rebalancing`

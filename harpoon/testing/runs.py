@@ -208,7 +208,7 @@ class Run:
         return tuple(await self._host.ask(self._host.server.status.attempts(self._host.namespace, self.id)))
 
     async def _repair(self, decide: Decide) -> None:
-        graph_of = self._host.server.workflows.graph
+        graph_of = self._host.server.workflows.generations.graph
         await self._order(lambda conductor, key: conductor.repair(key, graph_of, decide))
 
     async def _order(self, do: Do) -> None:

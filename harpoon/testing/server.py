@@ -112,7 +112,7 @@ class Server:
         turns = Turns(self.clock)
         together = Together(self.store, turns)
         timers: Timers[Conducted] = Timers(self.clock, turns, is_exact=True)
-        loader = Loader(self.store, self.runs.reader, self.workflows.graph, turns)
+        loader = Loader(self.store, self.runs.reader, self.workflows.generations.graph, turns)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.view.mirror.run(), name="view")

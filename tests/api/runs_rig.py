@@ -57,7 +57,9 @@ async def conducting(rig: Rig, shards: Iterable[int] = range(SHARDS), *, loads: 
         writing.append(asyncio.ensure_future(ledger.run()))
         timers.enter(conductor.dues)
         if loads:
-            await Loader(rig.store, doors.runs.reader, doors.workflows.graph, turns).load(shard, conductor.adopt)
+            await Loader(rig.store, doors.runs.reader, doors.workflows.generations.graph, turns).load(
+                shard, conductor.adopt
+            )
         doors.runs.enter(shard, conductor)
         conductors[shard] = conductor
     assert doors.keyed is not None

@@ -98,6 +98,20 @@ async def test_steps_go_beside_each_other_and_their_results_are_kept_if_asked_fo
         assert (await detail(rig, "all"))["outputs"] == {"results": ["A", "B", "C"]}
 
 
+async def test_numbers_out_of_their_bounds_are_told() -> None:
+    async with a_runs_rig() as rig:
+        for given, said in (
+            ({"parallel": 0}, "parallel is 1 to 10000"),
+            ({"parallel": 10_001}, "parallel is 1 to 10000"),
+            ({"tolerate": -1}, "tolerate is 0 to 10000"),
+            ({"deadline": "0s"}, "deadline is 1s to 365d"),
+        ):
+            manifest = a_batch()
+            for spec in (manifest["spec"], {"steps": [{"worker": "x"}]}):
+                told = as_problem(await begin(rig, manifest | {"spec": spec | given}), 400, "invalid")
+                assert told["errors"] == [{"pointer": "/spec", "detail": said}]
+
+
 async def test_the_same_batch_again_is_the_same_run() -> None:
     async with a_runs_rig() as rig:
         assert [(await begin(rig)).status for _ in range(3)] == [201, 200, 200]
@@ -133,7 +147,7 @@ async def test_what_it_is_made_of_is_kept_for_as_long_as_its_run() -> None:
         await rig.ask("DELETE", f"{BATCHES}/resize")
         assert rig.doors.workflows is not None
         assert rig.doors.runs is not None
-        assert await rig.doors.workflows.sweep(rig.doors.runs.reader) == 0
+        assert await rig.doors.workflows.generations.sweep(rig.doors.runs.reader) == 0
         assert len(await items(rig)) == 3
         assert (await begin(rig, a_batch("again"))).status == 201
 

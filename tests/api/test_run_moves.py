@@ -94,7 +94,7 @@ async def test_what_was_moved_goes_on_after_a_takeover_and_both_generations_are_
             await put(rig, SHORT)
         assert rig.doors.workflows is not None
         assert rig.doors.runs is not None
-        assert await rig.doors.workflows.sweep(rig.doors.runs.reader) == 0
+        assert await rig.doors.workflows.generations.sweep(rig.doors.runs.reader) == 0
         async with conducting(rig, loads=True):
             worker = Worker(rig, "y")
             claim = await worker.claim()

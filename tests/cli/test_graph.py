@@ -64,6 +64,11 @@ def test_a_server_draws_what_it_knows(terminal: Terminal, server: FakeServer) ->
     assert terminal.run("graph", "run/o-18", server=server.url).code == 3
 
 
+def test_a_batch_is_drawn_as_the_run_that_it_is(terminal: Terminal, server: FakeServer) -> None:
+    server.tell("GET /v1/namespaces/default/runs/resize/graph", Told(text=b"[each]\n"))
+    assert terminal.run("graph", "batch/resize", server=server.url).out == "[each]\n"
+
+
 def test_what_cannot_be_drawn_is_refused(terminal: Terminal, manifest: str, tmp_path: Path) -> None:
     assert terminal.run("graph", manifest, "-o", "svg", "--ascii-only").code == 2
     both = tmp_path / "both.yaml"

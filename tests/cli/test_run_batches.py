@@ -81,6 +81,14 @@ def test_batches_and_their_items_are_listed(terminal: Terminal, server: FakeServ
     assert (named.code, named.out, "items have no names" in named.err) == (2, "", True)
 
 
+def test_items_of_several_visits_are_told_apart(terminal: Terminal, server: FakeServer) -> None:
+    found = [an_item(0, status="failed", error="no image"), an_item(0, visit=2)]
+    server.tell(f"GET {RUNS}/resize/items", Told(body={"revision": "1.9", "items": found}))
+    title, *rows = terminal.run("get", "items", "resize", server=server.url).out.splitlines()
+    assert title.split()[:4] == ["OPERATION", "VISIT", "INDEX", "STATUS"]
+    assert [row.split()[:4] for row in rows] == [["each", "1", "0", "failed"], ["each", "2", "0", "done"]]
+
+
 def test_a_batch_is_shown_explained_waited_for_and_cancelled(terminal: Terminal, server: FakeServer) -> None:
     counts = {"count": 30, "pending": 9, "open": 1, "done": 18, "failed": 2, "cancelled": 0}
     visit = a_visit("each", kind="each", state="closed", items=counts, ended_ms=BEGAN_MS + 9000)

@@ -84,6 +84,12 @@ def moved(run: str, *because: str, is_moved: bool = True) -> dict[str, object]:
     return {"run": run, "before": "g1", "generation": "g2", "is_moved": is_moved, "because": list(because)}
 
 
+def test_a_batch_may_be_named_as_one(terminal: Terminal, server: FakeServer) -> None:
+    server.tell(f"POST {RUNS}/o-17/retry", Told(body=a_run()))
+    done = terminal.run("run", "retry", "batch/o-17", "--failed", "--from", "each", server=server.url)
+    assert (done.code, done.out.partition(";")[0]) == (0, "run/o-17 goes on from each"), done.err
+
+
 def test_runs_are_moved_and_those_that_stay_are_told(terminal: Terminal, server: FakeServer) -> None:
     refused = problem(409, "it stays on generation g1: operation b, at which it stands, is gone")
     server.tell(f"POST {RUNS}/o-17/move", Told(body=moved("o-17")))

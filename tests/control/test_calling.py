@@ -57,6 +57,10 @@ class Kept:
             raise NotFound(f"there is no workflow {name}")
         return Form(f"g-{name}", self.graphs[name], ())
 
+    @property
+    def generations(self) -> "Kept":
+        return self
+
     async def graph(self, _namespace: str, name: str, generation: str) -> Any:
         assert generation == f"g-{name}"
         return self.graphs[name]

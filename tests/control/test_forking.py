@@ -113,7 +113,7 @@ async def test_what_cannot_be_gone_on_with_is_not_forked() -> None:
         await stage.start(R1)
         header, _ = await stage.stored(R1)
         with pytest.raises(NotFound):
-            await workflows.pin("shop", "refund", "gone")
+            await workflows.generations.pin("shop", "refund", "gone")
         gone = replace(header, generation="gone")
         asked = Fork(gone, R2, "h", RunFork(from_="a"), Audit())
         with pytest.raises(Conflict, match="generation gone of workflow refund is not kept, so run"):

@@ -9,9 +9,10 @@ import orjson
 import pytest
 
 from harpoon.control.beside import compiled, spec_kept
+from harpoon.control.generations import Generations, generation_of
 from harpoon.control.view import GRAPHS, WORKFLOWS, View
 from harpoon.control.workflow_told import bounds_json, changes_json, large_workflow_json
-from harpoon.control.workflows import Workflows, drafted, generation_of
+from harpoon.control.workflows import Workflows, drafted
 from harpoon.kit import codec
 from harpoon.kit.clock import SystemClock
 from harpoon.kit.errors import Conflict, Invalid, NotFound, PreconditionFailed
@@ -111,10 +112,10 @@ async def test_a_run_is_started_on_the_present_generation_and_no_other() -> None
         await workflows.put(told(TWO))
         with pytest.raises(PreconditionFailed):
             await workflows.form("shop", "refund", generation_of(ONE))
-        graph = await workflows.graph("shop", "refund", generation_of(ONE))
+        graph = await workflows.generations.graph("shop", "refund", generation_of(ONE))
         assert graph.nodes["a"].spec.worker == "w"
         with pytest.raises(NotFound):
-            await workflows.graph("shop", "refund", "unknown")
+            await workflows.generations.graph("shop", "refund", "unknown")
 
 
 async def test_one_that_is_too_large_is_refused() -> None:
@@ -172,17 +173,17 @@ async def test_a_generation_goes_when_no_run_is_on_it_and_stays_as_long_as_one_i
         order, _ = stage.order("r1")
         await stage.conductor.start([(order, form)])
         await workflows.put(told(TWO))
-        assert await workflows.sweep(stage.reader) == 0
+        assert await workflows.generations.sweep(stage.reader) == 0
         kept = sorted(f"refund/{generation_of(one)}" for one in (ONE, TWO))
         assert await generations(store) == kept
         await stage.do("r1", "a")
         # It may be repaired for as long as it is kept.
-        assert await workflows.sweep(stage.reader) == 0
+        assert await workflows.generations.sweep(stage.reader) == 0
         await store.commit((), [Delete(f"{stage.ledger.place.runs}shop/r1")])
-        assert await workflows.sweep(stage.reader) == 1
+        assert await workflows.generations.sweep(stage.reader) == 1
         assert await generations(store) == [f"refund/{generation_of(TWO)}"]
         revision = await store.revision()
-        assert await workflows.sweep(stage.reader) == 0
+        assert await workflows.generations.sweep(stage.reader) == 0
         assert await store.revision() == revision
 
 
@@ -194,7 +195,7 @@ async def test_a_start_on_its_way_either_is_seen_by_the_sweep_or_fails() -> None
         form = await workflows.form("shop", "refund")
         await workflows.put(told(TWO))
         # It was marked, and is not deleted yet, when the start comes.
-        await workflows._mark(f"shop/refund/{form.generation}")
+        await workflows.generations._mark(f"shop/refund/{form.generation}")
         order, _ = stage.order("r1")
         [refused] = await stage.conductor.start([(order, form)])
         assert isinstance(refused, Conflict)
@@ -202,8 +203,8 @@ async def test_a_start_on_its_way_either_is_seen_by_the_sweep_or_fails() -> None
         await workflows.put(told(ONE))
         [begun] = await stage.conductor.start([(order, await workflows.form("shop", "refund"))])
         assert begun.is_new
-        await workflows.sweep(stage.reader)
-        assert await workflows.graph("shop", "refund", form.generation)
+        await workflows.generations.sweep(stage.reader)
+        assert await workflows.generations.graph("shop", "refund", form.generation)
 
 
 @pytest.mark.parametrize("is_marked", [False, True])
@@ -215,11 +216,11 @@ async def test_a_generation_that_is_made_the_present_one_while_it_is_swept_stays
         await workflows.put(told(ONE))
         await workflows.put(told(TWO))
         if is_marked:
-            await workflows._mark(f"shop/refund/{generation_of(ONE)}")
+            await workflows.generations._mark(f"shop/refund/{generation_of(ONE)}")
         behind = View(store, incarnation=1, cluster="c")
         await behind.mirror.load()
         await workflows.put(told(ONE))
-        assert await Workflows(store, behind, SystemClock()).sweep(stage.reader) == 0
+        assert await Generations(store, behind, SystemClock()).sweep(stage.reader) == 0
         form = await workflows.form("shop", "refund")
         assert (form.generation, f"refund/{form.generation}" in await generations(store)) == (generation_of(ONE), True)
         assert workflows._view.graphs.rows[f"shop/refund/{form.generation}"].value.retired_ms is None
@@ -231,7 +232,7 @@ async def test_the_graphs_of_deleted_workflows_go_too() -> None:
     async with declaring(store) as workflows, stage.at_work():
         await workflows.put(told(ONE))
         await workflows.delete("shop", "refund")
-        await workflows.sweep(stage.reader)
+        await workflows.generations.sweep(stage.reader)
         assert await generations(store) == []
 
 

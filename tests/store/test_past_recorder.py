@@ -15,7 +15,7 @@ from harpoon.kit.clock import SystemClock
 from harpoon.store.cluster import Cluster
 from harpoon.store.memory import MemoryStore
 from harpoon.store.mirror import Mirror
-from harpoon.store.past import archive, recorder
+from harpoon.store.past import archive, heard, recorder
 from harpoon.store.past.archive import Archive, frozen
 from harpoon.store.past.budget import Budget
 from harpoon.store.past.fold import NotKept, Revision, find, fold, gaps
@@ -237,7 +237,7 @@ async def test_a_full_disk_is_said_and_made_good_by_the_store(past: Past, disk: 
 async def test_what_the_disk_cannot_take_in_time_is_asked_of_the_store(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "QUEUED_REVISIONS_MAX", 3)
+    monkeypatch.setattr(heard, "QUEUED_REVISIONS_MAX", 3)
     monkeypatch.setattr(recorder, "PAUSE_S", (0.005, 0.01))
     async with past.recording() as kept:
         await past.settled()

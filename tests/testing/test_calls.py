@@ -81,7 +81,7 @@ async def test_inputs_that_do_not_fit_fail_it_for_good() -> None:
         loose["spec"]["inputs"] = {"n": {}}
         await env.apply(loose)
         ended = await (await env.start("outer", {"n": "x"}, id="o-1")).result(within="1h")
-        assert "the inputs are not those of workflow echo: .n: it is of type integer; got string" in ended.reason
+        assert "the inputs are not those of workflow echo: n: it is of type integer; got string" in ended.reason
         assert len(ended.attempts) == 1
         with pytest.raises(NotFound):
             await env.run("o-1~do.1").describe()

@@ -7,7 +7,6 @@ Only when it cannot, the history has a gap: a new segment begins, with everythin
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,18 +20,15 @@ import structlog
 from harpoon.kit.clock import Clock
 from harpoon.kit.news import News
 from harpoon.store.cluster import Cluster
-from harpoon.store.commit import size_of
 from harpoon.store.mirror import Mirror
 from harpoon.store.past.archive import Archive, Draft
 from harpoon.store.past.budget import Budget
 from harpoon.store.past.fold import NotKept
+from harpoon.store.past.heard import Heard
 from harpoon.store.past.line import Header, Record
 from harpoon.store.past.segment import Span
-from harpoon.store.port import Change, Compacted, Rewound, SlowWatcher, Store, StoreUnavailable, Trouble
+from harpoon.store.port import Compacted, Rewound, SlowWatcher, Store, StoreUnavailable, Trouble
 
-#: Queued for the thread: some seconds of a busy registry. Beyond, the store is asked instead.
-QUEUED_REVISIONS_MAX: Final = 20_000
-QUEUED_BYTES_MAX: Final = 32 << 20
 #: So often it is written down that nothing happened: a time between is then known to be one of silence.
 BEAT_S: Final = 60.0
 #: Pause before what failed is tried again, growing from the first to the second.
@@ -41,9 +37,6 @@ PAUSE_S: Final = (0.5, 15.0)
 _LATE: Final = 500
 #: At the end, what is queued is written within so long, or left to the store.
 _FAREWELL_S: Final = 3.0
-#: Below what is recorded: answers to requests that were repeated, which nobody reads later, and are many.
-_LEFT_OUT: Final = "idem/"
-
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
@@ -103,20 +96,11 @@ class Recorder:
         self._clock = clock
         self._archive: Archive | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
-        self._heard: deque[Record] = deque()
-        self._heard_bytes = 0
-        #: Everything above it is queued, unless ``_broken`` says why not.
-        self._floor = mirror.revision
-        self._broken = ""
-        #: Why what was told before is not sure to have been all.
-        self._doubt = ""
+        self._heard = Heard(mirror, clock)
         self._is_writing = self._was_in_step = False
-        self._is_heard = asyncio.Event()
         self._has_written = asyncio.Event()
         self._news = News()
         self.condition = Condition(state=Recording.CATCHING_UP, reason="", since_ms=clock.now().wall)
-        mirror.record(self._hear)
-        mirror.listen_breaks(self._hear_break)
 
     @property
     def through(self) -> int:
@@ -168,8 +152,7 @@ class Recorder:
         if archive is None:
             archive = await self._apart(self._open)
         self.spans = archive.spans
-        self._take()
-        self._floor, self._broken = self._mirror.revision, ""
+        self._heard.begin()
         await self._come_into_step(archive)
         self._news.forget()
         self._set(Recording.FOLLOWING)
@@ -177,10 +160,10 @@ class Recorder:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
-                    await self._is_heard.wait()
-            if self._broken:
-                raise _Broken(self._broken)
-            await self._write(archive, self._take() or [self._beat()])
+                    await self._heard.is_there.wait()
+            if self._heard.broken:
+                raise _Broken(self._heard.broken)
+            await self._write(archive, self._heard.take() or [self._beat()])
             await self._tidy(archive)
 
     def _open(self) -> Archive:
@@ -210,23 +193,23 @@ class Recorder:
             return "the registry was restored or copied, and began a new life"
         if last.end > self._mirror.revision:
             return f"the store was set back: it had come to {last.end}, and was at {self._mirror.revision}"
-        return self._doubt or None
+        return self._heard.doubt or None
 
     async def _catch_up(self, archive: Archive, after: int) -> None:
         """Record what the store tells after a revision, until the queue has what follows."""
         late: list[Record] = []
-        if after >= self._floor:
+        if after >= self._heard.floor:
             return
         stream = self._store.watch(self._mirror.prefix, after=after)
         try:
             async for revision, changes in stream:
-                kept = self._kept(changes)
+                kept = self._heard.kept(changes)
                 if kept:
-                    late.append(Record(revision, self._clock.now().wall, kept, is_late=revision <= self._floor))
+                    late.append(Record(revision, self._clock.now().wall, kept, is_late=revision <= self._heard.floor))
                 if len(late) >= _LATE:
                     await self._write(archive, late)
                     late = []
-                if revision >= self._floor:
+                if revision >= self._heard.floor:
                     break
         finally:
             await _close(stream)
@@ -248,7 +231,7 @@ class Recorder:
                         reason=reason or "",
                     )
                     draft = await self._apart(lambda header=header: archive.begin(header))  # type: ignore[misc]
-                entries = [entry for entry in page.entries if not self._is_left_out(entry.key)]
+                entries = [entry for entry in page.entries if not self._heard.is_left_out(entry.key)]
                 await self._apart(lambda entries=entries, draft=draft: draft.add(entries))  # type: ignore[misc]
             assert draft is not None, "a list has a page at least"
             await self._do(archive, draft.finish)
@@ -256,7 +239,7 @@ class Recorder:
             if draft is not None and archive.last is last:
                 self._thread.submit(draft.drop)
             raise
-        self._doubt = ""
+        self._heard.doubt = ""
         if reason is not None:
             self.gaps += 1
             _log.warning("history_gap", reason=reason, directory=str(self.directory))
@@ -270,42 +253,8 @@ class Recorder:
         if archive.is_over(now_ms):
             await self._do(archive, lambda: archive.prune(now_ms))
 
-    def _hear(self, revision: int, changes: tuple[Change, ...]) -> None:
-        kept = self._kept(changes)
-        if not kept or self._broken:
-            return
-        self._heard.append(Record(revision, self._clock.now().wall, kept))
-        self._heard_bytes += size_of(kept)
-        if len(self._heard) > QUEUED_REVISIONS_MAX or self._heard_bytes > QUEUED_BYTES_MAX:
-            self._break(f"the disk is too slow: {len(self._heard)} revisions waited to be written")
-        self._is_heard.set()
-
-    def _hear_break(self, told: int | None) -> None:
-        if told is None:
-            self._doubt = "the store had left a change out of what it told, so some before may be missing, too"
-        self._break("the registry was listed anew")
-
-    def _break(self, reason: str) -> None:
-        self._broken = reason
-        self._heard.clear()
-        self._heard_bytes = 0
-        self._is_heard.set()
-
-    def _take(self) -> list[Record]:
-        records = list(self._heard)
-        self._heard.clear()
-        self._heard_bytes = 0
-        self._is_heard.clear()
-        return records
-
     def _beat(self) -> Record:
         return Record(self._mirror.revision, self._clock.now().wall, ())
-
-    def _kept(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
-        return tuple([change for change in changes if not self._is_left_out(change.key)])
-
-    def _is_left_out(self, key: str) -> bool:
-        return key.startswith(_LEFT_OUT, len(self._mirror.prefix))
 
     async def _write(self, archive: Archive, records: list[Record]) -> None:
         if records:
@@ -350,8 +299,8 @@ class Recorder:
 
     async def _end(self) -> None:
         """Write what is queued, and let go of the directory; what takes too long is left to the next start."""
-        records, beat = self._take(), self._beat()
-        is_following = self.condition.state is Recording.FOLLOWING and not self._broken
+        records, beat = self._heard.take(), self._beat()
+        is_following = self.condition.state is Recording.FOLLOWING and not self._heard.broken
 
         def end() -> None:
             archive = self._archive
