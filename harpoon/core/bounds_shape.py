@@ -3,7 +3,6 @@
 Operations are numbered in the order of the manifest. A *gate* is a trigger seen from the operation that it opens.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -121,7 +120,9 @@ def _gate(index: int, op: str, members: Sequence[tuple[str, str]], numbers: Mapp
         from_, label = members[0]
         return Gate(index, ((numbers[from_], label == EXHAUSTED, 1),), numbers[op], (label,))
     # Each visit gives one label: so many labels of one operation take as many of its visits.
-    together = Counter([from_ for from_, label in members if label != EXHAUSTED])
+    together = dict.fromkeys([from_ for from_, _ in members], 0)
+    for from_, label in members:
+        together[from_] += label != EXHAUSTED
     told = [(numbers[from_], label == EXHAUSTED, together[from_]) for from_, label in members]
     return Gate(index, tuple(told), numbers[op], tuple([label for _, label in members]))
 
