@@ -247,7 +247,9 @@ async def test_what_is_packed_is_unpacked(encoding: str, packed: bytes) -> None:
 @pytest.mark.parametrize("empty", [gzip.compress(b"", mtime=0), zlib.compress(b"")])
 async def test_streams_that_stand_for_nothing_are_not_unpacked_for_ever(empty: bytes) -> None:
     async with outside() as there, a_caller("127.0.0.1") as caller:
-        there.reply("/", 200, empty * (unpacking.STREAMS_MAX - 1) + gzip.compress(b"end", mtime=0), Content_Encoding="gzip")
+        there.reply(
+            "/", 200, empty * (unpacking.STREAMS_MAX - 1) + gzip.compress(b"end", mtime=0), Content_Encoding="gzip"
+        )
         assert (await get(caller, there.at("/"))).body == b"end"
         there.reply("/", 200, empty * 50_000, Content_Encoding="gzip")
         with pytest.raises(Unreadable, match="more than 1000 streams"):
@@ -270,9 +272,8 @@ BROKEN = {
     b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab": "no HTTP",
     b"HTTP/1.1 200 OK\r\nX: " + b"a" * 40_000 + b"\r\n\r\n": "no HTTP",
     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello": "not encoded as it says",
-    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 12\r\n\r\n" + gzip.compress(b"hello", mtime=0)[:12]: (
-        "not encoded as it says"
-    ),
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 12\r\n\r\n"
+    + gzip.compress(b"hello", mtime=0)[:12]: ("not encoded as it says"),
 }
 
 
