@@ -10,6 +10,7 @@ from harpoon.cli.options import Output
 from harpoon.cli.session import Session
 from harpoon.client.watch import RunSelection, Selection
 from harpoon.kit.errors import Invalid
+from harpoon.model.operation import CALLBACK
 
 #: Characters of an output on one line.
 OUTPUT_MAX: Final = 80
@@ -83,7 +84,9 @@ def _gist(event: Mapping[str, Any]) -> str:
     if op := event.get("op"):
         which = [f"{word} {event[word]}" for word in ("visit", "attempt") if event.get(word)]
         parts.append(f"{op} ({', '.join(which)})" if which else str(op))
-    if signal := event.get("name"):
+    if (signal := event.get("name")) == CALLBACK:
+        parts.append(f"callback {event['key']}")
+    elif signal:
         parts.append(f"signal {signal}" + (f" with key {event['key']}" if event.get("key") else ""))
     parts += [
         f"{word} {event[field]}"

@@ -94,10 +94,11 @@ class Report:
             group.fail(header.reason, header.run)
 
     def look_into(self, header: Header, told: Chronicle) -> None:
-        """Take in what happened in a run that was counted."""
+        """Take in what happened in a run that was counted; of a fork, what it did not begin with."""
+        visits = [one for one in told.visits.values() if not _is_copied(one, header.forked_ms)]
         if self._by is By.OPERATION:
             seen = set()
-            for visit in told.visits.values():
+            for visit in visits:
                 group = self._of(f"{header.workflow}/{visit.op}")
                 group.runs += visit.op not in seen
                 seen.add(visit.op)
@@ -105,7 +106,7 @@ class Report:
             return
         name = header.workflow if self._by is By.WORKFLOW else header.tags.get(self._key)
         if name is not None:
-            for visit in told.visits.values():
+            for visit in visits:
                 self._of(name).tried(visit)
 
     def groups(self, most: int) -> tuple[tuple[ReportGroup, ...], int]:
@@ -129,6 +130,12 @@ class Report:
         if group is None:
             group = self._groups[key] = _Group()
         return group
+
+
+def _is_copied(visit: Visit, forked_ms: int | None) -> bool:
+    """Whether a visit was over when its run was forked: then it is another run's."""
+    ended_ms = visit.latest.ended_ms
+    return forked_ms is not None and ended_ms is not None and ended_ms <= forked_ms
 
 
 def spread(values: Sequence[int]) -> Durations | None:

@@ -252,7 +252,8 @@ def _why_limited(limit: Limit, standing: Standing) -> str:
         return f"some runs are conducted by nobody now, so what is claimed with key {limit.key} is not known"
     by = f", by {', '.join(standing.runs)}" if standing.runs else ""
     more = " and others" if standing.runs and standing.held > len(standing.runs) else ""
-    return f"{standing.held} of at most {limit.most} with key {limit.key} are claimed{by}{more}"
+    left = "" if standing.held >= limit.most else "; what is left is given out in turn"
+    return f"{standing.held} of at most {limit.most} with key {limit.key} are claimed{by}{more}{left}"
 
 
 def _counted(count: int, what: str) -> str:

@@ -27,9 +27,10 @@ CLAIMED = an_event(2, "claimed", **WHICH, worker="w1")
 RETRIED = an_event(3, "retried", **WHICH, label="fail", error="no\x1b[2Jfunds", retry_ms=BEGAN_MS + 1000)
 SIGNALLED = an_event(4, "signalled", signal="d-1", name="decision", key="o-17", label="approved")
 CLOSED = an_event(5, "closed", **WHICH, label="done", opened=[{"op": "tell", "visit": 1}])
-ENDED = an_event(6, "ended", status="succeeded")
+CALLED = an_event(6, "signalled", signal="ask/1:7d", name=":callback", key="ask/1", label="done")
+ENDED = an_event(7, "ended", status="succeeded")
 SNAPSHOT = {"type": "snapshot", "seq": 1, "run": a_detail()}
-OVER = {"type": "over", "seq": 6, "status": "succeeded", "reason": ""}
+OVER = {"type": "over", "seq": 7, "status": "succeeded", "reason": ""}
 
 
 def test_each_event_is_a_line_and_a_lost_connection_is_taken_up_after_the_last(
@@ -38,7 +39,7 @@ def test_each_event_is_a_line_and_a_lost_connection_is_taken_up_after_the_last(
     server.tell(
         ONE,
         Told(lines=[SNAPSHOT, a_change(CLAIMED, RETRIED), {"type": "bookmark", "seq": 3}], cut=True),
-        Told(lines=[a_change(SIGNALLED, CLOSED, ENDED), OVER]),
+        Told(lines=[a_change(SIGNALLED, CLOSED, CALLED, ENDED), OVER]),
     )
     done = terminal.run("run", "watch", "run/o-17", server=server.url)
     assert done.code == 0, done.err
@@ -48,7 +49,8 @@ def test_each_event_is_a_line_and_a_lost_connection_is_taken_up_after_the_last(
         ("3", "retried    pay_back (visit 1, attempt 1) as fail: no\ufffd[2Jfunds"),
         ("4", "signalled  signal decision with key o-17 as approved"),
         ("5", "closed     pay_back (visit 1, attempt 1) as done → tell"),
-        ("6", "ended      as succeeded"),
+        ("6", "signalled  callback ask/1 as done"),
+        ("7", "ended      as succeeded"),
     ]
     assert "1 events so far" in done.err
     assert "resuming" in done.err

@@ -90,6 +90,18 @@ def test_attempts_are_counted_where_runs_were_looked_into():
     assert (told.queue.p50_ms, told.work.p50_ms, told.work.max_ms) == (1000, 2000, 3000)
 
 
+def test_what_was_over_when_a_run_was_forked_is_not_counted_again():
+    report = Report(By.WORKFLOW)
+    fork = replace(header("r1b", took=90_000), origin="r1", forked_ms=T0 + 70_000)
+    report.look_into(fork, flow())
+    # The wait is open still; the rest is that of its origin.
+    [told] = report.groups(5)[0]
+    assert (told.visits, told.attempts, told.queue) == (1, 1, None)
+    report.look_into(replace(fork, forked_ms=T0 + 60_000), flow())
+    [told] = report.groups(5)[0]
+    assert (told.visits, told.attempts) == (3, 4)
+
+
 def test_operations_are_told_by_their_labels_and_errors():
     report = Report(By.OPERATION)
     again = begun(spec(a=work("w")))

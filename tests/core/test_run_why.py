@@ -88,7 +88,10 @@ def test_a_limit_is_told_with_its_key_and_who_leaves_as_well() -> None:
 @pytest.mark.parametrize(
     ("standing", "sentence"),
     [
-        (Standing(2, ("r1", "r2")), "2 of at most 3 with key shop are claimed, by r1, r2"),
+        (
+            Standing(2, ("r1", "r2")),
+            "2 of at most 3 with key shop are claimed, by r1, r2; what is left is given out in turn",
+        ),
         (Standing(3, ("r1",), home="i2"), "3 of at most 3 with key shop are claimed, by r1 and others"),
         (
             Standing(0, (), ("i3", "i4"), is_closed=True, home="i2"),
