@@ -23,18 +23,20 @@ File = Annotated[str, typer.Argument(help="A manifest of one job; - reads standa
 @verb(
     "apply",
     examples=(
-        "harpoon apply -f web.yaml",
+        "harpoon apply web.yaml",
         "harpoon apply -f manifests/ --timeout 10m",
         "harpoon apply --plan plan.json",
         "kustomize build . | harpoon apply -f - --no-wait",
     ),
 )
-def apply(
+def apply(  # noqa: PLR0913 each is an option
     *,
     remote: Remote,
-    file: Annotated[
-        list[str] | None, typer.Option("--file", "-f", help="A file, a directory of manifests, or - ; may be repeated.")
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Manifests: files, directories, or - .", metavar="FILE…", show_default=False),
     ] = None,
+    file: Annotated[list[str] | None, typer.Option("--file", "-f", help="Likewise; may be repeated.")] = None,
     plan: Annotated[
         str | None,
         typer.Option(help="A plan that `harpoon plan -o FILE` wrote: do just that, or nothing.", metavar="FILE"),
@@ -50,8 +52,9 @@ def apply(
     With --plan, exit code 4: something else would come of it now than the plan says; it is told what, and nothing is
     changed.
     """
-    if (plan is None) == (not file):
-        raise Invalid("name what to apply: manifests with -f FILE, or a plan with --plan FILE")
+    named = [*(files or ()), *(file or ())]
+    if (plan is None) == (not named):
+        raise Invalid("name what to apply: manifests, harpoon apply FILE…, or a plan with --plan FILE")
     if plan is not None and namespace is not None:
         raise Invalid("a plan says the namespaces of its jobs; leave --namespace out")
     client = remote.client()
@@ -59,7 +62,7 @@ def apply(
         answer = client.post("plan", "apply", body=planfile.read(plan))
         _finish(client, declaring.results(answer), patience, form)
         return
-    accepted, beside = declaring.declare(client, documents.read_documents(file or ()), namespace, form)
+    accepted, beside = declaring.declare(client, documents.read_documents(named), namespace, form)
     _finish(client, accepted, patience, form, beside)
 
 

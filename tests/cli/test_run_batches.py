@@ -36,7 +36,7 @@ def test_apply_starts_a_batch_once(terminal: Terminal, server: FakeServer, manif
     done = terminal.run("apply", "-f", manifest, "-o", "json", server=server.url)
     assert json.loads(done.out)["batches"] == [{"namespace": "default", "batch": "resize", "outcome": "succeeded"}]
     server.tell(POST, Told(body=a_run("resize")))
-    assert terminal.run("apply", "-f", manifest, "-o", "name", server=server.url).out == "batch/resize\n"
+    assert terminal.run("apply", manifest, "-o", "name", server=server.url).out == "batch/resize\n"
 
 
 def test_what_is_wrong_with_a_batch_is_told_with_its_place(

@@ -17,7 +17,7 @@ from tests.cli.terminal_rig import Terminal
         ("get jobs --frob", "there is no option --frob"),
         ("-n shop get jobs", "there is no option -n before the verb; options stand after it: harpoon VERB -n …"),
         ("get", "KIND is missing"),
-        ("apply", "name what to apply: manifests with -f FILE, or a plan with --plan FILE"),
+        ("apply", "name what to apply: manifests, harpoon apply FILE…, or a plan with --plan FILE"),
         ("get jbos", "there is no kind 'jbos'; did you mean 'jobs'?"),
         ("describe tsak/x", "there is no kind 'tsak'; did you mean 'task' or 'tasks'?"),
         ("scale web many", "N: a whole number is wanted"),
